@@ -1,0 +1,38 @@
+//! The AppRole login (`POST /v1/auth/{mount}/login`): a role id and a secret id for a token.
+
+use std::sync::Arc;
+
+use secret_resolver::{Error, SecretBuf};
+use secret_resolver_transport::Method;
+
+use crate::auth::Issued;
+use crate::client::{Ask, Client};
+use crate::error::{self, Asked};
+use crate::wire;
+
+/// A wrong role id or secret id is a 400, a mount that is not there a 403: both are refusals.
+pub(super) async fn login(
+    client: &Client,
+    mount: &str,
+    role_id: &SecretBuf,
+    secret_id: &SecretBuf,
+) -> Result<Issued, Error> {
+    let body = wire::approle_login(role_id.expose(), secret_id.expose())?;
+    let target = format!("/v1/auth/{mount}/login");
+    let reply = client
+        .send(Ask {
+            method: Method::Post,
+            target: &target,
+            token: None,
+            body: Some(&body),
+        })
+        .await?;
+    if reply.status() != 200 {
+        return Err(error::of_reply(Asked::Login, &reply));
+    }
+    let (token, grant) = wire::login(reply.body())?;
+    Ok(Issued {
+        token: Arc::new(token),
+        grant,
+    })
+}

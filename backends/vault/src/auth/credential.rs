@@ -1,0 +1,189 @@
+//! Where a credential comes from: given in code, or in a file that is read again at each login.
+//!
+//! Knows nothing of logins. What is loaded stands only in buffers that are wiped.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use secret_resolver::{Error, SecretBuf};
+
+use crate::error;
+
+/// A role id, secret id or token, or the file that holds it.
+///
+/// `Debug` shows the file's path, never a value.
+///
+/// ```
+/// use secret_resolver::SecretBuf;
+/// use secret_resolver_vault::Credential;
+///
+/// let role_id = Credential::value(SecretBuf::from_slice(b"2caefc0d-d83c")?);
+/// let secret_id = Credential::file("/run/secrets/secret-id");
+/// assert_eq!(format!("{role_id:?}"), "Credential(value)");
+/// # Ok::<(), secret_resolver::Error>(())
+/// ```
+pub struct Credential(Source);
+
+enum Source {
+    Value(Arc<SecretBuf>),
+    File(Arc<Path>),
+}
+
+impl Credential {
+    /// The largest file that is read as a credential, in bytes.
+    pub const MAX_FILE: usize = 16 << 10;
+
+    /// A credential that never changes. It stays in memory as long as the backend does.
+    #[must_use]
+    pub fn value(value: SecretBuf) -> Self {
+        Self(Source::Value(Arc::new(value)))
+    }
+
+    /// A regular file, read again at each login; one line ending at its end is cut off. At most
+    /// [`Credential::MAX_FILE`] bytes of UTF-8.
+    ///
+    /// It need not exist before the first login. A login without it fails with
+    /// [`ErrorKind::Unauthenticated`](secret_resolver::ErrorKind::Unauthenticated), and the next
+    /// request looks again.
+    #[must_use]
+    pub fn file(path: impl Into<PathBuf>) -> Self {
+        Self(Source::File(Arc::from(path.into())))
+    }
+
+    /// Whether it is a value that no login could use.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        match &self.0 {
+            Source::Value(value) => usable(value),
+            Source::File(_) => Ok(()),
+        }
+    }
+
+    /// The credential as it is now. A file is read on the runtime's threads for blocking work, so
+    /// that a slow disk holds up nobody else.
+    ///
+    /// # Cancel safety
+    /// The read goes on and its result is wiped.
+    pub(super) async fn load(&self) -> Result<Arc<SecretBuf>, Error> {
+        match &self.0 {
+            Source::Value(value) => Ok(Arc::clone(value)),
+            Source::File(path) => {
+                let path = Arc::clone(path);
+                let read = tokio::task::spawn_blocking(move || read_file(&path));
+                read.await
+                    .map_err(|_| error::login_abandoned())?
+                    .map(Arc::new)
+            }
+        }
+    }
+}
+
+fn read_file(path: &Path) -> Result<SecretBuf, Error> {
+    let failed = |error: &io::Error| error::of_file(error, path);
+    let unfit = |what| error::in_file(error::misconfigured(what), path);
+    // Opening a pipe would wait for its writer, perhaps for ever.
+    if !std::fs::metadata(path)
+        .map_err(|error| failed(&error))?
+        .is_file()
+    {
+        return Err(unfit("the credential's file is not a regular file"));
+    }
+    let mut file = File::open(path).map_err(|error| failed(&error))?;
+    let mut room = zeroize::Zeroizing::new([0; Credential::MAX_FILE + 1]);
+    let mut len = 0;
+    while len < room.len() {
+        match file.read(&mut room[len..]) {
+            Ok(0) => break,
+            Ok(read) => len += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(failed(&error)),
+        }
+    }
+    if len > Credential::MAX_FILE {
+        return Err(unfit("the credential's file is larger than 16 KiB"));
+    }
+    let content = &room[..len];
+    let line = content.strip_suffix(b"\n").unwrap_or(content);
+    let buf =
+        SecretBuf::from_slice(line.strip_suffix(b"\r").unwrap_or(line)).map_err(error::ours)?;
+    usable(&buf).map_err(|error| error::in_file(error, path))?;
+    Ok(buf)
+}
+
+fn usable(value: &SecretBuf) -> Result<(), Error> {
+    if value.is_empty() {
+        // A file that is being rewritten is empty for a moment, so this is nothing final.
+        return Err(error::unauthenticated("the credential is empty"));
+    }
+    if std::str::from_utf8(value.expose()).is_err() {
+        return Err(error::misconfigured("the credential is not UTF-8 text"));
+    }
+    Ok(())
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Source::Value(_) => f.write_str("Credential(value)"),
+            Source::File(path) => write!(f, "Credential(file {})", path.display()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use secret_resolver::ErrorKind;
+
+    fn read(content: &[u8]) -> Result<Vec<u8>, ErrorKind> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("secret-id");
+        std::fs::write(&path, content).unwrap();
+        read_file(&path)
+            .map(|buf| buf.expose().to_vec())
+            .map_err(|error| error.kind())
+    }
+
+    #[test]
+    fn one_line_ending_is_cut_off_and_nothing_else() {
+        for (content, value) in [
+            ("a", "a"),
+            ("a\n", "a"),
+            ("a\r\n", "a"),
+            ("a\n\n", "a\n"),
+            (" a ", " a "),
+            ("a\nb\n", "a\nb"),
+        ] {
+            assert_eq!(read(content.as_bytes()), Ok(value.into()), "{content:?}");
+        }
+    }
+
+    #[test]
+    fn empty_binary_and_oversized_files_are_no_credentials() {
+        assert_eq!(read(b""), Err(ErrorKind::Unauthenticated));
+        assert_eq!(read(b"\n"), Err(ErrorKind::Unauthenticated));
+        assert_eq!(read(b"\xff"), Err(ErrorKind::Misconfigured));
+        assert_eq!(
+            read(&[b'a'; Credential::MAX_FILE]).map(|value| value.len()),
+            Ok(Credential::MAX_FILE)
+        );
+        assert_eq!(
+            read(&[b'a'; Credential::MAX_FILE + 1]),
+            Err(ErrorKind::Misconfigured)
+        );
+    }
+
+    #[test]
+    fn a_missing_file_and_a_directory_are_told_by_their_path() {
+        let directory = tempfile::tempdir().unwrap();
+        let missing = read_file(&directory.path().join("missing-id")).unwrap_err();
+        assert_eq!(missing.kind(), ErrorKind::Unauthenticated);
+        assert!(missing.to_string().contains("missing-id"));
+        assert_eq!(
+            read_file(directory.path()).unwrap_err().kind(),
+            ErrorKind::Misconfigured
+        );
+    }
+}

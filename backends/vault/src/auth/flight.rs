@@ -1,0 +1,130 @@
+//! One task for all who wait for its result: how logins are single-flight.
+//!
+//! The task is the runtime's, so that no waiter who leaves ends it. It can end without a result,
+//! when it panics or its runtime is dropped, and it can stand still on a runtime that nobody
+//! drives: a waiter learns of the first at once and gives up on the second.
+
+use std::future::Future;
+use std::time::Duration;
+
+use secret_resolver::{Clock, Error, Moment};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+use crate::{error, race};
+
+/// Longer than any login takes that still makes progress: the transport bounds each exchange.
+const LIMIT: Duration = Duration::from_secs(15);
+
+type Outcome = Result<(), Error>;
+
+#[derive(Clone, Debug)]
+pub(super) struct Flight {
+    outcome: watch::Receiver<Option<Outcome>>,
+    late_at: Moment,
+}
+
+impl Flight {
+    /// Starts `task` on the current runtime.
+    pub(super) fn start(
+        now: Moment,
+        task: impl Future<Output = Outcome> + Send + 'static,
+    ) -> Result<Self, Error> {
+        let runtime = Handle::try_current().map_err(|_| error::no_runtime())?;
+        let (done, outcome) = watch::channel(None);
+        runtime.spawn(async move {
+            let result = task.await;
+            done.send_replace(Some(result));
+        });
+        Ok(Self {
+            outcome,
+            late_at: now + LIMIT,
+        })
+    }
+
+    /// Whether nothing is to be waited for any more.
+    pub(super) fn is_over(&self, now: Moment) -> bool {
+        let ended = self.outcome.has_changed().is_err() || self.outcome.borrow().is_some();
+        ended || now >= self.late_at
+    }
+
+    /// The task's result.
+    ///
+    /// # Cancel safety
+    /// Dropping it leaves the task alone.
+    pub(super) async fn wait(mut self, clock: &dyn Clock) -> Outcome {
+        let late = clock.sleep_until(self.late_at);
+        let outcome = async {
+            let ended = self.outcome.wait_for(Option::is_some).await;
+            // An error means that the task ended without a result.
+            ended
+                .ok()
+                .and_then(|outcome| outcome.clone())
+                .unwrap_or_else(|| Err(error::login_abandoned()))
+        };
+        race::first(outcome, late)
+            .await
+            .unwrap_or_else(|| Err(error::login_late()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use secret_resolver::{ErrorKind, SystemClock};
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap()
+    }
+
+    fn clock() -> SystemClock {
+        SystemClock::start().unwrap()
+    }
+
+    #[test]
+    fn all_waiters_get_the_one_result() {
+        let clock = clock();
+        let refused = error::unauthenticated("of the test's own making");
+        runtime().block_on(async {
+            let flight = Flight::start(clock.now(), async move { Err(refused) }).unwrap();
+            for _ in 0..3 {
+                assert_eq!(
+                    flight.clone().wait(&clock).await.unwrap_err().kind(),
+                    ErrorKind::Unauthenticated
+                );
+            }
+            assert!(flight.is_over(clock.now()));
+        });
+    }
+
+    #[test]
+    fn a_dropped_runtime_and_a_panic_free_the_waiters() {
+        let clock = clock();
+        let lost = runtime();
+        let never =
+            lost.block_on(async { Flight::start(clock.now(), std::future::pending()).unwrap() });
+        assert!(!never.is_over(clock.now()));
+        drop(lost);
+        assert!(never.is_over(clock.now()));
+        let here = runtime();
+        assert_eq!(
+            here.block_on(never.wait(&clock)).unwrap_err().kind(),
+            ErrorKind::Unavailable
+        );
+        let panicked = here.block_on(async {
+            Flight::start(clock.now(), async { panic!("of the test's own making") }).unwrap()
+        });
+        assert_eq!(
+            here.block_on(panicked.wait(&clock)).unwrap_err().kind(),
+            ErrorKind::Unavailable
+        );
+    }
+
+    #[test]
+    fn without_a_runtime_it_is_an_error_and_no_panic() {
+        let error = Flight::start(Moment::ZERO, async { Ok(()) }).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Misconfigured);
+    }
+}

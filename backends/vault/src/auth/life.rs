@@ -1,0 +1,177 @@
+//! How long a token may be used, and when to do something about it: arithmetic on moments.
+//!
+//! A life is counted from before the request that began it was sent, so it never outlasts the
+//! store's own count.
+
+use std::time::Duration;
+
+use secret_resolver::Moment;
+
+use crate::random;
+use crate::wire::Grant;
+
+/// A token is not used this close to its end: the last request must still arrive in time.
+const MARGIN: Duration = Duration::from_secs(5);
+/// After a failed renewal another is tried no sooner than this, and no later than the next.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Life {
+    grant: Grant,
+    /// `None` for a token that lives for ever.
+    until: Option<Until>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Until {
+    dies: Moment,
+    refresh_at: Moment,
+    refresh: Refresh,
+}
+
+/// What lengthens a life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refresh {
+    /// The store lengthens it.
+    Renew,
+    /// A new login: the token is not renewable, or has reached the longest life that it can have.
+    Login,
+}
+
+impl Life {
+    /// The life that a request sent at `asked` was granted.
+    pub(super) fn begin(asked: Moment, grant: Grant) -> Self {
+        let refresh = if grant.renewable {
+            Refresh::Renew
+        } else {
+            Refresh::Login
+        };
+        let until = grant.lease.map(|lease| Until {
+            dies: asked + (lease - (lease / 10).min(MARGIN)),
+            // Two thirds, so that a third is left for attempts while the store is away.
+            refresh_at: asked + random::spread(lease / 3 * 2, 1),
+            refresh,
+        });
+        Self { grant, until }
+    }
+
+    /// The life after a renewal sent at `asked`. One that is shorter than the last is cut by the
+    /// token's longest life: the next refresh is a login.
+    pub(super) fn renewed(self, asked: Moment, grant: Grant) -> Self {
+        let second = Duration::from_secs(1);
+        let cut = match (self.grant.lease, grant.lease) {
+            (Some(before), Some(now)) => now + second < before,
+            (None, Some(_)) => true,
+            (_, None) => false,
+        };
+        Self::begin(
+            asked,
+            Grant {
+                renewable: grant.renewable && !cut,
+                ..grant
+            },
+        )
+    }
+
+    /// Whether the token must not be sent any more.
+    pub(super) fn is_over(&self, now: Moment) -> bool {
+        self.until.is_some_and(|until| now >= until.dies)
+    }
+
+    /// What is to be done now for a token that is in use.
+    pub(super) fn refresh_due(&self, now: Moment) -> Option<Refresh> {
+        self.until
+            .filter(|until| now >= until.refresh_at)
+            .map(|until| until.refresh)
+    }
+
+    /// Puts the next refresh off after one that failed.
+    pub(super) fn postpone(&mut self, now: Moment, next: Option<Refresh>) {
+        if let Some(until) = &mut self.until {
+            let wait = (until.dies.since(now) / 4).clamp(RETRY.0, RETRY.1);
+            until.refresh_at = now + random::spread(wait, 1);
+            until.refresh = next.unwrap_or(until.refresh);
+        }
+    }
+
+    /// The granted life in seconds, for log lines; `None` for ever.
+    pub(super) fn seconds(&self) -> Option<u64> {
+        self.grant.lease.map(|lease| lease.as_secs())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: Moment = Moment::ZERO;
+
+    fn grant(seconds: u64, renewable: bool) -> Grant {
+        Grant {
+            lease: Some(Duration::from_secs(seconds)),
+            renewable,
+        }
+    }
+
+    fn at(seconds: f64) -> Moment {
+        START + Duration::from_secs_f64(seconds)
+    }
+
+    #[test]
+    fn a_life_ends_a_tenth_and_at_most_five_seconds_before_the_stores_count() {
+        for (lease, end) in [(2, 1.8), (10, 9.0), (50, 45.0), (3600, 3595.0)] {
+            let life = Life::begin(START, grant(lease, true));
+            assert!(!life.is_over(at(end - 0.001)), "{lease}");
+            assert!(life.is_over(at(end)), "{lease}");
+        }
+        assert!(Life::begin(START, grant(0, true)).is_over(START));
+    }
+
+    #[test]
+    fn a_refresh_is_due_between_three_fifths_and_three_quarters_of_a_life() {
+        for _ in 0..200 {
+            let life = Life::begin(START, grant(1000, true));
+            assert_eq!(life.refresh_due(at(599.0)), None);
+            assert_eq!(life.refresh_due(at(734.0)), Some(Refresh::Renew));
+        }
+        assert_eq!(
+            Life::begin(START, grant(1000, false)).refresh_due(at(734.0)),
+            Some(Refresh::Login)
+        );
+    }
+
+    #[test]
+    fn an_endless_life_is_never_over_and_never_refreshed() {
+        let life = Life::begin(
+            START,
+            Grant {
+                lease: None,
+                renewable: true,
+            },
+        );
+        assert!(!life.is_over(at(1e9)));
+        assert_eq!(life.refresh_due(at(1e9)), None);
+    }
+
+    #[test]
+    fn a_renewal_that_is_cut_short_is_followed_by_a_login() {
+        let life = Life::begin(START, grant(60, true));
+        let full = life.renewed(at(40.0), grant(60, true));
+        assert_eq!(full.refresh_due(at(90.0)), Some(Refresh::Renew));
+        let rounded = full.renewed(at(80.0), grant(59, true));
+        assert_eq!(rounded.refresh_due(at(139.0)), Some(Refresh::Renew));
+        let cut = full.renewed(at(80.0), grant(30, true));
+        assert_eq!(cut.refresh_due(at(109.0)), Some(Refresh::Login));
+        assert!(cut.is_over(at(107.0)));
+    }
+
+    #[test]
+    fn a_failed_refresh_is_tried_again_before_the_end_and_not_at_once() {
+        let mut life = Life::begin(START, grant(60, true));
+        life.postpone(at(40.0), None);
+        assert_eq!(life.refresh_due(at(40.8)), None);
+        assert_eq!(life.refresh_due(at(44.5)), Some(Refresh::Renew));
+        life.postpone(at(44.5), Some(Refresh::Login));
+        assert_eq!(life.refresh_due(at(49.0)), Some(Refresh::Login));
+    }
+}

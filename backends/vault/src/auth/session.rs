@@ -1,0 +1,403 @@
+//! One token for all requests: had when first needed, kept alive while in use, revoked at the end.
+//!
+//! # Invariants
+//! A token whose life is over is not sent. At most one login or renewal is under way, and it is a
+//! task of its own, so no caller who leaves ends it. An outage is not a token's death: only a 403
+//! that `verdict` has looked into is, or the end of its life. No lock is held across an await.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use secret_resolver::{Clock, Error, Moment, SecretBuf, ShutdownReport};
+use tokio::sync::watch;
+
+use crate::auth::flight::Flight;
+use crate::auth::gate::Gate;
+use crate::auth::life::{Life, Refresh};
+use crate::auth::verdict::Verdicts;
+use crate::auth::{Auth, Issued, Loaded, token};
+use crate::client::Client;
+use crate::{error, race};
+
+/// How often a request waits for a token before it gives up on tokens that die at once.
+const ROUNDS: usize = 3;
+
+pub(crate) struct Session(pub(super) Arc<Shared>);
+
+pub(super) struct Shared {
+    pub(super) client: Client,
+    pub(super) auth: Auth,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) verdicts: Verdicts,
+    pub(super) counts: Counts,
+    state: Mutex<State>,
+    closed: watch::Sender<bool>,
+}
+
+#[derive(Default)]
+pub(super) struct Counts {
+    pub(super) logins: AtomicU64,
+    pub(super) renewals: AtomicU64,
+    pub(super) lookups: AtomicU64,
+}
+
+/// A token in use. The number tells tokens apart without looking at them.
+pub(crate) struct Token {
+    pub(super) secret: Arc<SecretBuf>,
+    pub(super) number: u64,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    live: Option<Live>,
+    errand: Option<Errand>,
+    gate: Gate,
+    held: Option<Held>,
+    /// The last token that died: one that was given to us is not sent again.
+    spent: Option<Arc<SecretBuf>>,
+    issued: u64,
+    ended: bool,
+    /// Whether a token that was issued after the end could be revoked.
+    late: Option<bool>,
+}
+
+struct Live {
+    token: Arc<Token>,
+    life: Life,
+}
+
+struct Errand {
+    flight: Flight,
+    is_login: bool,
+}
+
+/// The refusal that holds back logins with the same credentials.
+struct Held {
+    until: Moment,
+    loaded: Loaded,
+    error: Error,
+}
+
+impl Token {
+    pub(crate) fn secret(&self) -> &SecretBuf {
+        &self.secret
+    }
+}
+
+impl Session {
+    pub(crate) fn new(client: Client, auth: Auth, clock: Arc<dyn Clock>) -> Self {
+        Self(Arc::new(Shared {
+            client,
+            auth,
+            clock,
+            verdicts: Verdicts::default(),
+            counts: Counts::default(),
+            state: Mutex::default(),
+            closed: watch::Sender::new(false),
+        }))
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.0.client
+    }
+
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        &*self.0.clock
+    }
+
+    /// Logins sent, renewals sent, lookups sent after a 403.
+    pub(crate) fn counts(&self) -> [u64; 3] {
+        let Counts {
+            logins,
+            renewals,
+            lookups,
+        } = &self.0.counts;
+        [logins, renewals, lookups].map(|count| count.load(Ordering::Relaxed))
+    }
+
+    /// A token that may be sent now.
+    ///
+    /// # Cancel safety
+    /// A login that it waits for goes on, for others and for the next request.
+    pub(crate) async fn token(&self) -> Result<Arc<Token>, Error> {
+        for _ in 0..ROUNDS {
+            let (flight, is_login) = match self.0.look()? {
+                Look::Token(token) => return Ok(token),
+                Look::Wait(flight, is_login) => (flight, is_login),
+            };
+            let outcome = flight.wait(self.clock()).await;
+            // A renewal that failed while the token died is no answer: a login follows it.
+            if is_login {
+                outcome?;
+            }
+        }
+        Err(error::dead_again())
+    }
+
+    /// Ready once the session was shut down.
+    pub(crate) async fn closed(&self) {
+        // The sender lives as long as `self`, so the wait ends with the shutdown alone.
+        let _ = self.0.closed.subscribe().wait_for(|closed| *closed).await;
+    }
+
+    /// Refuses new requests and ends those under way, drops the token, and revokes it if it is the
+    /// backend's own, until `deadline`.
+    ///
+    /// # Cancel safety
+    /// All but the revocation is done at the first poll.
+    pub(crate) async fn shutdown(&self, deadline: Moment) -> ShutdownReport {
+        let shared = &*self.0;
+        let (live, errand) = {
+            let mut state = shared.lock();
+            state.ended = true;
+            state.held = None;
+            (state.live.take(), state.errand.take())
+        };
+        shared.closed.send_replace(true);
+        let ours = live
+            .filter(|live| shared.auth.issues_tokens() && !live.life.is_over(shared.clock.now()));
+        let errand = errand.filter(|errand| errand.is_login && shared.auth.issues_tokens());
+        let due = usize::from(ours.is_some()) + usize::from(errand.is_some());
+        let mut report = ShutdownReport::default();
+        let work = async {
+            let mut results = Vec::new();
+            if let Some(live) = ours {
+                results.push(shared.revoke(&live.token.secret).await);
+            }
+            if let Some(errand) = errand {
+                // A login that ends now revokes its own token.
+                let _ = errand.flight.wait(&*shared.clock).await;
+                results.extend(shared.lock().late.take());
+            }
+            results
+        };
+        match race::first(work, shared.clock.sleep_until(deadline)).await {
+            Some(results) => {
+                report.revoked = results.iter().filter(|&&revoked| revoked).count();
+                report.not_revoked = results.len() - report.revoked;
+            }
+            None => {
+                report.not_revoked = due;
+                report.timed_out = true;
+            }
+        }
+        report
+    }
+}
+
+enum Look {
+    Token(Arc<Token>),
+    Wait(Flight, bool),
+}
+
+impl Shared {
+    /// Every critical section leaves the state whole at each step, so a poisoned lock is no reason
+    /// to refuse.
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The token, if it may be sent; else what to wait for, which is started if need be.
+    fn look(self: &Arc<Self>) -> Result<Look, Error> {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        if state.ended {
+            return Err(error::closed());
+        }
+        let idle = state
+            .errand
+            .as_ref()
+            .is_none_or(|errand| errand.flight.is_over(now));
+        if let Some(live) = &state.live {
+            if !live.life.is_over(now) {
+                let token = Arc::clone(&live.token);
+                // Nobody waits for it: the token is good meanwhile.
+                if let Some(refresh) = live.life.refresh_due(now).filter(|_| idle) {
+                    let task = Arc::clone(self).refresh(refresh, Arc::clone(&token));
+                    let flight = Flight::start(now, task)?;
+                    state.errand = Some(Errand {
+                        flight,
+                        is_login: refresh == Refresh::Login,
+                    });
+                }
+                return Ok(Look::Token(token));
+            }
+            state.bury(&self.auth);
+        }
+        let errand = match state.errand.take().filter(|_| !idle) {
+            Some(errand) => errand,
+            None => Errand {
+                flight: Flight::start(now, Arc::clone(self).login())?,
+                is_login: true,
+            },
+        };
+        let look = Look::Wait(errand.flight.clone(), errand.is_login);
+        state.errand = Some(errand);
+        Ok(look)
+    }
+
+    async fn refresh(self: Arc<Self>, refresh: Refresh, token: Arc<Token>) -> Result<(), Error> {
+        let outcome = match refresh {
+            Refresh::Renew => self.renew(&token).await,
+            Refresh::Login => Arc::clone(&self).login().await,
+        };
+        if let Err(error) = &outcome {
+            // What the store refuses to renew must be had by a login; an outage may pass.
+            let refused = !error.kind().permits().counts_for_breaker;
+            let next = (refused && refresh == Refresh::Renew).then_some(Refresh::Login);
+            let now = self.clock.now();
+            if let Some(live) = self.lock().live_of(token.number) {
+                live.life.postpone(now, next);
+            }
+            tracing::warn!(backend = error::BACKEND, %error, "token not refreshed; it is used while it lives");
+        }
+        outcome
+    }
+
+    async fn renew(&self, token: &Token) -> Result<(), Error> {
+        let asked = self.clock.now();
+        self.counts.renewals.fetch_add(1, Ordering::Relaxed);
+        let grant = token::renew(&self.client, &token.secret).await?;
+        if let Some(live) = self.lock().live_of(token.number) {
+            live.life = live.life.renewed(asked, grant);
+            tracing::info!(
+                backend = error::BACKEND,
+                life_seconds = live.life.seconds(),
+                "token renewed"
+            );
+        }
+        Ok(())
+    }
+
+    async fn login(self: Arc<Self>) -> Result<(), Error> {
+        let loaded = self.auth.load().await?;
+        let asked = self.clock.now();
+        self.lock().admit(&loaded, asked)?;
+        self.counts.logins.fetch_add(1, Ordering::Relaxed);
+        match self.auth.login(&self.client, &loaded).await {
+            Ok(issued) => self.install(issued, asked).await,
+            Err(error) => {
+                tracing::warn!(backend = error::BACKEND, method = self.auth.name(), %error, "login failed");
+                self.lock().hold(loaded, error.clone(), self.clock.now());
+                Err(error)
+            }
+        }
+    }
+
+    /// Puts a token into use; after the shutdown it is revoked instead.
+    async fn install(&self, issued: Issued, asked: Moment) -> Result<(), Error> {
+        let Issued {
+            token: secret,
+            grant,
+        } = issued;
+        let life = Life::begin(asked, grant);
+        if self.lock().install(&secret, life) {
+            tracing::info!(
+                backend = error::BACKEND,
+                method = self.auth.name(),
+                life_seconds = life.seconds(),
+                renewable = grant.renewable,
+                "logged in"
+            );
+            return Ok(());
+        }
+        if self.auth.issues_tokens() {
+            let revoked = self.revoke(&secret).await;
+            self.lock().late = Some(revoked);
+        }
+        Err(error::closed())
+    }
+
+    async fn revoke(&self, secret: &SecretBuf) -> bool {
+        let revoked = token::revoke(&self.client, secret).await;
+        match &revoked {
+            Ok(()) => tracing::info!(backend = error::BACKEND, "token revoked"),
+            Err(error) => {
+                tracing::warn!(backend = error::BACKEND, %error, "token not revoked; it dies with its life")
+            }
+        }
+        revoked.is_ok()
+    }
+}
+
+impl State {
+    /// The live token, if it is still this one.
+    fn live_of(&mut self, number: u64) -> Option<&mut Live> {
+        self.live
+            .as_mut()
+            .filter(|live| live.token.number == number)
+    }
+
+    /// Whether this token is the one in use.
+    pub(super) fn uses(&self, token: &Token) -> bool {
+        self.live
+            .as_ref()
+            .is_some_and(|live| live.token.number == token.number)
+    }
+
+    /// The token in use is dead. One that was given to us may be given again; it is remembered.
+    pub(super) fn bury(&mut self, auth: &Auth) {
+        let dead = self.live.take().map(|live| Arc::clone(&live.token.secret));
+        self.spent = dead.filter(|_| !auth.issues_tokens());
+    }
+
+    /// Whether a login with these credentials may be sent.
+    fn admit(&mut self, loaded: &Loaded, now: Moment) -> Result<(), Error> {
+        if self.ended {
+            return Err(error::closed());
+        }
+        if let (Loaded::Token(given), Some(spent)) = (loaded, &self.spent)
+            && given == spent
+        {
+            return Err(error::unauthenticated(
+                "the token that was given has died; give another",
+            ));
+        }
+        if let Some(held) = &self.held {
+            let same = held.loaded == *loaded;
+            if same && now < held.until {
+                return Err(held.error.clone().with_retry_after(held.until.since(now)));
+            }
+            if !same {
+                // A changed credential ends the back-off.
+                self.gate.accepted();
+                self.held = None;
+            }
+        }
+        self.gate.admit(now).map_err(|wait| {
+            error::held_back(
+                "logins are held back: there were too many; ask again later",
+                wait,
+            )
+        })
+    }
+
+    /// Holds back logins with credentials that were refused. An outage refuses nothing.
+    fn hold(&mut self, loaded: Loaded, error: Error, now: Moment) {
+        if !error.kind().permits().counts_for_breaker {
+            let until = self.gate.refused(now, error.retry_after());
+            self.held = Some(Held {
+                until,
+                loaded,
+                error,
+            });
+        }
+    }
+
+    /// `false` when the session has ended meanwhile.
+    fn install(&mut self, secret: &Arc<SecretBuf>, life: Life) -> bool {
+        if self.ended {
+            return false;
+        }
+        self.gate.accepted();
+        self.held = None;
+        self.spent = None;
+        self.issued += 1;
+        let token = Arc::new(Token {
+            secret: Arc::clone(secret),
+            number: self.issued,
+        });
+        self.live = Some(Live { token, life });
+        true
+    }
+}

@@ -1,0 +1,146 @@
+//! Requests to the store: which endpoint, with which headers. Judges no answer.
+//!
+//! One exchange goes to one endpoint. After one that failed the next exchange goes to the next
+//! endpoint; only a redirect, by which a standby says that it cannot answer, is tried at the
+//! others at once, because nothing above would try it again. A token goes to these endpoints and
+//! to nothing else: the transport follows no redirect and knows no other origin.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use secret_resolver::{Error, ErrorKind, SecretBuf};
+use secret_resolver_transport as transport;
+use secret_resolver_transport::{Method, Origin, Response};
+
+use crate::error;
+
+#[derive(Debug)]
+pub(crate) struct Client {
+    http: transport::Client,
+    // Never empty: the target is made with one.
+    endpoints: Box<[Origin]>,
+    current: AtomicUsize,
+    namespace: Option<Box<str>>,
+}
+
+/// A request, apart from where it goes.
+#[derive(Clone, Copy)]
+pub(crate) struct Ask<'a> {
+    pub(crate) method: Method,
+    /// Absolute and percent-encoded.
+    pub(crate) target: &'a str,
+    pub(crate) token: Option<&'a SecretBuf>,
+    /// JSON.
+    pub(crate) body: Option<&'a SecretBuf>,
+}
+
+/// An answer, and who gave it.
+#[derive(Debug)]
+pub(crate) struct Reply<'a> {
+    response: Response,
+    origin: &'a Origin,
+}
+
+impl Client {
+    pub(crate) fn new(
+        http: transport::Client,
+        endpoints: Box<[Origin]>,
+        namespace: Option<Box<str>>,
+    ) -> Self {
+        Self {
+            http,
+            endpoints,
+            current: AtomicUsize::new(0),
+            namespace,
+        }
+    }
+
+    /// One exchange. An answer of any status but a redirect is a reply.
+    ///
+    /// # Cancel safety
+    /// Dropping it ends the exchange; the store may have acted on the request.
+    pub(crate) async fn send(&self, ask: Ask<'_>) -> Result<Reply<'_>, Error> {
+        let mut redirect = None;
+        for _ in 0..self.endpoints.len() {
+            let number = self.current.load(Ordering::Relaxed);
+            let Some(origin) = self.endpoints.get(number) else {
+                break;
+            };
+            let sent = self.http.send(origin, self.request(ask)?).await;
+            match sent {
+                Ok(response) => {
+                    // 412 and 5xx: this endpoint cannot answer now, another may.
+                    if response.status() == 412 || response.status() >= 500 {
+                        self.leave(number);
+                    }
+                    return Ok(Reply { response, origin });
+                }
+                Err(error)
+                    if error
+                        .status()
+                        .is_some_and(|status| (300..400).contains(&status)) =>
+                {
+                    self.leave(number);
+                    redirect = Some(error);
+                }
+                Err(error) => {
+                    if matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout) {
+                        self.leave(number);
+                    }
+                    return Err(error::ours(error));
+                }
+            }
+        }
+        let nowhere = || error::misconfigured("the target has no endpoint");
+        Err(redirect.map_or_else(nowhere, error::ours))
+    }
+
+    /// Lets the next exchange go to another endpoint, for a reason that the answer's content gave.
+    pub(crate) fn leave_current(&self) {
+        self.leave(self.current.load(Ordering::Relaxed));
+    }
+
+    /// Moves on from this endpoint, unless another exchange has done so before.
+    fn leave(&self, number: usize) {
+        let next = (number + 1) % self.endpoints.len().max(1);
+        let _ = self
+            .current
+            .compare_exchange(number, next, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    fn request(&self, ask: Ask<'_>) -> Result<transport::Request, Error> {
+        let mut request = transport::Request::new(ask.method, ask.target)?;
+        // An OpenBao or Vault Agent in front may be set to demand it, as a guard against forged
+        // requests of a browser.
+        request = request.with_header("X-Vault-Request", "true")?;
+        if let Some(namespace) = &self.namespace {
+            request = request.with_header("X-Vault-Namespace", namespace)?;
+        }
+        if let Some(token) = ask.token {
+            request = request.with_secret_header("X-Vault-Token", token.expose())?;
+        }
+        if let Some(body) = ask.body {
+            // A copy for each endpoint that is tried; each is wiped.
+            request = request.with_body("application/json", SecretBuf::from_slice(body.expose())?);
+        }
+        Ok(request)
+    }
+}
+
+impl Reply<'_> {
+    pub(crate) fn status(&self) -> u16 {
+        self.response.status()
+    }
+
+    pub(crate) fn body(&self) -> &[u8] {
+        self.response.body()
+    }
+
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        self.response.retry_after()
+    }
+
+    pub(crate) fn origin(&self) -> &Origin {
+        self.origin
+    }
+}

@@ -1,0 +1,271 @@
+//! What the backend is told: the target, fixed in code, and how names map to it. Everything is
+//! checked in `build()`; nothing is read from the environment.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use secret_resolver::{Clock, Error, SystemClock};
+use secret_resolver_transport::{self as transport, Origin, Trust};
+
+use crate::alias::{Given, Names};
+use crate::auth::{Auth, Session};
+use crate::client::Client;
+use crate::error;
+use crate::path::{checked, encode};
+use crate::resolver::{Parts, VaultBackend};
+
+/// A whole target: endpoints, the CA set that they are checked against, namespace, mount and
+/// login. Its parts belong together: a token goes to these endpoints and nowhere else.
+///
+/// `Debug` shows the endpoints, the namespace and the mount.
+///
+/// ```no_run
+/// use secret_resolver_transport::{Origin, Trust};
+/// use secret_resolver_vault::{Auth, Credential, VaultTarget};
+///
+/// let auth = Auth::token(Credential::file("/run/secrets/vault-token"));
+/// let target = VaultTarget::new(
+///     Origin::parse("https://vault-1.example:8200")?,
+///     Trust::from_file("/etc/ssl/vault-ca.pem")?,
+///     auth,
+/// )
+/// .with_endpoint(Origin::parse("https://vault-2.example:8200")?)
+/// .with_mount("team/secret");
+/// # Ok::<(), secret_resolver::Error>(())
+/// ```
+pub struct VaultTarget {
+    endpoints: Vec<Origin>,
+    trust: Trust,
+    namespace: Option<String>,
+    mount: String,
+    auth: Auth,
+}
+
+/// Builds a [`VaultBackend`]; from [`VaultBackend::builder`].
+///
+/// ```no_run
+/// # fn target() -> secret_resolver_vault::VaultTarget { unimplemented!() }
+/// use secret_resolver_vault::VaultBackend;
+///
+/// let backend = VaultBackend::builder(target())
+///     .with_prefix("services/billing")
+///     .with_alias("legacy/db#password", "old//db", Some("pw"))
+///     .build()?;
+/// # Ok::<(), secret_resolver::Error>(())
+/// ```
+pub struct VaultBuilder {
+    target: VaultTarget,
+    clock: Option<Arc<dyn Clock>>,
+    prefix: Option<String>,
+    aliases: Vec<Given>,
+    default_field: String,
+    value_limit: usize,
+    body_limit: Option<usize>,
+    connect_timeout: Option<Duration>,
+    response_timeout: Option<Duration>,
+}
+
+impl VaultTarget {
+    /// A KV v2 store mounted at `secret`, in the root namespace.
+    #[must_use]
+    pub fn new(endpoint: Origin, trust: Trust, auth: Auth) -> Self {
+        Self {
+            endpoints: vec![endpoint],
+            trust,
+            namespace: None,
+            mount: "secret".into(),
+            auth,
+        }
+    }
+
+    /// Adds another endpoint of the same cluster: one store, one trust domain. After an exchange
+    /// that failed for an outage the next goes to the next endpoint.
+    #[must_use]
+    pub fn with_endpoint(mut self, endpoint: Origin) -> Self {
+        self.endpoints.push(endpoint);
+        self
+    }
+
+    /// The namespace of the store, sent as `X-Vault-Namespace`; it holds the mount and the login.
+    #[must_use]
+    pub fn with_namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.namespace = Some(namespace.into());
+        self
+    }
+
+    /// Where the KV v2 store is mounted; `secret` by default.
+    #[must_use]
+    pub fn with_mount(mut self, mount: impl Into<String>) -> Self {
+        self.mount = mount.into();
+        self
+    }
+}
+
+impl VaultBuilder {
+    /// The bound on one value unless another is set, in bytes.
+    pub const DEFAULT_VALUE_LIMIT: usize = 64 << 10;
+
+    pub(crate) fn new(target: VaultTarget) -> Self {
+        Self {
+            target,
+            clock: None,
+            prefix: None,
+            aliases: Vec::new(),
+            default_field: "value".into(),
+            value_limit: Self::DEFAULT_VALUE_LIMIT,
+            body_limit: None,
+            connect_timeout: None,
+            response_timeout: None,
+        }
+    }
+
+    /// The clock that all of its timers ask. By default a [`SystemClock`] of its own, which is one
+    /// thread; give it the resolver's instead.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// A path that is put before every name's, but before no alias's.
+    #[must_use]
+    pub fn with_prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = Some(prefix.into());
+        self
+    }
+
+    /// Says where one name is, for an id that does not follow the rule or the grammar: `path` as
+    /// it is below the mount, `a//b` and `a#b` included, and the field; the default field without
+    /// one. The name's other fields follow the rule as before.
+    #[must_use]
+    pub fn with_alias(
+        mut self,
+        name: impl Into<String>,
+        path: impl Into<String>,
+        field: Option<&str>,
+    ) -> Self {
+        self.aliases
+            .push((name.into(), path.into(), field.map(str::to_owned)));
+        self
+    }
+
+    /// The field that a name without one means; `value` by default.
+    #[must_use]
+    pub fn with_default_field(mut self, field: impl Into<String>) -> Self {
+        self.default_field = field.into();
+        self
+    }
+
+    /// The most bytes that one value may have; 64 KiB by default. A record with a larger one is
+    /// refused as a whole, as [`ErrorKind::Overloaded`](secret_resolver::ErrorKind::Overloaded).
+    #[must_use]
+    pub fn with_value_limit(mut self, bytes: usize) -> Self {
+        self.value_limit = bytes;
+        self
+    }
+
+    /// The most bytes that one answer may have; the transport's default without it. A larger one
+    /// is [`ErrorKind::Malformed`](secret_resolver::ErrorKind::Malformed).
+    #[must_use]
+    pub fn with_body_limit(mut self, bytes: usize) -> Self {
+        self.body_limit = Some(bytes);
+        self
+    }
+
+    /// The bound on connecting, TLS included; the transport's default without it.
+    #[must_use]
+    pub fn with_connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = Some(timeout);
+        self
+    }
+
+    /// The bound on one exchange, to the last byte of its answer; the transport's default without
+    /// it.
+    #[must_use]
+    pub fn with_response_timeout(mut self, timeout: Duration) -> Self {
+        self.response_timeout = Some(timeout);
+        self
+    }
+
+    /// Checks everything and builds the backend. Nothing is sent and no file is read. Works
+    /// outside a runtime; the backend's futures need one of tokio's with its I/O driver.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Misconfigured`](secret_resolver::ErrorKind::Misconfigured) for a mount,
+    /// namespace, prefix or alias that is no path, for a token with an auth mount, or where the
+    /// transport cannot be built; [`ErrorKind::Unauthenticated`](secret_resolver::ErrorKind::Unauthenticated)
+    /// for an empty credential; [`ErrorKind::Overloaded`](secret_resolver::ErrorKind::Overloaded)
+    /// when the clock's thread cannot be started.
+    pub fn build(self) -> Result<VaultBackend, Error> {
+        let VaultTarget {
+            endpoints,
+            trust,
+            namespace,
+            mount,
+            auth,
+        } = self.target;
+        auth.check()?;
+        let mount = checked(&mount, "mount")?;
+        let namespace = namespace
+            .map(|namespace| checked(&namespace, "namespace"))
+            .transpose()?;
+        // It goes into a header as it is.
+        if namespace
+            .as_ref()
+            .is_some_and(|namespace| !namespace.is_ascii())
+        {
+            return Err(error::misconfigured("a namespace is ASCII text"));
+        }
+        let prefix = self
+            .prefix
+            .map(|prefix| checked(&prefix, "prefix"))
+            .transpose()?;
+        let names = Names::new(prefix, self.default_field.into(), self.aliases)?;
+        let clock = match self.clock {
+            Some(clock) => clock,
+            None => Arc::new(SystemClock::start().map_err(error::ours)?),
+        };
+        let mut http = transport::Client::builder(trust, Arc::clone(&clock));
+        for endpoint in &endpoints {
+            http = http.allow(endpoint.clone());
+        }
+        if let Some(bytes) = self.body_limit {
+            http = http.with_body_limit(bytes);
+        }
+        if let Some(timeout) = self.connect_timeout {
+            http = http.with_connect_timeout(timeout);
+        }
+        if let Some(timeout) = self.response_timeout {
+            http = http.with_response_timeout(timeout);
+        }
+        let http = http.build().map_err(error::ours)?;
+        let client = Client::new(http, endpoints.into(), namespace);
+        let data = format!("/v1/{}/data/", encode(&mount));
+        Ok(VaultBackend::new(Parts {
+            session: Session::new(client, auth, clock),
+            names,
+            data,
+            value_limit: self.value_limit,
+        }))
+    }
+}
+
+impl fmt::Debug for VaultTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VaultTarget")
+            .field("endpoints", &self.endpoints)
+            .field("namespace", &self.namespace)
+            .field("mount", &self.mount)
+            .field("auth", &self.auth)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for VaultBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VaultBuilder")
+            .field("target", &self.target)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,214 @@
+//! The backend itself: a name to a path, a path to a request, an answer to a record.
+
+use std::fmt;
+use std::sync::Arc;
+
+use secret_resolver::{
+    Error, Located, Moment, NameRef, Record, Request, ResolveFuture, SecretResolver,
+    ShutdownFuture, Version,
+};
+use secret_resolver_transport::Method;
+
+use crate::alias::Names;
+use crate::auth::{Session, Verdict};
+use crate::client::Ask;
+use crate::config::{VaultBuilder, VaultTarget};
+use crate::error::{self, Asked};
+use crate::path::encode;
+use crate::race;
+use crate::wire::{self, Absence};
+
+/// Secrets of one KV v2 store of Vault or OpenBao. A clone shares the login and the connections.
+///
+/// Each read is one request for the whole record; a login precedes it when no token is live. On
+/// its own it keeps nothing, retries nothing but what its docs say and bounds only its exchanges:
+/// put it into a [`Resolver`](https://docs.rs/secret-resolver) for the rest.
+///
+/// # Errors
+/// | the store says | kind |
+/// |---|---|
+/// | 404 of the KV store, a deleted or destroyed version, no such field | `NotFound` |
+/// | 403, and the token lives | `Denied` |
+/// | 403 or 400 at login; a plain token that is dead; logins held back | `Unauthenticated` |
+/// | 404 of the routing: no such mount or namespace; 400 | `Misconfigured` |
+/// | 429 | `Throttled`, with the store's `Retry-After` |
+/// | 5xx (sealed, no leader), 412, no connection | `Unavailable` |
+/// | nothing or not all in time | `Timeout` |
+/// | a redirect from every endpoint; a certificate that is not trusted | `Refused` |
+/// | a value over the bound | `Overloaded` |
+/// | anything else: other JSON, no JSON, an unknown status | `Malformed` |
+///
+/// # Cancel safety
+/// A future may be dropped at any time; a login that it waits for goes on for others.
+///
+/// ```no_run
+/// use secret_resolver::{SecretBuf, SecretResolverExt};
+/// use secret_resolver_transport::{Origin, Trust};
+/// use secret_resolver_vault::{Auth, Credential, VaultBackend, VaultTarget};
+///
+/// # async fn example() -> Result<(), secret_resolver::Error> {
+/// let role_id = Credential::value(SecretBuf::from_slice(b"2caefc0d-d83c-646d-5e90-62371d22645a")?);
+/// let target = VaultTarget::new(
+///     Origin::parse("https://vault.example:8200")?,
+///     Trust::from_file("/etc/ssl/vault-ca.pem")?,
+///     Auth::approle(role_id, Credential::file("/run/secrets/secret-id")),
+/// );
+/// let vault = VaultBackend::builder(target).build()?;
+/// let password = vault.get("prod/db#password").await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct VaultBackend(Arc<Parts>);
+
+pub(crate) struct Parts {
+    pub(crate) session: Session,
+    pub(crate) names: Names,
+    /// `/v1/{mount}/data/`, encoded.
+    pub(crate) data: String,
+    pub(crate) value_limit: usize,
+}
+
+/// What a backend has sent beside reads, since it was built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct VaultStats {
+    /// Logins; for a plain token, looks at how long it lives.
+    pub logins: u64,
+    /// Renewals of a token.
+    pub renewals: u64,
+    /// Lookups by which a denial was told from a dead token.
+    pub lookups: u64,
+}
+
+impl VaultBackend {
+    /// Starts a backend for `target`.
+    #[must_use]
+    pub fn builder(target: VaultTarget) -> VaultBuilder {
+        VaultBuilder::new(target)
+    }
+
+    /// What was sent beside reads: for metrics and tests.
+    #[must_use]
+    pub fn stats(&self) -> VaultStats {
+        let [logins, renewals, lookups] = self.0.session.counts();
+        VaultStats {
+            logins,
+            renewals,
+            lookups,
+        }
+    }
+
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+}
+
+impl SecretResolver for VaultBackend {
+    fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
+        ResolveFuture::new(async move { self.0.bounded(request).await.map_err(error::ours) })
+    }
+
+    fn locate<'a>(&'a self, name: NameRef<'a>) -> Located<'a> {
+        self.0.names.locate(name)
+    }
+
+    fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {
+        ShutdownFuture::new(self.0.session.shutdown(deadline))
+    }
+}
+
+impl Parts {
+    /// A read that ends with the session or at the request's deadline, whichever is first.
+    async fn bounded(&self, request: Request<'_>) -> Result<Record, Error> {
+        let open = async {
+            let read = race::first(self.read(request), self.session.closed()).await;
+            read.unwrap_or_else(|| Err(error::closed()))
+        };
+        match request.deadline() {
+            None => open.await,
+            Some(deadline) => {
+                let end = self.session.clock().sleep_until(deadline);
+                race::first(open, end)
+                    .await
+                    .unwrap_or_else(|| Err(error::deadline()))
+            }
+        }
+    }
+
+    async fn read(&self, request: Request<'_>) -> Result<Record, Error> {
+        let located = self.names.locate(request.name());
+        let target = self.target(located.address().as_str(), request.version())?;
+        for again in [false, true] {
+            let token = self.session.token().await?;
+            let sent = self.session.mark();
+            let ask = Ask {
+                method: Method::Get,
+                target: &target,
+                token: Some(token.secret()),
+                body: None,
+            };
+            let reply = self.session.client().send(ask).await?;
+            match reply.status() {
+                200 => {
+                    return self
+                        .record(reply.body(), request)
+                        .map(|record| record.select(located.field()));
+                }
+                404 => {
+                    return Err(match wire::absence(reply.body())? {
+                        Absence::NotFound => error::absent(reply.origin()),
+                        Absence::NoMount => error::of_reply(Asked::Read, &reply),
+                    });
+                }
+                403 => match self.session.judge(&token, sent, again).await? {
+                    Verdict::Denied => return Err(error::denied(reply.origin())),
+                    // Once: another login would not make a second refusal more likely to pass.
+                    Verdict::TokenGone => {}
+                },
+                _ => return Err(error::of_reply(Asked::Read, &reply)),
+            }
+        }
+        Err(error::dead_again())
+    }
+
+    fn target(&self, path: &str, version: Option<&Version>) -> Result<String, Error> {
+        let mut target = format!("{}{}", self.data, encode(path));
+        if let Some(version) = version {
+            // The store takes 0 for the current version, which is not what was asked for.
+            let number = version
+                .as_number()
+                .filter(|&number| number > 0)
+                .ok_or_else(error::no_such_version)?;
+            target.push_str(&format!("?version={number}"));
+        }
+        Ok(target)
+    }
+
+    fn record(&self, body: &[u8], request: Request<'_>) -> Result<Record, Error> {
+        let record = wire::record(body, self.value_limit)?;
+        if request
+            .version()
+            .is_some_and(|wanted| wanted != record.version())
+        {
+            return Err(error::malformed(
+                "the store answered another version than the one asked for",
+            ));
+        }
+        if !request.accepts(record.version()) {
+            // Perhaps a standby that is behind, perhaps a record that was made anew: the layers
+            // above know what they saw, and ask again. Then another endpoint answers.
+            self.session.client().leave_current();
+        }
+        Ok(record)
+    }
+}
+
+impl fmt::Debug for VaultBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VaultBackend")
+            .field("data", &self.0.data)
+            .field("names", &self.0.names)
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
+    }
+}

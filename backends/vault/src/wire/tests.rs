@@ -1,0 +1,164 @@
+//! Answers as the real server gives them, and as nobody should. The real ones were recorded from
+//! OpenBao 2.7.2 (`tests/` asks a running one).
+
+use secret_resolver::{ErrorKind, ExposeSecret};
+
+use super::*;
+
+const ROOM: usize = 1 << 16;
+const READ: &str = r#"{"request_id":"08713450","lease_id":"","renewable":false,"lease_duration":0,"data":{"data":{"e":"\u0000\u001f é 😀 \u003c/\u003e","n":1.2345678901234568e+22,"nul":null,"o":{"a":[1,2],"b":1},"value":"x"},"metadata":{"created_time":"2026-11-23T11:40:45.867935429Z","custom_metadata":null,"deletion_time":"","destroyed":false,"version":7}},"wrap_info":null,"warnings":null,"auth":null}"#;
+const DELETED: &str = r#"{"request_id":"7243ee7d","data":{"data":null,"metadata":{"created_time":"2026-11-23T11:40:45Z","custom_metadata":null,"deletion_time":"2026-11-23T11:40:45Z","destroyed":false,"version":1}},"warnings":null,"auth":null}"#;
+const LOGIN: &str = r#"{"request_id":"aae2fe7b","data":null,"warnings":null,"auth":{"client_token":"s.eEWdbi","accessor":"ot06m9","policies":["default"],"metadata":{"role_name":"r"},"lease_duration":20,"renewable":true,"num_uses":0}}"#;
+
+fn refusal(body: &str) -> Option<ErrorKind> {
+    record(body.as_bytes(), ROOM)
+        .err()
+        .map(|error| error.kind())
+}
+
+#[test]
+fn a_read_gives_all_fields_but_null_ones_and_the_version() {
+    let record = record(READ.as_bytes(), ROOM).unwrap();
+    let field = |name: &str| {
+        record
+            .field(name)
+            .map(|secret| secret.expose_secret().to_vec())
+    };
+    assert_eq!(field("value").unwrap(), b"x");
+    assert_eq!(field("e").unwrap(), "\0\u{1f} é 😀 </>".as_bytes());
+    assert_eq!(field("n").unwrap(), b"1.2345678901234568e+22");
+    assert_eq!(field("o").unwrap(), br#"{"a":[1,2],"b":1}"#);
+    assert_eq!(field("nul").unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(record.version(), &Version::number(7));
+}
+
+#[test]
+fn keys_with_escapes_are_the_names_they_mean() {
+    let body = r#"{"data":{"data":{"a\u002fb":"1","":"2"},"metadata":{"version":1}}}"#;
+    let record = record(body.as_bytes(), ROOM).unwrap();
+    assert_eq!(record.field("a/b").unwrap().expose_secret(), b"1");
+    assert_eq!(record.field("").unwrap().expose_secret(), b"2");
+}
+
+#[test]
+fn other_shapes_are_malformed() {
+    let kv1 = r#"{"lease_duration":2764800,"data":{"foo":"bar"}}"#;
+    let twice = r#"{"data":{"data":{"a":"1","\u0061":"2"},"metadata":{"version":1}}}"#;
+    let huge_version = r#"{"data":{"data":{},"metadata":{"version":99999999999999999999}}}"#;
+    let lone_surrogate = r#"{"data":{"data":{"a":"\ud800"},"metadata":{"version":1}}}"#;
+    let no_object = r#"{"data":{"data":["x"],"metadata":{"version":1}}}"#;
+    for body in [
+        "",
+        "null",
+        "[]",
+        "<html>",
+        "{}",
+        kv1,
+        twice,
+        huge_version,
+        lone_surrogate,
+        no_object,
+        DELETED,
+    ] {
+        assert_eq!(refusal(body), Some(ErrorKind::Malformed), "{body}");
+    }
+    for end in 0..READ.len() {
+        if let Some(cut) = READ.get(..end) {
+            assert_eq!(refusal(cut), Some(ErrorKind::Malformed), "{cut}");
+        }
+    }
+}
+
+#[test]
+fn a_body_that_is_not_utf8_is_malformed() {
+    let body = b"{\"data\":{\"data\":{\"a\":\"\xff\"},\"metadata\":{\"version\":1}}}";
+    assert_eq!(record(body, ROOM).unwrap_err().kind(), ErrorKind::Malformed);
+}
+
+#[test]
+fn deep_nesting_does_not_overflow_the_stack() {
+    let deep = "[".repeat(200_000) + &"]".repeat(200_000);
+    let as_value = format!(r#"{{"data":{{"data":{{"a":{deep}}},"metadata":{{"version":1}}}}}}"#);
+    assert_eq!(refusal(&as_value), Some(ErrorKind::Overloaded));
+    let unwanted = format!(r#"{{"x":{deep},"data":{{"data":{{}},"metadata":{{"version":1}}}}}}"#);
+    assert_eq!(refusal(&unwanted), None);
+    assert_eq!(refusal(&deep), Some(ErrorKind::Malformed));
+}
+
+#[test]
+fn an_absent_secret_is_told_from_an_absent_mount() {
+    let absence = |body: &str| absence(body.as_bytes()).map_err(|error| error.kind());
+    assert_eq!(absence(r#"{"errors":[]}"#), Ok(Absence::NotFound));
+    assert_eq!(absence(DELETED), Ok(Absence::NotFound));
+    assert_eq!(
+        absence(r#"{"errors":["no handler for route \"x\". route entry not found."]}"#),
+        Ok(Absence::NoMount)
+    );
+    for body in ["", "<html>404</html>", "{}", r#"{"data":{}}"#] {
+        assert_eq!(absence(body), Err(ErrorKind::Malformed), "{body}");
+    }
+}
+
+#[test]
+fn a_login_gives_its_token_and_its_life() {
+    let (token, grant) = login(LOGIN.as_bytes()).unwrap();
+    assert_eq!(token.expose(), b"s.eEWdbi");
+    assert_eq!(
+        grant,
+        Grant {
+            lease: Some(Duration::from_secs(20)),
+            renewable: true
+        }
+    );
+    assert_eq!(renewal(LOGIN.as_bytes()).unwrap(), grant);
+    for body in [
+        READ,
+        "{}",
+        r#"{"auth":null}"#,
+        r#"{"auth":{"client_token":"","lease_duration":1,"renewable":true}}"#,
+    ] {
+        assert_eq!(
+            login(body.as_bytes()).unwrap_err().kind(),
+            ErrorKind::Malformed,
+            "{body}"
+        );
+    }
+}
+
+#[test]
+fn a_token_of_limited_use_is_a_misconfigured_role() {
+    let body = LOGIN.replace(r#""num_uses":0"#, r#""num_uses":1"#);
+    assert_eq!(
+        login(body.as_bytes()).unwrap_err().kind(),
+        ErrorKind::Misconfigured
+    );
+}
+
+#[test]
+fn only_a_token_without_a_time_of_expiry_lives_for_ever() {
+    let lease = |ttl: &str, expire: &str| {
+        let body = format!(
+            r#"{{"data":{{"id":"s.x","ttl":{ttl},"renewable":false,"expire_time":{expire}}}}}"#
+        );
+        lookup(body.as_bytes()).unwrap().lease
+    };
+    assert_eq!(lease("0", "null"), None);
+    assert_eq!(
+        lease("0", r#""2026-11-23T11:41:06Z""#),
+        Some(Duration::ZERO)
+    );
+    assert_eq!(
+        lease("60", r#""2026-11-23T11:41:06Z""#),
+        Some(Duration::from_secs(60))
+    );
+}
+
+#[test]
+fn a_login_body_escapes_what_a_credential_may_hold() {
+    let body = approle_login(b"a\"b", "\\\n é".as_bytes()).unwrap();
+    let value: serde_json::Value = serde_json::from_slice(body.expose()).unwrap();
+    assert_eq!(
+        value,
+        serde_json::json!({"role_id": "a\"b", "secret_id": "\\\n é"})
+    );
+}

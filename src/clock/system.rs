@@ -1,0 +1,233 @@
+//! The clock of production: time that counts in suspend too, and one thread that wakes sleepers.
+
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use crate::clock::timers::{SleepUntil, Timed, Timers};
+use crate::clock::{Clock, Moment, Sleep};
+use crate::error::{Error, ErrorKind};
+use crate::sync::lock;
+
+/// On Linux `CLOCK_BOOTTIME`, so that a value expires while the machine is suspended; elsewhere
+/// the monotonic clock of the standard library, which may stop in suspend.
+///
+/// One thread wakes the sleepers of all runtimes. It ends when the clock and its last sleep are
+/// dropped. A clone shares both.
+///
+/// ```
+/// use secret_resolver::{Clock, SystemClock};
+///
+/// let clock = SystemClock::start()?;
+/// assert!(clock.now() <= clock.now());
+/// # Ok::<(), secret_resolver::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct SystemClock(Arc<Handle>);
+
+/// Ends the thread when the clock and all sleeps are gone; the thread itself holds only `Shared`.
+#[derive(Debug)]
+struct Handle {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    source: Source,
+    timers: Timers,
+    signal: Mutex<Signal>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Signal {
+    earlier: bool,
+    ended: bool,
+}
+
+impl SystemClock {
+    /// Starts the clock's thread.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Overloaded`] when the thread cannot be started.
+    pub fn start() -> Result<Self, Error> {
+        let shared = Arc::new(Shared {
+            source: Source::new(),
+            timers: Timers::default(),
+            signal: Mutex::default(),
+            changed: Condvar::new(),
+        });
+        let running = Arc::clone(&shared);
+        std::thread::Builder::new()
+            .name("secrets-clock".into())
+            .stack_size(256 * 1024)
+            .spawn(move || running.run())
+            .map_err(|_| {
+                Error::new(
+                    ErrorKind::Overloaded,
+                    "the clock's thread cannot be started; raise the limit on threads",
+                )
+            })?;
+        Ok(Self(Arc::new(Handle { shared })))
+    }
+}
+
+impl Clock for SystemClock {
+    fn now(&self) -> Moment {
+        self.0.now()
+    }
+
+    fn sleep_until(&self, moment: Moment) -> Sleep {
+        Box::pin(SleepUntil::new(Arc::clone(&self.0), moment))
+    }
+}
+
+impl Timed for Handle {
+    fn now(&self) -> Moment {
+        self.shared.source.now()
+    }
+
+    fn timers(&self) -> &Timers {
+        &self.shared.timers
+    }
+
+    fn earlier(&self) {
+        lock(&self.shared.signal).earlier = true;
+        self.shared.changed.notify_one();
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        lock(&self.shared.signal).ended = true;
+        self.shared.changed.notify_one();
+    }
+}
+
+impl Shared {
+    /// The condition variable waits on a clock that stops in suspend. So that a sleep which came
+    /// due meanwhile is not late by as long as the suspend, no wait is longer than this.
+    const LONGEST_WAIT: Duration = Duration::from_millis(500);
+
+    fn run(&self) {
+        loop {
+            self.timers.wake_due(self.source.now());
+            let signal = lock(&self.signal);
+            // Between the look at the timers and the wait a sleeper may come: it sets `earlier`.
+            let wait = match self.timers.first() {
+                Some(first) => first.since(self.source.now()).min(Self::LONGEST_WAIT),
+                None => Duration::MAX,
+            };
+            let idle = |signal: &mut Signal| !signal.earlier && !signal.ended;
+            let mut signal = if wait == Duration::MAX {
+                self.changed
+                    .wait_while(signal, idle)
+                    .unwrap_or_else(std::sync::PoisonError::into_inner)
+            } else {
+                self.changed
+                    .wait_timeout_while(signal, wait, idle)
+                    .unwrap_or_else(std::sync::PoisonError::into_inner)
+                    .0
+            };
+            signal.earlier = false;
+            if signal.ended {
+                return;
+            }
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[derive(Debug)]
+struct Source;
+
+#[cfg(target_os = "linux")]
+impl Source {
+    fn new() -> Self {
+        Self
+    }
+
+    fn now(&self) -> Moment {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        // Neither part is negative: the clock counts from boot.
+        let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+        let nanos = u32::try_from(time.tv_nsec).unwrap_or(0);
+        Moment::ZERO + Duration::new(seconds, nanos)
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+#[derive(Debug)]
+struct Source(std::time::Instant);
+
+#[cfg(not(target_os = "linux"))]
+impl Source {
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "this is the clock that all others ask"
+    )]
+    fn new() -> Self {
+        Self(std::time::Instant::now())
+    }
+
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "this is the clock that all others ask"
+    )]
+    fn now(&self) -> Moment {
+        Moment::ZERO + std::time::Instant::now().duration_since(self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap()
+    }
+
+    #[test]
+    fn a_sleep_ends_once_its_moment_has_come_without_a_timer_of_the_runtime() {
+        let clock = SystemClock::start().unwrap();
+        let moment = clock.now() + Duration::from_millis(20);
+        runtime().block_on(clock.sleep_until(moment));
+        assert!(clock.now() >= moment);
+    }
+
+    #[test]
+    fn an_earlier_sleep_is_not_held_up_by_a_later_one() {
+        let clock = SystemClock::start().unwrap();
+        runtime().block_on(async {
+            let mut late = clock.sleep_until(clock.now() + Duration::from_secs(3600));
+            let early = clock.sleep_until(clock.now() + Duration::from_millis(20));
+            tokio::select! {
+                biased;
+                () = &mut late => panic!("an hour has not passed"),
+                () = early => {}
+            }
+        });
+    }
+
+    #[test]
+    fn a_dropped_sleep_leaves_nothing_behind() {
+        let clock = SystemClock::start().unwrap();
+        let mut sleep = clock.sleep_until(clock.now() + Duration::from_secs(3600));
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(sleep.as_mut().poll(&mut cx).is_pending());
+        assert!(clock.0.timers().first().is_some());
+        drop(sleep);
+        assert_eq!(clock.0.timers().first(), None);
+    }
+
+    #[test]
+    fn the_thread_ends_with_the_clock() {
+        let clock = SystemClock::start().unwrap();
+        let shared = Arc::downgrade(&clock.0.shared);
+        drop(clock);
+        let limit = std::iter::repeat_with(|| std::thread::sleep(Duration::from_millis(10)));
+        let ended = limit.take(500).any(|()| shared.upgrade().is_none());
+        assert!(ended, "the thread still holds the clock's state after 5 s");
+    }
+}

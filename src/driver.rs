@@ -1,0 +1,98 @@
+//! The thread on which fetches run, whatever runtime a caller uses, or none.
+//!
+//! A fetch that ran on its caller's runtime would die with it, or stand still while that runtime
+//! is blocked or not driven, and with it every other caller who waits for the same secret. So a
+//! resolver has one small runtime of its own. It runs foreign code (backends); what must happen on
+//! time whatever that code does (deadlines, wiping) stays on the clock's thread.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use tokio::sync::mpsc;
+
+use crate::error::{Error, ErrorKind};
+
+type Job = Pin<Box<dyn Future<Output = ()> + Send + 'static>>;
+
+/// Runs jobs until it is dropped; a job that is not done by then is dropped unfinished.
+#[derive(Debug)]
+pub(crate) struct Driver {
+    jobs: mpsc::UnboundedSender<Job>,
+}
+
+impl Driver {
+    /// Starts the thread.
+    pub(crate) fn start() -> Result<Self, Error> {
+        let failed = |_| {
+            Error::new(
+                ErrorKind::Overloaded,
+                "the thread for fetches cannot be started; raise the limits on threads and files",
+            )
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            // Blocking work is only name resolution and small files.
+            .max_blocking_threads(4)
+            .thread_name("secrets-blocking")
+            .build()
+            .map_err(failed)?;
+        let (jobs, mut queue) = mpsc::unbounded_channel::<Job>();
+        std::thread::Builder::new()
+            .name("secrets-fetch".into())
+            .spawn(move || {
+                runtime.block_on(async {
+                    while let Some(job) = queue.recv().await {
+                        // A job that panics ends alone: the runtime catches it.
+                        tokio::spawn(job);
+                    }
+                });
+                // Waits for nobody: a name resolution that hangs must not keep the thread.
+                runtime.shutdown_background();
+            })
+            .map_err(failed)?;
+        Ok(Self { jobs })
+    }
+
+    /// Starts a job.
+    ///
+    /// A job that cannot be started is dropped, which tells those who wait for it.
+    pub(crate) fn spawn(&self, job: impl Future<Output = ()> + Send + 'static) {
+        let _ = self.jobs.send(Box::pin(job));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::oneshot;
+
+    fn block_on<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap()
+            .block_on(future)
+    }
+
+    #[test]
+    fn a_job_that_panics_ends_alone() {
+        let driver = Driver::start().unwrap();
+        driver.spawn(async { panic!("of the test's own making") });
+        let (done, answer) = oneshot::channel();
+        driver.spawn(async {
+            let _ = done.send(7);
+        });
+        assert_eq!(block_on(answer).unwrap(), 7);
+    }
+
+    #[test]
+    fn dropping_it_drops_the_jobs_that_are_not_done() {
+        let driver = Driver::start().unwrap();
+        let (held, dropped) = oneshot::channel::<()>();
+        driver.spawn(async {
+            std::future::pending::<()>().await;
+            drop(held);
+        });
+        drop(driver);
+        assert!(block_on(dropped).is_err());
+    }
+}

@@ -1,0 +1,93 @@
+//! One fetch in progress, and those who wait for it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::watch;
+
+use crate::error::Error;
+use crate::secret::Record;
+
+/// A fetch of one address. It lives in the table of flights until it lands.
+pub(super) struct Flight {
+    pub(super) address: Box<str>,
+    /// Raised by each invalidation: what was fetched under an older number may not land. Written
+    /// and compared only under the lock of the table.
+    generation: AtomicU64,
+    outcome: watch::Sender<Outcome>,
+}
+
+/// What became of a flight.
+#[derive(Clone)]
+pub(super) enum Outcome {
+    Flying,
+    /// The epoch is that of the landing: a waiter who is polled in a later one asks again.
+    Landed {
+        record: Record,
+        epoch: u64,
+    },
+    Failed(Error),
+    /// The value has expired or was invalidated before every waiter took it.
+    Forgotten,
+}
+
+/// A claim on the outcome of a flight. It keeps the flight reachable, so that the value offered to
+/// it can still be taken back.
+pub(super) struct Waiter {
+    ended: watch::Receiver<Outcome>,
+    _flight: Arc<Flight>,
+}
+
+impl Waiter {
+    /// The end of the flight; `None` when it was dropped without one.
+    pub(super) async fn outcome(&mut self) -> Option<Outcome> {
+        let flying = |outcome: &Outcome| matches!(outcome, Outcome::Flying);
+        let ended = self.ended.wait_for(|outcome| !flying(outcome)).await;
+        ended.ok().map(|outcome| outcome.clone())
+    }
+}
+
+impl Flight {
+    pub(super) fn new(address: &str) -> Self {
+        Self {
+            address: Box::from(address),
+            generation: AtomicU64::new(0),
+            outcome: watch::Sender::new(Outcome::Flying),
+        }
+    }
+
+    pub(super) fn waiter(self: &Arc<Self>) -> Waiter {
+        Waiter {
+            ended: self.outcome.subscribe(),
+            _flight: Arc::clone(self),
+        }
+    }
+
+    /// How many still wait.
+    pub(super) fn awaited_by(&self) -> usize {
+        self.outcome.receiver_count()
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn fence(&self) {
+        self.generation.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn end(&self, outcome: Outcome) {
+        self.outcome.send_replace(outcome);
+    }
+
+    /// Lets go of the value, so that a waiter who is never polled does not keep it in memory.
+    pub(super) fn forget(&self) {
+        self.outcome.send_if_modified(|outcome| {
+            let landed = matches!(outcome, Outcome::Landed { .. });
+            if landed {
+                *outcome = Outcome::Forgotten;
+            }
+            landed
+        });
+    }
+}

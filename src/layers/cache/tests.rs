@@ -1,0 +1,439 @@
+//! The cache by itself: hits, flights, the fence, bounds and wiping, on a manual clock.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Waker};
+
+use super::*;
+use crate::resolver::SecretResolverExt;
+use crate::secret::{Secret, Version};
+use crate::testing::{Gate, ManualClock, MockBackend, Reply};
+
+const NAME: &str = "prod/db#password";
+const TTL: Duration = Duration::from_secs(300);
+
+struct Bench {
+    clock: ManualClock,
+    backend: MockBackend,
+    cache: Arc<Cache<MockBackend>>,
+}
+
+fn bench() -> Bench {
+    bench_with(CacheConfig::default())
+}
+
+fn bench_with(config: CacheConfig) -> Bench {
+    let clock = ManualClock::new();
+    let backend = MockBackend::new()
+        .with_value(NAME, "v1")
+        .with_clock(clock.clone());
+    let cache = Cache::new(backend.clone(), Arc::new(clock.clone()), config).unwrap();
+    Bench {
+        clock,
+        backend,
+        cache: Arc::new(cache),
+    }
+}
+
+impl Bench {
+    async fn get(&self) -> Result<Secret, Error> {
+        self.cache.get(NAME).await
+    }
+
+    async fn text(&self) -> String {
+        self.get().await.unwrap().expose_str().unwrap().to_owned()
+    }
+
+    fn spawn_get(&self) -> tokio::task::JoinHandle<Result<Secret, Error>> {
+        let cache = Arc::clone(&self.cache);
+        tokio::spawn(async move { cache.get(NAME).await })
+    }
+
+    /// Waits until `number` gets wait for the flight to the one address.
+    async fn waiting(&self, number: usize) {
+        loop {
+            let flight = lock_flights(&self.cache).values().next().cloned();
+            if flight.is_some_and(|flight| flight.awaited_by() >= number) {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+fn lock_flights(
+    cache: &Cache<MockBackend>,
+) -> std::collections::HashMap<Box<str>, Arc<flight::Flight>> {
+    cache.flights.flying_now()
+}
+
+#[tokio::test]
+async fn a_value_is_fetched_once_within_its_ttl() {
+    let bench = bench();
+    assert_eq!(bench.text().await, "v1");
+    bench.backend.set(NAME, "v2");
+    // The jitter takes up to a tenth of the time to live.
+    bench.clock.advance(TTL * 9 / 10 - Duration::from_secs(1));
+    assert_eq!(bench.text().await, "v1");
+    assert_eq!(bench.backend.calls(), 1);
+}
+
+#[tokio::test]
+async fn an_expired_entry_is_refetched_once() {
+    let bench = bench();
+    bench.text().await;
+    bench.backend.set(NAME, "v2");
+    bench.clock.advance(TTL);
+    assert_eq!(bench.text().await, "v2");
+    assert_eq!(bench.text().await, "v2");
+    assert_eq!(bench.backend.calls(), 2);
+}
+
+#[tokio::test]
+async fn a_lease_that_ends_before_the_ttl_ends_the_value() {
+    let bench = bench();
+    bench.backend.set_lease(NAME, Duration::from_secs(10));
+    let secret = bench.get().await.unwrap();
+    let answer = secret.answer();
+    let life = answer
+        .expires_at()
+        .unwrap()
+        .since(answer.fetched_at().unwrap());
+    assert!(
+        life <= Duration::from_secs(10) && life > Duration::from_secs(8),
+        "{life:?}"
+    );
+    bench.clock.advance(Duration::from_secs(10));
+    bench.get().await.unwrap();
+    assert_eq!(bench.backend.calls(), 2);
+}
+
+#[tokio::test]
+async fn a_lease_that_is_over_on_arrival_is_an_error() {
+    let bench = bench();
+    bench.backend.set_lease(NAME, Duration::ZERO);
+    assert_eq!(bench.get().await.unwrap_err().kind(), ErrorKind::Timeout);
+}
+
+#[tokio::test]
+async fn ten_thousand_cold_gets_are_one_fetch() {
+    let bench = bench();
+    let gate = Gate::new();
+    bench.backend.script(NAME, [gate.then(Reply::Stored)]);
+    let gets: Vec<_> = (0..10_000).map(|_| bench.spawn_get()).collect();
+    bench.waiting(10_000).await;
+    gate.open();
+    for get in gets {
+        assert_eq!(get.await.unwrap().unwrap().expose_str().unwrap(), "v1");
+    }
+    assert_eq!(bench.backend.calls(), 1);
+}
+
+#[tokio::test]
+async fn an_error_is_shared_by_all_who_wait_and_is_not_cached() {
+    let bench = bench();
+    let gate = Gate::new();
+    bench
+        .backend
+        .script(NAME, [gate.then(Reply::Error(ErrorKind::Unavailable))]);
+    let gets: Vec<_> = (0..100).map(|_| bench.spawn_get()).collect();
+    bench.waiting(100).await;
+    gate.open();
+    for get in gets {
+        assert_eq!(
+            get.await.unwrap().unwrap_err().kind(),
+            ErrorKind::Unavailable
+        );
+    }
+    assert_eq!(bench.backend.calls(), 1);
+    assert_eq!(bench.text().await, "v1");
+}
+
+#[tokio::test]
+async fn a_caller_who_leaves_does_not_end_the_fetch() {
+    let bench = bench();
+    let gate = Gate::new();
+    bench.backend.script(NAME, [gate.then(Reply::Stored)]);
+    for _ in 0..20 {
+        // Twenty leaders, cancelled one after another.
+        let get = bench.spawn_get();
+        bench.waiting(1).await;
+        get.abort();
+        let _ = get.await;
+    }
+    let last = bench.spawn_get();
+    bench.waiting(1).await;
+    gate.open();
+    assert_eq!(last.await.unwrap().unwrap().expose_str().unwrap(), "v1");
+    assert_eq!(bench.backend.calls(), 1);
+}
+
+#[tokio::test]
+async fn after_invalidate_no_get_answers_what_was_fetched_before() {
+    let bench = bench();
+    let gate = Gate::new();
+    // The store answers v1, but the answer is on its way while v2 is written.
+    bench.backend.script(NAME, [gate.then(Reply::Stored)]);
+    let waiting = bench.spawn_get();
+    bench.backend.called(1).await;
+    bench.waiting(1).await;
+    bench.backend.set(NAME, "v2");
+    bench.cache.invalidator().invalidate(NAME).unwrap();
+    gate.open();
+    // The get that waited is given the next fetch's answer, and so is every later one.
+    assert_eq!(waiting.await.unwrap().unwrap().expose_str().unwrap(), "v2");
+    assert_eq!(bench.text().await, "v2");
+    assert_eq!(bench.backend.calls(), 2);
+}
+
+#[tokio::test]
+async fn a_held_value_is_gone_once_invalidate_returns() {
+    let bench = bench();
+    bench.text().await;
+    bench.backend.set(NAME, "v2");
+    // Another name of the same record reaches it, too.
+    bench
+        .cache
+        .invalidator()
+        .invalidate("prod/db#user")
+        .unwrap();
+    assert_eq!(bench.text().await, "v2");
+    bench.backend.set(NAME, "v3");
+    bench.cache.invalidator().invalidate_all();
+    assert_eq!(bench.text().await, "v3");
+}
+
+#[tokio::test]
+async fn an_answer_that_a_waiter_has_not_taken_yet_is_fenced_too() {
+    let bench = bench();
+    let gate = Gate::new();
+    bench.backend.script(NAME, [gate.then(Reply::Stored)]);
+    let mut waiting = pin!(bench.get());
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(waiting.as_mut().poll(&mut cx).is_pending());
+    gate.open();
+    // Another get sees the landing; the first one has not been polled since.
+    let other = bench.get().await.unwrap();
+    assert_eq!(other.expose_str().unwrap(), "v1");
+    bench.backend.set(NAME, "v2");
+    bench.cache.invalidator().invalidate(NAME).unwrap();
+    assert_eq!(waiting.await.unwrap().expose_str().unwrap(), "v2");
+}
+
+#[tokio::test]
+async fn an_answer_polled_after_its_expiry_is_fetched_again() {
+    let bench = bench();
+    let gate = Gate::new();
+    bench.backend.script(NAME, [gate.then(Reply::Stored)]);
+    let mut waiting = pin!(bench.get());
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(waiting.as_mut().poll(&mut cx).is_pending());
+    gate.open();
+    bench.get().await.unwrap();
+    bench.backend.set(NAME, "v2");
+    bench.clock.advance(TTL);
+    assert_eq!(waiting.await.unwrap().expose_str().unwrap(), "v2");
+}
+
+#[tokio::test]
+async fn a_flood_of_invalidations_costs_one_more_fetch() {
+    let bench = bench();
+    let gate = Gate::new();
+    bench.backend.script(NAME, [gate.then(Reply::Stored)]);
+    let waiting = bench.spawn_get();
+    bench.backend.called(1).await;
+    bench.waiting(1).await;
+    for _ in 0..10_000 {
+        bench.cache.invalidator().invalidate(NAME).unwrap();
+    }
+    gate.open();
+    assert_eq!(waiting.await.unwrap().unwrap().expose_str().unwrap(), "v1");
+    assert_eq!(bench.backend.calls(), 2);
+}
+
+#[tokio::test]
+async fn a_fetch_ends_with_its_budget() {
+    let bench = bench();
+    bench.backend.script(NAME, [Reply::Hang]);
+    let get = bench.spawn_get();
+    bench.backend.called(1).await;
+    bench.clock.advance(CacheConfig::default().flight_budget);
+    assert_eq!(get.await.unwrap().unwrap_err().kind(), ErrorKind::Timeout);
+    assert_eq!(bench.text().await, "v1");
+}
+
+#[tokio::test]
+async fn a_backend_that_panics_leaves_nobody_waiting() {
+    let bench = bench();
+    bench.backend.script(NAME, [Reply::Panic]);
+    assert_eq!(
+        bench.get().await.unwrap_err().kind(),
+        ErrorKind::Unavailable
+    );
+    assert_eq!(bench.text().await, "v1");
+}
+
+#[tokio::test]
+async fn a_value_is_dropped_at_its_expiry_without_traffic() {
+    let bench = bench();
+    let secret = bench.get().await.unwrap();
+    assert!(secret.record().references() > 1);
+    bench.clock.advance(TTL);
+    assert_eq!(secret.record().references(), 1);
+    assert_eq!(bench.cache.flights.values(), 0);
+}
+
+#[tokio::test]
+async fn an_abandoned_waiter_does_not_keep_a_value_past_its_expiry() {
+    let bench = bench();
+    let gate = Gate::new();
+    bench.backend.script(NAME, [gate.then(Reply::Stored)]);
+    let mut abandoned = pin!(bench.get());
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(abandoned.as_mut().poll(&mut cx).is_pending());
+    gate.open();
+    let secret = bench.get().await.unwrap();
+    bench.clock.advance(TTL);
+    assert_eq!(secret.record().references(), 1);
+}
+
+#[tokio::test]
+async fn entries_and_bytes_are_bounded() {
+    let mut config = CacheConfig::default();
+    config.max_entries = 10;
+    config.max_bytes = 10_000;
+    config.max_record_bytes = 5_000;
+    let bench = bench_with(config);
+    for number in 0..100 {
+        let name = format!("a/{number}");
+        bench.backend.set(&name, "x");
+        bench.cache.get(&name).await.unwrap();
+        assert!(bench.cache.flights.values() <= 10);
+    }
+    for number in 0..100 {
+        let name = format!("b/{number}");
+        bench.backend.set(&name, [b'x'; 4_000]);
+        bench.cache.get(&name).await.unwrap();
+        assert!(bench.cache.flights.values() <= 10);
+        assert!(bench.cache.flights.bytes() <= 10_000);
+    }
+}
+
+#[tokio::test]
+async fn a_record_that_is_too_large_is_refused_and_not_held() {
+    let bench = bench();
+    bench.backend.set("big/one", vec![b'x'; (64 << 10) + 1]);
+    let error = bench.cache.get("big/one").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Overloaded);
+    assert_eq!(bench.cache.flights.values(), 0);
+}
+
+#[tokio::test]
+async fn a_higher_version_asked_for_is_fetched_and_a_lower_one_is_not_answered() {
+    let bench = bench();
+    bench.text().await;
+    bench.backend.set(NAME, "v2");
+    let name = NameRef::parse(NAME).unwrap();
+    let floor = Version::number(2);
+    let record = bench
+        .cache
+        .resolve(Request::new(name).at_least(&floor))
+        .await
+        .unwrap();
+    assert_eq!(record.into_secret().unwrap().expose_str().unwrap(), "v2");
+    let floor = Version::number(3);
+    let error = bench
+        .cache
+        .resolve(Request::new(name).at_least(&floor))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused);
+}
+
+#[tokio::test]
+async fn one_exact_version_is_read_past_the_cache() {
+    let bench = bench();
+    bench.text().await;
+    let name = NameRef::parse(NAME).unwrap();
+    let version = Version::number(1);
+    bench
+        .cache
+        .resolve(Request::new(name).with_version(&version))
+        .await
+        .unwrap();
+    assert_eq!(bench.backend.calls(), 2);
+}
+
+#[tokio::test]
+async fn shutdown_refuses_gets_ends_fetches_and_drops_values() {
+    let bench = bench();
+    let held = bench.get().await.unwrap();
+    bench.backend.set("other/name", "x");
+    bench.backend.script("other/name", [Reply::Hang]);
+    let cache = Arc::clone(&bench.cache);
+    let waiting = tokio::spawn(async move { cache.get("other/name").await });
+    bench.backend.called(2).await;
+
+    let report = bench.cache.shutdown(bench.clock.now() + TTL).await;
+
+    assert_eq!(report.flights_ended, 1);
+    assert_eq!((report.values_dropped, report.values_still_held), (1, 1));
+    assert!(!report.timed_out);
+    assert_eq!(
+        waiting.await.unwrap().unwrap_err().kind(),
+        ErrorKind::Closed
+    );
+    assert_eq!(bench.get().await.unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(held.record().references(), 1);
+}
+
+#[tokio::test]
+async fn dropping_the_cache_drops_its_values_and_its_sleep() {
+    let bench = bench();
+    let secret = bench.get().await.unwrap();
+    drop(bench.cache);
+    assert_eq!(secret.record().references(), 1);
+    assert_eq!(bench.clock.next_wake(), None);
+}
+
+#[tokio::test]
+async fn a_value_fetched_between_sweeps_is_swept_in_its_turn() {
+    let bench = bench();
+    let mut held = Vec::new();
+    for number in 0..50 {
+        let name = format!("a/{number}");
+        bench.backend.set(&name, "x");
+        held.push(bench.cache.get(&name).await.unwrap());
+        bench.clock.advance(Duration::from_secs(10));
+    }
+    bench.clock.advance(TTL);
+    assert!(held.iter().all(|secret| secret.record().references() == 1));
+}
+
+#[test]
+fn bounds_that_make_no_sense_are_refused() {
+    let refused = |change: fn(&mut CacheConfig)| {
+        let mut config = CacheConfig::default();
+        change(&mut config);
+        let clock = Arc::new(ManualClock::new());
+        let error = Cache::new(MockBackend::new(), clock, config).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Misconfigured);
+    };
+    refused(|config| config.ttl = Duration::ZERO);
+    refused(|config| config.ttl = Duration::MAX);
+    refused(|config| config.flight_budget = Duration::ZERO);
+    refused(|config| config.max_entries = 0);
+    refused(|config| config.max_flights = 0);
+    refused(|config| config.max_bytes = 1);
+}
+
+#[test]
+fn the_jitter_only_ever_shortens_and_by_a_tenth_at_most() {
+    let bench = bench();
+    let draws = (0..1000).map(|_| bench.cache.flights.shortened(TTL));
+    let draws: Vec<_> = draws.collect();
+    assert!(draws.iter().all(|&life| life <= TTL && life > TTL * 9 / 10));
+    assert!(draws.iter().any(|&life| life < TTL * 92 / 100));
+    assert_eq!(bench.cache.flights.epoch.load(Ordering::Relaxed), 0);
+}

@@ -1,0 +1,99 @@
+//! An end to waiting: no answer comes later than its deadline.
+//!
+//! It ends a wait, never the work behind it: what goes on when the waiting future is dropped is
+//! the inner resolver's affair. An answer that is ready at once passes without a look at the clock.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::{Clock, Moment};
+use crate::error::{Error, ErrorKind};
+use crate::name::{Located, NameRef};
+use crate::race::race;
+use crate::resolver::{Request, ResolveFuture, ResolveManyFuture, SecretResolver, ShutdownFuture};
+
+/// Answers [`ErrorKind::Timeout`] when the inner resolver has not answered in time.
+///
+/// The limit counts from the call; a request's own deadline counts if it is earlier.
+///
+/// # Order
+/// The stack has it twice: outermost for the caller, where it covers waiting for another's fetch
+/// and the fallback; and below the cache as the budget of one fetch. A caller's deadline below the
+/// cache would let one impatient caller end a fetch that others wait for.
+///
+/// ```
+/// use std::{sync::Arc, time::Duration};
+/// use secret_resolver::{Clock, SecretResolver, SystemClock, layers::Deadline};
+///
+/// fn patient(backend: Arc<dyn SecretResolver>, clock: Arc<dyn Clock>) -> impl SecretResolver {
+///     Deadline::new(backend, clock, Duration::from_secs(5))
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Deadline<R> {
+    inner: R,
+    clock: Arc<dyn Clock>,
+    limit: Duration,
+}
+
+impl<R: SecretResolver> Deadline<R> {
+    /// Around `inner`, with `limit` measured on `clock`.
+    pub fn new(inner: R, clock: Arc<dyn Clock>, limit: Duration) -> Self {
+        Self {
+            inner,
+            clock,
+            limit,
+        }
+    }
+
+    /// The resolver inside.
+    pub fn inner(&self) -> &R {
+        &self.inner
+    }
+
+    fn moment(&self, asked: Option<Moment>) -> Moment {
+        let limit = self.clock.now() + self.limit;
+        asked.map_or(limit, |asked| asked.min(limit))
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl<R: SecretResolver> SecretResolver for Deadline<R> {
+    fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
+        let answer = self.inner.resolve(request);
+        if answer.is_ready() {
+            return answer;
+        }
+        let deadline = self.moment(request.deadline());
+        let late = self.clock.sleep_until(deadline);
+        ResolveFuture::new(race(answer, async move {
+            late.await;
+            Err(too_late())
+        }))
+    }
+
+    fn resolve_many<'a>(&'a self, requests: &'a [Request<'a>]) -> ResolveManyFuture<'a> {
+        let answers = self.inner.resolve_many(requests);
+        let asked = requests.iter().filter_map(Request::deadline).min();
+        let late = self.clock.sleep_until(self.moment(asked));
+        ResolveManyFuture::new(race(answers, async move {
+            late.await;
+            requests.iter().map(|_| Err(too_late())).collect()
+        }))
+    }
+
+    fn locate<'a>(&'a self, name: NameRef<'a>) -> Located<'a> {
+        self.inner.locate(name)
+    }
+
+    fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {
+        self.inner.shutdown(deadline)
+    }
+}
+
+fn too_late() -> Error {
+    Error::new(
+        ErrorKind::Timeout,
+        "no answer within the deadline; check the store, or allow more time",
+    )
+}

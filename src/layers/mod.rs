@@ -1,0 +1,9 @@
+//! The layers that stand between an application and a backend. Each is a resolver around another.
+//!
+//! [`crate::Resolver`] puts them in order; use them alone only to build an order of your own.
+
+mod cache;
+mod deadline;
+
+pub use cache::{Cache, CacheConfig};
+pub use deadline::Deadline;

@@ -1,0 +1,30 @@
+#![doc = include_str!("../README.md")]
+
+mod clock;
+mod driver;
+mod error;
+mod invalidate;
+mod name;
+mod policy;
+mod race;
+mod resolver;
+mod secret;
+mod stack;
+mod sync;
+
+pub mod layers;
+#[cfg(feature = "testing")]
+pub mod testing;
+
+pub use clock::{Clock, Moment, Sleep, SystemClock};
+pub use error::{Error, ErrorKind, Permits, Retry};
+pub use invalidate::Invalidator;
+pub use name::{Address, AsName, Located, NameRef, SecretName};
+pub use policy::{Decision, Held, Policy, decide};
+pub use resolver::{
+    Request, RequireError, Required, ResolveFuture, ResolveManyFuture, SecretResolver,
+    SecretResolverExt, ShutdownFuture, ShutdownReport, join_all,
+};
+pub use secrecy::ExposeSecret;
+pub use secret::{Answer, Freshness, Record, RecordBuilder, Secret, SecretBuf, Version};
+pub use stack::{Resolver, ResolverBuilder};

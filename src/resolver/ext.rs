@@ -1,0 +1,121 @@
+//! The calls that applications make, on everything that is a resolver.
+
+use std::future::Future;
+
+use crate::error::Error;
+use crate::name::{AsName, NameRef, SecretName};
+use crate::resolver::{Request, RequireError, Required, SecretResolver};
+use crate::secret::{Record, Secret};
+
+/// `get` and its kin, for every resolver: a backend, a mock, an `Arc<dyn SecretResolver>`.
+///
+/// ```
+/// use std::sync::Arc;
+/// use secret_resolver::{Error, Secret, SecretResolver, SecretResolverExt};
+///
+/// async fn password(resolver: Arc<dyn SecretResolver>) -> Result<Secret, Error> {
+///     resolver.get("prod/db#password").await
+/// }
+/// ```
+pub trait SecretResolverExt: SecretResolver {
+    /// The secret of this name, current within its time to live.
+    ///
+    /// # Errors
+    /// As the kinds of [`ErrorKind`](crate::ErrorKind) say. The error names the secret.
+    ///
+    /// # Cancel safety
+    /// The future may be dropped at any time; a fetch that it waits for goes on for others.
+    fn get<'a, N>(&'a self, name: &'a N) -> impl Future<Output = Result<Secret, Error>> + Send + 'a
+    where
+        N: AsName + ?Sized + Sync,
+    {
+        // Nothing is asked before the first poll, so an answer is never older than its poll.
+        async move {
+            let name = name.as_name()?;
+            let answer = self.resolve(Request::new(name)).await;
+            answer
+                .and_then(Record::into_secret)
+                .map_err(|error| named(error, name))
+        }
+    }
+
+    /// The secrets of these names, in their order; each fails alone.
+    ///
+    /// Secrets of one record have one version; records among each other promise none.
+    ///
+    /// # Cancel safety
+    /// As [`get`](Self::get).
+    fn get_many<'a, N>(
+        &'a self,
+        names: &'a [N],
+    ) -> impl Future<Output = Vec<Result<Secret, Error>>> + Send + 'a
+    where
+        N: AsName + Sync,
+    {
+        async move {
+            let names: Vec<_> = names.iter().map(AsName::as_name).collect();
+            let valid: Vec<_> = names
+                .iter()
+                .flatten()
+                .map(|&name| Request::new(name))
+                .collect();
+            let mut answers = self.resolve_many(&valid).await.into_iter();
+            let mut answer = |name: NameRef<'_>| {
+                // A resolver that answers too few breaks its contract; that must not panic here.
+                let answer = answers.next().unwrap_or_else(|| Err(no_answer()));
+                answer
+                    .and_then(Record::into_secret)
+                    .map_err(|error| named(error, name))
+            };
+            names
+                .into_iter()
+                .map(|name| name.and_then(&mut answer))
+                .collect()
+        }
+    }
+
+    /// Checks that all of these names resolve, as a service does when it starts.
+    ///
+    /// # Errors
+    /// One error that lists every name that does not resolve, and why.
+    ///
+    /// # Cancel safety
+    /// As [`get`](Self::get).
+    fn require<'a, N>(
+        &'a self,
+        names: &'a [N],
+    ) -> impl Future<Output = Result<Required, RequireError>> + Send + 'a
+    where
+        N: AsName + Sync,
+    {
+        async move {
+            let answers = self.get_many(names).await;
+            let names = names
+                .iter()
+                .map(|name| name.as_name().ok().map(NameRef::to_owned));
+            Required::sort(names.collect::<Vec<Option<SecretName>>>(), answers)
+        }
+    }
+}
+
+impl<R: SecretResolver + ?Sized> SecretResolverExt for R {}
+
+fn named(error: Error, name: NameRef<'_>) -> Error {
+    match error.name() {
+        Some(_) => error,
+        None => error.with_name(name),
+    }
+}
+
+fn no_answer() -> Error {
+    Error::new(
+        crate::error::ErrorKind::Malformed,
+        "the resolver answered fewer requests than it was asked",
+    )
+}
+
+// The helpers must stay usable on trait objects; this is checked here rather than found out later.
+const _: fn(&dyn SecretResolver, Request<'static>) = |resolver, request| {
+    drop(resolver.resolve(request));
+    drop(resolver.get("a"));
+};

@@ -1,0 +1,130 @@
+//! The one trait: everything that can answer a secret is a [`SecretResolver`].
+//!
+//! A backend, a cache around a backend, a fallback, a mock and the assembled
+//! [`Resolver`](crate::Resolver) all implement it, so layers compose and a test can stand in for
+//! any of them. What a request carries is in `request`, what comes back in `future`, the helpers
+//! that applications call in `ext`.
+
+mod ext;
+mod future;
+mod request;
+mod require;
+mod shutdown;
+
+pub use ext::SecretResolverExt;
+pub use future::{ResolveFuture, ResolveManyFuture, join_all};
+pub use request::Request;
+pub use require::{RequireError, Required};
+pub use shutdown::{ShutdownFuture, ShutdownReport};
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::clock::Moment;
+use crate::name::{Located, NameRef};
+
+/// Something that answers secrets.
+///
+/// # Contract
+/// - `resolve` answers the record at the name's address **with the name's field selected**
+///   ([`Record::select`](crate::Record::select)). A record without that field is still an answer:
+///   the error comes when the field is taken out.
+/// - Errors have the kind that [`ErrorKind`](crate::ErrorKind) documents. Nothing panics, and no
+///   error, log line or `Debug` text holds a secret.
+/// - `locate` is pure: no I/O, and the same answer at every call for the life of the resolver.
+/// - Clones share state. A future may be dropped at any await and leaves the resolver usable; one
+///   caller's departure does not fail another.
+/// - A resolver that keeps time reads it from the [`Clock`](crate::Clock) that it was given.
+/// - The future may rely on a tokio runtime with its I/O and time drivers: the assembled
+///   [`Resolver`](crate::Resolver) polls it on one of its own.
+/// - A ready answer of a layer is good at the moment of the call; who polls late asks again, as
+///   the helpers of [`SecretResolverExt`] do.
+///
+/// ```
+/// use secret_resolver::{
+///     Error, ErrorKind, Record, Request, ResolveFuture, SecretBuf, SecretResolver,
+///     SecretResolverExt,
+/// };
+///
+/// #[derive(Debug)]
+/// struct Fixed;
+///
+/// impl SecretResolver for Fixed {
+///     fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
+///         ResolveFuture::ready(match request.name().as_str() {
+///             "prod/token" => SecretBuf::from_slice(b"t0k3n").map(|v| Record::single("fixed", v)),
+///             _ => Err(Error::new(ErrorKind::NotFound, "only prod/token is here")),
+///         })
+///     }
+/// }
+///
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// assert_eq!(Fixed.get("prod/token").await?.expose_str()?, "t0k3n");
+/// # Ok::<(), Error>(()) }).unwrap();
+/// ```
+pub trait SecretResolver: fmt::Debug + Send + Sync + 'static {
+    /// The record at the address of the request's name, with the name's field selected.
+    ///
+    /// # Errors
+    /// As the kinds of [`ErrorKind`](crate::ErrorKind) say.
+    ///
+    /// # Cancel safety
+    /// The future may be dropped at any time.
+    fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a>;
+
+    /// One answer for each request, in their order; each fails alone.
+    ///
+    /// Provided: single reads, concurrently. No common version of several records is promised.
+    fn resolve_many<'a>(&'a self, requests: &'a [Request<'a>]) -> ResolveManyFuture<'a> {
+        ResolveManyFuture::new(join_all(
+            requests.iter().map(|&request| self.resolve(request)),
+        ))
+    }
+
+    /// What the name means to the store: where the record is, and which field of it is meant.
+    ///
+    /// Provided: the path and the field of the name.
+    fn locate<'a>(&'a self, name: NameRef<'a>) -> Located<'a> {
+        Located::by_path(name)
+    }
+
+    /// Refuses new requests, ends those in flight, wipes what is held and revokes at the store
+    /// what was issued for this resolver (tokens, leases), until `deadline` on its clock.
+    ///
+    /// Provided: nothing is held, so nothing is to do. A layer ends its own part first, then
+    /// passes on.
+    ///
+    /// # Cancel safety
+    /// New requests are refused and held values wiped once it was polled; dropping it only ends
+    /// the wait for revocations.
+    fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {
+        let _ = deadline;
+        ShutdownFuture::ready(ShutdownReport::default())
+    }
+}
+
+/// Forwards every method of the trait to what a pointer points to.
+macro_rules! forward {
+    ($($pointer:ident),*) => {$(
+        #[deny(clippy::missing_trait_methods)]
+        impl<R: SecretResolver + ?Sized> SecretResolver for $pointer<R> {
+            fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
+                (**self).resolve(request)
+            }
+
+            fn resolve_many<'a>(&'a self, requests: &'a [Request<'a>]) -> ResolveManyFuture<'a> {
+                (**self).resolve_many(requests)
+            }
+
+            fn locate<'a>(&'a self, name: NameRef<'a>) -> Located<'a> {
+                (**self).locate(name)
+            }
+
+            fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {
+                (**self).shutdown(deadline)
+            }
+        }
+    )*};
+}
+
+forward!(Arc, Box);

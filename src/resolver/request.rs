@@ -1,0 +1,108 @@
+//! What a layer passes on to the next.
+
+use crate::clock::Moment;
+use crate::name::NameRef;
+use crate::secret::{Record, Version};
+
+/// One read: small, passed by value.
+///
+/// ```
+/// use secret_resolver::{NameRef, Request, Version};
+///
+/// let floor = Version::number(3);
+/// let request = Request::new(NameRef::parse("prod/db#password")?).at_least(&floor);
+/// assert!(request.accepts(&Version::number(4)));
+/// assert!(!request.accepts(&Version::number(2)));
+/// # Ok::<(), secret_resolver::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    name: NameRef<'a>,
+    version: Option<&'a Version>,
+    floor: Option<&'a Version>,
+    held: Option<&'a Record>,
+    deadline: Option<Moment>,
+}
+
+impl<'a> Request<'a> {
+    /// A read of the current version of `name`.
+    #[must_use]
+    pub fn new(name: NameRef<'a>) -> Self {
+        Self {
+            name,
+            version: None,
+            floor: None,
+            held: None,
+            deadline: None,
+        }
+    }
+
+    /// Asks for exactly this version. Such a read is never answered from a cache.
+    #[must_use]
+    pub fn with_version(mut self, version: &'a Version) -> Self {
+        self.version = Some(version);
+        self
+    }
+
+    /// Accepts no version that is known to be lower than `floor`.
+    #[must_use]
+    pub fn at_least(mut self, floor: &'a Version) -> Self {
+        self.floor = Some(floor);
+        self
+    }
+
+    /// Offers the record already held, for stores with conditional reads: a backend whose store
+    /// answers "unchanged, and you may still read it" returns the held record again.
+    #[must_use]
+    pub fn with_held(mut self, held: &'a Record) -> Self {
+        self.held = Some(held);
+        self
+    }
+
+    /// Ends the wait at `deadline`, a moment on the resolver's clock.
+    #[must_use]
+    pub fn with_deadline(mut self, deadline: Moment) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// The name asked for.
+    #[must_use]
+    pub fn name(&self) -> NameRef<'a> {
+        self.name
+    }
+
+    /// The exact version asked for; `None` for the current one.
+    #[must_use]
+    pub fn version(&self) -> Option<&'a Version> {
+        self.version
+    }
+
+    /// The lowest version accepted.
+    #[must_use]
+    pub fn floor(&self) -> Option<&'a Version> {
+        self.floor
+    }
+
+    /// The record already held.
+    #[must_use]
+    pub fn held(&self) -> Option<&'a Record> {
+        self.held
+    }
+
+    /// When the caller stops waiting.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Moment> {
+        self.deadline
+    }
+
+    /// Whether an answer of `version` is one that this request accepts.
+    #[must_use]
+    pub fn accepts(&self, version: &Version) -> bool {
+        // A version that cannot be compared with the floor is not known to be lower.
+        let high_enough = self
+            .floor
+            .is_none_or(|floor| version.partial_cmp(floor) != Some(std::cmp::Ordering::Less));
+        high_enough && self.version.is_none_or(|wanted| version == wanted)
+    }
+}

@@ -1,0 +1,109 @@
+//! The secret that an application holds: one field of a record, cheap to clone, never printed.
+//!
+//! What a record is stands in `record`, the bytes below it in `buf`. Nothing here decides how
+//! long a value may be used: that is the cache's work.
+
+mod buf;
+mod record;
+mod version;
+
+pub use buf::SecretBuf;
+pub use record::{Answer, Freshness, Record, RecordBuilder};
+pub use version::Version;
+
+use std::fmt;
+
+use secrecy::ExposeSecret;
+use subtle::ConstantTimeEq;
+
+use crate::error::{Error, ErrorKind};
+
+/// One field of a [`Record`], as `get` answers it.
+///
+/// A clone shares the bytes. They are wiped when the last clone and the cache's own reference are
+/// gone, never under a reader: so hold a `Secret` for one use, and ask again for the next.
+///
+/// # Security
+/// `Debug` is a fixed mask that hides even the length; there is no `Display`, `Serialize`,
+/// `Deref` or `Hash`; equality takes the same time wherever two values of one length differ.
+///
+/// ```
+/// use secret_resolver::{ExposeSecret, Record, SecretBuf};
+///
+/// let secret = Record::single("example", SecretBuf::from_slice(b"hunter2")?).into_secret()?;
+/// assert_eq!(secret.expose_secret(), b"hunter2");
+/// assert_eq!(secret.expose_str()?, "hunter2");
+/// assert_eq!(format!("{secret:?}"), "Secret([redacted])");
+/// # Ok::<(), secret_resolver::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Secret {
+    record: Record,
+    // Which field of the record: an index that `Record::into_secret` has checked.
+    index: u16,
+}
+
+impl Secret {
+    /// The value as text.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Malformed`] when the value is not UTF-8; use
+    /// [`expose_secret`](ExposeSecret::expose_secret) for its bytes.
+    pub fn expose_str(&self) -> Result<&str, Error> {
+        std::str::from_utf8(self.expose_secret()).map_err(|_| {
+            // The foreign error tells a position within the value; it is dropped.
+            Error::new(
+                ErrorKind::Malformed,
+                "the value is not UTF-8 text; read its bytes instead",
+            )
+            .with_backend(self.answer().backend())
+        })
+    }
+
+    /// The version of the record that this value is part of.
+    #[must_use]
+    pub fn version(&self) -> &Version {
+        self.record.version()
+    }
+
+    /// Where this answer came from and how long it may be used.
+    #[must_use]
+    pub fn answer(&self) -> Answer {
+        self.record.answer()
+    }
+
+    /// The record that this value is part of, for its other fields: they are of one version.
+    #[must_use]
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    pub(crate) fn of(record: Record, index: u16) -> Self {
+        Self { record, index }
+    }
+}
+
+impl ExposeSecret<[u8]> for Secret {
+    fn expose_secret(&self) -> &[u8] {
+        self.record.bytes(self.index)
+    }
+}
+
+impl PartialEq for Secret {
+    /// Whether the values are equal, in time that depends on their length alone. Versions and
+    /// origins are not compared.
+    fn eq(&self, other: &Self) -> bool {
+        self.expose_secret().ct_eq(other.expose_secret()).into()
+    }
+}
+
+impl Eq for Secret {}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret([redacted])")
+    }
+}
+
+#[cfg(test)]
+mod tests;

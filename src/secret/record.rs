@@ -1,0 +1,319 @@
+//! What one read of a store returns: the fields at one address, of one version.
+//!
+//! A record is fetched, shared, cached and dropped as a whole, so that a user name and its
+//! password never come from two versions.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Moment;
+use crate::error::{Error, ErrorKind};
+use crate::secret::{Secret, SecretBuf, Version};
+
+/// The fields at one address, of one version, with the field that the request named selected.
+///
+/// Cheap to clone: the fields are shared, only the small [`Answer`] is copied.
+///
+/// ```
+/// use secret_resolver::{ExposeSecret, Record, SecretBuf, Version};
+///
+/// let record = Record::builder("example")
+///     .field("user", SecretBuf::from_slice(b"app")?)
+///     .field("password", SecretBuf::from_slice(b"hunter2")?)
+///     .version(Version::number(3))
+///     .build()?
+///     .select(Some("password"));
+/// assert_eq!(record.field("user")?.expose_secret(), b"app");
+/// assert_eq!(record.into_secret()?.expose_secret(), b"hunter2");
+/// # Ok::<(), secret_resolver::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Record {
+    shared: Arc<Shared>,
+    answer: Answer,
+    selected: Selected,
+}
+
+/// Where an answer came from and how long it may be used: the part of a record that differs from
+/// one answer to the next.
+///
+/// ```
+/// use secret_resolver::{Freshness, Record, SecretBuf};
+///
+/// let answer = Record::single("env", SecretBuf::from_slice(b"x")?).answer();
+/// assert_eq!((answer.backend(), answer.freshness()), ("env", Freshness::Fresh));
+/// # Ok::<(), secret_resolver::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    backend: &'static str,
+    freshness: Freshness,
+    fetched_at: Option<Moment>,
+    expires_at: Option<Moment>,
+}
+
+/// Whether an answer is what the primary store said within its time to live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Freshness {
+    /// Yes.
+    Fresh,
+    /// No: the policy allowed a value this much past its expiry, because the store is away.
+    Stale {
+        /// The time since the value expired.
+        by: Duration,
+    },
+    /// No: the policy allowed the answer of the named fallback, because the store is away.
+    Fallback,
+}
+
+/// Builds a [`Record`]; from [`Record::builder`].
+#[derive(Debug)]
+pub struct RecordBuilder {
+    backend: &'static str,
+    fields: Vec<(Box<str>, SecretBuf)>,
+    version: Version,
+    lease: Option<Duration>,
+}
+
+struct Shared {
+    fields: Box<[(Box<str>, SecretBuf)]>,
+    version: Version,
+    lease: Option<Duration>,
+}
+
+/// The field that the request named, looked up once. A missing field is no error of the record:
+/// others who wait for the same record may name a field that is there.
+#[derive(Clone, Copy)]
+enum Selected {
+    Index(u16),
+    Missing,
+}
+
+impl Record {
+    /// Starts a record answered by `backend`.
+    #[must_use]
+    pub fn builder(backend: &'static str) -> RecordBuilder {
+        RecordBuilder {
+            backend,
+            fields: Vec::new(),
+            version: Version::none(),
+            lease: None,
+        }
+    }
+
+    /// A record of one unnamed value, selected, without a version.
+    #[must_use]
+    pub fn single(backend: &'static str, value: SecretBuf) -> Self {
+        let builder = Self::builder(backend);
+        builder.finish(Box::new([(Box::from(""), value)]))
+    }
+
+    /// Selects the field that a request names; `None` for the only field there is.
+    ///
+    /// A backend that stores several fields calls it on every answer, with the field of its own
+    /// [`Located`](crate::Located).
+    #[must_use]
+    pub fn select(mut self, field: Option<&str>) -> Self {
+        self.selected = self.find(field);
+        self
+    }
+
+    /// The selected field.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when the record has no such field, or when no field was named and
+    /// there is not exactly one.
+    pub fn into_secret(self) -> Result<Secret, Error> {
+        match self.selected {
+            Selected::Index(index) => Ok(Secret::of(self, index)),
+            Selected::Missing => Err(self.no_such_field()),
+        }
+    }
+
+    /// Another field of the same version.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when there is no such field.
+    pub fn field(&self, field: &str) -> Result<Secret, Error> {
+        self.clone().select(Some(field)).into_secret()
+    }
+
+    /// The version of all its fields.
+    #[must_use]
+    pub fn version(&self) -> &Version {
+        &self.shared.version
+    }
+
+    /// Where this answer came from and how long it may be used.
+    #[must_use]
+    pub fn answer(&self) -> Answer {
+        self.answer
+    }
+
+    /// How long the store lets the value live, counted from the request; `None` for no limit.
+    #[must_use]
+    pub fn lease(&self) -> Option<Duration> {
+        self.shared.lease
+    }
+
+    /// The bytes of all values together, for bounds on memory.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        self.shared
+            .fields
+            .iter()
+            .map(|(name, value)| name.len() + value.capacity())
+            .sum()
+    }
+
+    /// The same fields with another answer part.
+    #[must_use]
+    pub fn with_answer(mut self, answer: Answer) -> Self {
+        self.answer = answer;
+        self
+    }
+
+    /// How many references to the fields there are, this one included.
+    pub(crate) fn references(&self) -> usize {
+        Arc::strong_count(&self.shared)
+    }
+
+    pub(crate) fn bytes(&self, index: u16) -> &[u8] {
+        self.shared
+            .fields
+            .get(usize::from(index))
+            .map_or(&[], |(_, value)| value.expose())
+    }
+
+    fn find(&self, field: Option<&str>) -> Selected {
+        let fields = &self.shared.fields;
+        let position = match field {
+            Some(wanted) => fields.iter().position(|(name, _)| **name == *wanted),
+            None => (fields.len() == 1).then_some(0),
+        };
+        position
+            .and_then(|index| u16::try_from(index).ok())
+            .map_or(Selected::Missing, Selected::Index)
+    }
+
+    fn no_such_field(&self) -> Error {
+        Error::new(
+            ErrorKind::NotFound,
+            "the record has no such field: name one as path#field",
+        )
+        .with_backend(self.answer.backend)
+    }
+}
+
+impl RecordBuilder {
+    /// Adds a field.
+    #[must_use]
+    pub fn field(mut self, name: impl Into<Box<str>>, value: SecretBuf) -> Self {
+        self.fields.push((name.into(), value));
+        self
+    }
+
+    /// Sets the version; without it the record has none.
+    #[must_use]
+    pub fn version(mut self, version: Version) -> Self {
+        self.version = version;
+        self
+    }
+
+    /// Sets how long the store lets the value live, counted from the request.
+    #[must_use]
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.lease = Some(lease);
+        self
+    }
+
+    /// The record, with its only field selected where it has one.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Malformed`] when two fields have one name, or when there are more than 65,535.
+    pub fn build(mut self) -> Result<Record, Error> {
+        let fields = std::mem::take(&mut self.fields).into_boxed_slice();
+        let mut names: Vec<&str> = fields.iter().map(|(name, _)| &**name).collect();
+        names.sort_unstable();
+        let doubled = names.windows(2).any(|pair| pair[0] == pair[1]);
+        if doubled || fields.len() > usize::from(u16::MAX) {
+            return Err(Error::new(
+                ErrorKind::Malformed,
+                "the store's record has one field twice, or too many fields",
+            )
+            .with_backend(self.backend));
+        }
+        Ok(self.finish(fields))
+    }
+
+    fn finish(self, fields: Box<[(Box<str>, SecretBuf)]>) -> Record {
+        let record = Record {
+            shared: Arc::new(Shared {
+                fields,
+                version: self.version,
+                lease: self.lease,
+            }),
+            answer: Answer {
+                backend: self.backend,
+                freshness: Freshness::Fresh,
+                fetched_at: None,
+                expires_at: None,
+            },
+            selected: Selected::Missing,
+        };
+        record.select(None)
+    }
+}
+
+impl Answer {
+    /// The backend that answered.
+    #[must_use]
+    pub fn backend(self) -> &'static str {
+        self.backend
+    }
+
+    /// Whether the primary said it within its time to live.
+    #[must_use]
+    pub fn freshness(self) -> Freshness {
+        self.freshness
+    }
+
+    /// When the fetch began, on the resolver's clock; `None` where no layer keeps time.
+    #[must_use]
+    pub fn fetched_at(self) -> Option<Moment> {
+        self.fetched_at
+    }
+
+    /// When the value must no longer be used, on the resolver's clock; `None` where no layer
+    /// keeps time.
+    #[must_use]
+    pub fn expires_at(self) -> Option<Moment> {
+        self.expires_at
+    }
+
+    /// The same answer with the times that a cache gives it.
+    #[must_use]
+    pub fn timed(mut self, fetched_at: Moment, expires_at: Moment) -> Self {
+        self.fetched_at = Some(fetched_at);
+        self.expires_at = Some(expires_at);
+        self
+    }
+
+    /// The same answer with a mark of how it was had.
+    #[must_use]
+    pub fn marked(mut self, freshness: Freshness) -> Self {
+        self.freshness = freshness;
+        self
+    }
+}
+
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Record")
+            .field("version", self.version())
+            .field("answer", &self.answer)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,80 @@
+//! A clock that stands still until a test moves it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::clock::{Clock, Moment, Sleep, SleepUntil, Timed, Timers};
+
+/// Time that passes only when [`advance`](ManualClock::advance) is called. A clone shares it.
+///
+/// Sleepers that come due are woken before `advance` returns, on the caller's thread; so is the
+/// cache's sweep: what has expired is wiped when `advance` returns.
+///
+/// ```
+/// use std::time::Duration;
+/// use secret_resolver::{Clock, testing::ManualClock};
+///
+/// let clock = ManualClock::new();
+/// let start = clock.now();
+/// clock.advance(Duration::from_secs(300));
+/// assert_eq!(clock.now().since(start), Duration::from_secs(300));
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct ManualClock(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    nanos: AtomicU64,
+    timers: Timers,
+}
+
+impl ManualClock {
+    /// A clock at its beginning.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Lets `duration` pass at once and wakes whom it makes due.
+    pub fn advance(&self, duration: Duration) {
+        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        let add = |now: u64| Some(now.saturating_add(nanos));
+        // The closure never declines, so neither does the update.
+        let _ = self
+            .0
+            .nanos
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, add);
+        self.0.timers.wake_due(self.now());
+    }
+
+    /// When the next sleeper is due, if there is one.
+    #[must_use]
+    pub fn next_wake(&self) -> Option<Moment> {
+        self.0.timers.first()
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Moment {
+        self.0.now()
+    }
+
+    fn sleep_until(&self, moment: Moment) -> Sleep {
+        Box::pin(SleepUntil::new(Arc::clone(&self.0), moment))
+    }
+}
+
+impl Timed for Shared {
+    fn now(&self) -> Moment {
+        Moment::ZERO + Duration::from_nanos(self.nanos.load(Ordering::Acquire))
+    }
+
+    fn timers(&self) -> &Timers {
+        &self.timers
+    }
+
+    fn earlier(&self) {
+        // Nobody waits for real time here: `advance` looks at all sleepers.
+    }
+}

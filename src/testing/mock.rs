@@ -1,0 +1,326 @@
+//! A backend that answers what a test tells it to, call by call, and counts.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::clock::{Clock, Moment};
+use crate::error::{Error, ErrorKind};
+use crate::name::{NameRef, SecretName};
+use crate::resolver::{Request, ResolveFuture, SecretResolver, ShutdownFuture, ShutdownReport};
+use crate::secret::{Record, SecretBuf, Version};
+use crate::sync::lock;
+
+/// A store in memory. A clone shares it, so that a test keeps one end and gives the other away.
+///
+/// Names with one path are fields of one record, whose version rises with each change.
+///
+/// ```
+/// use secret_resolver::{ErrorKind, Resolver, testing::{MockBackend, Reply}};
+///
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let backend = MockBackend::new().with_value("prod/token", "t0k3n");
+/// backend.script("prod/token", [Reply::Error(ErrorKind::Unavailable)]);
+/// let resolver = Resolver::builder(backend.clone()).build()?;
+///
+/// let refused = resolver.get("prod/token").await.unwrap_err();
+/// assert_eq!(refused.kind(), ErrorKind::Unavailable);
+/// assert_eq!(resolver.get("prod/token").await?.expose_str()?, "t0k3n");
+/// assert_eq!(backend.calls(), 2);
+/// # Ok::<(), secret_resolver::Error>(()) }).unwrap();
+/// ```
+#[derive(Clone)]
+pub struct MockBackend(Arc<Shared>);
+
+/// What the mock does with one call. The value is the one stored when the call came, also where
+/// the answer comes later.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Reply {
+    /// Answers what is stored.
+    Stored,
+    /// Answers an error of this kind.
+    Error(ErrorKind),
+    /// Does `then` once the given time has passed on the mock's clock.
+    Delay(Duration, Box<Reply>),
+    /// Does `then` once the gate is open.
+    Gate(Gate, Box<Reply>),
+    /// Never answers.
+    Hang,
+    /// Panics, as a backend must not.
+    Panic,
+}
+
+/// Holds answers back until a test opens it. A clone is the same gate.
+///
+/// ```
+/// use secret_resolver::testing::{Gate, Reply};
+///
+/// let gate = Gate::new();
+/// let held_back = gate.then(Reply::Stored);
+/// gate.open();
+/// # drop(held_back);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Gate(Arc<watch::Sender<bool>>);
+
+struct Shared {
+    state: Mutex<State>,
+    calls: watch::Sender<usize>,
+}
+
+#[derive(Default)]
+struct State {
+    records: HashMap<String, Stored>,
+    scripts: HashMap<String, VecDeque<Reply>>,
+    always: Option<Reply>,
+    calls: HashMap<String, usize>,
+    clock: Option<Arc<dyn Clock>>,
+    closed: bool,
+}
+
+#[derive(Clone, Default)]
+struct Stored {
+    version: u64,
+    lease: Option<Duration>,
+    fields: BTreeMap<String, Vec<u8>>,
+}
+
+impl MockBackend {
+    /// An empty store that answers at once.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Arc::new(Shared {
+            state: Mutex::default(),
+            calls: watch::Sender::new(0),
+        }))
+    }
+
+    /// With a value under `name`.
+    ///
+    /// # Panics
+    /// When the name is not a valid one.
+    #[must_use]
+    pub fn with_value(self, name: &str, value: impl AsRef<[u8]>) -> Self {
+        self.set(name, value);
+        self
+    }
+
+    /// With a clock for delays.
+    #[must_use]
+    pub fn with_clock(self, clock: impl Clock) -> Self {
+        lock(&self.0.state).clock = Some(Arc::new(clock));
+        self
+    }
+
+    /// Writes a value: the record's version rises by one.
+    ///
+    /// # Panics
+    /// When the name is not a valid one.
+    pub fn set(&self, name: &str, value: impl AsRef<[u8]>) {
+        let name = valid(name);
+        let mut state = lock(&self.0.state);
+        let stored = state.records.entry(name.path().to_owned()).or_default();
+        stored.version += 1;
+        let field = name.field().unwrap_or_default().to_owned();
+        stored.fields.insert(field, value.as_ref().to_vec());
+    }
+
+    /// Gives the record of `name` a lease.
+    ///
+    /// # Panics
+    /// When the name is not a valid one.
+    pub fn set_lease(&self, name: &str, lease: Duration) {
+        let name = valid(name);
+        let mut state = lock(&self.0.state);
+        state
+            .records
+            .entry(name.path().to_owned())
+            .or_default()
+            .lease = Some(lease);
+    }
+
+    /// Removes the whole record of `name`.
+    ///
+    /// # Panics
+    /// When the name is not a valid one.
+    pub fn remove(&self, name: &str) {
+        lock(&self.0.state).records.remove(valid(name).path());
+    }
+
+    /// The replies to the next calls for the record of `name`, one a call; then it goes on as
+    /// before.
+    ///
+    /// # Panics
+    /// When the name is not a valid one.
+    pub fn script(&self, name: &str, replies: impl IntoIterator<Item = Reply>) {
+        let name = valid(name);
+        let mut state = lock(&self.0.state);
+        let script = state.scripts.entry(name.path().to_owned()).or_default();
+        script.extend(replies);
+    }
+
+    /// The reply to the `number`-th call from now on for the record of `name`, counted from 1; the
+    /// calls before it are answered from the store.
+    ///
+    /// # Panics
+    /// When the name is not a valid one.
+    pub fn on_call(&self, name: &str, number: usize, reply: Reply) {
+        let before = std::iter::repeat_n(Reply::Stored, number.saturating_sub(1));
+        self.script(name, before.chain([reply]));
+    }
+
+    /// The reply to every call that no script answers; `None` for what is stored.
+    pub fn always(&self, reply: impl Into<Option<Reply>>) {
+        lock(&self.0.state).always = reply.into();
+    }
+
+    /// How many calls there were in all.
+    #[must_use]
+    pub fn calls(&self) -> usize {
+        *self.0.calls.borrow()
+    }
+
+    /// How many calls there were for the record of `name`.
+    ///
+    /// # Panics
+    /// When the name is not a valid one.
+    #[must_use]
+    pub fn calls_of(&self, name: &str) -> usize {
+        let state = lock(&self.0.state);
+        state.calls.get(valid(name).path()).copied().unwrap_or(0)
+    }
+
+    /// Waits until there were at least `number` calls in all.
+    pub async fn called(&self, number: usize) {
+        let mut calls = self.0.calls.subscribe();
+        // It cannot fail: the sender is part of `self`.
+        let _ = calls.wait_for(|calls| *calls >= number).await;
+    }
+
+    /// Takes a call in: what is answered, and from which state of the store.
+    fn take(&self, name: NameRef<'_>) -> (Reply, Option<Stored>, Option<Arc<dyn Clock>>) {
+        let mut state = lock(&self.0.state);
+        *state.calls.entry(name.path().to_owned()).or_default() += 1;
+        let scripted = state
+            .scripts
+            .get_mut(name.path())
+            .and_then(VecDeque::pop_front);
+        let reply = match scripted {
+            _ if state.closed => Reply::Error(ErrorKind::Closed),
+            Some(reply) => reply,
+            None => state.always.clone().unwrap_or(Reply::Stored),
+        };
+        let stored = state.records.get(name.path()).cloned();
+        (reply, stored, state.clock.clone())
+    }
+}
+
+impl Gate {
+    /// A gate that is shut.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Arc::new(watch::Sender::new(false)))
+    }
+
+    /// Lets all answers out that wait for it, now and later.
+    pub fn open(&self) {
+        self.0.send_replace(true);
+    }
+
+    /// A reply that waits for this gate.
+    #[must_use]
+    pub fn then(&self, reply: Reply) -> Reply {
+        Reply::Gate(self.clone(), Box::new(reply))
+    }
+}
+
+impl SecretResolver for MockBackend {
+    fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
+        let (mut reply, stored, clock) = self.take(request.name());
+        let future = async move {
+            loop {
+                match reply {
+                    Reply::Stored => return answer(stored, request),
+                    Reply::Error(kind) => {
+                        return Err(Error::new(kind, "scripted by the test").with_backend("mock"));
+                    }
+                    Reply::Delay(time, then) => {
+                        let Some(clock) = &clock else {
+                            return Err(Error::new(
+                                ErrorKind::Misconfigured,
+                                "a delay needs a clock: MockBackend::with_clock",
+                            ));
+                        };
+                        clock.sleep_until(clock.now() + time).await;
+                        reply = *then;
+                    }
+                    Reply::Gate(gate, then) => {
+                        let mut open = gate.0.subscribe();
+                        let _ = open.wait_for(|open| *open).await;
+                        reply = *then;
+                    }
+                    Reply::Hang => std::future::pending().await,
+                    Reply::Panic => panic!("scripted by the test"),
+                }
+            }
+        };
+        // Counted once the reply is settled, so that who waits for the call finds it taken in.
+        self.0.calls.send_modify(|calls| *calls += 1);
+        ResolveFuture::new(future)
+    }
+
+    fn shutdown(&self, _deadline: Moment) -> ShutdownFuture<'_> {
+        lock(&self.0.state).closed = true;
+        ShutdownFuture::ready(ShutdownReport::default())
+    }
+}
+
+fn answer(stored: Option<Stored>, request: Request<'_>) -> Result<Record, Error> {
+    let not_found = |what| Err(Error::new(ErrorKind::NotFound, what).with_backend("mock"));
+    let Some(stored) = stored else {
+        return not_found("the mock has no such record");
+    };
+    let version = Version::number(stored.version);
+    if request.version().is_some_and(|wanted| *wanted != version) {
+        return not_found("the mock keeps only the current version");
+    }
+    let mut record = Record::builder("mock").version(version);
+    for (field, value) in stored.fields {
+        record = record.field(field, SecretBuf::from_slice(&value)?);
+    }
+    if let Some(lease) = stored.lease {
+        record = record.lease(lease);
+    }
+    Ok(record.build()?.select(request.name().field()))
+}
+
+fn valid(name: &str) -> SecretName {
+    match SecretName::parse(name) {
+        Ok(name) => name,
+        Err(error) => panic!("the test names a secret that cannot be: {error}"),
+    }
+}
+
+impl Default for MockBackend {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for MockBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MockBackend")
+            .field("calls", &self.calls())
+            .finish_non_exhaustive()
+    }
+}

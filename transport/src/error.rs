@@ -1,0 +1,78 @@
+//! The only place where the errors of other libraries become ours.
+//!
+//! What they say is dropped: it may quote what a server sent. What kind they are is kept, and
+//! decides between a store that is away (retry), a peer that is not what it should be (refuse)
+//! and an answer that makes no sense.
+
+use std::error::Error as StdError;
+use std::io;
+
+use rustls::AlertDescription;
+use secret_resolver::{Error, ErrorKind};
+
+/// While the connection is made.
+pub(crate) fn of_connect(error: &io::Error) -> Error {
+    tls_in(error).map_or_else(
+        || unavailable("connect failed: the server refused or ended the connection"),
+        of_tls,
+    )
+}
+
+/// After the request was handed to the connection.
+pub(crate) fn of_exchange(error: &hyper::Error) -> Error {
+    if let Some(tls) = tls_in(error) {
+        return of_tls(tls);
+    }
+    if error.is_parse() {
+        return malformed("what was answered is not HTTP/1.1 within the limits of this client");
+    }
+    match io_in(error).map(io::Error::kind) {
+        // So hyper marks a chunk that breaks the grammar.
+        Some(io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput) => {
+            malformed("the answer's body breaks the rules of HTTP/1.1")
+        }
+        _ => unavailable("the connection ended before the whole answer had come"),
+    }
+}
+
+fn of_tls(error: &rustls::Error) -> Error {
+    use AlertDescription::{CloseNotify, InternalError, UserCanceled};
+    match error {
+        rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented => {
+            Error::new(
+                ErrorKind::Refused,
+                "the server's certificate is not one that the given authorities vouch for, under this host name and today",
+            )
+        }
+        rustls::Error::AlertReceived(CloseNotify | InternalError | UserCanceled) => {
+            unavailable("connect failed: the server ended the TLS handshake")
+        }
+        rustls::Error::AlertReceived(_) => malformed(
+            "the server refuses TLS as this client speaks it; does it ask for a client certificate?",
+        ),
+        _ => malformed("what listens there does not speak TLS 1.2 or 1.3 with HTTP/1.1"),
+    }
+}
+
+/// The TLS error inside, if there is one. It stands within an I/O error, which hides it from
+/// `source`.
+fn tls_in<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> {
+    io_in(error)?.get_ref()?.downcast_ref()
+}
+
+fn io_in<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a io::Error> {
+    std::iter::successors(Some(error), |&error| error.source())
+        .find_map(|error| error.downcast_ref())
+}
+
+pub(crate) fn unavailable(reason: &'static str) -> Error {
+    Error::new(ErrorKind::Unavailable, reason)
+}
+
+pub(crate) fn malformed(reason: &'static str) -> Error {
+    Error::new(ErrorKind::Malformed, reason)
+}
+
+pub(crate) fn misconfigured(reason: &'static str) -> Error {
+    Error::new(ErrorKind::Misconfigured, reason)
+}

@@ -1,0 +1,80 @@
+//! The one HTTPS client of the secret-resolver crates: egress closed by default.
+//!
+//! A store's answer is only as trustworthy as the way it came. So every backend speaks through
+//! this client, which can do one thing, a small request and a small answer over HTTPS, and
+//! cannot be talked into anything else:
+//!
+//! - **https only**, TLS 1.3 or 1.2, HTTP/1.1 only.
+//! - **Only the given authorities** ([`Trust`]), never the system's, with their dates checked at
+//!   load and at each handshake. Sessions are not resumed, so every connection is checked anew.
+//! - **Only listed origins** ([`ClientBuilder::allow`]): for others no packet is sent.
+//! - **No redirect** is followed: one is an error, and its `Location` is not read.
+//! - **No proxy**, and nothing is read from the environment. (The system's name resolver may: it
+//!   is not ours. What it answers still has to show the right certificate.)
+//! - **Bounded**: the body by [`ClientBuilder::with_body_limit`], the head by 32 KiB and 100
+//!   headers, the time by the injected [`Clock`](secret_resolver::Clock).
+//! - **A body comes as a [`SecretBuf`](secret_resolver::SecretBuf)** and goes as one. Errors tell
+//!   the origin and the status, never what a server, a header or a foreign library said.
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//! use secret_resolver::{Clock, SystemClock};
+//! use secret_resolver_transport::{Client, Method, Origin, Request, Trust};
+//!
+//! # async fn example() -> Result<(), secret_resolver::Error> {
+//! let clock: Arc<dyn Clock> = Arc::new(SystemClock::start()?);
+//! let vault = Origin::parse("https://vault.example:8200")?;
+//! let client = Client::builder(Trust::from_file("/etc/vault/ca.pem")?, clock)
+//!     .allow(vault.clone())
+//!     .build()?;
+//! let request = Request::new(Method::Get, "/v1/secret/data/prod/db")?
+//!     .with_secret_header("X-Vault-Token", b"token from the login")?;
+//! let response = client.send(&vault, request).await?;
+//! assert_eq!(response.status(), 200);
+//! let body = response.into_body();
+//! # let _ = body;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Why not reqwest
+//!
+//! It would be 80 crates for 28 (counted by `cargo tree`, both with rustls and aws-lc-rs), and
+//! most of what it adds is what must not happen here:
+//! redirects (which keep `X-Vault-Token` across hosts), proxies from the environment, cookies,
+//! compression, further authorities. Each can be switched off, and each can be switched on again
+//! by the features of an unrelated crate. Here none of that code is in the tree.
+//!
+//! # What stays in memory
+//!
+//! What this crate holds is wiped when it goes: bodies both ways, and headers given to
+//! [`Request::with_secret_header`]. The libraries below keep copies that cannot be wiped from
+//! outside: rustls the decrypted record and its 4 KiB reader, hyper its read buffer of at least
+//! 8 KiB and the buffer into which it writes the request's head (with the token). They are freed
+//! unwiped with the connection, so at the latest 30 s after its last request; HTTP/1.1 alone,
+//! few idle connections, small buffers and no resumption keep them few. Measured: two to four
+//! copies of a value.
+//!
+//! # Features
+//!
+//! `aws-lc-rs` (default; prefers the key exchange that a quantum computer does not break) or
+//! `ring`: the cryptography under TLS. With both, aws-lc-rs is taken.
+
+#[cfg(not(any(feature = "aws-lc-rs", feature = "ring")))]
+compile_error!("secret-resolver-transport needs one of its features aws-lc-rs and ring");
+
+mod client;
+mod engine;
+mod error;
+mod origin;
+mod race;
+mod request;
+mod response;
+mod tls;
+mod trust;
+
+pub use client::{Client, ClientBuilder};
+pub use origin::Origin;
+pub use request::{Method, Request};
+pub use response::Response;
+pub use trust::Trust;

@@ -1,0 +1,154 @@
+//! How TLS is spoken: 1.3 or 1.2, with the given authorities, every certificate checked at every
+//! connection.
+//!
+//! The verdict on a server's certificate is rustls's own. This file only removes, before each
+//! verdict, the authorities that are out of date, which rustls does not do.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::version::{TLS12, TLS13};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, SignatureScheme};
+use secret_resolver::{Error, ErrorKind};
+
+use crate::trust::Trust;
+
+#[cfg(feature = "aws-lc-rs")]
+use rustls::crypto::aws_lc_rs as chosen;
+#[cfg(all(feature = "ring", not(feature = "aws-lc-rs")))]
+use rustls::crypto::ring as chosen;
+
+/// The client's side of TLS.
+pub(crate) fn config(trust: Trust) -> Result<ClientConfig, Error> {
+    // Given explicitly: the process-wide default is the application's, and may be missing.
+    let provider = Arc::new(chosen::default_provider());
+    let verifier = CurrentAuthorities {
+        trust,
+        provider: Arc::clone(&provider),
+    };
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&TLS13, &TLS12])
+        .map_err(|_| {
+            Error::new(
+                ErrorKind::Misconfigured,
+                "the TLS provider speaks neither TLS 1.2 nor 1.3",
+            )
+        })?
+        // The name is a warning about what a verifier could do; this one only takes trust away.
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        // Where a client certificate goes once there is one. A pooled connection keeps the one it
+        // was opened with, so whoever changes it must empty the pool.
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    // A resumed session is not checked again: it would outlive its authority and, later, keep an
+    // old client certificate. Its tickets are secrets in memory, too. A handshake costs a
+    // millisecond, and the pool makes it rare.
+    config.resumption = Resumption::disabled();
+    Ok(config)
+}
+
+struct CurrentAuthorities {
+    trust: Trust,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for CurrentAuthorities {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let current = Arc::new(self.trust.at(now));
+        WebPkiServerVerifier::builder_with_provider(current, Arc::clone(&self.provider))
+            .build()
+            // It fails only when nobody is left to believe.
+            .map_err(|_| CertificateError::UnknownIssuer)?
+            .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}
+
+impl fmt::Debug for CurrentAuthorities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CurrentAuthorities")
+            .field("trust", &self.trust)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rustls::pki_types::pem::PemObject;
+    use test_servers::{TestCa, Validity};
+
+    use super::*;
+
+    fn at(year: u64) -> UnixTime {
+        UnixTime::since_unix_epoch(Duration::from_secs((year - 1970) * 31_556_952))
+    }
+
+    #[test]
+    fn an_authority_that_expired_while_the_process_ran_is_not_believed_at_the_next_handshake() {
+        let until_2050 = Validity {
+            from: (2020, 1, 1),
+            until: (2050, 1, 1),
+        };
+        let ca = TestCa::new(until_2050).unwrap();
+        // The server's own certificate stays good: only its authority has gone.
+        let server = ca.issue(&["vault"], Validity::CURRENT).unwrap();
+        let server = CertificateDer::from_pem_slice(server.certificate_pem.as_bytes()).unwrap();
+        let verifier = CurrentAuthorities {
+            trust: Trust::from_pem(ca.pem().as_bytes()).unwrap(),
+            provider: Arc::new(chosen::default_provider()),
+        };
+        let name = ServerName::try_from("vault").unwrap();
+        let verdict = |now| verifier.verify_server_cert(&server, &[], &name, &[], now);
+        assert!(verdict(at(2049)).is_ok());
+        let error = verdict(at(2051)).unwrap_err();
+        assert_eq!(error, CertificateError::UnknownIssuer.into());
+    }
+
+    #[test]
+    fn the_client_offers_http_1_1_alone() {
+        let ca = TestCa::new(Validity::CURRENT).unwrap();
+        let config = config(Trust::from_pem(ca.pem().as_bytes()).unwrap()).unwrap();
+        assert_eq!(config.alpn_protocols, [b"http/1.1"]);
+        assert!(!config.enable_early_data && !config.enable_secret_extraction);
+        assert!(!config.client_auth_cert_resolver.has_certs());
+    }
+}

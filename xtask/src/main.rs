@@ -1,0 +1,47 @@
+//! The workspace's development tasks: `cargo xtask <command>`. It owns the choice of the command; each command is a file of its own.
+//! Nothing here is part of what a user of the crates builds.
+
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command line tool talks to its user there"
+)]
+
+mod budget;
+mod features;
+mod setup;
+mod test;
+mod threat_model;
+mod workspace;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "usage: cargo xtask <command>
+
+  setup           install the servers that tests need, under target/tools
+  test [filter…]  setup, then every test, then the threat model's check; with a filter, those tests alone
+  threat-model    check THREAT_MODEL.md against the last whole run of `test`
+  features        lint every crate without features and with each one alone
+  budget          count the crates that users of ours compile, against their limits";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (command, rest) = arguments
+        .split_first()
+        .map_or(("", [].as_slice()), |(first, rest)| (first.as_str(), rest));
+    let result = match (command, rest) {
+        ("setup", []) => setup::run(),
+        ("test", filter) => test::run(filter),
+        ("threat-model", []) => threat_model::run(),
+        ("features", []) => features::run(),
+        ("budget", []) => budget::run(),
+        _ => Err(USAGE.to_owned()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}
