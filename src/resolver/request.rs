@@ -1,6 +1,7 @@
 //! What a layer passes on to the next.
 
 use crate::clock::Moment;
+use crate::error::{Error, ErrorKind};
 use crate::name::NameRef;
 use crate::secret::{Record, Version};
 
@@ -94,6 +95,26 @@ impl<'a> Request<'a> {
     #[must_use]
     pub fn deadline(&self) -> Option<Moment> {
         self.deadline
+    }
+
+    /// The record if this request accepts its version: the last step of every backend.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] for another version than the one asked for;
+    /// [`ErrorKind::Refused`] for one below the lowest accepted.
+    pub fn admit(&self, record: Record) -> Result<Record, Error> {
+        let error = match record.version() {
+            version if self.accepts(version) => return Ok(record),
+            version if self.version.is_some_and(|wanted| version != wanted) => Error::new(
+                ErrorKind::NotFound,
+                "the store does not answer the version that was asked for",
+            ),
+            _ => Error::new(
+                ErrorKind::Refused,
+                "the store answers a lower version than the lowest accepted",
+            ),
+        };
+        Err(error.with_backend(record.answer().backend()))
     }
 
     /// Whether an answer of `version` is one that this request accepts.

@@ -168,14 +168,8 @@ impl<R: SecretResolver> Cache<R> {
                     None => return Err(flights::lost()),
                 },
             };
-            if request.accepts(record.version()) {
-                return Ok(record.select(located.field()));
-            }
-            if refetched {
-                return Err(Error::new(
-                    ErrorKind::Refused,
-                    "the store answers a lower version than the one asked for",
-                ));
+            if refetched || request.accepts(record.version()) {
+                return request.admit(record.select(located.field()));
             }
             // The caller knows of a newer version, so what is held is old news for everybody.
             self.flights.invalidate_address(address);
