@@ -232,6 +232,8 @@ struct Broken {
 }
 
 /// Checks the grammar in one pass and returns where the field's `#` stands, 0 for none.
+///
+/// It runs at every `get` by text, hits included, so ordinary bytes cost one look-up in a table.
 fn check(text: &str) -> Result<u16, Broken> {
     let broken = |rule, at| Err(Broken { rule, at });
     if text.len() > SecretName::MAX_LEN {
@@ -240,31 +242,61 @@ fn check(text: &str) -> Result<u16, Broken> {
     let bytes = text.as_bytes();
     let mut split = 0;
     let mut start = 0;
+    let mut ascii = true;
     for (at, &byte) in bytes.iter().enumerate() {
-        match byte {
-            b'/' if split != 0 => return broken("a field is one segment, without '/'", at),
-            b'#' if split != 0 => return broken("a name has one '#' at most", at),
-            b'/' | b'#' => {
+        match CLASSES[usize::from(byte)] {
+            Class::Ordinary => {}
+            Class::NotAscii => ascii = false,
+            Class::Slash if split != 0 => {
+                return broken("a field is one segment, without '/'", at);
+            }
+            Class::Hash if split != 0 => return broken("a name has one '#' at most", at),
+            class @ (Class::Slash | Class::Hash) => {
                 check_segment(bytes, start, at)?;
                 start = at + 1;
-                if byte == b'#' {
+                if class == Class::Hash {
                     split = at;
                 }
             }
-            b'\\' => return broken("a name has no backslash", at),
-            0..0x20 | 0x7f => return broken("a name has no control character", at),
-            _ => {}
+            Class::Backslash => return broken("a name has no backslash", at),
+            Class::Control => return broken("a name has no control character", at),
         }
     }
     check_segment(bytes, start, bytes.len())?;
-    if !text.is_ascii()
-        && let Some((at, _)) = text.char_indices().find(|&(_, c)| is_invisible(c))
-    {
+    if !ascii && let Some((at, _)) = text.char_indices().find(|&(_, c)| is_invisible(c)) {
         return broken("a name has no control, format or separator character", at);
     }
     // The length was checked above, so the position fits.
     Ok(u16::try_from(split).unwrap_or(0))
 }
+
+/// What a byte of a name is to the grammar.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Ordinary,
+    Slash,
+    Hash,
+    Backslash,
+    Control,
+    NotAscii,
+}
+
+static CLASSES: [Class; 256] = {
+    let mut classes = [Class::Ordinary; 256];
+    let mut byte = 0;
+    while byte < classes.len() {
+        classes[byte] = match byte {
+            0x2f => Class::Slash,
+            0x23 => Class::Hash,
+            0x5c => Class::Backslash,
+            0..0x20 | 0x7f => Class::Control,
+            0x80.. => Class::NotAscii,
+            _ => Class::Ordinary,
+        };
+        byte += 1;
+    }
+    classes
+};
 
 fn check_segment(bytes: &[u8], start: usize, end: usize) -> Result<(), Broken> {
     let rule = match &bytes[start..end] {

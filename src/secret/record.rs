@@ -175,6 +175,11 @@ impl Record {
         self
     }
 
+    /// Whether the field that the request named is there.
+    pub(crate) fn has_selected(&self) -> bool {
+        matches!(self.selected, Selected::Index(_))
+    }
+
     /// How many references to the fields there are, this one included.
     pub(crate) fn references(&self) -> usize {
         Arc::strong_count(&self.shared)

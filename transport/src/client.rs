@@ -129,8 +129,7 @@ impl Inner {
     ) -> Result<Response, Error> {
         let runtime = Handle::try_current()
             .map_err(|_| misconfigured("the client is used outside of a tokio runtime"))?;
-        let start = self.clock.now();
-        let deadline = start + self.limits.response_timeout;
+        let deadline = self.clock.now() + self.limits.response_timeout;
         if request.is_repeatable()
             && let Some(kept) = self.pool.take(origin, &runtime).await
         {
@@ -145,7 +144,7 @@ impl Inner {
                 return answer;
             }
         }
-        let connected_by = deadline.min(start + self.limits.connect_timeout);
+        let connected_by = deadline.min(self.clock.now() + self.limits.connect_timeout);
         let new = connect(origin, target, &self.tls, connected_by, &*self.clock).await?;
         self.exchange(new, origin, target, &mut request, deadline, &runtime)
             .await

@@ -41,15 +41,15 @@ fn of_tls(error: &rustls::Error) -> Error {
         rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented => {
             Error::new(
                 ErrorKind::Refused,
-                "the server's certificate is not one that the given authorities vouch for, under this host name and today",
+                "no given authority vouches for this server under this host name and today",
             )
         }
         rustls::Error::AlertReceived(CloseNotify | InternalError | UserCanceled) => {
             unavailable("connect failed: the server ended the TLS handshake")
         }
-        rustls::Error::AlertReceived(_) => malformed(
-            "the server refuses TLS as this client speaks it; does it ask for a client certificate?",
-        ),
+        rustls::Error::AlertReceived(_) => {
+            malformed("the server refuses this client's TLS; does it ask for a client certificate?")
+        }
         _ => malformed("what listens there does not speak TLS 1.2 or 1.3 with HTTP/1.1"),
     }
 }

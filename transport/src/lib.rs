@@ -48,12 +48,13 @@
 //! # What stays in memory
 //!
 //! What this crate holds is wiped when it goes: bodies both ways, and headers given to
-//! [`Request::with_secret_header`]. The libraries below keep copies that cannot be wiped from
-//! outside: rustls the decrypted record and its 4 KiB reader, hyper its read buffer of at least
-//! 8 KiB and the buffer into which it writes the request's head (with the token). They are freed
-//! unwiped with the connection, so at the latest 30 s after its last request; HTTP/1.1 alone,
-//! few idle connections, small buffers and no resumption keep them few. Measured: two to four
-//! copies of a value.
+//! [`Request::with_secret_header`]. (An answer's headers are not taken for secrets.) The libraries
+//! below keep copies that cannot be wiped from outside: rustls the decrypted record and its 4 KiB
+//! reader, hyper its read buffer of 8 to 32 KiB and the buffer into which it writes a request's
+//! head, with the token. They are freed with the connection, at the latest 30 s after its last
+//! request, but not wiped: the value may stand in freed memory until something else is written
+//! there. HTTP/1.1 alone, few and short-lived idle connections and small buffers keep the copies
+//! few; two to four of a value were found in processes with a client of these libraries.
 //!
 //! # Features
 //!

@@ -221,7 +221,7 @@ fn check_value(value: &[u8]) -> Result<(), Error> {
         return Ok(());
     }
     Err(misconfigured(
-        "a header's value has a character that is not visible ASCII; does a token end in a line break?",
+        "a header's value is not visible ASCII; does a token end in a line break?",
     ))
 }
 

@@ -113,7 +113,9 @@ impl fmt::Debug for CurrentAuthorities {
 mod tests {
     use std::time::Duration;
 
+    use rustls::pki_types::PrivateKeyDer;
     use rustls::pki_types::pem::PemObject;
+    use rustls::{ClientConnection, HandshakeKind, ServerConfig, ServerConnection};
     use test_servers::{TestCa, Validity};
 
     use super::*;
@@ -141,6 +143,60 @@ mod tests {
         assert!(verdict(at(2049)).is_ok());
         let error = verdict(at(2051)).unwrap_err();
         assert_eq!(error, CertificateError::UnknownIssuer.into());
+    }
+
+    /// Hands bytes to and fro in memory until neither side has anything to say.
+    fn shake_hands(client: Arc<ClientConfig>, server: Arc<ServerConfig>) -> Option<HandshakeKind> {
+        let mut client = ClientConnection::new(client, "vault".try_into().unwrap()).unwrap();
+        let mut server = ServerConnection::new(server).unwrap();
+        while client.wants_write() || server.wants_write() {
+            let (mut there, mut back) = (Vec::new(), Vec::new());
+            while client.wants_write() {
+                client.write_tls(&mut there).unwrap();
+            }
+            while !there.is_empty() {
+                let read = server.read_tls(&mut &*there).unwrap();
+                there.drain(..read);
+                server.process_new_packets().unwrap();
+            }
+            while server.wants_write() {
+                server.write_tls(&mut back).unwrap();
+            }
+            while !back.is_empty() {
+                let read = client.read_tls(&mut &*back).unwrap();
+                back.drain(..read);
+                client.process_new_packets().unwrap();
+            }
+        }
+        client.handshake_kind()
+    }
+
+    #[test]
+    fn no_session_is_resumed_though_the_server_offers_it() {
+        let ca = TestCa::new(Validity::CURRENT).unwrap();
+        let issued = ca.issue(&["vault"], Validity::CURRENT).unwrap();
+        let chain =
+            vec![CertificateDer::from_pem_slice(issued.certificate_pem.as_bytes()).unwrap()];
+        let key = PrivateKeyDer::from_pem_slice(issued.key_pem.as_bytes()).unwrap();
+        for version in [&TLS13, &TLS12] {
+            let server = ServerConfig::builder_with_provider(Arc::new(chosen::default_provider()))
+                .with_protocol_versions(&[version])
+                .unwrap()
+                .with_no_client_auth()
+                .with_single_cert(chain.clone(), key.clone_key())
+                .unwrap();
+            let server = Arc::new(server);
+            let trust = Trust::from_pem(ca.pem().as_bytes()).unwrap();
+            let client = Arc::new(config(trust).unwrap());
+            for _ in 0..2 {
+                let kind = shake_hands(Arc::clone(&client), Arc::clone(&server));
+                // A hello retry is a whole handshake, too.
+                assert!(matches!(
+                    kind,
+                    Some(HandshakeKind::Full | HandshakeKind::FullWithHelloRetryRequest)
+                ));
+            }
+        }
     }
 
     #[test]

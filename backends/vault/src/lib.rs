@@ -17,7 +17,7 @@
 //!
 //! # Limits
 //! A token that was replaced before its end is not revoked; it lives for the third of its life
-//! that is left. Within the process, copies that TLS and HTTP make are the transport's to speak
+//! that is left. So does the token of a backend that is dropped without a shutdown. Within the process, copies that TLS and HTTP make are the transport's to speak
 //! of. The metadata of a record (`custom_metadata`, `deletion_time`) is not read.
 //!
 //! Where the protocol's facts come from: OpenBao's API documentation for KV v2, AppRole and token

@@ -68,13 +68,22 @@ pub(crate) struct Parts {
     pub(crate) value_limit: usize,
 }
 
-/// What a backend has sent beside reads, since it was built.
+/// What a backend has done beside reads, since it was built.
+///
+/// ```
+/// # fn gauge(_: &str, _: u64) {}
+/// fn export(backend: &secret_resolver_vault::VaultBackend) {
+///     let stats = backend.stats();
+///     gauge("vault_logins", stats.logins);
+///     gauge("vault_renewals", stats.renewals);
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct VaultStats {
-    /// Logins; for a plain token, looks at how long it lives.
+    /// Logins that were sent; for a plain token, lookups of how long it lives.
     pub logins: u64,
-    /// Renewals of a token.
+    /// Renewals that the store granted.
     pub renewals: u64,
     /// Lookups by which a denial was told from a dead token.
     pub lookups: u64,
@@ -87,7 +96,7 @@ impl VaultBackend {
         VaultBuilder::new(target)
     }
 
-    /// What was sent beside reads: for metrics and tests.
+    /// What was done beside reads: for metrics and tests.
     #[must_use]
     pub fn stats(&self) -> VaultStats {
         let [logins, renewals, lookups] = self.0.session.counts();

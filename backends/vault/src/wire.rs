@@ -88,7 +88,8 @@ pub(crate) fn login(body: &[u8]) -> Result<(SecretBuf, Grant), Error> {
         .client_token
         .ok_or_else(|| error::malformed(WHAT))?;
     let token = json::string(raw.get(), TOKEN_LIMIT)?;
-    if token.is_empty() {
+    // What cannot be sent in a header is no token.
+    if token.is_empty() || !token.expose().iter().all(u8::is_ascii_graphic) {
         return Err(error::malformed(WHAT));
     }
     if login.auth.num_uses.is_some_and(|uses| uses != 0) {

@@ -19,12 +19,13 @@ use crate::error::{Error, ErrorKind};
 use crate::invalidate::Fence;
 use crate::layers::cache::CacheConfig;
 use crate::layers::cache::flight::{Flight, Outcome, Waiter};
-use crate::layers::cache::store::{Detached, Store};
+use crate::layers::cache::slot::Detached;
+use crate::layers::cache::store::Store;
 use crate::layers::cache::sweeper::Sweeper;
-use crate::name::{NameRef, SecretName};
+use crate::name::{Located, NameRef, SecretName};
 use crate::race::race;
 use crate::resolver::{Request, SecretResolver, ShutdownReport};
-use crate::secret::Record;
+use crate::secret::{Answer, Record};
 use crate::sync::lock;
 
 pub(super) struct Flights<R> {
@@ -78,14 +79,35 @@ impl<R: SecretResolver> Flights<R> {
         &self.clock
     }
 
-    /// The value held for `address`, if its time is not over. The path of a hit.
-    pub(super) fn held(&self, address: &str) -> Option<Record> {
-        self.store.get(address, self.clock.now())
+    /// The value held for a name that was answered before. The path of a hit.
+    pub(super) fn hit(&self, name: NameRef<'_>) -> Option<Record> {
+        self.store.get(name, &*self.clock)
+    }
+
+    /// The value held at `address`, the long way.
+    fn held(&self, address: &str) -> Option<Record> {
+        self.store.at(address, self.clock.now())
+    }
+
+    /// Selects what `located` means and lets the next `get` of the name take the short way.
+    pub(super) fn select(
+        &self,
+        name: NameRef<'_>,
+        located: &Located<'_>,
+        record: Record,
+    ) -> Record {
+        let record = record.select(located.field());
+        // Names of fields that are not there can be made up without end; they stay on the long way.
+        if record.has_selected() {
+            self.store
+                .link(name, located.address().as_str(), located.field());
+        }
+        record
     }
 
     /// Whether what a waiter was handed may still be answered.
-    pub(super) fn good(&self, record: &Record, epoch: u64) -> bool {
-        let expires = record.answer().expires_at();
+    pub(super) fn good(&self, answer: Answer, epoch: u64) -> bool {
+        let expires = answer.expires_at();
         self.epoch.load(Ordering::Acquire) == epoch
             && expires.is_some_and(|moment| self.clock.now() < moment)
     }
@@ -208,18 +230,18 @@ impl<R: SecretResolver> Flights<R> {
     }
 }
 
-#[cfg(all(test, feature = "testing"))]
+#[cfg(test)]
 impl<R> Flights<R> {
     pub(super) fn flying_now(&self) -> HashMap<Box<str>, Arc<Flight>> {
         lock(&self.flying).flights.clone()
     }
 
     pub(super) fn values(&self) -> usize {
-        self.store.values().len()
+        self.store.weights().len()
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.store.values().into_iter().sum()
+        self.store.weights().into_iter().sum()
     }
 
     pub(super) fn shortened(&self, duration: std::time::Duration) -> std::time::Duration {
@@ -258,20 +280,24 @@ impl<R: SecretResolver> Landing<'_, R> {
         }
         let admitted = answer.and_then(|record| flights.admit(record, began));
         let epoch = flights.epoch.load(Ordering::Relaxed);
-        let old = match &admitted {
+        let out = match &admitted {
             Ok((record, expires)) => flights.store.put(flight, record, *expires),
-            Err(_) => None,
+            Err(_) => Vec::new(),
         };
         drop(flying);
-        old.map(Detached::forget);
+        for slot in out {
+            slot.forget();
+        }
         match admitted {
             Ok((record, expires)) => {
+                // Before anybody can see the value, so that its end is certain by then.
+                flights.sweeper.due_at(expires);
+                let answer = record.answer();
                 flight.end(Outcome::Landed { record, epoch });
-                // Who invalidated since the lock was let go found no landed value to forget.
-                if flights.epoch.load(Ordering::Acquire) != epoch {
+                // Who invalidated or swept since the lock was let go found nothing to forget.
+                if !flights.good(answer, epoch) {
                     flight.forget();
                 }
-                flights.sweeper.due_at(expires);
             }
             Err(error) => {
                 tracing::debug!(%name, kind = ?error.kind(), "fetch failed");

@@ -1,16 +1,19 @@
 //! The cache: values within their time to live, one fetch a record, and a fence behind every
 //! invalidation.
 //!
-//! A hit is one look-up and no allocation. A miss joins the flight for its address, or starts one
-//! on the cache's own driver, so that a caller who leaves neither ends nor delays it. The parts:
-//! `store` (what is held, and its bounds), `flight` (one fetch in progress), `flights` (who flies
-//! where, and the fence), `sweeper` (wipes what has expired without being asked).
+//! A hit is one look-up, no lock and no allocation. A miss joins the flight for its address, or
+//! starts one on the cache's own driver, so that a caller who leaves neither ends nor delays it.
+//! The parts: `slot` (one value), `store` (what is held, and its bounds), `index` (the read path),
+//! `flight` (one fetch in progress), `flights` (who flies where, and the fence), `sweeper` (drops
+//! what has expired without being asked).
 //!
 //! Time to live, lease and policy are decided here and in `policy`, by the clock, at each read; the
 //! sweeper only cleans up.
 
 mod flight;
 mod flights;
+mod index;
+mod slot;
 mod store;
 mod sweeper;
 
@@ -128,10 +131,8 @@ impl<R: SecretResolver> Cache<R> {
 
     /// The cached record, if it is one that the request accepts.
     fn hit(&self, request: &Request<'_>) -> Option<Record> {
-        let located = self.flights.inner().locate(request.name());
-        let record = self.flights.held(located.address().as_str())?;
-        let accepted = request.accepts(record.version());
-        accepted.then(|| record.select(located.field()))
+        let record = self.flights.hit(request.name())?;
+        request.accepts(record.version()).then_some(record)
     }
 
     /// Joins or starts flights until one brings an answer that may be given.
@@ -158,7 +159,7 @@ impl<R: SecretResolver> Cache<R> {
                 // then the loop asks again, and the caller's deadline bounds the loop.
                 Ok(mut waiter) => match waiter.outcome().await {
                     Some(Outcome::Landed { record, epoch }) => {
-                        if !self.flights.good(&record, epoch) {
+                        if !self.flights.good(record.answer(), epoch) {
                             continue;
                         }
                         record
@@ -169,7 +170,8 @@ impl<R: SecretResolver> Cache<R> {
                 },
             };
             if refetched || request.accepts(record.version()) {
-                return request.admit(record.select(located.field()));
+                let record = self.flights.select(request.name(), &located, record);
+                return request.admit(record);
             }
             // The caller knows of a newer version, so what is held is old news for everybody.
             self.flights.invalidate_address(address);
@@ -259,5 +261,5 @@ impl<R: SecretResolver> fmt::Debug for Cache<R> {
     }
 }
 
-#[cfg(all(test, feature = "testing"))]
+#[cfg(test)]
 mod tests;

@@ -1,203 +1,203 @@
-//! What is held: slots under moka's bounds, and the order in which they expire.
+//! What is held, its bounds, and the order in which it expires.
 //!
-//! moka bounds and evicts, nothing else. Its clock cannot be injected and it keeps what nobody
-//! touches, so a slot has an expiry of ours and is emptied by ours. The schedule knows every slot
-//! that is not empty: what must be wiped is found there, never by asking moka.
+//! Every slot that holds a value is in the table; what must be wiped is found there. The table has
+//! a lock, which hits by a known name do not take (`index`).
+//!
+//! Eviction is SIEVE (Zhang et al., NSDI 2024): a hit only sets a mark, so that the read path stays
+//! free of locks and of bookkeeping; the hand walks from old to new, takes marks away and evicts
+//! the first slot without one. Names that an attacker makes up are read once and go first.
 
-use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::BuildHasher;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
-use moka::ops::compute::Op;
-
-use crate::clock::Moment;
+use crate::clock::{Clock, Moment};
 use crate::layers::cache::flight::Flight;
+use crate::layers::cache::index::Index;
+use crate::layers::cache::slot::{Detached, Slot};
+use crate::name::NameRef;
 use crate::secret::Record;
 use crate::sync::lock;
 
 pub(super) struct Store {
-    entries: moka::sync::Cache<Box<str>, Arc<Slot>>,
-    schedule: Arc<Schedule>,
-    next: AtomicU64,
+    index: Index,
+    table: Mutex<Table>,
+    max_entries: usize,
+    max_bytes: usize,
     random: RandomState,
 }
 
-/// One landed value, until it expires, is evicted or is invalidated.
-struct Slot {
-    address: Box<str>,
-    expires: Moment,
-    number: u64,
-    weight: u32,
-    record: ArcSwapOption<Record>,
-    /// Where waiters take the same value from.
-    flight: Weak<Flight>,
+#[derive(Default)]
+struct Table {
+    by_address: HashMap<Box<str>, Held>,
+    by_number: BTreeMap<u64, Arc<Slot>>,
+    by_expiry: BTreeMap<(Moment, u64), Arc<Slot>>,
+    bytes: usize,
+    next: u64,
+    /// Where the look for something to evict goes on.
+    hand: u64,
 }
 
-/// A slot that the store has let go of. No look-up finds it any more; its value is to be dropped
-/// with [`Detached::forget`].
-#[must_use = "its value stays in memory until it is forgotten"]
-pub(super) struct Detached(Arc<Slot>);
-
-/// Every slot that holds a value, by expiry.
-#[derive(Default)]
-struct Schedule(Mutex<BTreeMap<(Moment, u64), Arc<Slot>>>);
+/// A slot and the names that the index links to it.
+struct Held {
+    slot: Arc<Slot>,
+    names: Vec<Box<str>>,
+}
 
 impl Store {
+    /// How many spellings of one address are linked. A backend may fold any number into one
+    /// address (env folds case), and links must not be a way to fill the memory; further spellings
+    /// take the lock.
+    const MOST_NAMES: usize = 16;
+
     pub(super) fn new(max_entries: u32, max_bytes: u32) -> Self {
-        let schedule = Arc::new(Schedule::default());
-        let evicted = Arc::clone(&schedule);
-        // moka has one bound. A floor under each weight makes it hold both: of the smallest
-        // entries there can be no more than `max_entries`.
-        let floor = (max_bytes / max_entries).max(1);
-        let entries = moka::sync::Cache::builder()
-            .max_capacity(u64::from(max_bytes))
-            .weigher(move |_, slot: &Arc<Slot>| slot.weight.max(floor))
-            // It must not panic: moka would never call it again.
-            .eviction_listener(move |_, slot: Arc<Slot>, cause| {
-                // What we take out ourselves is on its way to `Detached::forget`.
-                if cause.was_evicted() {
-                    evicted.remove(&slot);
-                    slot.empty();
-                }
-            })
-            .build();
         Self {
-            entries,
-            schedule,
-            next: AtomicU64::new(0),
+            index: Index::new(),
+            table: Mutex::default(),
+            max_entries: max_entries as usize,
+            max_bytes: max_bytes as usize,
             random: RandomState::new(),
         }
     }
 
-    pub(super) fn get(&self, address: &str, now: Moment) -> Option<Record> {
-        let slot = self.entries.get(address)?;
-        if now >= slot.expires {
-            return None;
-        }
-        let record = slot.record.load();
-        record.as_deref().cloned()
+    /// The value of a name that was answered before. The path of a hit.
+    pub(super) fn get(&self, name: NameRef<'_>, clock: &dyn Clock) -> Option<Record> {
+        self.index.get(name, clock)
     }
 
-    /// Holds a value in place of what was held before; returns what that was.
+    /// The value at `address`, the long way.
+    pub(super) fn at(&self, address: &str, now: Moment) -> Option<Record> {
+        let table = lock(&self.table);
+        table.by_address.get(address)?.slot.read(now)
+    }
+
+    /// Lets the next look-up of `name` take the short way to the value at `address`.
+    pub(super) fn link(&self, name: NameRef<'_>, address: &str, field: Option<&str>) {
+        let mut table = lock(&self.table);
+        let Some(held) = table.by_address.get_mut(address) else {
+            return;
+        };
+        if held.names.len() < Self::MOST_NAMES {
+            held.names.push(Box::from(name.as_str()));
+            // Under the lock, so that the link does not come after the end of its slot.
+            self.index.link(name.as_str(), field, &held.slot);
+        }
+    }
+
+    /// Holds a value; returns what it replaces and what had to make room.
     pub(super) fn put(
         &self,
         flight: &Arc<Flight>,
         record: &Record,
         expires: Moment,
-    ) -> Option<Detached> {
-        let slot = Arc::new(Slot {
-            address: flight.address.clone(),
-            expires,
-            number: self.next.fetch_add(1, Ordering::Relaxed),
-            weight: u32::try_from(record.weight()).unwrap_or(u32::MAX),
-            record: ArcSwapOption::from_pointee(record.clone()),
-            flight: Arc::downgrade(flight),
-        });
-        let old = self.take(&flight.address);
-        self.schedule.add(&slot);
-        self.entries.insert(flight.address.clone(), slot);
-        // Puts come at the pace of the network, so the bounds can be exact.
-        self.entries.run_pending_tasks();
-        old
+    ) -> Vec<Detached> {
+        let mut table = lock(&self.table);
+        let number = table.next;
+        table.next += 1;
+        let slot = Arc::new(Slot::new(flight, record, expires, number));
+        let mut out: Vec<_> = self.detach(&mut table, &slot.address).into_iter().collect();
+        while table.by_address.len() >= self.max_entries
+            || table.bytes.saturating_add(slot.weight) > self.max_bytes
+        {
+            let Some(victim) = table.victim() else {
+                break;
+            };
+            out.extend(self.detach(&mut table, &victim.address));
+        }
+        table.bytes += slot.weight;
+        table.by_number.insert(number, Arc::clone(&slot));
+        table.by_expiry.insert((expires, number), Arc::clone(&slot));
+        let held = Held {
+            slot,
+            names: Vec::new(),
+        };
+        table.by_address.insert(flight.address.clone(), held);
+        out
     }
 
     /// Takes the value at `address` out.
     pub(super) fn take(&self, address: &str) -> Option<Detached> {
-        let slot = self.entries.remove(address)?;
-        self.schedule.remove(&slot);
-        Some(Detached(slot))
+        self.detach(&mut lock(&self.table), address)
     }
 
     /// Takes all values out.
     pub(super) fn take_all(&self) -> Vec<Detached> {
-        let slots = self.schedule.take_all();
-        self.detach(slots)
+        let mut table = lock(&self.table);
+        let slots: Vec<_> = table.by_number.values().cloned().collect();
+        let detach = |slot: Arc<Slot>| self.detach(&mut table, &slot.address);
+        slots.into_iter().filter_map(detach).collect()
     }
 
     /// Takes out what has expired at `now`; tells when the next one does.
     pub(super) fn take_expired(&self, now: Moment) -> (Vec<Detached>, Option<Moment>) {
-        let (slots, next) = self.schedule.take_due(now);
-        (self.detach(slots), next)
-    }
-
-    /// Removes slots that left the schedule from the map, unless others have taken their place.
-    fn detach(&self, slots: Vec<Arc<Slot>>) -> Vec<Detached> {
-        for slot in &slots {
-            let same = |held: &Arc<Slot>| Arc::ptr_eq(held, slot);
-            self.entries
-                .entry_by_ref(&slot.address)
-                .and_compute_with(|held| match held {
-                    Some(held) if same(held.value()) => Op::Remove,
-                    _ => Op::Nop,
-                });
+        let mut table = lock(&self.table);
+        let mut out = Vec::new();
+        loop {
+            let Some((&(moment, _), slot)) = table.by_expiry.first_key_value() else {
+                return (out, None);
+            };
+            if moment > now {
+                return (out, Some(moment));
+            }
+            let slot = Arc::clone(slot);
+            out.extend(self.detach(&mut table, &slot.address));
         }
-        slots.into_iter().map(Detached).collect()
-    }
-
-    #[cfg(all(test, feature = "testing"))]
-    pub(super) fn values(&self) -> Vec<usize> {
-        let slots = lock(&self.schedule.0);
-        slots.values().map(|slot| slot.weight as usize).collect()
     }
 
     /// `duration` less a random part of up to a tenth, so that what was fetched together does not
     /// expire together.
     pub(super) fn shortened(&self, duration: Duration) -> Duration {
-        let draw = self
-            .random
-            .hash_one(self.next.fetch_add(1, Ordering::Relaxed))
-            % 1024;
+        let next = {
+            let mut table = lock(&self.table);
+            table.next += 1;
+            table.next
+        };
+        let draw = u32::try_from(self.random.hash_one(next) % 1024).unwrap_or(0);
         // The draw is below 1024, so the product is below a tenth.
-        duration - (duration / 10_240) * u32::try_from(draw).unwrap_or(0)
+        duration - (duration / 10_240) * draw
     }
-}
 
-impl Slot {
-    /// Drops the cache's own reference; tells whether others are left.
-    fn empty(&self) -> bool {
-        let record = self.record.swap(None);
-        record.is_some_and(|record| record.references() > 1)
-    }
-}
-
-impl Detached {
-    /// Drops the value, the copy offered to waiters included; tells whether a clone of it is still
-    /// held elsewhere.
-    ///
-    /// It may wake waiters, whose wakers are foreign code: never call it under a lock.
-    pub(super) fn forget(self) -> bool {
-        if let Some(flight) = self.0.flight.upgrade() {
-            flight.forget();
+    /// Takes the slot at `address` out of every order, and its names out of the index.
+    fn detach(&self, table: &mut Table, address: &str) -> Option<Detached> {
+        let Held { slot, names } = table.by_address.remove(address)?;
+        table.by_number.remove(&slot.number);
+        table.by_expiry.remove(&(slot.expires, slot.number));
+        table.bytes -= slot.weight;
+        for name in names {
+            self.index.unlink(&name);
         }
-        self.0.empty()
+        Some(Detached::new(slot))
+    }
+
+    #[cfg(test)]
+    pub(super) fn weights(&self) -> Vec<usize> {
+        let table = lock(&self.table);
+        let weights: Vec<_> = table.by_number.values().map(|slot| slot.weight).collect();
+        assert_eq!(table.by_address.len(), weights.len());
+        assert_eq!(table.by_expiry.len(), weights.len());
+        assert_eq!(table.bytes, weights.iter().sum::<usize>());
+        weights
     }
 }
 
-impl Schedule {
-    fn add(&self, slot: &Arc<Slot>) {
-        lock(&self.0).insert((slot.expires, slot.number), Arc::clone(slot));
-    }
-
-    fn remove(&self, slot: &Slot) {
-        lock(&self.0).remove(&(slot.expires, slot.number));
-    }
-
-    fn take_all(&self) -> Vec<Arc<Slot>> {
-        std::mem::take(&mut *lock(&self.0)).into_values().collect()
-    }
-
-    fn take_due(&self, now: Moment) -> (Vec<Arc<Slot>>, Option<Moment>) {
-        let mut slots = lock(&self.0);
-        let mut due = Vec::new();
-        while let Some(first) = slots.first_entry()
-            && first.key().0 <= now
-        {
-            due.push(first.remove());
+impl Table {
+    /// What is to be evicted next: the first slot, from the hand on, that was not read since the
+    /// hand last passed it.
+    fn victim(&mut self) -> Option<Arc<Slot>> {
+        // The first round may find marks everywhere; it takes them away, so the second ends.
+        for _ in 0..2 {
+            let from_hand = self.by_number.range(self.hand..);
+            let before_hand = self.by_number.range(..self.hand);
+            for (&number, slot) in from_hand.chain(before_hand) {
+                if !slot.take_visited() {
+                    self.hand = number + 1;
+                    return Some(Arc::clone(slot));
+                }
+            }
         }
-        (due, slots.keys().next().map(|&(moment, _)| moment))
+        // Readers have marked every slot between the two rounds: then any is as good.
+        self.by_number.values().next().cloned()
     }
 }

@@ -300,10 +300,12 @@ async fn an_abandoned_waiter_does_not_keep_a_value_past_its_expiry() {
 
 #[tokio::test]
 async fn entries_and_bytes_are_bounded() {
-    let mut config = CacheConfig::default();
-    config.max_entries = 10;
-    config.max_bytes = 10_000;
-    config.max_record_bytes = 5_000;
+    let config = CacheConfig {
+        max_entries: 10,
+        max_bytes: 10_000,
+        max_record_bytes: 5_000,
+        ..CacheConfig::default()
+    };
     let bench = bench_with(config);
     for number in 0..100 {
         let name = format!("a/{number}");

@@ -90,7 +90,7 @@ impl Trust {
                 .map_err(|_| misconfigured("a PEM section of the authorities is damaged"))?;
             if kind != SectionKind::Certificate {
                 return Err(misconfigured(
-                    "there is something other than a certificate among the authorities, such as a private key",
+                    "there is something other than a certificate among the authorities",
                 ));
             }
             let authority = Authority::parse(der)?;

@@ -1,8 +1,9 @@
 //! How the backend becomes somebody at the store, and stays it.
 //!
 //! `credential` says where credentials come from; `approle` and `token` turn them into a token;
-//! `session` keeps one token alive for all requests, by the arithmetic of `life`, the limits of
-//! `gate`, and logins that are one `flight` for all who wait.
+//! `session` keeps one token alive for all requests, by what `state` decides, the arithmetic of
+//! `life`, the limits of `gate`, and logins that are one `flight` for all who wait; `verdict` says
+//! what a 403 means.
 
 mod approle;
 mod credential;
@@ -10,6 +11,7 @@ mod flight;
 mod gate;
 mod life;
 mod session;
+mod state;
 mod token;
 mod verdict;
 
@@ -77,7 +79,8 @@ impl Auth {
     /// The tokens so issued are the backend's own: it renews them while they are in use, and
     /// revokes the last one at shutdown. Their role should leave them the `default` policy, which
     /// lets a token look itself up: that is how a denial is told from a dead token. Without it a
-    /// denied read costs a login, at most one a minute.
+    /// denied read costs a login, at most one a minute, and for that minute a revoked token is
+    /// taken for a denial. The role's `token_num_uses` must be 0.
     #[must_use]
     pub fn approle(role_id: Credential, secret_id: Credential) -> Self {
         Self {

@@ -3,7 +3,8 @@
 //! # Invariants
 //! A token whose life is over is not sent. At most one login or renewal is under way, and it is a
 //! task of its own, so no caller who leaves ends it. An outage is not a token's death: only a 403
-//! that `verdict` has looked into is, or the end of its life. No lock is held across an await.
+//! that `verdict` has looked into is, or the end of its life. The state's lock is
+//! never held across an await, nor while anything is traced.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,10 +13,10 @@ use secret_resolver::{Clock, Error, Moment, SecretBuf, ShutdownReport};
 use tokio::sync::watch;
 
 use crate::auth::flight::Flight;
-use crate::auth::gate::Gate;
 use crate::auth::life::{Life, Refresh};
+use crate::auth::state::{Errand, State, Token};
 use crate::auth::verdict::Verdicts;
-use crate::auth::{Auth, Issued, Loaded, token};
+use crate::auth::{Auth, Issued, token};
 use crate::client::Client;
 use crate::{error, race};
 
@@ -41,49 +42,6 @@ pub(super) struct Counts {
     pub(super) lookups: AtomicU64,
 }
 
-/// A token in use. The number tells tokens apart without looking at them.
-pub(crate) struct Token {
-    pub(super) secret: Arc<SecretBuf>,
-    pub(super) number: u64,
-}
-
-#[derive(Default)]
-pub(super) struct State {
-    live: Option<Live>,
-    errand: Option<Errand>,
-    gate: Gate,
-    held: Option<Held>,
-    /// The last token that died: one that was given to us is not sent again.
-    spent: Option<Arc<SecretBuf>>,
-    issued: u64,
-    ended: bool,
-    /// Whether a token that was issued after the end could be revoked.
-    late: Option<bool>,
-}
-
-struct Live {
-    token: Arc<Token>,
-    life: Life,
-}
-
-struct Errand {
-    flight: Flight,
-    is_login: bool,
-}
-
-/// The refusal that holds back logins with the same credentials.
-struct Held {
-    until: Moment,
-    loaded: Loaded,
-    error: Error,
-}
-
-impl Token {
-    pub(crate) fn secret(&self) -> &SecretBuf {
-        &self.secret
-    }
-}
-
 impl Session {
     pub(crate) fn new(client: Client, auth: Auth, clock: Arc<dyn Clock>) -> Self {
         Self(Arc::new(Shared {
@@ -105,7 +63,7 @@ impl Session {
         &*self.0.clock
     }
 
-    /// Logins sent, renewals sent, lookups sent after a 403.
+    /// Logins sent, renewals granted, lookups sent after a 403.
     pub(crate) fn counts(&self) -> [u64; 3] {
         let Counts {
             logins,
@@ -156,31 +114,38 @@ impl Session {
         shared.closed.send_replace(true);
         let ours = live
             .filter(|live| shared.auth.issues_tokens() && !live.life.is_over(shared.clock.now()));
-        let errand = errand.filter(|errand| errand.is_login && shared.auth.issues_tokens());
+        let errand = errand.filter(|errand| {
+            errand.is_login
+                && shared.auth.issues_tokens()
+                && !errand.flight.is_over(shared.clock.now())
+        });
         let due = usize::from(ours.is_some()) + usize::from(errand.is_some());
-        let mut report = ShutdownReport::default();
+        let results = Mutex::new(Vec::with_capacity(due));
+        let note = |revoked: bool| {
+            results
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(revoked)
+        };
         let work = async {
-            let mut results = Vec::new();
             if let Some(live) = ours {
-                results.push(shared.revoke(&live.token.secret).await);
+                note(shared.revoke(&live.token.secret).await);
             }
             if let Some(errand) = errand {
                 // A login that ends now revokes its own token.
                 let _ = errand.flight.wait(&*shared.clock).await;
-                results.extend(shared.lock().late.take());
+                shared.lock().late.take().into_iter().for_each(&note);
             }
-            results
         };
-        match race::first(work, shared.clock.sleep_until(deadline)).await {
-            Some(results) => {
-                report.revoked = results.iter().filter(|&&revoked| revoked).count();
-                report.not_revoked = results.len() - report.revoked;
-            }
-            None => {
-                report.not_revoked = due;
-                report.timed_out = true;
-            }
-        }
+        let done = race::first(work, shared.clock.sleep_until(deadline))
+            .await
+            .is_some();
+        let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut report = ShutdownReport::default();
+        report.revoked = results.iter().filter(|&&revoked| revoked).count();
+        // A login that is still under way may yet give a token that nobody revokes.
+        report.not_revoked = if done { results.len() } else { due } - report.revoked;
+        report.timed_out = !done;
         report
     }
 }
@@ -222,7 +187,8 @@ impl Shared {
                 }
                 return Ok(Look::Token(token));
             }
-            state.bury(&self.auth);
+            let number = live.token.number;
+            state.bury(number, self.auth.issues_tokens());
         }
         let errand = match state.errand.take().filter(|_| !idle) {
             Some(errand) => errand,
@@ -256,15 +222,12 @@ impl Shared {
 
     async fn renew(&self, token: &Token) -> Result<(), Error> {
         let asked = self.clock.now();
-        self.counts.renewals.fetch_add(1, Ordering::Relaxed);
         let grant = token::renew(&self.client, &token.secret).await?;
-        if let Some(live) = self.lock().live_of(token.number) {
-            live.life = live.life.renewed(asked, grant);
-            tracing::info!(
-                backend = error::BACKEND,
-                life_seconds = live.life.seconds(),
-                "token renewed"
-            );
+        let life = self.lock().renewed(token.number, asked, grant);
+        if let Some(life) = life {
+            self.counts.renewals.fetch_add(1, Ordering::Relaxed);
+            let life_seconds = life.seconds();
+            tracing::info!(backend = error::BACKEND, life_seconds, "token renewed");
         }
         Ok(())
     }
@@ -317,87 +280,5 @@ impl Shared {
             }
         }
         revoked.is_ok()
-    }
-}
-
-impl State {
-    /// The live token, if it is still this one.
-    fn live_of(&mut self, number: u64) -> Option<&mut Live> {
-        self.live
-            .as_mut()
-            .filter(|live| live.token.number == number)
-    }
-
-    /// Whether this token is the one in use.
-    pub(super) fn uses(&self, token: &Token) -> bool {
-        self.live
-            .as_ref()
-            .is_some_and(|live| live.token.number == token.number)
-    }
-
-    /// The token in use is dead. One that was given to us may be given again; it is remembered.
-    pub(super) fn bury(&mut self, auth: &Auth) {
-        let dead = self.live.take().map(|live| Arc::clone(&live.token.secret));
-        self.spent = dead.filter(|_| !auth.issues_tokens());
-    }
-
-    /// Whether a login with these credentials may be sent.
-    fn admit(&mut self, loaded: &Loaded, now: Moment) -> Result<(), Error> {
-        if self.ended {
-            return Err(error::closed());
-        }
-        if let (Loaded::Token(given), Some(spent)) = (loaded, &self.spent)
-            && given == spent
-        {
-            return Err(error::unauthenticated(
-                "the token that was given has died; give another",
-            ));
-        }
-        if let Some(held) = &self.held {
-            let same = held.loaded == *loaded;
-            if same && now < held.until {
-                return Err(held.error.clone().with_retry_after(held.until.since(now)));
-            }
-            if !same {
-                // A changed credential ends the back-off.
-                self.gate.accepted();
-                self.held = None;
-            }
-        }
-        self.gate.admit(now).map_err(|wait| {
-            error::held_back(
-                "logins are held back: there were too many; ask again later",
-                wait,
-            )
-        })
-    }
-
-    /// Holds back logins with credentials that were refused. An outage refuses nothing.
-    fn hold(&mut self, loaded: Loaded, error: Error, now: Moment) {
-        if !error.kind().permits().counts_for_breaker {
-            let until = self.gate.refused(now, error.retry_after());
-            self.held = Some(Held {
-                until,
-                loaded,
-                error,
-            });
-        }
-    }
-
-    /// `false` when the session has ended meanwhile.
-    fn install(&mut self, secret: &Arc<SecretBuf>, life: Life) -> bool {
-        if self.ended {
-            return false;
-        }
-        self.gate.accepted();
-        self.held = None;
-        self.spent = None;
-        self.issued += 1;
-        let token = Arc::new(Token {
-            secret: Arc::clone(secret),
-            number: self.issued,
-        });
-        self.live = Some(Live { token, life });
-        true
     }
 }

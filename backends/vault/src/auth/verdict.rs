@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use secret_resolver::{Clock as _, Error, ErrorKind, Moment};
 
-use crate::auth::session::{Session, Token};
+use crate::auth::session::Session;
+use crate::auth::state::Token;
 use crate::auth::token;
 use crate::error;
 
@@ -63,7 +64,8 @@ impl Session {
     ) -> Result<Verdict, Error> {
         let shared = &*self.0;
         let mut last = shared.verdicts.last.lock().await;
-        if !shared.lock().uses(token) {
+        let now = shared.clock.now();
+        if !shared.lock().uses(token, now) {
             return Ok(Verdict::TokenGone);
         }
         // A lookup that was sent after the read proves that the token lived at the read, because
@@ -71,7 +73,6 @@ impl Session {
         let proven = last
             .alive
             .is_some_and(|(number, at)| number == token.number && at > sent);
-        let now = shared.clock.now();
         if proven || last.blind_until.is_some_and(|until| now < until) {
             return Ok(Verdict::Denied);
         }
@@ -96,10 +97,9 @@ impl Session {
                     );
                     return Ok(Verdict::Denied);
                 }
-                let mut state = shared.lock();
-                if state.uses(token) {
-                    state.bury(&shared.auth);
-                }
+                shared
+                    .lock()
+                    .bury(token.number, shared.auth.issues_tokens());
                 tracing::info!(backend = error::BACKEND, "the token is dead");
                 Ok(Verdict::TokenGone)
             }

@@ -1,0 +1,157 @@
+//! No credential and no value shows in any text: not in `Debug` or `Display`, not in what is
+//! traced at TRACE by this crate or any below it. One test program, because it listens to the
+//! whole process.
+
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+mod common;
+
+use std::fmt::{self, Write};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use common::*;
+use secret_resolver::{
+    Clock, ErrorKind, NameRef, Request, SecretResolver, SecretResolverExt, SystemClock,
+};
+use secret_resolver_vault::{Auth, Credential, VaultBackend};
+use test_servers::OpenBao;
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
+
+/// Keeps all that is traced, spans and events of every level and crate.
+#[derive(Clone, Default)]
+struct Listener(Arc<Mutex<String>>);
+
+impl Subscriber for Listener {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, span: &Attributes<'_>) -> Id {
+        self.note(span.metadata(), |visit| span.record(visit));
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, values: &Record<'_>) {
+        values.record(&mut Text(&mut self.0.lock().unwrap()));
+    }
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        self.note(event.metadata(), |visit| event.record(visit));
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+impl Listener {
+    fn note(&self, metadata: &Metadata<'_>, record: impl FnOnce(&mut Text<'_>)) {
+        let mut text = self.0.lock().unwrap();
+        write!(text, "\n{} {}", metadata.level(), metadata.target()).unwrap();
+        record(&mut Text(&mut text));
+    }
+}
+
+struct Text<'a>(&'a mut String);
+
+impl Visit for Text<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        write!(self.0, " {field}={value:?}").unwrap();
+    }
+}
+
+#[test]
+fn no_credential_and_no_value_is_in_any_text_or_trace() {
+    let listener = Listener::default();
+    tracing::subscriber::set_global_default(listener.clone()).unwrap();
+    let server = OpenBao::start().unwrap();
+    let (secret, user) = ("canary-secret-83b1", "canary-user-2c9d");
+    server
+        .put("app/a", &[("value", secret), ("user", user)])
+        .unwrap();
+    let role = reader(&server, Duration::from_secs(2), Duration::from_secs(4));
+    let plain = server.token(&["reader"], HOUR).unwrap();
+    let mut shown = String::new();
+    let mut show = |text: &dyn fmt::Debug| write!(shown, "{text:?}\n{text:#?}\n").unwrap();
+
+    for auth in [
+        approle(&role),
+        Auth::token(value(&plain)),
+        Auth::approle(value(&role.role_id), value("wrong-canary-id")),
+    ] {
+        show(&auth);
+        let target = target(&server, auth);
+        show(&target);
+        let clock = Arc::new(SystemClock::start().unwrap());
+        let builder =
+            VaultBackend::builder(target).with_clock(Arc::clone(&clock) as Arc<dyn Clock>);
+        show(&builder);
+        let backend = builder.build().unwrap();
+        block_on(async {
+            for _ in 0..100 {
+                for name in ["app/a", "app/a#user", "app/none", "denied"] {
+                    let answer = backend
+                        .resolve(Request::new(NameRef::parse(name).unwrap()))
+                        .await;
+                    show(&answer);
+                    show(
+                        &answer
+                            .and_then(secret_resolver::Record::into_secret)
+                            .map_err(|error| error.to_string()),
+                    );
+                }
+                let stats = backend.stats();
+                if stats.logins + stats.renewals >= 3 {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(30)).await;
+            }
+            show(&backend);
+            show(&backend.get("app/a").await);
+            show(&backend.shutdown(clock.now() + Duration::from_secs(5)).await);
+            assert_eq!(refusal(&backend, "app/a").await, ErrorKind::Closed);
+        });
+    }
+    show(&Credential::file("/run/secrets/secret-id"));
+    show(&value("canary-credential"));
+
+    let traced = listener.0.lock().unwrap();
+    for event in [
+        "logged in",
+        "token renewed",
+        "token revoked",
+        "login failed",
+    ] {
+        assert!(traced.contains(event), "nothing was traced of: {event}");
+    }
+    // The role id is a name, but one half of the credential all the same.
+    let needles = [
+        secret,
+        user,
+        &plain,
+        &role.role_id,
+        &role.secret_id,
+        server.root_token(),
+        "canary",
+        "s.",
+        "client_token",
+    ];
+    for (number, needle) in needles.iter().enumerate() {
+        for (place, text) in [("debug text", &shown), ("trace", &*traced)] {
+            // OpenBao's tokens begin with `s.`: one that nobody told the test would be found so.
+            let found = text
+                .match_indices(*needle)
+                .find(|(at, _)| *needle != "s." || token_like(&text[at + 2..]));
+            assert!(found.is_none(), "needle {number} is in the {place}");
+        }
+    }
+}
+
+fn token_like(rest: &str) -> bool {
+    rest.chars().take_while(char::is_ascii_alphanumeric).count() >= 20
+}

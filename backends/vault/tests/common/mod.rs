@@ -1,0 +1,232 @@
+//! What the tests of this crate share: backends for a real OpenBao, and a scripted server that
+//! speaks as much of the protocol as a test of time or of counting needs.
+
+#![allow(dead_code, reason = "each test program uses its own part")]
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+use std::future::Future;
+use std::sync::{Arc, Barrier, Mutex, MutexGuard};
+use std::time::Duration;
+
+use secret_resolver::testing::ManualClock;
+use secret_resolver::{Clock, Error, ErrorKind, Secret, SecretBuf, SecretResolverExt};
+use secret_resolver_transport::{Origin, Trust};
+use secret_resolver_vault::{Auth, Credential, VaultBackend, VaultBuilder, VaultTarget};
+use test_servers::{AppRole, OpenBao, Reply, RequestHead, ScriptedHttps, TestCa, Validity};
+
+pub(crate) const HOUR: Duration = Duration::from_secs(3600);
+
+/// A runtime of several threads, as a service has one.
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
+    runtime().block_on(future)
+}
+
+pub(crate) fn value(text: &str) -> Credential {
+    Credential::value(SecretBuf::from_slice(text.as_bytes()).unwrap())
+}
+
+pub(crate) fn approle(role: &AppRole) -> Auth {
+    Auth::approle(value(&role.role_id), value(&role.secret_id))
+}
+
+pub(crate) fn target(server: &OpenBao, auth: Auth) -> VaultTarget {
+    VaultTarget::new(
+        Origin::parse(&server.origin()).unwrap(),
+        Trust::from_file(server.ca_file()).unwrap(),
+        auth,
+    )
+}
+
+/// A server with a role that may read all below `app/`, and a backend that logs in with it.
+pub(crate) fn server_and_backend() -> (OpenBao, VaultBackend) {
+    let server = OpenBao::start().unwrap();
+    let role = reader(&server, HOUR, HOUR);
+    let backend = VaultBackend::builder(target(&server, approle(&role)))
+        .build()
+        .unwrap();
+    (server, backend)
+}
+
+pub(crate) fn reader(server: &OpenBao, ttl: Duration, max_ttl: Duration) -> AppRole {
+    server
+        .policy(
+            "reader",
+            r#"path "secret/data/app/*" { capabilities = ["read"] }"#,
+        )
+        .unwrap();
+    server.approle("reader", &["reader"], ttl, max_ttl).unwrap()
+}
+
+/// The kind of the error that a get ends with.
+pub(crate) async fn refusal(backend: &VaultBackend, name: &str) -> ErrorKind {
+    match backend.get(name).await {
+        Ok(_) => panic!("{name} was answered"),
+        Err(error) => error.kind(),
+    }
+}
+
+pub(crate) fn text(secret: Result<Secret, Error>) -> String {
+    secret.unwrap().expose_str().unwrap().to_owned()
+}
+
+/// Polls until `done`, for at most 20 s.
+pub(crate) async fn until(what: &str, mut done: impl FnMut() -> bool) {
+    for _ in 0..2000 {
+        if done() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("not within 20 s: {what}");
+}
+
+/// A scripted store: logins, lookups, renewals and reads, each as the test sets them.
+pub(crate) struct Fake {
+    pub(crate) server: ScriptedHttps,
+    pub(crate) state: Arc<Mutex<FakeState>>,
+    pub(crate) ca: TestCa,
+}
+
+pub(crate) struct FakeState {
+    /// What a login grants.
+    pub(crate) lease: u64,
+    pub(crate) renewable: bool,
+    /// What a renewal grants; 0 refuses it.
+    pub(crate) renewed_lease: u64,
+    /// How many tokens were issued; they are `token-1`, `token-2`, …
+    pub(crate) issued: usize,
+    /// Tokens that are refused.
+    pub(crate) dead: Vec<String>,
+    /// Where the server waits before it answers a request for this path's ending.
+    pub(crate) waits: Option<(&'static str, Arc<Barrier>)>,
+    /// An answer in place of the next ones of this path's ending.
+    pub(crate) instead: Option<(&'static str, Reply)>,
+}
+
+impl Fake {
+    pub(crate) fn start() -> Self {
+        let ca = TestCa::new(Validity::CURRENT).unwrap();
+        let state = Arc::new(Mutex::new(FakeState {
+            lease: 100,
+            renewable: true,
+            renewed_lease: 100,
+            issued: 0,
+            dead: Vec::new(),
+            waits: None,
+            instead: None,
+        }));
+        let script = Arc::clone(&state);
+        let certificate = ca.issue(&["127.0.0.1"], Validity::CURRENT).unwrap();
+        let server = ScriptedHttps::start(&certificate, move |request| {
+            let waits = script.lock().unwrap().waits.clone();
+            if let Some((ending, barrier)) = waits
+                && request.target.ends_with(ending)
+            {
+                barrier.wait();
+            }
+            script.lock().unwrap().answer(request)
+        })
+        .unwrap();
+        Self { server, state, ca }
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, FakeState> {
+        self.state.lock().unwrap()
+    }
+
+    pub(crate) fn trust(&self) -> Trust {
+        Trust::from_pem(self.ca.pem().as_bytes()).unwrap()
+    }
+
+    pub(crate) fn target(&self, auth: Auth) -> VaultTarget {
+        VaultTarget::new(
+            Origin::parse(&self.server.origin()).unwrap(),
+            self.trust(),
+            auth,
+        )
+    }
+
+    pub(crate) fn builder(&self, clock: &ManualClock) -> VaultBuilder {
+        let auth = Auth::approle(value("role"), value("secret"));
+        VaultBackend::builder(self.target(auth))
+            .with_clock(Arc::new(clock.clone()) as Arc<dyn Clock>)
+    }
+
+    /// How many requests came for this path's ending.
+    pub(crate) fn asked(&self, ending: &str) -> usize {
+        self.server
+            .requests()
+            .iter()
+            .filter(|request| request.target.ends_with(ending))
+            .count()
+    }
+
+    /// The tokens of all reads, in their order.
+    pub(crate) fn tokens_of_reads(&self) -> Vec<String> {
+        let requests = self.server.requests();
+        let reads = requests
+            .iter()
+            .filter(|request| request.target.contains("/data/"));
+        reads
+            .map(|read| read.header("X-Vault-Token").unwrap().to_owned())
+            .collect()
+    }
+}
+
+impl FakeState {
+    fn answer(&mut self, request: &RequestHead) -> Reply {
+        if let Some((ending, reply)) = &self.instead
+            && request.target.ends_with(ending)
+        {
+            return reply.clone();
+        }
+        let path = request.target.as_str();
+        if path.ends_with("/login") {
+            self.issued += 1;
+            return self.granted(self.issued, self.lease, self.renewable);
+        }
+        let token = request.header("X-Vault-Token").unwrap_or_default();
+        if token.is_empty() || self.dead.iter().any(|dead| dead == token) {
+            return Reply::json(403, r#"{"errors":["permission denied"]}"#);
+        }
+        match path {
+            "/v1/auth/token/lookup-self" => Reply::json(
+                200,
+                &format!(
+                    r#"{{"data":{{"ttl":{},"renewable":{},"expire_time":"x","id":"{token}"}}}}"#,
+                    self.lease, self.renewable
+                ),
+            ),
+            "/v1/auth/token/renew-self" if self.renewed_lease == 0 => {
+                Reply::json(400, r#"{"errors":["lease is not renewable"]}"#)
+            }
+            "/v1/auth/token/renew-self" => self.granted(0, self.renewed_lease, true),
+            "/v1/auth/token/revoke-self" => Reply::status(204),
+            "/v1/secret/data/denied" => Reply::json(
+                403,
+                r#"{"errors":["1 error occurred:\n\t* permission denied\n\n"]}"#,
+            ),
+            _ => Reply::json(
+                200,
+                r#"{"data":{"data":{"value":"v"},"metadata":{"version":1}}}"#,
+            ),
+        }
+    }
+
+    fn granted(&self, number: usize, lease: u64, renewable: bool) -> Reply {
+        Reply::json(
+            200,
+            &format!(
+                r#"{{"auth":{{"client_token":"token-{number}","lease_duration":{lease},"renewable":{renewable},"num_uses":0}}}}"#
+            ),
+        )
+    }
+}

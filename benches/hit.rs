@@ -1,0 +1,110 @@
+//! What a cached `get` costs, beside what it is compared with, in one run.
+//!
+//! 256 names, asked in turn, on one thread and on two. `cargo bench --bench hit`; the figures and
+//! how to read them are in `benches/README.md`.
+
+#![allow(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
+#![allow(
+    missing_docs,
+    reason = "the macros of the harness make undocumented items"
+)]
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::hash::RandomState;
+use std::pin::pin;
+use std::sync::{Arc, LazyLock};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use divan::{AllocProfiler, Bencher, black_box};
+use secret_resolver::Resolver;
+use secret_resolver::testing::MockBackend;
+
+#[global_allocator]
+static ALLOCATOR: AllocProfiler = AllocProfiler::system();
+
+const TTL: Duration = Duration::from_secs(300);
+const THREADS: [usize; 2] = [1, 2];
+
+static NAMES: LazyLock<Vec<String>> = LazyLock::new(|| {
+    (0..256)
+        .map(|number| format!("prod/service-{number}/db#password"))
+        .collect()
+});
+
+/// Measures `look_up` on every name in turn; the figures are for one pass over the 256 names.
+fn pass<T>(bencher: Bencher<'_, '_>, look_up: impl Fn(&str) -> T + Sync) {
+    bencher
+        .counter(divan::counter::ItemsCount::new(NAMES.len()))
+        .bench(|| {
+            for name in NAMES.iter() {
+                black_box(look_up(black_box(name)));
+            }
+        });
+}
+
+fn main() {
+    divan::main();
+}
+
+/// `Resolver::get` awaited, default stack.
+#[divan::bench(threads = THREADS, sample_count = 200, sample_size = 64)]
+fn resolver_get(bencher: Bencher<'_, '_>) {
+    let backend = MockBackend::new();
+    for name in NAMES.iter() {
+        backend.set(name, "hunter2");
+    }
+    let resolver = Resolver::builder(backend).build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    for name in NAMES.iter() {
+        runtime.block_on(resolver.get(name)).unwrap();
+    }
+    pass(bencher, |name| {
+        let mut get = pin!(resolver.get(name));
+        match get.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(secret)) => secret,
+            other => panic!("a cached name was not answered at once: {other:?}"),
+        }
+    });
+}
+
+/// The limit: a moka cache with the same key, keyed hasher, capacity and time to live.
+#[divan::bench(threads = THREADS, sample_count = 200, sample_size = 64)]
+fn moka_get(bencher: Bencher<'_, '_>) {
+    let cache: moka::sync::Cache<Box<str>, Arc<Vec<u8>>> = moka::sync::Cache::builder()
+        .max_capacity(10_000)
+        .time_to_live(TTL)
+        .build();
+    for name in NAMES.iter() {
+        cache.insert(Box::from(name.as_str()), Arc::new(b"hunter2".to_vec()));
+    }
+    cache.run_pending_tasks();
+    pass(bencher, |name| cache.get(name).unwrap());
+}
+
+/// The floor: the standard map and a clone of an `Arc`, with no expiry and no way to write.
+#[divan::bench(threads = THREADS, sample_count = 200, sample_size = 64)]
+fn std_map_get(bencher: Bencher<'_, '_>) {
+    let value = |name: &String| (Box::from(name.as_str()), Arc::new(b"hunter2".to_vec()));
+    let map: HashMap<Box<str>, Arc<Vec<u8>>, RandomState> = NAMES.iter().map(value).collect();
+    pass(bencher, |name| Arc::clone(map.get(name).unwrap()));
+}
+
+/// What the clock alone costs: a hit reads it once.
+#[divan::bench(threads = THREADS, sample_count = 200, sample_size = 64)]
+fn clock_now(bencher: Bencher<'_, '_>) {
+    use secret_resolver::Clock as _;
+    let clock = secret_resolver::SystemClock::start().unwrap();
+    pass(bencher, |_| clock.now());
+}
+
+/// What the grammar costs: a hit by text parses its name.
+#[divan::bench(sample_count = 200, sample_size = 64)]
+fn parse_name(bencher: Bencher<'_, '_>) {
+    pass(bencher, |name| {
+        secret_resolver::NameRef::parse(name).is_ok()
+    });
+}

@@ -1,0 +1,53 @@
+//! The read path: from the text of a name straight to its slot, without a lock.
+//!
+//! It holds no value and decides nothing: a link to a slot that was emptied finds nothing, and the
+//! look-up goes the long way. So it needs no care about order; only its size has to be bounded,
+//! and the store does that by unlinking with the slot.
+
+use std::collections::hash_map::RandomState;
+use std::sync::Arc;
+
+use crate::clock::Clock;
+use crate::layers::cache::slot::Slot;
+use crate::name::NameRef;
+use crate::secret::Record;
+
+pub(super) struct Index {
+    // Keyed hashing: names may be chosen by an attacker.
+    links: papaya::HashMap<Box<str>, Link, RandomState>,
+}
+
+/// What a name means: a slot, and the field of its record.
+struct Link {
+    slot: Arc<Slot>,
+    field: Option<Box<str>>,
+}
+
+impl Index {
+    pub(super) fn new() -> Self {
+        Self {
+            links: papaya::HashMap::with_hasher(RandomState::new()),
+        }
+    }
+
+    /// The record that `name` was linked to, if its time is not over, with the name's field
+    /// selected.
+    pub(super) fn get(&self, name: NameRef<'_>, clock: &dyn Clock) -> Option<Record> {
+        let links = self.links.pin();
+        let link = links.get(name.as_str())?;
+        let record = link.slot.read(clock.now())?;
+        Some(record.select(link.field.as_deref()))
+    }
+
+    pub(super) fn link(&self, name: &str, field: Option<&str>, slot: &Arc<Slot>) {
+        let link = Link {
+            slot: Arc::clone(slot),
+            field: field.map(Box::from),
+        };
+        self.links.pin().insert(Box::from(name), link);
+    }
+
+    pub(super) fn unlink(&self, name: &str) {
+        self.links.pin().remove(name);
+    }
+}

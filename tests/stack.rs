@@ -1,0 +1,288 @@
+//! The assembled resolver as an application uses it: deadlines, runtimes, batches, failing closed.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
+use std::time::Duration;
+
+use secret_resolver::testing::{Gate, ManualClock, MockBackend, Reply};
+use secret_resolver::{Clock, ErrorKind, Freshness, NameRef, Request, Resolver, SecretResolver};
+
+const NAME: &str = "prod/db#password";
+const TTL: Duration = Duration::from_secs(300);
+
+fn setup() -> (ManualClock, MockBackend, Resolver) {
+    let clock = ManualClock::new();
+    let backend = MockBackend::new()
+        .with_value(NAME, "v1")
+        .with_clock(clock.clone());
+    let resolver = Resolver::builder(backend.clone())
+        .with_clock(clock.clone())
+        .build()
+        .unwrap();
+    (clock, backend, resolver)
+}
+
+/// Runs a future without any runtime.
+fn block_on<F: Future>(future: F) -> F::Output {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(answer) => return answer,
+            Poll::Pending => std::thread::park(),
+        }
+    }
+}
+
+fn poll_once<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+#[test]
+fn it_is_built_and_asked_without_a_runtime() {
+    let (_clock, backend, resolver) = setup();
+    let secret = block_on(resolver.get(NAME)).unwrap();
+    assert_eq!(secret.expose_str().unwrap(), "v1");
+    assert_eq!(secret.answer().freshness(), Freshness::Fresh);
+    assert_eq!(secret.answer().backend(), "mock");
+    block_on(resolver.get(NAME)).unwrap();
+    assert_eq!(backend.calls(), 1);
+}
+
+#[test]
+fn a_get_outlives_the_runtime_of_the_one_who_started_its_fetch() {
+    let (_clock, backend, resolver) = setup();
+    let gate = Gate::new();
+    backend.script(NAME, [gate.then(Reply::Stored)]);
+    let first = tokio::runtime::Runtime::new().unwrap();
+    let leader = resolver.clone();
+    drop(first.spawn(async move { leader.get(NAME).await }));
+    first.block_on(backend.called(1));
+    // The leader's runtime is gone in the middle of the fetch.
+    drop(first);
+    let second = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let secret = second.block_on(async {
+        let mut get = pin!(resolver.get(NAME));
+        assert!(poll_once(get.as_mut()).is_pending());
+        gate.open();
+        get.await.unwrap()
+    });
+    assert_eq!(secret.expose_str().unwrap(), "v1");
+    assert_eq!(backend.calls(), 1);
+}
+
+#[test]
+fn a_runtime_that_is_blocked_holds_up_nobody_else() {
+    let (_clock, backend, resolver) = setup();
+    let gate = Gate::new();
+    backend.script(NAME, [gate.then(Reply::Stored)]);
+    let blocked = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    blocked.block_on(async {
+        let mut get = pin!(resolver.get(NAME));
+        assert!(poll_once(get.as_mut()).is_pending());
+        gate.open();
+        // This thread drives its runtime no further; the fetch it started ends all the same.
+        let other = resolver.clone();
+        let secret = std::thread::spawn(move || block_on(other.get(NAME)))
+            .join()
+            .unwrap();
+        assert_eq!(secret.unwrap().expose_str().unwrap(), "v1");
+        get.await.unwrap();
+    });
+    assert_eq!(backend.calls(), 1);
+}
+
+#[test]
+fn dropping_the_last_resolver_inside_a_runtime_does_not_panic() {
+    let (_clock, _backend, resolver) = setup();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async move {
+        resolver.get(NAME).await.unwrap();
+        drop(resolver);
+    });
+}
+
+#[tokio::test]
+async fn no_get_outlives_its_deadline_when_the_backend_hangs() {
+    let (clock, backend, resolver) = setup();
+    backend.always(Reply::Hang);
+    let mut get = pin!(resolver.get(NAME));
+    assert!(poll_once(get.as_mut()).is_pending());
+    clock.advance(Duration::from_secs(5));
+    assert_eq!(get.await.unwrap_err().kind(), ErrorKind::Timeout);
+}
+
+#[tokio::test]
+async fn a_request_may_ask_for_an_earlier_deadline_but_not_for_a_later_one() {
+    let (clock, backend, resolver) = setup();
+    backend.always(Reply::Hang);
+    let name = NameRef::parse(NAME).unwrap();
+    for (asked, granted) in [(1, 1), (60, 5)] {
+        let deadline = clock.now() + Duration::from_secs(asked);
+        let mut answer = pin!(resolver.resolve(Request::new(name).with_deadline(deadline)));
+        assert!(poll_once(answer.as_mut()).is_pending());
+        clock.advance(Duration::from_millis(granted * 1000 - 1));
+        // A flight that ended with its budget has been followed by another.
+        let early = poll_once(answer.as_mut());
+        if let Poll::Ready(early) = early {
+            assert_eq!(early.unwrap_err().kind(), ErrorKind::Timeout);
+            assert!(
+                granted == 5,
+                "only the flight's budget of 4 s may end it before"
+            );
+            continue;
+        }
+        clock.advance(Duration::from_millis(1));
+        assert_eq!(answer.await.unwrap_err().kind(), ErrorKind::Timeout);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_polled_late_is_not_older_than_its_poll() {
+    let (clock, backend, resolver) = setup();
+    resolver.get(NAME).await.unwrap();
+    let name = NameRef::parse(NAME).unwrap();
+    let late = resolver.resolve(Request::new(name));
+    let late_get = resolver.get(NAME);
+    backend.set(NAME, "v2");
+    clock.advance(TTL);
+    let record = late.await.unwrap();
+    assert_eq!(record.into_secret().unwrap().expose_str().unwrap(), "v2");
+    assert_eq!(late_get.await.unwrap().expose_str().unwrap(), "v2");
+}
+
+#[tokio::test]
+async fn by_default_every_error_of_the_primary_is_the_answer_also_right_after_expiry() {
+    for kind in ErrorKind::ALL {
+        let (clock, backend, resolver) = setup();
+        resolver.get(NAME).await.unwrap();
+        clock.advance(TTL);
+        backend.always(Reply::Error(kind));
+        let error = resolver.get(NAME).await.unwrap_err();
+        assert_eq!(error.kind(), kind);
+        assert_eq!(error.name().map(ToString::to_string).as_deref(), Some(NAME));
+    }
+}
+
+#[tokio::test]
+async fn a_batch_asks_for_each_record_once() {
+    let (_clock, backend, resolver) = setup();
+    backend.set("prod/db#user", "app");
+    backend.set("prod/token", "t");
+    let names = [
+        "prod/token",
+        "prod/db#user",
+        NAME,
+        "prod/token",
+        "a//b",
+        "none/such",
+    ];
+    let answers = resolver.get_many(&names).await;
+    let texts: Vec<_> = answers
+        .iter()
+        .map(|answer| match answer {
+            Ok(secret) => secret.expose_str().unwrap().to_owned(),
+            Err(error) => format!("{:?}", error.kind()),
+        })
+        .collect();
+    assert_eq!(texts, ["t", "app", "v1", "t", "InvalidName", "NotFound"]);
+    assert_eq!(
+        (backend.calls_of("prod/db"), backend.calls_of("prod/token")),
+        (1, 1)
+    );
+}
+
+#[tokio::test]
+async fn require_answers_all_or_names_each_that_is_missing_and_why() {
+    let (_clock, backend, resolver) = setup();
+    backend.set("prod/denied", "x");
+    backend.script("prod/denied", [Reply::Error(ErrorKind::Denied)]);
+    let required = resolver.require(&[NAME]).await.unwrap().into_secrets();
+    assert_eq!(required.len(), 1);
+
+    let names = [NAME, "prod/denied", "none/such", "hunter2-canary\n"];
+    let error = resolver.require(&names).await.unwrap_err();
+    let failures: Vec<_> = error
+        .failures()
+        .map(|(at, _, why)| (at, why.kind()))
+        .collect();
+    let expected = [
+        ErrorKind::Denied,
+        ErrorKind::NotFound,
+        ErrorKind::InvalidName,
+    ];
+    assert_eq!(
+        failures,
+        [(1, expected[0]), (2, expected[1]), (3, expected[2])]
+    );
+    let said = error.to_string();
+    assert!(
+        said.contains("prod/denied") && said.contains("none/such"),
+        "{said}"
+    );
+    assert!(
+        !said.contains("hunter2") && !format!("{error:?}").contains("hunter2"),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn after_shutdown_clones_are_closed_and_the_cache_is_empty() {
+    let (_clock, _backend, resolver) = setup();
+    let clone = resolver.clone();
+    drop(resolver.get(NAME).await.unwrap());
+    let report = resolver.shutdown_within(Duration::from_secs(1)).await;
+    assert_eq!((report.values_dropped, report.values_still_held), (1, 0));
+    assert!(report.is_complete());
+    assert_eq!(clone.get(NAME).await.unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(
+        clone.get_many(&[NAME]).await.remove(0).unwrap_err().kind(),
+        ErrorKind::Closed
+    );
+}
+
+#[tokio::test]
+async fn an_invalidator_outlives_its_resolver_harmlessly() {
+    let (_clock, _backend, resolver) = setup();
+    let invalidator = resolver.invalidator();
+    drop(resolver);
+    invalidator.invalidate(NAME).unwrap();
+    invalidator.invalidate_all();
+    assert_eq!(
+        invalidator.invalidate("a//b").unwrap_err().kind(),
+        ErrorKind::InvalidName
+    );
+}
+
+#[test]
+fn a_configuration_that_cannot_work_is_refused() {
+    let builder = || Resolver::builder(MockBackend::new());
+    for builder in [
+        builder().with_ttl(Duration::ZERO),
+        builder().with_ttl(Duration::MAX),
+        builder().with_deadline(Duration::ZERO),
+        builder().with_max_entries(0),
+        builder().with_max_bytes(1),
+        builder().with_max_record_bytes(u32::MAX),
+    ] {
+        assert_eq!(
+            builder.build().unwrap_err().kind(),
+            ErrorKind::Misconfigured
+        );
+    }
+}

@@ -1,0 +1,19 @@
+//! The client against real TLS on loopback: what it lets out, whom it believes, how long it waits
+//! and how much it reads.
+//!
+//! No store is imitated here; the servers say what no honest one would.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "clippy excuses test functions, but not their helpers"
+)]
+
+mod answers;
+mod connections;
+mod egress;
+mod environment;
+mod silence;
+mod support;
+mod time;
+mod trust;
