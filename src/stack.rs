@@ -251,6 +251,10 @@ impl SecretResolver for Resolver {
         self.stack.layers.locate(name)
     }
 
+    fn endpoints(&self) -> usize {
+        self.stack.layers.endpoints()
+    }
+
     fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {
         self.stack.layers.shutdown(deadline)
     }

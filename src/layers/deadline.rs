@@ -86,6 +86,10 @@ impl<R: SecretResolver> SecretResolver for Deadline<R> {
         self.inner.locate(name)
     }
 
+    fn endpoints(&self) -> usize {
+        self.inner.endpoints()
+    }
+
     fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {
         self.inner.shutdown(deadline)
     }

@@ -88,6 +88,14 @@ pub trait SecretResolver: fmt::Debug + Send + Sync + 'static {
         Located::by_path(name)
     }
 
+    /// How many interchangeable endpoints the store is asked at. A layer that knows which of them
+    /// fail directs an attempt with [`Request::at_endpoint`]; a backend with several honours it.
+    ///
+    /// Provided: one.
+    fn endpoints(&self) -> usize {
+        1
+    }
+
     /// Refuses new requests, ends those in flight, wipes what is held and revokes at the store
     /// what was issued for this resolver (tokens, leases), until `deadline` on its clock.
     ///
@@ -118,6 +126,10 @@ macro_rules! forward {
 
             fn locate<'a>(&'a self, name: NameRef<'a>) -> Located<'a> {
                 (**self).locate(name)
+            }
+
+            fn endpoints(&self) -> usize {
+                (**self).endpoints()
             }
 
             fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {

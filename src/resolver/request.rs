@@ -23,6 +23,7 @@ pub struct Request<'a> {
     floor: Option<&'a Version>,
     held: Option<&'a Record>,
     deadline: Option<Moment>,
+    endpoint: Option<usize>,
 }
 
 impl<'a> Request<'a> {
@@ -35,6 +36,7 @@ impl<'a> Request<'a> {
             floor: None,
             held: None,
             deadline: None,
+            endpoint: None,
         }
     }
 
@@ -67,6 +69,14 @@ impl<'a> Request<'a> {
         self
     }
 
+    /// Directs the read to one of the store's endpoints, counted from 0; see
+    /// [`SecretResolver::endpoints`](crate::SecretResolver::endpoints).
+    #[must_use]
+    pub fn at_endpoint(mut self, endpoint: usize) -> Self {
+        self.endpoint = Some(endpoint);
+        self
+    }
+
     /// The name asked for.
     #[must_use]
     pub fn name(&self) -> NameRef<'a> {
@@ -95,6 +105,12 @@ impl<'a> Request<'a> {
     #[must_use]
     pub fn deadline(&self) -> Option<Moment> {
         self.deadline
+    }
+
+    /// The endpoint to ask; `None` for the backend's own choice.
+    #[must_use]
+    pub fn endpoint(&self) -> Option<usize> {
+        self.endpoint
     }
 
     /// The record if this request accepts its version: the last step of every backend.

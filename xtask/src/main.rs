@@ -8,6 +8,7 @@
 )]
 
 mod budget;
+mod demo;
 mod features;
 mod setup;
 mod test;
@@ -22,7 +23,8 @@ const USAGE: &str = "usage: cargo xtask <command>
   test [filter…]  setup, then every test, then the threat model's check; with a filter, those tests alone
   threat-model    check THREAT_MODEL.md against the last whole run of `test`
   features        lint every crate without features and with each one alone
-  budget          count the crates that users of ours compile, against their limits";
+  budget          count the crates that users of ours compile, against their limits
+  demo            a real OpenBao with TLS: resolve, cached, rotated, invalidated, killed, refused";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         ("threat-model", []) => threat_model::run(),
         ("features", []) => features::run(),
         ("budget", []) => budget::run(),
+        ("demo", []) => demo::run(),
         _ => Err(USAGE.to_owned()),
     };
     match result {

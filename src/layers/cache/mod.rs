@@ -223,6 +223,10 @@ impl<R: SecretResolver> SecretResolver for Cache<R> {
         self.flights.inner().locate(name)
     }
 
+    fn endpoints(&self) -> usize {
+        self.flights.inner().endpoints()
+    }
+
     fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {
         ShutdownFuture::new(async move {
             let report = self.flights.close();
