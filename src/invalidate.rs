@@ -4,14 +4,18 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 
 use crate::error::Error;
-use crate::name::{AsName, NameRef};
+use crate::name::{Address, AsName, NameRef};
+use crate::rules::check_prefix;
+use crate::secret::Version;
 
 /// Drops cached values and fences the fetches in flight. Cheap to clone; does not keep the
 /// resolver alive.
 ///
 /// # Security
 /// After a call has returned, no `get` answers a value whose fetch began before it; a `get` that
-/// waits already is given the next fetch's answer.
+/// waits already is given the next fetch's answer. A signal may come before the store's own commit:
+/// for a settle time (2 s by default) an answer that is not known to be new is held for a quarter
+/// of a second only.
 ///
 /// ```
 /// use secret_resolver::{Error, Resolver};
@@ -22,19 +26,24 @@ use crate::name::{AsName, NameRef};
 /// ```
 #[derive(Clone)]
 pub struct Invalidator {
-    fence: Weak<dyn Fence>,
+    fences: Arc<[Weak<dyn Fence>]>,
 }
 
-/// What can be invalidated.
+/// What can be invalidated. All of it takes effect before the call returns.
 pub(crate) trait Fence: Send + Sync + 'static {
     fn invalidate(&self, name: NameRef<'_>);
+    fn invalidate_address(&self, address: &str);
+    fn invalidate_below(&self, path: &str);
     fn invalidate_all(&self);
+    fn raise(&self, name: NameRef<'_>, floor: &Version);
+    fn forget_version(&self, name: NameRef<'_>);
 }
 
 impl Invalidator {
-    pub(crate) fn new(fence: &Arc<dyn Fence>) -> Self {
+    /// Of all of these at once: the caches of one stack.
+    pub(crate) fn new(fences: impl IntoIterator<Item = Weak<dyn Fence>>) -> Self {
         Self {
-            fence: Arc::downgrade(fence),
+            fences: fences.into_iter().collect(),
         }
     }
 
@@ -44,18 +53,67 @@ impl Invalidator {
     /// [`ErrorKind::InvalidName`](crate::ErrorKind::InvalidName) when the name breaks the grammar.
     pub fn invalidate(&self, name: &(impl AsName + ?Sized)) -> Result<(), Error> {
         let name = name.as_name()?;
-        if let Some(fence) = self.fence.upgrade() {
-            fence.invalidate(name);
-            tracing::info!(%name, "invalidated");
-        }
+        self.each(|fence| fence.invalidate(name));
+        tracing::info!(%name, "invalidated");
+        Ok(())
+    }
+
+    /// Invalidates as [`invalidate`](Self::invalidate) does and accepts no version below `lowest`
+    /// from now on, for signals that tell which version was written.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidName`](crate::ErrorKind::InvalidName) when the name breaks the grammar.
+    pub fn invalidate_below_version(
+        &self,
+        name: &(impl AsName + ?Sized),
+        lowest: &Version,
+    ) -> Result<(), Error> {
+        let name = name.as_name()?;
+        // The floor first: a fetch that the invalidation starts must find it.
+        self.each(|fence| fence.raise(name, lowest));
+        self.invalidate(&name)
+    }
+
+    /// Invalidates the record at an address, for signals that speak in the store's own ids.
+    pub fn invalidate_address(&self, address: &Address<'_>) {
+        self.each(|fence| fence.invalidate_address(address.as_str()));
+        tracing::info!("invalidated an address");
+    }
+
+    /// Invalidates every record that was answered to a name at or below the path `prefix`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Misconfigured`](crate::ErrorKind::Misconfigured) when `prefix` is no path.
+    pub fn invalidate_prefix(&self, prefix: &str) -> Result<(), Error> {
+        check_prefix(prefix)?;
+        self.each(|fence| fence.invalidate_below(prefix));
+        tracing::info!(prefix, "invalidated a prefix");
         Ok(())
     }
 
     /// Invalidates everything.
     pub fn invalidate_all(&self) {
-        if let Some(fence) = self.fence.upgrade() {
-            fence.invalidate_all();
-            tracing::info!("invalidated everything");
+        self.each(Fence::invalidate_all);
+        tracing::info!("invalidated everything");
+    }
+
+    /// Forgets which versions of a record were seen, after a restore on purpose: the next answer
+    /// is accepted whatever its version.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidName`](crate::ErrorKind::InvalidName) when the name breaks the grammar.
+    pub fn forget_version(&self, name: &(impl AsName + ?Sized)) -> Result<(), Error> {
+        let name = name.as_name()?;
+        self.each(|fence| fence.forget_version(name));
+        tracing::warn!(%name, "forgot the versions seen");
+        Ok(())
+    }
+
+    fn each(&self, act: impl Fn(&dyn Fence)) {
+        for fence in &*self.fences {
+            if let Some(fence) = fence.upgrade() {
+                act(&*fence);
+            }
         }
     }
 }

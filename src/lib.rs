@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod clock;
+mod downgrade;
 mod driver;
 mod error;
 mod invalidate;
@@ -8,6 +9,7 @@ mod name;
 mod policy;
 mod race;
 mod resolver;
+mod rules;
 mod secret;
 mod stack;
 mod sync;
@@ -17,6 +19,7 @@ pub mod layers;
 pub mod testing;
 
 pub use clock::{Clock, Moment, Sleep, SystemClock};
+pub use downgrade::Downgrade;
 pub use error::{Error, ErrorKind, Permits, Retry};
 pub use invalidate::Invalidator;
 pub use name::{Address, AsName, Located, NameRef, SecretName};

@@ -255,6 +255,10 @@ impl SecretResolver for Resolver {
         self.stack.layers.endpoints()
     }
 
+    fn identity(&self) -> u64 {
+        self.stack.layers.identity()
+    }
+
     fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {
         self.stack.layers.shutdown(deadline)
     }

@@ -71,6 +71,16 @@ impl Moment {
     }
 }
 
+impl Moment {
+    /// For keeping a moment in an atomic.
+    pub(crate) fn nanos(self) -> u64 {
+        self.0
+    }
+
+    /// Later than every moment that comes.
+    pub(crate) const NEVER: Self = Self(u64::MAX);
+}
+
 impl std::ops::Add<Duration> for Moment {
     type Output = Self;
 

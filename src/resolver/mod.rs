@@ -96,6 +96,14 @@ pub trait SecretResolver: fmt::Debug + Send + Sync + 'static {
         1
     }
 
+    /// A number that changes when the resolver asks its store under a new login. What the store
+    /// has refused to one identity it may grant to the next, so a cache forgets refusals with it.
+    ///
+    /// Provided: always the same.
+    fn identity(&self) -> u64 {
+        0
+    }
+
     /// Refuses new requests, ends those in flight, wipes what is held and revokes at the store
     /// what was issued for this resolver (tokens, leases), until `deadline` on its clock.
     ///
@@ -130,6 +138,10 @@ macro_rules! forward {
 
             fn endpoints(&self) -> usize {
                 (**self).endpoints()
+            }
+
+            fn identity(&self) -> u64 {
+                (**self).identity()
             }
 
             fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {

@@ -5,12 +5,15 @@
 
 mod common;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use common::*;
 use secret_resolver::testing::ManualClock;
-use secret_resolver::{Clock, ErrorKind, NameRef, Request, SecretResolver, SecretResolverExt};
+use secret_resolver::{
+    Clock, ErrorKind, Moment, NameRef, Request, SecretResolver, SecretResolverExt,
+};
 use secret_resolver_transport::Origin;
 use secret_resolver_vault::{Auth, VaultBackend, VaultTarget};
 use test_servers::Reply;
@@ -115,6 +118,27 @@ fn a_token_that_cannot_be_renewed_is_replaced_before_its_end() {
 }
 
 #[test]
+fn a_renewal_that_is_refused_is_followed_by_a_login_while_the_token_lives() {
+    let (fake, clock) = (Fake::start(), ManualClock::new());
+    fake.state().renewed_lease = 0;
+    let backend = backend(&fake, &clock);
+    block_on(async {
+        assert_eq!(text(backend.get("a").await), "v");
+        clock.advance(75 * SECOND);
+        // Small steps, far from the end at 95 s: it is a refresh that replaces the token.
+        until_polled("the new token", &backend, || {
+            clock.advance(SECOND / 20);
+            fake.tokens_of_reads()
+                .last()
+                .is_some_and(|token| token == "token-2")
+        })
+        .await;
+        assert!(clock.now().since(Moment::ZERO) < 95 * SECOND);
+        assert_eq!((fake.asked("renew-self"), fake.asked("login")), (1, 2));
+    });
+}
+
+#[test]
 fn an_outage_at_renewal_is_not_the_tokens_death() {
     let (fake, clock) = (Fake::start(), ManualClock::new());
     let backend = backend(&fake, &clock);
@@ -200,21 +224,31 @@ fn a_403_after_an_older_lookup_is_looked_into_again() {
 #[test]
 fn concurrent_first_reads_share_one_login_and_a_caller_who_leaves_does_not_end_it() {
     let (fake, clock) = (Fake::start(), ManualClock::new());
+    let barrier = Arc::new(Barrier::new(2));
+    fake.state().waits = Some(("/login", Arc::clone(&barrier)));
     let backend = backend(&fake, &clock);
+    let begun = Arc::new(AtomicUsize::new(0));
     block_on(async {
-        // The first caller leaves at once; the login that it began is what the others wait for.
+        // The first caller leaves; the login that it began is what the others wait for.
         let left = tokio::spawn({
             let backend = backend.clone();
             async move { backend.get("a").await }
         });
-        until("the login was begun", || backend.stats().logins == 1).await;
+        until("the login was sent", || fake.asked("login") == 1).await;
         left.abort();
+        assert!(left.await.unwrap_err().is_cancelled());
         let gets: Vec<_> = (0..20)
             .map(|_| {
-                let backend = backend.clone();
-                tokio::spawn(async move { text(backend.get("a").await) })
+                let (backend, begun) = (backend.clone(), Arc::clone(&begun));
+                tokio::spawn(async move {
+                    begun.fetch_add(1, Ordering::SeqCst);
+                    text(backend.get("a").await)
+                })
             })
             .collect();
+        until("all have begun", || begun.load(Ordering::SeqCst) == 20).await;
+        fake.state().waits = None;
+        barrier.wait();
         for get in gets {
             assert_eq!(get.await.unwrap(), "v");
         }

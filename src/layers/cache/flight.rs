@@ -1,7 +1,6 @@
 //! One fetch in progress, and those who wait for it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::watch;
 
@@ -13,7 +12,7 @@ pub(super) struct Flight {
     pub(super) address: Box<str>,
     /// Raised by each invalidation: what was fetched under an older number may not land. Written
     /// and compared only under the lock of the table.
-    generation: AtomicU64,
+    generation: watch::Sender<u64>,
     outcome: watch::Sender<Outcome>,
 }
 
@@ -51,7 +50,7 @@ impl Flight {
     pub(super) fn new(address: &str) -> Self {
         Self {
             address: Box::from(address),
-            generation: AtomicU64::new(0),
+            generation: watch::Sender::new(0),
             outcome: watch::Sender::new(Outcome::Flying),
         }
     }
@@ -69,11 +68,20 @@ impl Flight {
     }
 
     pub(super) fn generation(&self) -> u64 {
-        self.generation.load(Ordering::Relaxed)
+        *self.generation.borrow()
     }
 
+    /// Keeps what is being fetched from landing. It may wake the flight's job on the driver, whose
+    /// waker is tokio's own; no other waits for it.
     pub(super) fn fence(&self) {
-        self.generation.fetch_add(1, Ordering::Relaxed);
+        self.generation.send_modify(|generation| *generation += 1);
+    }
+
+    /// Ready once the flight has been fenced since `generation`.
+    pub(super) async fn fenced(&self, generation: u64) {
+        let mut now = self.generation.subscribe();
+        // It cannot fail: the sender is part of `self`.
+        let _ = now.wait_for(|now| *now != generation).await;
     }
 
     pub(super) fn end(&self, outcome: Outcome) {

@@ -1,48 +1,55 @@
-//! Who flies where, what may land, and the fence.
+//! Who flies where, what may be answered, and the fence.
 //!
-//! One lock orders everything that changes what a `get` may see: starting a flight, landing one,
-//! invalidating, closing. Hits do not take it. No foreign code runs under it.
+//! One lock orders everything that changes what a `get` may see: starting a flight, landing one
+//! (`landing`), invalidating, closing. Hits do not take it. No foreign code runs under it.
 //!
 //! The fence: an invalidation raises the epoch and the generation of the flight to its address, and
-//! drops the held value, in one critical section. A flight lands in one, too, and only under the
-//! generation it began with; a waiter takes an answer only in the epoch of its landing. So after
-//! `invalidate` has returned, nothing that was fetched before is answered.
+//! takes the held value out, in one critical section. A flight lands in one, too, and only under
+//! the generation it began with; a waiter takes an answer only in the epoch of its landing. So
+//! after `invalidate` has returned, nothing that was fetched before is answered.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::watch;
 
-use crate::clock::{Clock, Moment};
+use crate::clock::Clock;
+use crate::downgrade::Downgrades;
 use crate::error::{Error, ErrorKind};
 use crate::invalidate::Fence;
 use crate::layers::cache::CacheConfig;
 use crate::layers::cache::flight::{Flight, Outcome, Waiter};
-use crate::layers::cache::slot::Detached;
+use crate::layers::cache::negative::Negatives;
+use crate::layers::cache::seen::Seen;
+use crate::layers::cache::settle::Settling;
+use crate::layers::cache::slot::{Detached, Hit, Slot};
 use crate::layers::cache::store::Store;
 use crate::layers::cache::sweeper::Sweeper;
-use crate::name::{Located, NameRef, SecretName};
-use crate::race::race;
-use crate::resolver::{Request, SecretResolver, ShutdownReport};
-use crate::secret::{Answer, Record};
+use crate::name::{Located, NameRef};
+use crate::resolver::{SecretResolver, ShutdownReport};
+use crate::secret::{Answer, Record, Version};
 use crate::sync::lock;
 
 pub(super) struct Flights<R> {
-    inner: R,
-    clock: Arc<dyn Clock>,
-    config: CacheConfig,
-    store: Arc<Store>,
-    sweeper: Arc<Sweeper>,
+    pub(super) inner: R,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) config: CacheConfig,
+    pub(super) store: Arc<Store>,
+    pub(super) sweeper: Arc<Sweeper>,
+    pub(super) downgrades: Downgrades,
     flying: Mutex<Flying>,
-    pub(super) epoch: AtomicU64,
+    epoch: AtomicU64,
     closed: watch::Sender<bool>,
 }
 
-#[derive(Default)]
-struct Flying {
-    flights: HashMap<Box<str>, Arc<Flight>>,
-    closed: bool,
+/// What the lock guards.
+pub(super) struct Flying {
+    pub(super) flights: HashMap<Box<str>, Arc<Flight>>,
+    pub(super) negatives: Negatives,
+    pub(super) seen: Seen,
+    pub(super) settling: Settling,
+    pub(super) closed: bool,
 }
 
 /// What came of asking for a flight.
@@ -57,36 +64,37 @@ pub(super) enum Joined {
 }
 
 impl<R: SecretResolver> Flights<R> {
-    pub(super) fn new(inner: R, clock: Arc<dyn Clock>, config: CacheConfig) -> Self {
+    pub(super) fn new(
+        inner: R,
+        clock: Arc<dyn Clock>,
+        config: CacheConfig,
+        downgrades: Downgrades,
+    ) -> Self {
         let store = Arc::new(Store::new(config.max_entries, config.max_bytes));
+        // Versions outlive values: four of them for each value that can be held.
+        let seen = Seen::new((config.max_entries as usize).saturating_mul(4));
         Self {
             inner,
             sweeper: Sweeper::new(Arc::clone(&store), Arc::clone(&clock)),
             clock,
             config,
             store,
-            flying: Mutex::default(),
+            downgrades,
+            flying: Mutex::new(Flying {
+                flights: HashMap::new(),
+                negatives: Negatives::default(),
+                seen,
+                settling: Settling::default(),
+                closed: false,
+            }),
             epoch: AtomicU64::new(0),
             closed: watch::Sender::new(false),
         }
     }
 
-    pub(super) fn inner(&self) -> &R {
-        &self.inner
-    }
-
-    pub(super) fn clock(&self) -> &Arc<dyn Clock> {
-        &self.clock
-    }
-
     /// The value held for a name that was answered before. The path of a hit.
-    pub(super) fn hit(&self, name: NameRef<'_>) -> Option<Record> {
+    pub(super) fn hit(&self, name: NameRef<'_>) -> Option<Hit> {
         self.store.get(name, &*self.clock)
-    }
-
-    /// The value held at `address`, the long way.
-    fn held(&self, address: &str) -> Option<Record> {
-        self.store.at(address, self.clock.now())
     }
 
     /// Selects what `located` means and lets the next `get` of the name take the short way.
@@ -99,8 +107,8 @@ impl<R: SecretResolver> Flights<R> {
         let record = record.select(located.field());
         // Names of fields that are not there can be made up without end; they stay on the long way.
         if record.has_selected() {
-            self.store
-                .link(name, located.address().as_str(), located.field());
+            let address = located.address().as_str();
+            self.store.link(name, address, located.field());
         }
         record
     }
@@ -112,8 +120,17 @@ impl<R: SecretResolver> Flights<R> {
             && expires.is_some_and(|moment| self.clock.now() < moment)
     }
 
+    pub(super) fn lock(&self) -> MutexGuard<'_, Flying> {
+        lock(&self.flying)
+    }
+
+    /// The number of invalidations so far. Read it under the lock to compare it later.
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
     pub(super) fn join(&self, address: &str) -> Joined {
-        let mut flying = lock(&self.flying);
+        let mut flying = self.lock();
         if flying.closed {
             return Joined::Refused(closed_error());
         }
@@ -121,44 +138,28 @@ impl<R: SecretResolver> Flights<R> {
             return Joined::Other(flight.waiter());
         }
         // A flight may have landed between the caller's look and this lock.
-        if let Some(record) = self.held(address) {
-            return Joined::Held(record);
+        let now = self.clock.now();
+        if let Some(hit) = self.store.at(address).and_then(|slot| slot.read(now)) {
+            return Joined::Held(hit.record);
         }
-        if flying.flights.len() >= self.config.max_flights {
-            return Joined::Refused(Error::new(
-                ErrorKind::Overloaded,
-                "too many fetches are in flight; raise max_flights or ask for fewer names at once",
-            ));
+        let identity = self.inner.identity();
+        if let Some(error) = flying.negatives.get(address, now, identity) {
+            return Joined::Refused(error);
         }
-        let flight = Arc::new(Flight::new(address));
-        flying
-            .flights
-            .insert(Box::from(address), Arc::clone(&flight));
-        Joined::Started(flight)
+        match flying.start(address, self.config.max_flights) {
+            Ok(flight) => Joined::Started(flight),
+            Err(error) => Joined::Refused(error),
+        }
     }
 
-    /// Fetches until an answer may land. The job of the driver.
-    pub(super) async fn fly(self: Arc<Self>, flight: Arc<Flight>, name: SecretName) {
-        // Ends the flight also when the fetch panics or the driver drops it.
-        let landing = Landing {
-            flights: &self,
-            flight: &flight,
-        };
-        loop {
-            let generation = flight.generation();
-            let began = self.clock.now();
-            let closed = async {
-                self.closed().await;
-                Err(closed_error())
-            };
-            // From before the call, so that the time the call itself takes counts.
-            let budget = began + self.config.flight_budget;
-            let request = Request::new(name.as_ref()).with_deadline(budget);
-            let answer = race(self.inner.resolve(request), closed).await;
-            if landing.land(generation, began, answer, name.as_ref()) {
-                return;
-            }
+    /// A flight to refresh what is held, unless one is under way or nothing is held any more.
+    pub(super) fn start_refresh(&self, address: &str) -> Option<Arc<Flight>> {
+        let mut flying = self.lock();
+        let idle = !flying.closed && !flying.flights.contains_key(address);
+        if !idle || self.store.at(address).is_none() {
+            return None;
         }
+        flying.start(address, self.config.max_flights).ok()
     }
 
     /// Ready once the cache is closed.
@@ -168,20 +169,9 @@ impl<R: SecretResolver> Flights<R> {
         let _ = closed.wait_for(|closed| *closed).await;
     }
 
-    pub(super) fn invalidate_address(&self, address: &str) {
-        let flying = lock(&self.flying);
-        self.epoch.fetch_add(1, Ordering::Release);
-        if let Some(flight) = flying.flights.get(address) {
-            flight.fence();
-        }
-        let old = self.store.take(address);
-        drop(flying);
-        old.map(Detached::forget);
-    }
-
     /// Refuses what comes, ends what flies, drops what is held. The second call does nothing.
     pub(super) fn close(&self) -> ShutdownReport {
-        let mut flying = lock(&self.flying);
+        let mut flying = self.lock();
         let mut report = ShutdownReport::default();
         if flying.closed {
             return report;
@@ -189,6 +179,7 @@ impl<R: SecretResolver> Flights<R> {
         flying.closed = true;
         self.epoch.fetch_add(1, Ordering::Release);
         let flights = std::mem::take(&mut flying.flights);
+        flying.negatives.clear();
         let values = self.store.take_all();
         drop(flying);
         self.sweeper.stop();
@@ -204,118 +195,55 @@ impl<R: SecretResolver> Flights<R> {
         report
     }
 
-    /// The record with its times, or why it may not be held.
-    fn admit(&self, record: Record, began: Moment) -> Result<(Record, Moment), Error> {
-        if record.weight() > self.config.max_record_bytes as usize {
-            return Err(Error::new(
-                ErrorKind::Overloaded,
-                "the record is larger than max_record_bytes; raise it or store less in one record",
-            ));
-        }
-        let now = self.clock.now();
-        // The store said "current" just now; but its lease ran while the answer travelled.
-        let configured = now + self.store.shortened(self.config.ttl);
-        let leased = record
-            .lease()
-            .map(|lease| began + self.store.shortened(lease));
-        let expires = leased.map_or(configured, |leased| leased.min(configured));
-        if expires <= now {
-            return Err(Error::new(
-                ErrorKind::Timeout,
-                "the value's lease ended before it arrived; ask the store for a longer one",
-            ));
-        }
-        let answer = record.answer().timed(began, expires);
-        Ok((record.with_answer(answer), expires))
-    }
-}
-
-#[cfg(test)]
-impl<R> Flights<R> {
-    pub(super) fn flying_now(&self) -> HashMap<Box<str>, Arc<Flight>> {
-        lock(&self.flying).flights.clone()
+    /// Drops what is held at `address` and fences the flight there, without the suspicion that a
+    /// signal brings: the caller knows of a newer version.
+    pub(super) fn drop_older(&self, address: &str) {
+        self.fence(|flying, _| {
+            if let Some(flight) = flying.flights.get(address) {
+                flight.fence();
+            }
+            self.store.take(address).into_iter().collect()
+        });
     }
 
-    pub(super) fn values(&self) -> usize {
-        self.store.weights().len()
+    /// The slot at `address`, whatever its age.
+    pub(super) fn slot(&self, address: &str) -> Option<Arc<Slot>> {
+        self.store.at(address)
     }
 
-    pub(super) fn bytes(&self) -> usize {
-        self.store.weights().into_iter().sum()
-    }
-
-    pub(super) fn shortened(&self, duration: std::time::Duration) -> std::time::Duration {
-        self.store.shortened(duration)
-    }
-}
-
-/// A flight that must end, whatever happens to the job that carries it.
-struct Landing<'a, R: SecretResolver> {
-    flights: &'a Flights<R>,
-    flight: &'a Arc<Flight>,
-}
-
-impl<R: SecretResolver> Landing<'_, R> {
-    /// Lands an answer; `false` when it was fenced and the flight has to fetch again.
-    fn land(
-        &self,
-        generation: u64,
-        began: Moment,
-        answer: Result<Record, Error>,
-        name: NameRef<'_>,
-    ) -> bool {
-        let Self { flights, flight } = self;
-        let mut flying = lock(&flights.flying);
-        if flying.closed {
-            return true;
-        }
-        // An error is fenced like a value: the secret may have been created since.
-        if flight.generation() != generation && flight.awaited_by() > 0 {
-            return false;
-        }
-        flying.flights.remove(&flight.address);
-        if flight.generation() != generation {
-            // Nobody waits, and what was fetched may not be held.
-            return true;
-        }
-        let admitted = answer.and_then(|record| flights.admit(record, began));
-        let epoch = flights.epoch.load(Ordering::Relaxed);
-        let out = match &admitted {
-            Ok((record, expires)) => flights.store.put(flight, record, *expires),
-            Err(_) => Vec::new(),
-        };
+    /// Runs an invalidation in its critical section, and drops outside of it what it took out.
+    fn fence(&self, take: impl FnOnce(&mut Flying, crate::Moment) -> Vec<Detached>) {
+        let mut flying = self.lock();
+        self.epoch.fetch_add(1, Ordering::Release);
+        let settled = self.clock.now() + self.config.settle;
+        let taken = take(&mut flying, settled);
         drop(flying);
-        for slot in out {
+        for slot in taken {
             slot.forget();
         }
-        match admitted {
-            Ok((record, expires)) => {
-                // Before anybody can see the value, so that its end is certain by then.
-                flights.sweeper.due_at(expires);
-                let answer = record.answer();
-                flight.end(Outcome::Landed { record, epoch });
-                // Who invalidated or swept since the lock was let go found nothing to forget.
-                if !flights.good(answer, epoch) {
-                    flight.forget();
-                }
-            }
-            Err(error) => {
-                tracing::debug!(%name, kind = ?error.kind(), "fetch failed");
-                flight.end(Outcome::Failed(error));
-            }
-        }
-        true
     }
 }
 
-impl<R: SecretResolver> Drop for Landing<'_, R> {
-    fn drop(&mut self) {
-        let mut flying = lock(&self.flights.flying);
-        let flight = flying.flights.get(&self.flight.address);
-        if flight.is_some_and(|flight| Arc::ptr_eq(flight, self.flight)) {
-            flying.flights.remove(&self.flight.address);
-            drop(flying);
-            self.flight.end(Outcome::Failed(lost()));
+impl Flying {
+    fn start(&mut self, address: &str, most: usize) -> Result<Arc<Flight>, Error> {
+        if self.flights.len() >= most {
+            return Err(Error::new(
+                ErrorKind::Overloaded,
+                "too many fetches are in flight; raise max_flights or ask for fewer names at once",
+            ));
+        }
+        let flight = Arc::new(Flight::new(address));
+        self.flights.insert(Box::from(address), Arc::clone(&flight));
+        Ok(flight)
+    }
+
+    /// Fences what concerns one address; `taken` is what was held there.
+    fn signal(&mut self, address: &str, taken: Option<&Detached>, settled: crate::Moment) {
+        self.negatives.remove(address);
+        let dropped = taken.and_then(Detached::version);
+        self.settling.signalled(address, dropped, settled);
+        if let Some(flight) = self.flights.get(address) {
+            flight.fence();
         }
     }
 }
@@ -326,17 +254,63 @@ impl<R: SecretResolver> Fence for Flights<R> {
         self.invalidate_address(located.address().as_str());
     }
 
+    fn invalidate_address(&self, address: &str) {
+        self.fence(|flying, settled| {
+            let taken = self.store.take(address);
+            flying.signal(address, taken.as_ref(), settled);
+            taken.into_iter().collect()
+        });
+    }
+
+    fn invalidate_below(&self, path: &str) {
+        self.fence(|flying, settled| {
+            let taken = self.store.take_below(path);
+            for slot in &taken {
+                flying.signal(slot.address(), Some(slot), settled);
+            }
+            // Which names wait for a flight is not kept, so all of them fetch once more.
+            for flight in flying.flights.values() {
+                flight.fence();
+            }
+            flying.negatives.clear();
+            taken
+        });
+    }
+
     fn invalidate_all(&self) {
-        let flying = lock(&self.flying);
-        self.epoch.fetch_add(1, Ordering::Release);
-        for flight in flying.flights.values() {
-            flight.fence();
-        }
-        let old = self.store.take_all();
-        drop(flying);
-        for value in old {
-            value.forget();
-        }
+        self.fence(|flying, settled| {
+            flying.settling.all_signalled(settled);
+            flying.negatives.clear();
+            for flight in flying.flights.values() {
+                flight.fence();
+            }
+            self.store.take_all()
+        });
+    }
+
+    fn raise(&self, name: NameRef<'_>, floor: &Version) {
+        let located = self.inner.locate(name);
+        self.lock().seen.raise(located.address().as_str(), floor);
+    }
+
+    fn forget_version(&self, name: NameRef<'_>) {
+        let located = self.inner.locate(name);
+        self.lock().seen.forget(located.address().as_str());
+    }
+}
+
+#[cfg(test)]
+impl<R: SecretResolver> Flights<R> {
+    pub(super) fn flying_now(&self) -> HashMap<Box<str>, Arc<Flight>> {
+        self.lock().flights.clone()
+    }
+
+    pub(super) fn values(&self) -> usize {
+        self.store.weights().len()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.store.weights().into_iter().sum()
     }
 }
 

@@ -8,9 +8,8 @@ use std::collections::hash_map::RandomState;
 use std::sync::Arc;
 
 use crate::clock::Clock;
-use crate::layers::cache::slot::Slot;
+use crate::layers::cache::slot::{Hit, Slot};
 use crate::name::NameRef;
-use crate::secret::Record;
 
 pub(super) struct Index {
     // Keyed hashing: names may be chosen by an attacker.
@@ -32,11 +31,12 @@ impl Index {
 
     /// The record that `name` was linked to, if its time is not over, with the name's field
     /// selected.
-    pub(super) fn get(&self, name: NameRef<'_>, clock: &dyn Clock) -> Option<Record> {
+    pub(super) fn get(&self, name: NameRef<'_>, clock: &dyn Clock) -> Option<Hit> {
         let links = self.links.pin();
         let link = links.get(name.as_str())?;
-        let record = link.slot.read(clock.now())?;
-        Some(record.select(link.field.as_deref()))
+        let mut hit = link.slot.read(clock.now())?;
+        hit.record = hit.record.select(link.field.as_deref());
+        Some(hit)
     }
 
     pub(super) fn link(&self, name: &str, field: Option<&str>, slot: &Arc<Slot>) {

@@ -4,59 +4,48 @@
 //! A hit is one look-up, no lock and no allocation. A miss joins the flight for its address, or
 //! starts one on the cache's own driver, so that a caller who leaves neither ends nor delays it.
 //! The parts: `slot` (one value), `store` (what is held, and its bounds), `index` (the read path),
-//! `flight` (one fetch in progress), `flights` (who flies where, and the fence), `sweeper` (drops
-//! what has expired without being asked).
+//! `flight` (one fetch in progress), `flights` (who flies where, and the fence), `landing` (what a
+//! fetch may leave behind), `sweeper` (drops what has ended without being asked); and three small
+//! memories of the store's answers: `negative`, `seen`, `settle`.
 //!
 //! Time to live, lease and policy are decided here and in `policy`, by the clock, at each read; the
 //! sweeper only cleans up.
 
+mod config;
 mod flight;
 mod flights;
 mod index;
+mod landing;
+mod negative;
+mod seen;
+mod settle;
 mod slot;
 mod store;
 mod sweeper;
 
 use std::fmt;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Weak};
 
 use tokio::sync::oneshot;
 
 use crate::clock::{Clock, Moment};
+use crate::downgrade::Downgrades;
 use crate::driver::Driver;
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::invalidate::{Fence, Invalidator};
 use crate::layers::Deadline;
 use crate::name::{Located, NameRef};
+use crate::policy::{Decision, Held, Policy, decide};
 use crate::race::race;
 use crate::resolver::{
     Request, ResolveFuture, ResolveManyFuture, SecretResolver, ShutdownFuture, ShutdownReport,
     join_all,
 };
-use crate::secret::Record;
-use flight::Outcome;
-use flights::{Flights, Joined};
+use crate::secret::{Freshness, Record};
+pub use config::CacheConfig;
 
-/// Bounds and times of a [`Cache`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct CacheConfig {
-    /// How long a value is used after the store answered it, less a jitter of up to 10 %; a lease
-    /// that ends earlier counts instead. Default 300 s; from 1 s to 24 h.
-    pub ttl: Duration,
-    /// How long one fetch may take. Default 4 s, less than the caller's 5 s.
-    pub flight_budget: Duration,
-    /// How many records are held at most. Default 10,000.
-    pub max_entries: u32,
-    /// How many bytes of values are held at most. Default 16 MiB.
-    pub max_bytes: u32,
-    /// How large one record may be. A larger one is answered as an error, since it could be
-    /// neither cached nor bounded. Default 64 KiB.
-    pub max_record_bytes: u32,
-    /// How many fetches may be in flight at once. Default 16,384.
-    pub max_flights: usize,
-}
+use flight::{Flight, Outcome};
+use flights::{Flights, Joined};
 
 /// A resolver that answers from memory what `R` has answered within its time to live.
 ///
@@ -73,40 +62,8 @@ pub struct CacheConfig {
 /// no value is answered whose fetch began before.
 pub struct Cache<R: SecretResolver> {
     // Dropped with the cache, which ends the flights; they hold only `flights`.
-    driver: Driver,
+    driver: Arc<Driver>,
     flights: Arc<Flights<Deadline<R>>>,
-}
-
-impl Default for CacheConfig {
-    fn default() -> Self {
-        Self {
-            ttl: Duration::from_secs(300),
-            flight_budget: Duration::from_secs(4),
-            max_entries: 10_000,
-            max_bytes: 16 << 20,
-            max_record_bytes: 64 << 10,
-            max_flights: 16_384,
-        }
-    }
-}
-
-impl CacheConfig {
-    const LONGEST_TTL: Duration = Duration::from_secs(24 * 3600);
-
-    fn check(&self) -> Result<(), Error> {
-        let rule = if self.ttl < Duration::from_secs(1) || self.ttl > Self::LONGEST_TTL {
-            "the time to live must be from 1 s to 24 h"
-        } else if self.flight_budget.is_zero() {
-            "the budget of a flight must not be zero"
-        } else if self.max_entries == 0 || self.max_flights == 0 {
-            "the bounds on entries and flights must not be zero"
-        } else if self.max_record_bytes > self.max_bytes {
-            "one record may not be larger than the whole cache"
-        } else {
-            return Ok(());
-        };
-        Err(Error::new(ErrorKind::Misconfigured, rule))
-    }
 }
 
 impl<R: SecretResolver> Cache<R> {
@@ -116,67 +73,148 @@ impl<R: SecretResolver> Cache<R> {
     /// [`ErrorKind::Misconfigured`] when a bound makes no sense; [`ErrorKind::Overloaded`] when
     /// the thread cannot be started.
     pub fn new(inner: R, clock: Arc<dyn Clock>, config: CacheConfig) -> Result<Self, Error> {
+        let driver = Arc::new(Driver::start()?);
+        Self::shared(inner, clock, config, driver, Downgrades::default())
+    }
+
+    /// On a driver that another cache of the stack uses, too.
+    pub(crate) fn shared(
+        inner: R,
+        clock: Arc<dyn Clock>,
+        config: CacheConfig,
+        driver: Arc<Driver>,
+        downgrades: Downgrades,
+    ) -> Result<Self, Error> {
         config.check()?;
-        let driver = Driver::start()?;
         let inner = Deadline::new(inner, Arc::clone(&clock), config.flight_budget);
-        let flights = Arc::new(Flights::new(inner, clock, config));
+        let flights = Arc::new(Flights::new(inner, clock, config, downgrades));
         Ok(Self { driver, flights })
     }
 
     /// What a rotation signal calls.
     pub fn invalidator(&self) -> Invalidator {
-        let fence: Arc<dyn Fence> = Arc::clone(&self.flights) as _;
-        Invalidator::new(&fence)
+        Invalidator::new([self.fence()])
     }
 
-    /// The cached record, if it is one that the request accepts.
-    fn hit(&self, request: &Request<'_>) -> Option<Record> {
-        let record = self.flights.hit(request.name())?;
-        request.accepts(record.version()).then_some(record)
+    pub(crate) fn fence(&self) -> Weak<dyn Fence> {
+        let fence: Weak<Flights<Deadline<R>>> = Arc::downgrade(&self.flights);
+        fence
+    }
+
+    /// The cached secret's record, if it may be answered now; never asks the store and never
+    /// waits. A value in the last fifth of its life is refreshed in the background.
+    pub fn peek(&self, name: NameRef<'_>) -> Option<Record> {
+        let hit = self.flights.hit(name)?;
+        if hit.refresh {
+            self.refresh(name);
+        }
+        Some(hit.record)
+    }
+
+    /// Exempts the record of `name` from eviction.
+    pub(crate) fn pin(&self, name: NameRef<'_>) -> Result<(), Error> {
+        let located = self.flights.inner.locate(name);
+        self.flights.store.pin(located.address().as_str())
+    }
+
+    #[cold]
+    fn refresh(&self, name: NameRef<'_>) {
+        let located = self.flights.inner.locate(name);
+        if let Some(flight) = self.flights.start_refresh(located.address().as_str()) {
+            self.launch(flight, name);
+        }
+    }
+
+    fn launch(&self, flight: Arc<Flight>, name: NameRef<'_>) {
+        let flights = Arc::clone(&self.flights);
+        self.driver.spawn(flights.fly(flight, name.to_owned()));
     }
 
     /// Joins or starts flights until one brings an answer that may be given.
     async fn miss(&self, request: Request<'_>) -> Result<Record, Error> {
-        let located = self.flights.inner().locate(request.name());
+        let located = self.flights.inner.locate(request.name());
         let address = located.address().as_str();
         let mut refetched = false;
         loop {
-            let waiter = match self.flights.join(address) {
-                Joined::Refused(error) => return Err(error),
-                Joined::Held(record) => Err(record),
-                Joined::Other(waiter) => Ok(waiter),
-                Joined::Started(flight) => {
-                    let waiter = flight.waiter();
-                    let flights = Arc::clone(&self.flights);
-                    self.driver
-                        .spawn(flights.fly(flight, request.name().to_owned()));
-                    Ok(waiter)
-                }
-            };
-            let record = match waiter {
-                Err(held) => held,
-                // Between the landing and this poll the value may have expired or been fenced:
-                // then the loop asks again, and the caller's deadline bounds the loop.
-                Ok(mut waiter) => match waiter.outcome().await {
-                    Some(Outcome::Landed { record, epoch }) => {
-                        if !self.flights.good(record.answer(), epoch) {
-                            continue;
-                        }
-                        record
-                    }
-                    Some(Outcome::Failed(error)) => return Err(error),
-                    Some(Outcome::Forgotten | Outcome::Flying) => continue,
-                    None => return Err(flights::lost()),
-                },
+            let record = match self.fetched(address, request.name()).await {
+                Ok(Some(record)) => record,
+                Ok(None) => continue,
+                Err(error) => return self.without_primary(&request, &located, error),
             };
             if refetched || request.accepts(record.version()) {
                 let record = self.flights.select(request.name(), &located, record);
                 return request.admit(record);
             }
             // The caller knows of a newer version, so what is held is old news for everybody.
-            self.flights.invalidate_address(address);
+            self.flights.drop_older(address);
             refetched = true;
         }
+    }
+
+    /// What is held or one flight brings. `None` when it may not be answered any more: between its
+    /// landing and this poll it has expired or been fenced. Then the caller asks again, and its
+    /// deadline bounds how often.
+    async fn fetched(&self, address: &str, name: NameRef<'_>) -> Result<Option<Record>, Error> {
+        let mut waiter = match self.flights.join(address) {
+            Joined::Refused(error) => return Err(error),
+            Joined::Held(record) => return Ok(Some(record)),
+            Joined::Other(waiter) => waiter,
+            Joined::Started(flight) => {
+                let waiter = flight.waiter();
+                self.launch(flight, name);
+                waiter
+            }
+        };
+        match waiter.outcome().await {
+            Some(Outcome::Landed { record, epoch }) => {
+                let good = self.flights.good(record.answer(), epoch);
+                Ok(good.then_some(record))
+            }
+            Some(Outcome::Failed(error)) => Err(error),
+            Some(Outcome::Forgotten | Outcome::Flying) => Ok(None),
+            None => Err(flights::lost()),
+        }
+    }
+
+    /// What the policy allows when the primary has answered an error.
+    fn without_primary(
+        &self,
+        request: &Request<'_>,
+        located: &Located<'_>,
+        error: Error,
+    ) -> Result<Record, Error> {
+        let Some(slot) = self.flights.slot(located.address().as_str()) else {
+            return Err(error);
+        };
+        let Some(record) = slot.record() else {
+            return Err(error);
+        };
+        let now = self.flights.clock.now();
+        let by = now.since(slot.life.expires);
+        let held = match now < slot.life.expires {
+            true => Held::Fresh,
+            false => Held::Expired {
+                by,
+                // A slot is kept no longer than its lease; only its sweep may be late.
+                lease_over: now >= slot.life.ends,
+            },
+        };
+        let policy = Policy {
+            stale_up_to: self.flights.config.stale_for(request.name()),
+            // A fallback stands outside the cache and decides for itself.
+            fallback: false,
+        };
+        let freshness = match decide(error.kind(), held, &policy) {
+            Decision::KeepFresh => Freshness::Fresh,
+            Decision::ServeStale => Freshness::Stale { by },
+            Decision::Fail | Decision::DropAndFail | Decision::AskFallback => return Err(error),
+        };
+        let record = request.admit(record.select(located.field()))?;
+        self.flights
+            .downgrades
+            .report(request.name(), freshness, &error);
+        let answer = record.answer().marked(freshness);
+        Ok(record.with_answer(answer))
     }
 
     /// A read of one given version: neither cached nor shared, but on the driver like every fetch.
@@ -194,7 +232,7 @@ impl<R: SecretResolver> Cache<R> {
                 flights.closed().await;
                 Err(flights::closed_error())
             };
-            let _ = answer.send(race(flights.inner().resolve(read), closed).await);
+            let _ = answer.send(race(flights.inner.resolve(read), closed).await);
         });
         wait.await.unwrap_or_else(|_| Err(flights::lost()))
     }
@@ -206,9 +244,9 @@ impl<R: SecretResolver> SecretResolver for Cache<R> {
         if request.version().is_some() {
             return ResolveFuture::new(self.exact(request));
         }
-        match self.hit(&request) {
-            Some(record) => ResolveFuture::ready(Ok(record)),
-            None => ResolveFuture::new(self.miss(request)),
+        match self.peek(request.name()) {
+            Some(record) if request.accepts(record.version()) => ResolveFuture::ready(Ok(record)),
+            _ => ResolveFuture::new(self.miss(request)),
         }
     }
 
@@ -220,11 +258,15 @@ impl<R: SecretResolver> SecretResolver for Cache<R> {
     }
 
     fn locate<'a>(&'a self, name: NameRef<'a>) -> Located<'a> {
-        self.flights.inner().locate(name)
+        self.flights.inner.locate(name)
     }
 
     fn endpoints(&self) -> usize {
-        self.flights.inner().endpoints()
+        self.flights.inner.endpoints()
+    }
+
+    fn identity(&self) -> u64 {
+        self.flights.inner.identity()
     }
 
     fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {
@@ -234,7 +276,7 @@ impl<R: SecretResolver> SecretResolver for Cache<R> {
             let (done, wait) = oneshot::channel();
             let flights = Arc::clone(&self.flights);
             self.driver.spawn(async move {
-                let _ = done.send(flights.inner().shutdown(deadline).await);
+                let _ = done.send(flights.inner.shutdown(deadline).await);
             });
             let unfinished = || ShutdownReport {
                 timed_out: true,
@@ -242,7 +284,7 @@ impl<R: SecretResolver> SecretResolver for Cache<R> {
             };
             let inner = async { wait.await.unwrap_or_else(|_| unfinished()) };
             let late = async {
-                self.flights.clock().sleep_until(deadline).await;
+                self.flights.clock.sleep_until(deadline).await;
                 unfinished()
             };
             report.and(race(inner, late).await)
@@ -260,7 +302,7 @@ impl<R: SecretResolver> Drop for Cache<R> {
 impl<R: SecretResolver> fmt::Debug for Cache<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cache")
-            .field("inner", self.flights.inner().inner())
+            .field("inner", self.flights.inner.inner())
             .finish_non_exhaustive()
     }
 }

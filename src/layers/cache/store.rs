@@ -8,16 +8,18 @@
 //! the first slot without one. Names that an attacker makes up are read once and go first.
 
 use std::collections::hash_map::RandomState;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::clock::{Clock, Moment};
+use crate::error::{Error, ErrorKind};
 use crate::layers::cache::flight::Flight;
 use crate::layers::cache::index::Index;
-use crate::layers::cache::slot::{Detached, Slot};
+use crate::layers::cache::slot::{Detached, Hit, Life, Slot};
 use crate::name::NameRef;
+use crate::rules::is_below;
 use crate::secret::Record;
 use crate::sync::lock;
 
@@ -33,7 +35,8 @@ pub(super) struct Store {
 struct Table {
     by_address: HashMap<Box<str>, Held>,
     by_number: BTreeMap<u64, Arc<Slot>>,
-    by_expiry: BTreeMap<(Moment, u64), Arc<Slot>>,
+    by_end: BTreeMap<(Moment, u64), Arc<Slot>>,
+    pinned: HashSet<Box<str>>,
     bytes: usize,
     next: u64,
     /// Where the look for something to evict goes on.
@@ -63,14 +66,14 @@ impl Store {
     }
 
     /// The value of a name that was answered before. The path of a hit.
-    pub(super) fn get(&self, name: NameRef<'_>, clock: &dyn Clock) -> Option<Record> {
+    pub(super) fn get(&self, name: NameRef<'_>, clock: &dyn Clock) -> Option<Hit> {
         self.index.get(name, clock)
     }
 
-    /// The value at `address`, the long way.
-    pub(super) fn at(&self, address: &str, now: Moment) -> Option<Record> {
+    /// The slot at `address`, the long way.
+    pub(super) fn at(&self, address: &str) -> Option<Arc<Slot>> {
         let table = lock(&self.table);
-        table.by_address.get(address)?.slot.read(now)
+        Some(Arc::clone(&table.by_address.get(address)?.slot))
     }
 
     /// Lets the next look-up of `name` take the short way to the value at `address`.
@@ -87,34 +90,73 @@ impl Store {
     }
 
     /// Holds a value; returns what it replaces and what had to make room.
+    ///
+    /// Fails when there is no room and all that is held was pinned.
     pub(super) fn put(
         &self,
         flight: &Arc<Flight>,
         record: &Record,
-        expires: Moment,
-    ) -> Vec<Detached> {
+        life: Life,
+    ) -> (Vec<Detached>, Result<(), Error>) {
         let mut table = lock(&self.table);
         let number = table.next;
         table.next += 1;
-        let slot = Arc::new(Slot::new(flight, record, expires, number));
+        let slot = Arc::new(Slot::new(flight, record, life, number));
         let mut out: Vec<_> = self.detach(&mut table, &slot.address).into_iter().collect();
         while table.by_address.len() >= self.max_entries
             || table.bytes.saturating_add(slot.weight) > self.max_bytes
         {
             let Some(victim) = table.victim() else {
-                break;
+                return (out, Err(no_room()));
             };
             out.extend(self.detach(&mut table, &victim.address));
         }
         table.bytes += slot.weight;
         table.by_number.insert(number, Arc::clone(&slot));
-        table.by_expiry.insert((expires, number), Arc::clone(&slot));
+        table.by_end.insert((life.ends, number), Arc::clone(&slot));
         let held = Held {
             slot,
             names: Vec::new(),
         };
         table.by_address.insert(flight.address.clone(), held);
-        out
+        (out, Ok(()))
+    }
+
+    /// Exempts the address from eviction, now and whenever it is held; for what a service cannot
+    /// do without. At most half of the entries can be pinned.
+    pub(super) fn pin(&self, address: &str) -> Result<(), Error> {
+        let mut table = lock(&self.table);
+        if !table.pinned.contains(address) {
+            if table.pinned.len() >= self.max_entries.div_ceil(2) {
+                return Err(Error::new(
+                    ErrorKind::Overloaded,
+                    "more secrets are required than half of max_entries; raise it",
+                ));
+            }
+            table.pinned.insert(Box::from(address));
+        }
+        Ok(())
+    }
+
+    /// Takes out what `name` and everything below the path may have been answered from.
+    pub(super) fn take_below(&self, path: &str) -> Vec<Detached> {
+        let mut table = lock(&self.table);
+        // An address with more names than are kept may have any name.
+        let reached = |held: &Held| {
+            // So may one whose first name is about to be linked.
+            held.names.is_empty()
+                || held.names.len() >= Self::MOST_NAMES
+                || held.names.iter().any(|name| {
+                    let path_of = name.split('#').next().unwrap_or_default();
+                    is_below(path_of, path)
+                })
+        };
+        let held = table.by_address.iter().filter(|(_, held)| reached(held));
+        let addresses: Vec<Box<str>> = held.map(|(address, _)| address.clone()).collect();
+        addresses
+            .iter()
+            .filter_map(|address| self.detach(&mut table, address))
+            .collect()
     }
 
     /// Takes the value at `address` out.
@@ -130,12 +172,12 @@ impl Store {
         slots.into_iter().filter_map(detach).collect()
     }
 
-    /// Takes out what has expired at `now`; tells when the next one does.
-    pub(super) fn take_expired(&self, now: Moment) -> (Vec<Detached>, Option<Moment>) {
+    /// Takes out what has come to its end at `now`; tells when the next one does.
+    pub(super) fn take_ended(&self, now: Moment) -> (Vec<Detached>, Option<Moment>) {
         let mut table = lock(&self.table);
         let mut out = Vec::new();
         loop {
-            let Some((&(moment, _), slot)) = table.by_expiry.first_key_value() else {
+            let Some((&(moment, _), slot)) = table.by_end.first_key_value() else {
                 return (out, None);
             };
             if moment > now {
@@ -163,7 +205,7 @@ impl Store {
     fn detach(&self, table: &mut Table, address: &str) -> Option<Detached> {
         let Held { slot, names } = table.by_address.remove(address)?;
         table.by_number.remove(&slot.number);
-        table.by_expiry.remove(&(slot.expires, slot.number));
+        table.by_end.remove(&(slot.life.ends, slot.number));
         table.bytes -= slot.weight;
         for name in names {
             self.index.unlink(&name);
@@ -176,7 +218,7 @@ impl Store {
         let table = lock(&self.table);
         let weights: Vec<_> = table.by_number.values().map(|slot| slot.weight).collect();
         assert_eq!(table.by_address.len(), weights.len());
-        assert_eq!(table.by_expiry.len(), weights.len());
+        assert_eq!(table.by_end.len(), weights.len());
         assert_eq!(table.bytes, weights.iter().sum::<usize>());
         weights
     }
@@ -191,13 +233,23 @@ impl Table {
             let from_hand = self.by_number.range(self.hand..);
             let before_hand = self.by_number.range(..self.hand);
             for (&number, slot) in from_hand.chain(before_hand) {
-                if !slot.take_visited() {
+                if !self.pinned.contains(&slot.address) && !slot.take_visited() {
                     self.hand = number + 1;
                     return Some(Arc::clone(slot));
                 }
             }
         }
         // Readers have marked every slot between the two rounds: then any is as good.
-        self.by_number.values().next().cloned()
+        let mut slots = self.by_number.values();
+        slots
+            .find(|slot| !self.pinned.contains(&slot.address))
+            .cloned()
     }
+}
+
+fn no_room() -> Error {
+    Error::new(
+        ErrorKind::Overloaded,
+        "the cache is full of required secrets; raise max_entries or max_bytes",
+    )
 }

@@ -55,13 +55,13 @@ impl Sweeper {
         // One lock over the look and the next sleep: a value that comes in between asks for its
         // own, earlier sleep afterwards and is not forgotten.
         let mut armed = lock(&self.armed);
-        let (expired, next) = self.store.take_expired(self.clock.now());
+        let (ended, next) = self.store.take_ended(self.clock.now());
         armed.sleep = None;
         match next {
             Some(next) => self.arm(armed, next.max(self.clock.now() + Self::TOGETHER)),
             None => drop(armed),
         }
-        for slot in expired {
+        for slot in ended {
             slot.forget();
         }
     }

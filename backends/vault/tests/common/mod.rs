@@ -2,7 +2,11 @@
 //! speaks as much of the protocol as a test of time or of counting needs.
 
 #![allow(dead_code, reason = "each test program uses its own part")]
-#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "what fails here fails the test"
+)]
 
 use std::future::Future;
 use std::sync::{Arc, Barrier, Mutex, MutexGuard};
@@ -25,8 +29,13 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
         .unwrap()
 }
 
+/// Runs `future` to its end, or fails: a test of what must not hang must not hang itself.
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
-    runtime().block_on(future)
+    runtime().block_on(async {
+        tokio::time::timeout(Duration::from_secs(120), future)
+            .await
+            .expect("the test ends within two minutes")
+    })
 }
 
 pub(crate) fn value(text: &str) -> Credential {

@@ -1,0 +1,282 @@
+//! A flight's way: it fetches, and lands what may be held.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Moment;
+use crate::error::{Error, ErrorKind};
+use crate::layers::cache::flight::{Flight, Outcome};
+use crate::layers::cache::flights::{Flights, Flying, closed_error, lost};
+use crate::layers::cache::negative::Negatives;
+use crate::layers::cache::seen::Verdict;
+use crate::layers::cache::settle::Settling;
+use crate::layers::cache::slot::{Detached, Life};
+use crate::name::{NameRef, SecretName};
+use crate::race::race;
+use crate::resolver::{Request, SecretResolver};
+use crate::secret::Record;
+
+/// A flight that must end, whatever happens to the job that carries it.
+struct Landing<'a, R: SecretResolver> {
+    flights: &'a Flights<R>,
+    flight: &'a Arc<Flight>,
+}
+
+/// One answer of the store, and what was known when it was asked.
+struct Fetched {
+    generation: u64,
+    identity: u64,
+    began: Moment,
+    answer: Result<Record, Error>,
+}
+
+impl<R: SecretResolver> Flights<R> {
+    /// Fetches until an answer may land. The job of the driver.
+    pub(super) async fn fly(self: Arc<Self>, flight: Arc<Flight>, name: SecretName) {
+        // Ends the flight also when the fetch panics or the driver drops it.
+        let landing = Landing {
+            flights: &self,
+            flight: &flight,
+        };
+        // An endpoint that is behind is asked once; the layers below go on to the next by turns.
+        let mut other_endpoints = self.inner.endpoints().saturating_sub(1);
+        loop {
+            let fetched = landing.fetch(name.as_ref()).await;
+            match landing.land(fetched, name.as_ref(), other_endpoints > 0) {
+                Landed::Done => return,
+                Landed::Fenced => {}
+                Landed::RolledBack => other_endpoints -= 1,
+            }
+        }
+    }
+}
+
+/// Whether a flight is over.
+enum Landed {
+    Done,
+    /// What was fetched may not be answered: it began before an invalidation.
+    Fenced,
+    /// The endpoint answered a lower version than one seen; another may know better.
+    RolledBack,
+}
+
+impl<R: SecretResolver> Landing<'_, R> {
+    async fn fetch(&self, name: NameRef<'_>) -> Fetched {
+        let Self { flights, flight } = self;
+        let generation = flight.generation();
+        let identity = flights.inner.identity();
+        let began = flights.clock.now();
+        // From before the call, so that the time the call itself takes counts.
+        let budget = began + flights.config.flight_budget;
+        let request = Request::new(name).with_deadline(budget);
+        let closed = async {
+            flights.closed().await;
+            Err(closed_error())
+        };
+        let answer = match self.held(budget) {
+            None => race(flights.inner.resolve(request), closed).await,
+            Some(held) => {
+                // This job holds the value now: it lets go when the value is invalidated.
+                let fenced = async {
+                    flight.fenced(generation).await;
+                    Err(lost())
+                };
+                let read = flights.inner.resolve(request.with_held(&held));
+                race(race(read, fenced), closed).await
+            }
+        };
+        Fetched {
+            generation,
+            identity,
+            began,
+            answer,
+        }
+    }
+
+    /// The record to offer for a conditional read. Only one that is kept until the budget is over
+    /// anyway, so that the fetch does not keep it longer.
+    fn held(&self, budget: Moment) -> Option<Record> {
+        let slot = self.flights.slot(&self.flight.address)?;
+        if slot.life.ends < budget {
+            return None;
+        }
+        slot.record()
+    }
+
+    fn land(&self, fetched: Fetched, name: NameRef<'_>, ask_again: bool) -> Landed {
+        let Self { flights, flight } = self;
+        let mut flying = flights.lock();
+        if flying.closed {
+            return Landed::Done;
+        }
+        if flight.generation() != fetched.generation {
+            // An error is fenced like a value: the secret may have been created since.
+            if flight.awaited_by() > 0 {
+                return Landed::Fenced;
+            }
+            flying.flights.remove(&flight.address);
+            return Landed::Done;
+        }
+        let mut out = Vec::new();
+        let landed = match fetched.answer {
+            Ok(record) => match self.judge(&mut flying, &record, ask_again) {
+                Ok(()) => self.hold(&mut flying, record, name, fetched.began, &mut out),
+                Err(None) => return Landed::RolledBack,
+                Err(Some(error)) => Err(error),
+            },
+            Err(error) => Err(error),
+        };
+        if let Err(error) = &landed {
+            out.extend(self.fail(&mut flying, error, fetched.identity));
+        }
+        flying.flights.remove(&flight.address);
+        let epoch = flights.epoch();
+        drop(flying);
+        for slot in out {
+            slot.forget();
+        }
+        match landed {
+            Ok((record, ends)) => {
+                // Before anybody can see the value, so that its end is certain by then.
+                flights.sweeper.due_at(ends);
+                let answer = record.answer();
+                flight.end(Outcome::Landed { record, epoch });
+                // Who invalidated or swept since the lock was let go found nothing to forget.
+                if !flights.good(answer, epoch) {
+                    flight.forget();
+                }
+            }
+            Err(error) => {
+                tracing::debug!(%name, kind = ?error.kind(), "fetch failed");
+                flight.end(Outcome::Failed(error));
+            }
+        }
+        Landed::Done
+    }
+
+    /// Whether the version may be answered; `Err(None)` when another endpoint should be asked.
+    fn judge(
+        &self,
+        flying: &mut Flying,
+        record: &Record,
+        ask_again: bool,
+    ) -> Result<(), Option<Error>> {
+        let address = &self.flight.address;
+        let now = self.flights.clock.now();
+        match flying.seen.judge(address, record.version(), now) {
+            Verdict::Good => Ok(()),
+            Verdict::NewLife => {
+                tracing::warn!(
+                    version = ?record.version(),
+                    "a lower version has stayed: taken for a record that was created anew"
+                );
+                Ok(())
+            }
+            Verdict::RolledBack if ask_again => Err(None),
+            Verdict::RolledBack => Err(Some(
+                Error::new(
+                    ErrorKind::Refused,
+                    "the store answers a lower version than before; if it was restored on purpose, forget_version",
+                )
+                .with_backend(record.answer().backend()),
+            )),
+        }
+    }
+
+    /// Holds the record, with its times, and tells when it ends; or why it may not be held.
+    fn hold(
+        &self,
+        flying: &mut Flying,
+        record: Record,
+        name: NameRef<'_>,
+        began: Moment,
+        out: &mut Vec<Detached>,
+    ) -> Result<(Record, Moment), Error> {
+        let Self { flights, flight } = self;
+        if record.weight() > flights.config.max_record_bytes as usize {
+            return Err(Error::new(
+                ErrorKind::Overloaded,
+                "the record is larger than max_record_bytes; raise it or store less in one record",
+            ));
+        }
+        let life = self.life(flying, &record, name, began)?;
+        let record = record
+            .clone()
+            .with_answer(record.answer().timed(began, life.expires));
+        let (replaced, held) = flights.store.put(flight, &record, life);
+        out.extend(replaced);
+        held.map(|()| (record, life.ends))
+    }
+
+    fn life(
+        &self,
+        flying: &mut Flying,
+        record: &Record,
+        name: NameRef<'_>,
+        began: Moment,
+    ) -> Result<Life, Error> {
+        let Self { flights, flight } = self;
+        let now = flights.clock.now();
+        // The store said "current" just now; but its lease ran while the answer travelled.
+        let configured = now + flights.store.shortened(flights.config.ttl_of(name));
+        let lease = record.lease();
+        let leased = lease.map(|lease| began + flights.store.shortened(lease));
+        let expires = leased.map_or(configured, |leased| leased.min(configured));
+        if expires <= now {
+            return Err(Error::new(
+                ErrorKind::Timeout,
+                "the value's lease ended before it arrived; ask the store for a longer one",
+            ));
+        }
+        if flying
+            .settling
+            .may_be_old(&flight.address, record.version(), now)
+        {
+            // Perhaps the very value that a signal was about: not trusted for long, never stale.
+            let expires = expires.min(now + Settling::RECHECK);
+            return Ok(Life {
+                refresh: expires,
+                expires,
+                ends: expires,
+            });
+        }
+        let stale = expires + flights.config.longest_stale();
+        let over = lease.map_or(Moment::NEVER, |lease| began + lease);
+        Ok(Life {
+            // In the last fifth of its life a value in use is refreshed before anybody has to wait.
+            refresh: now + expires.since(now) / 5 * 4,
+            expires,
+            ends: stale.min(over).max(expires),
+        })
+    }
+
+    /// What an error means for what is held: the store's own word about the secret ends it.
+    fn fail(&self, flying: &mut Flying, error: &Error, identity: u64) -> Option<Detached> {
+        let Self { flights, flight } = self;
+        let now = flights.clock.now();
+        if Negatives::is_one(error.kind()) {
+            let until = now + flights.config.negative_ttl;
+            flying
+                .negatives
+                .put(&flight.address, error, until, identity);
+            return flights.store.take(&flight.address);
+        }
+        let slot = flights.slot(&flight.address)?;
+        // Not at once again, or every read of a hot name would be one during an outage.
+        let left = slot.life.expires.since(now);
+        slot.refresh_again(now + (left / 4).max(Duration::from_secs(1)));
+        None
+    }
+}
+
+impl<R: SecretResolver> Drop for Landing<'_, R> {
+    fn drop(&mut self) {
+        let mut flying = self.flights.lock();
+        let flight = flying.flights.get(&self.flight.address);
+        if flight.is_some_and(|flight| Arc::ptr_eq(flight, self.flight)) {
+            flying.flights.remove(&self.flight.address);
+            drop(flying);
+            self.flight.end(Outcome::Failed(lost()));
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! Which versions were seen, so that none that is lower comes back.
+//!
+//! A store or a follower that is restored from a backup, or that an attacker holds, may answer an
+//! old value. A version lower than one already seen is refused. A record that was deleted and made
+//! anew starts its count again: one that stays lower for ten seconds is taken for that, with a
+//! warning. The table outlives expiry and eviction of the values and is bounded: the entry that was
+//! touched least recently goes first.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use crate::clock::Moment;
+use crate::secret::Version;
+
+pub(super) struct Seen {
+    by_address: HashMap<Box<str>, Entry>,
+    by_touch: BTreeMap<u64, Box<str>>,
+    next: u64,
+    most: usize,
+}
+
+struct Entry {
+    version: Version,
+    /// Since when the store answers a lower one.
+    lower_since: Option<Moment>,
+    touch: u64,
+}
+
+/// What a version is, given those seen before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Not lower than any.
+    Good,
+    /// Lower, and not for long: perhaps another endpoint knows better.
+    RolledBack,
+    /// Lower for so long that the record must have been made anew.
+    NewLife,
+}
+
+impl Seen {
+    /// How long a lower version is refused before it counts as a new life of the record.
+    pub(super) const NEW_LIFE_AFTER: Duration = Duration::from_secs(10);
+
+    pub(super) fn new(most: usize) -> Self {
+        Self {
+            by_address: HashMap::new(),
+            by_touch: BTreeMap::new(),
+            next: 0,
+            most: most.max(1),
+        }
+    }
+
+    /// Judges a version that the store has just answered, and notes it unless it is refused.
+    pub(super) fn judge(&mut self, address: &str, version: &Version, now: Moment) -> Verdict {
+        // A version that says nothing of order is not noted: there is nothing to compare.
+        if version.as_number().is_none() {
+            return Verdict::Good;
+        }
+        let verdict = match self.by_address.get_mut(address) {
+            Some(entry) if *version < entry.version => {
+                let since = *entry.lower_since.get_or_insert(now);
+                match now.since(since) >= Self::NEW_LIFE_AFTER {
+                    true => Verdict::NewLife,
+                    false => Verdict::RolledBack,
+                }
+            }
+            _ => Verdict::Good,
+        };
+        if verdict != Verdict::RolledBack {
+            self.note(address, version);
+        }
+        verdict
+    }
+
+    /// Accepts nothing below `floor` from now on.
+    pub(super) fn raise(&mut self, address: &str, floor: &Version) {
+        let raises = match self.by_address.get(address) {
+            Some(entry) => *floor > entry.version,
+            None => floor.as_number().is_some(),
+        };
+        if raises {
+            self.note(address, floor);
+        }
+    }
+
+    pub(super) fn forget(&mut self, address: &str) {
+        if let Some(entry) = self.by_address.remove(address) {
+            self.by_touch.remove(&entry.touch);
+        }
+    }
+
+    fn note(&mut self, address: &str, version: &Version) {
+        self.forget(address);
+        while self.by_address.len() >= self.most {
+            let Some((_, oldest)) = self.by_touch.pop_first() else {
+                break;
+            };
+            self.by_address.remove(&oldest);
+        }
+        let touch = self.next;
+        self.next += 1;
+        let entry = Entry {
+            version: version.clone(),
+            lower_since: None,
+            touch,
+        };
+        self.by_address.insert(Box::from(address), entry);
+        self.by_touch.insert(touch, Box::from(address));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: Moment = Moment::ZERO;
+
+    fn version(number: u64) -> Version {
+        Version::number(number)
+    }
+
+    #[test]
+    fn a_lower_version_is_refused_and_the_same_or_a_higher_one_is_good() {
+        let mut seen = Seen::new(10);
+        assert_eq!(seen.judge("a", &version(3), START), Verdict::Good);
+        assert_eq!(seen.judge("a", &version(2), START), Verdict::RolledBack);
+        assert_eq!(seen.judge("a", &version(3), START), Verdict::Good);
+        assert_eq!(seen.judge("a", &version(4), START), Verdict::Good);
+        assert_eq!(seen.judge("a", &version(3), START), Verdict::RolledBack);
+        assert_eq!(seen.judge("b", &version(1), START), Verdict::Good);
+    }
+
+    #[test]
+    fn a_version_that_stays_lower_is_a_new_life() {
+        let mut seen = Seen::new(10);
+        seen.judge("a", &version(9), START);
+        assert_eq!(seen.judge("a", &version(1), START), Verdict::RolledBack);
+        let almost = START + Duration::from_millis(9_999);
+        assert_eq!(seen.judge("a", &version(1), almost), Verdict::RolledBack);
+        let then = START + Seen::NEW_LIFE_AFTER;
+        assert_eq!(seen.judge("a", &version(1), then), Verdict::NewLife);
+        assert_eq!(seen.judge("a", &version(1), then), Verdict::Good);
+    }
+
+    #[test]
+    fn a_version_that_comes_back_up_starts_the_wait_anew() {
+        let mut seen = Seen::new(10);
+        seen.judge("a", &version(9), START);
+        seen.judge("a", &version(1), START);
+        let later = START + Duration::from_secs(5);
+        assert_eq!(seen.judge("a", &version(9), later), Verdict::Good);
+        let then = START + Seen::NEW_LIFE_AFTER;
+        assert_eq!(seen.judge("a", &version(1), then), Verdict::RolledBack);
+    }
+
+    #[test]
+    fn a_floor_only_rises_and_can_be_forgotten() {
+        let mut seen = Seen::new(10);
+        seen.raise("a", &version(5));
+        seen.raise("a", &version(2));
+        assert_eq!(seen.judge("a", &version(4), START), Verdict::RolledBack);
+        seen.forget("a");
+        assert_eq!(seen.judge("a", &version(4), START), Verdict::Good);
+    }
+
+    #[test]
+    fn the_table_is_bounded_and_drops_what_was_touched_least_recently() {
+        let mut seen = Seen::new(3);
+        for name in ["a", "b", "c", "a", "d"] {
+            seen.judge(name, &version(5), START);
+        }
+        assert_eq!(seen.by_address.len(), 3);
+        assert_eq!(seen.by_touch.len(), 3);
+        assert_eq!(seen.judge("b", &version(1), START), Verdict::Good);
+        assert_eq!(seen.judge("a", &version(1), START), Verdict::RolledBack);
+    }
+
+    #[test]
+    fn versions_without_order_are_not_judged() {
+        let mut seen = Seen::new(3);
+        assert_eq!(seen.judge("a", &Version::none(), START), Verdict::Good);
+        assert_eq!(seen.judge("a", &Version::tag(b"x"), START), Verdict::Good);
+        assert!(seen.by_address.is_empty());
+    }
+}

@@ -1,0 +1,126 @@
+//! Signals that come before the store's own commit.
+//!
+//! Conjur writes its audit message before the database commit, so a reader that fetches on the
+//! signal may be answered the old value. For a settle time after a signal, an answer that may be
+//! the old one is held for a moment only, until one differs from what was dropped.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use crate::clock::Moment;
+use crate::secret::Version;
+
+#[derive(Default)]
+pub(super) struct Settling {
+    by_address: HashMap<Box<str>, (Version, Moment)>,
+    order: VecDeque<(Moment, Box<str>)>,
+    /// After a signal for everything, every answer may be an old one until then.
+    all_until: Option<Moment>,
+}
+
+impl Settling {
+    const MOST: usize = 16_384;
+    /// How long an answer that may be old is held while its address settles.
+    pub(super) const RECHECK: Duration = Duration::from_millis(250);
+
+    /// Notes a signal; `dropped` is the version that was held, `None` when there was none.
+    pub(super) fn signalled(&mut self, address: &str, dropped: Option<Version>, until: Moment) {
+        let version = match (dropped, self.by_address.get(address)) {
+            (Some(version), _) => version,
+            // A second signal, before anything was fetched: still the version dropped by the first.
+            (None, Some((version, _))) => version.clone(),
+            (None, None) => Version::none(),
+        };
+        while self.order.len() >= Self::MOST {
+            let Some((moment, oldest)) = self.order.pop_front() else {
+                break;
+            };
+            let same = |(_, held): &(Version, Moment)| *held == moment;
+            if self.by_address.get(&oldest).is_some_and(same) {
+                self.by_address.remove(&oldest);
+            }
+        }
+        self.by_address.insert(Box::from(address), (version, until));
+        self.order.push_back((until, Box::from(address)));
+    }
+
+    pub(super) fn all_signalled(&mut self, until: Moment) {
+        self.all_until = Some(until);
+    }
+
+    /// Whether an answer of `version` may be the one that the signal was about.
+    pub(super) fn may_be_old(&mut self, address: &str, version: &Version, now: Moment) -> bool {
+        let all = self.all_until.is_some_and(|until| now < until);
+        let Some((dropped, until)) = self.by_address.get(address) else {
+            return all;
+        };
+        // A store without versions answers nothing that could be told from the old value.
+        let settled = now >= *until || version.differs_from(dropped);
+        if settled {
+            self.by_address.remove(address);
+        }
+        !settled || all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: Moment = Moment::ZERO;
+
+    fn version(number: u64) -> Version {
+        Version::number(number)
+    }
+
+    #[test]
+    fn the_same_version_may_be_old_until_another_is_seen_or_the_time_is_over() {
+        let until = START + Duration::from_secs(2);
+        let mut settling = Settling::default();
+        settling.signalled("a", Some(version(1)), until);
+        assert!(settling.may_be_old("a", &version(1), START));
+        assert!(!settling.may_be_old("a", &version(2), START));
+        settling.signalled("a", Some(version(2)), until);
+        assert!(!settling.may_be_old("a", &version(2), until));
+        assert!(!settling.may_be_old("b", &version(2), START));
+    }
+
+    #[test]
+    fn a_second_signal_keeps_what_the_first_dropped() {
+        let mut settling = Settling::default();
+        let until = START + Duration::from_secs(2);
+        settling.signalled("a", Some(version(1)), until);
+        settling.signalled("a", None, until + Duration::from_secs(1));
+        assert!(settling.may_be_old("a", &version(1), until));
+        assert!(!settling.may_be_old("a", &version(2), until));
+    }
+
+    #[test]
+    fn what_cannot_be_compared_may_be_old_for_the_whole_time() {
+        let mut settling = Settling::default();
+        let until = START + Duration::from_secs(2);
+        settling.signalled("a", Some(Version::none()), until);
+        assert!(settling.may_be_old("a", &Version::none(), START));
+        settling.signalled("b", None, until);
+        assert!(settling.may_be_old("b", &version(7), START));
+        assert!(!settling.may_be_old("b", &version(7), until));
+    }
+
+    #[test]
+    fn a_signal_for_everything_unsettles_every_name() {
+        let mut settling = Settling::default();
+        settling.all_signalled(START + Duration::from_secs(2));
+        assert!(settling.may_be_old("x", &version(1), START));
+        assert!(!settling.may_be_old("x", &version(1), START + Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn a_flood_of_signals_is_bounded() {
+        let mut settling = Settling::default();
+        for number in 0..3 * Settling::MOST {
+            settling.signalled(&number.to_string(), None, START);
+        }
+        assert!(settling.by_address.len() <= Settling::MOST);
+        assert!(settling.order.len() <= Settling::MOST);
+    }
+}

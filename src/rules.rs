@@ -1,0 +1,106 @@
+//! Settings by prefix of a name: the longest prefix that matches decides.
+
+use crate::error::{Error, ErrorKind};
+use crate::name::SecretName;
+
+/// One value for all names, and others for the names below some paths.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ByPrefix<T> {
+    all: T,
+    // Longest first, so that the first match is the one that decides.
+    prefixes: Vec<(Box<str>, T)>,
+}
+
+impl<T> ByPrefix<T> {
+    pub(crate) fn new(all: T) -> Self {
+        Self {
+            all,
+            prefixes: Vec::new(),
+        }
+    }
+
+    pub(crate) fn set_all(&mut self, value: T) {
+        self.all = value;
+    }
+
+    /// Sets the value for the path `prefix` and all below it; a later one replaces an earlier.
+    pub(crate) fn set(&mut self, prefix: &str, value: T) {
+        self.prefixes.retain(|(held, _)| **held != *prefix);
+        self.prefixes.push((Box::from(prefix), value));
+        self.prefixes
+            .sort_by_key(|(held, _)| std::cmp::Reverse(held.len()));
+    }
+
+    /// The value for a name's path.
+    pub(crate) fn get(&self, path: &str) -> &T {
+        let found = self
+            .prefixes
+            .iter()
+            .find(|(prefix, _)| is_below(path, prefix));
+        found.map_or(&self.all, |(_, value)| value)
+    }
+
+    pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
+        let below = self.prefixes.iter().map(|(_, value)| value);
+        std::iter::once(&self.all).chain(below)
+    }
+
+    /// Checks that each prefix is a path that a name can have.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        self.prefixes
+            .iter()
+            .try_for_each(|(prefix, _)| check_prefix(prefix))
+    }
+}
+
+/// Whether `path` is `prefix` or below it, by whole segments.
+pub(crate) fn is_below(path: &str, prefix: &str) -> bool {
+    let rest = path.strip_prefix(prefix);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Checks that `prefix` is a path that a name can have, without a field.
+pub(crate) fn check_prefix(prefix: &str) -> Result<(), Error> {
+    match SecretName::parse(prefix) {
+        Ok(name) if name.field().is_none() => Ok(()),
+        _ => Err(Error::new(
+            ErrorKind::Misconfigured,
+            "a prefix is a path like prod/db: no '#', no '/' at its end",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_prefix_of_whole_segments_decides() {
+        let mut rules = ByPrefix::new(0);
+        rules.set("prod", 1);
+        rules.set("prod/db", 2);
+        for (path, value) in [
+            ("prod", 1),
+            ("prod/x", 1),
+            ("prod/db", 2),
+            ("prod/db/x", 2),
+            ("prod/dbx", 1),
+            ("production", 0),
+            ("x/prod", 0),
+        ] {
+            assert_eq!(*rules.get(path), value, "{path}");
+        }
+        rules.set("prod", 3);
+        assert_eq!(*rules.get("prod/x"), 3);
+    }
+
+    #[test]
+    fn a_prefix_that_no_name_can_have_is_refused() {
+        for prefix in ["", "/", "a/", "/a", "a#b", "a//b", "..", "a\n"] {
+            let mut rules = ByPrefix::new(());
+            rules.set(prefix, ());
+            let kind = rules.check().map_err(|error| error.kind());
+            assert_eq!(kind, Err(ErrorKind::Misconfigured), "{prefix:?}");
+        }
+    }
+}
