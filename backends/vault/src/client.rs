@@ -32,6 +32,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) token: Option<&'a SecretBuf>,
     /// JSON.
     pub(crate) body: Option<&'a SecretBuf>,
+    /// The endpoint to begin with; `None` for the one that answered last.
+    pub(crate) endpoint: Option<usize>,
 }
 
 /// An answer, and who gave it.
@@ -61,8 +63,11 @@ impl Client {
     /// Dropping it ends the exchange; the store may have acted on the request.
     pub(crate) async fn send(&self, ask: Ask<'_>) -> Result<Reply<'_>, Error> {
         let mut redirect = None;
-        for _ in 0..self.endpoints.len() {
-            let number = self.current.load(Ordering::Relaxed);
+        let first = ask
+            .endpoint
+            .unwrap_or_else(|| self.current.load(Ordering::Relaxed));
+        for turn in 0..self.endpoints.len() {
+            let number = first.wrapping_add(turn) % self.endpoints.len();
             let Some(origin) = self.endpoints.get(number) else {
                 break;
             };
@@ -93,6 +98,10 @@ impl Client {
         }
         let nowhere = || error::misconfigured("the target has no endpoint");
         Err(redirect.map_or_else(nowhere, error::ours))
+    }
+
+    pub(crate) fn endpoints(&self) -> usize {
+        self.endpoints.len()
     }
 
     /// Lets the next exchange go to another endpoint, for a reason that the answer's content gave.

@@ -121,6 +121,15 @@ impl SecretResolver for VaultBackend {
         self.0.names.locate(name)
     }
 
+    fn endpoints(&self) -> usize {
+        self.0.session.client().endpoints()
+    }
+
+    fn identity(&self) -> u64 {
+        let [logins, ..] = self.0.session.counts();
+        logins
+    }
+
     fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {
         ShutdownFuture::new(self.0.session.shutdown(deadline))
     }
@@ -155,6 +164,7 @@ impl Parts {
                 target: &target,
                 token: Some(token.secret()),
                 body: None,
+                endpoint: request.endpoint(),
             };
             let reply = self.session.client().send(ask).await?;
             match reply.status() {
@@ -204,11 +214,10 @@ impl Parts {
             ));
         }
         if !request.accepts(record.version()) {
-            // Perhaps a standby that is behind, perhaps a record that was made anew: the layers
-            // above know what they saw, and ask again. Then another endpoint answers.
+            // Perhaps a standby that is behind: another endpoint answers the next attempt.
             self.session.client().leave_current();
         }
-        Ok(record)
+        request.admit(record)
     }
 }
 

@@ -66,7 +66,7 @@ async fn sample(peer: usize) -> Sample {
             herd(fetched, cache, |cache| async move {
                 let fetch =
                     async { Ok::<_, std::convert::Infallible>(Arc::new(cache.1.fetch().await)) };
-                cache.0.try_get_with_by_ref(NAME, fetch).await.unwrap();
+                cache.0.try_get_with(Box::from(NAME), fetch).await.unwrap();
             })
             .await
         }

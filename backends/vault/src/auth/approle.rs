@@ -25,6 +25,7 @@ pub(super) async fn login(
             target: &target,
             token: None,
             body: Some(&body),
+            endpoint: None,
         })
         .await?;
     if reply.status() != 200 {

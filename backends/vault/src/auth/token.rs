@@ -46,6 +46,7 @@ async fn ask<'a>(
             target,
             token: Some(token),
             body: None,
+            endpoint: None,
         })
         .await
 }
