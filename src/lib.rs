@@ -12,6 +12,7 @@ mod resolver;
 mod rules;
 mod secret;
 mod stack;
+mod status;
 mod sync;
 
 pub mod layers;
@@ -31,3 +32,4 @@ pub use resolver::{
 pub use secrecy::ExposeSecret;
 pub use secret::{Answer, Freshness, Record, RecordBuilder, Secret, SecretBuf, Version};
 pub use stack::{Resolver, ResolverBuilder};
+pub use status::Status;

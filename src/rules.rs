@@ -45,6 +45,21 @@ impl<T> ByPrefix<T> {
         std::iter::once(&self.all).chain(below)
     }
 
+    /// The same prefixes with other values.
+    pub(crate) fn map<U>(
+        self,
+        mut change: impl FnMut(T) -> Result<U, Error>,
+    ) -> Result<ByPrefix<U>, Error> {
+        let all = change(self.all)?;
+        let change = |(prefix, value)| Ok((prefix, change(value)?));
+        let prefixes = self
+            .prefixes
+            .into_iter()
+            .map(change)
+            .collect::<Result<_, Error>>()?;
+        Ok(ByPrefix { all, prefixes })
+    }
+
     /// Checks that each prefix is a path that a name can have.
     pub(crate) fn check(&self) -> Result<(), Error> {
         self.prefixes

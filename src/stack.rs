@@ -1,20 +1,24 @@
 //! The assembled resolver: the one place where layers are put in order.
 
+use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{Clock, Moment, SystemClock};
+use crate::downgrade::{Downgrade, Downgrades};
+use crate::driver::Driver;
 use crate::error::{Error, ErrorKind};
 use crate::invalidate::Invalidator;
-use crate::layers::{Cache, CacheConfig, Deadline};
+use crate::layers::{Cache, CacheConfig, Deadline, Fallback};
 use crate::name::{AsName, Located, NameRef};
-use crate::policy::Policy;
 use crate::resolver::{
     Request, RequireError, Required, ResolveFuture, ResolveManyFuture, SecretResolver,
     SecretResolverExt, ShutdownFuture, ShutdownReport,
 };
+use crate::rules::ByPrefix;
 use crate::secret::Secret;
+use crate::status::Status;
 
 /// What an application asks for its secrets: a backend behind the default stack of layers.
 ///
@@ -44,20 +48,20 @@ pub struct Resolver {
 }
 
 /// Builds a [`Resolver`]; from [`Resolver::builder`].
-#[derive(Debug)]
 pub struct ResolverBuilder {
     primary: Arc<dyn SecretResolver>,
     clock: Option<Arc<dyn Clock>>,
     cache: CacheConfig,
     deadline: Duration,
-    policy: Policy,
+    fallbacks: ByPrefix<Option<Arc<dyn SecretResolver>>>,
+    on_downgrade: Option<Box<dyn Fn(&Downgrade<'_>) + Send + Sync>>,
 }
 
-#[derive(Debug)]
 struct Stack {
-    layers: Deadline<Cache<Arc<dyn SecretResolver>>>,
+    layers: Deadline<Fallback<Cache<Arc<dyn SecretResolver>>>>,
     clock: Arc<dyn Clock>,
-    policy: Policy,
+    downgrades: Downgrades,
+    invalidator: Invalidator,
 }
 
 impl Resolver {
@@ -68,7 +72,8 @@ impl Resolver {
             clock: None,
             cache: CacheConfig::default(),
             deadline: Duration::from_secs(5),
-            policy: Policy::fail_closed(),
+            fallbacks: ByPrefix::new(None),
+            on_downgrade: None,
         }
     }
 
@@ -103,7 +108,8 @@ impl Resolver {
         self.stack.layers.get_many(names)
     }
 
-    /// Checks that all of these names resolve, as a service does when it starts.
+    /// Checks that all of these names resolve, as a service does when it starts. From then on
+    /// their records are exempt from eviction, whatever other names are asked for.
     ///
     /// # Errors
     /// One error that lists every name that does not resolve, and why.
@@ -117,25 +123,97 @@ impl Resolver {
     where
         N: AsName + Sync,
     {
-        self.stack.layers.require(names)
+        async move {
+            // Before the fetch: a value that lands is safe at once.
+            for (position, name) in names.iter().enumerate() {
+                // A name that is none gets its error from the get.
+                if let Ok(name) = name.as_name() {
+                    let failed = |error| Required::none(names.len(), position, name, error);
+                    self.cache().pin(name).map_err(failed)?;
+                }
+            }
+            self.stack.layers.require(names).await
+        }
+    }
+
+    /// As [`require`](Self::require), asking again until all resolve or `limit` is over, for a
+    /// service that starts together with its store. Only errors that may pass are waited for; a
+    /// denied or missing secret is answered at once.
+    ///
+    /// # Errors
+    /// As [`require`](Self::require), from the last try.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any time.
+    pub async fn require_within<N>(
+        &self,
+        names: &[N],
+        limit: Duration,
+    ) -> Result<Required, RequireError>
+    where
+        N: AsName + Sync,
+    {
+        let clock = &self.stack.clock;
+        let end = clock.now() + limit;
+        loop {
+            let error = match self.require(names).await {
+                Ok(required) => return Ok(required),
+                Err(error) => error,
+            };
+            let next = clock.now() + Self::REQUIRE_AGAIN;
+            if !error.may_pass() || next >= end {
+                return Err(error);
+            }
+            clock.sleep_until(next).await;
+        }
+    }
+
+    /// How long `require_within` waits between two tries.
+    const REQUIRE_AGAIN: Duration = Duration::from_millis(250);
+
+    /// The secret of this name if it is cached and within its time; never asks the store and never
+    /// waits. For code that is not async, after a `get` or `require` of the same name.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when it is not cached now, which says nothing about the store;
+    /// [`ErrorKind::InvalidName`] when the name breaks the grammar.
+    pub fn peek(&self, name: &(impl AsName + ?Sized)) -> Result<Secret, Error> {
+        let name = name.as_name()?;
+        let Some(record) = self.cache().peek(name) else {
+            return Err(Error::new(
+                ErrorKind::NotFound,
+                "the secret is not cached now; get it first",
+            )
+            .with_name(name));
+        };
+        record.into_secret()
+    }
+
+    /// How the resolver is, for a readiness probe and for metrics.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let (stale_answers, fallback_answers) = self.stack.downgrades.counts();
+        Status {
+            stale_answers,
+            fallback_answers,
+            ..self.cache().status()
+        }
     }
 
     /// What a rotation signal calls.
     #[must_use]
     pub fn invalidator(&self) -> Invalidator {
-        self.stack.layers.inner().invalidator()
+        self.stack.invalidator.clone()
+    }
+
+    fn cache(&self) -> &Cache<Arc<dyn SecretResolver>> {
+        self.stack.layers.inner().primary()
     }
 
     /// The clock that decides its expiries and deadlines.
     #[must_use]
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.stack.clock
-    }
-
-    /// What may happen when the primary does not answer.
-    #[must_use]
-    pub fn policy(&self) -> Policy {
-        self.stack.policy
     }
 
     /// Refuses new gets, ends fetches, wipes what is cached and revokes at the store what was
@@ -155,6 +233,73 @@ impl ResolverBuilder {
     #[must_use]
     pub fn with_ttl(mut self, ttl: Duration) -> Self {
         self.cache.ttl = ttl;
+        self
+    }
+
+    /// Another time to live for the names at and below the path `prefix`; the longest prefix
+    /// counts. A record has the time of the name that fetched it, under all of its names.
+    #[must_use]
+    pub fn with_ttl_for(mut self, prefix: &str, ttl: Duration) -> Self {
+        self.cache = self.cache.with_ttl_for(prefix, ttl);
+        self
+    }
+
+    /// Lets a value be answered, marked as stale, for up to `limit` past its time to live when the
+    /// store is unavailable, times out or throttles. Never past its lease, never after it was
+    /// invalidated. Default: not at all. At most 24 h.
+    #[must_use]
+    pub fn serve_stale_up_to(mut self, limit: Duration) -> Self {
+        self.cache = self.cache.serve_stale_up_to(limit);
+        self
+    }
+
+    /// As [`serve_stale_up_to`](Self::serve_stale_up_to), for the names at and below the path
+    /// `prefix`; zero for not at all.
+    #[must_use]
+    pub fn serve_stale_up_to_for(mut self, prefix: &str, limit: Duration) -> Self {
+        self.cache = self.cache.serve_stale_up_to_for(prefix, limit);
+        self
+    }
+
+    /// Asks `fallback` when the store is unavailable or times out, and no stale value is allowed.
+    /// Its answer is marked, and kept for 2 s at most. Default: nobody is asked.
+    ///
+    /// # Security
+    /// Whoever can cut the store off makes the fallback the source of the secret.
+    #[must_use]
+    pub fn dangerous_fallback_to(mut self, fallback: impl SecretResolver) -> Self {
+        self.fallbacks.set_all(Some(Arc::new(fallback)));
+        self
+    }
+
+    /// As [`dangerous_fallback_to`](Self::dangerous_fallback_to), for the names at and below the
+    /// path `prefix`.
+    #[must_use]
+    pub fn dangerous_fallback_to_for(
+        mut self,
+        prefix: &str,
+        fallback: impl SecretResolver,
+    ) -> Self {
+        self.fallbacks.set(prefix, Some(Arc::new(fallback)));
+        self
+    }
+
+    /// Called for every answer that the policy allowed although the primary did not give it, in
+    /// the task of the caller who gets it; so it must be quick. What it panics with is caught.
+    #[must_use]
+    pub fn on_downgrade(
+        mut self,
+        callback: impl Fn(&Downgrade<'_>) + Send + Sync + 'static,
+    ) -> Self {
+        self.on_downgrade = Some(Box::new(callback));
+        self
+    }
+
+    /// How long an answer that may still be the old one is distrusted after an invalidation.
+    /// Default 2 s; at most 60 s.
+    #[must_use]
+    pub fn with_settle_time(mut self, settle: Duration) -> Self {
+        self.cache.settle = settle;
         self
     }
 
@@ -221,19 +366,83 @@ impl ResolverBuilder {
 
 /// Puts the layers in order, innermost first.
 fn assemble(config: ResolverBuilder, clock: Arc<dyn Clock>) -> Result<Stack, Error> {
+    let ResolverBuilder {
+        primary,
+        cache,
+        deadline,
+        fallbacks,
+        on_downgrade,
+        clock: _,
+    } = config;
+    let downgrades = Downgrades::new(on_downgrade);
+    // Fetches of every cache run on one thread.
+    let driver = Arc::new(Driver::start()?);
     // One virtual call, at the edge, so that every layer above is compiled as one.
-    let layers: Arc<dyn SecretResolver> = config.primary;
+    let layers: Arc<dyn SecretResolver> = primary;
     // The cache shares one fetch among all who wait and gives it its own budget, which no caller
-    // shortens.
-    let layers = Cache::new(layers, Arc::clone(&clock), config.cache)?;
-    // The caller's deadline is outermost: it covers waiting for another's fetch, and ends a wait
-    // without ending the fetch.
-    let layers = Deadline::new(layers, Arc::clone(&clock), config.deadline);
+    // shortens. Stale values are its decision: only it knows what was invalidated.
+    let layers = Cache::shared(
+        layers,
+        Arc::clone(&clock),
+        cache,
+        Arc::clone(&driver),
+        downgrades.clone(),
+    )?;
+    let mut fences = vec![layers.fence()];
+    // The fallback stands outside the cache, so that its answer can neither replace the primary's
+    // entry nor hide the primary's error from the decision above.
+    fallbacks.check()?;
+    let fallbacks = fallbacks.map(|fallback| {
+        let Some(fallback) = fallback else {
+            return Ok(None);
+        };
+        tracing::warn!(
+            "a dangerous fallback is configured: an outage of the store makes it the source"
+        );
+        let mut short = CacheConfig::default();
+        short.ttl = FALLBACK_TTL;
+        // What is left of a caller's deadline after the primary's budget, and no more.
+        short.flight_budget = deadline / 5;
+        let none = Downgrades::default();
+        let cache = Cache::shared(
+            fallback,
+            Arc::clone(&clock),
+            short,
+            Arc::clone(&driver),
+            none,
+        )?;
+        fences.push(cache.fence());
+        Ok(Some(Arc::new(cache) as Arc<dyn SecretResolver>))
+    })?;
+    let layers = Fallback::new(layers, fallbacks, downgrades.clone());
+    // The caller's deadline is outermost: it covers waiting for another's fetch and the fallback,
+    // and ends a wait without ending the fetch.
+    let layers = Deadline::new(layers, Arc::clone(&clock), deadline);
     Ok(Stack {
         layers,
         clock,
-        policy: config.policy,
+        downgrades,
+        invalidator: Invalidator::new(fences),
     })
+}
+
+/// How long a fallback's answer is kept: enough that an outage does not ask it at every get.
+const FALLBACK_TTL: Duration = Duration::from_secs(2);
+
+impl fmt::Debug for ResolverBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResolverBuilder")
+            .field("primary", &self.primary)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Stack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stack")
+            .field("layers", &self.layers)
+            .finish_non_exhaustive()
+    }
 }
 
 #[deny(clippy::missing_trait_methods)]

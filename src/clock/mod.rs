@@ -77,6 +77,10 @@ impl Moment {
         self.0
     }
 
+    pub(crate) fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
     /// Later than every moment that comes.
     pub(crate) const NEVER: Self = Self(u64::MAX);
 }

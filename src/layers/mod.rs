@@ -4,6 +4,8 @@
 
 mod cache;
 mod deadline;
+mod fallback;
 
 pub use cache::{Cache, CacheConfig};
 pub use deadline::Deadline;
+pub(crate) use fallback::Fallback;

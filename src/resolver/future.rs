@@ -57,6 +57,12 @@ impl<'a> ResolveFuture<'a> {
         matches!(self.0, Inner::Ready(_))
     }
 
+    /// Whether the answer is there and is no error.
+    #[must_use]
+    pub fn is_ready_ok(&self) -> bool {
+        matches!(self.0, Inner::Ready(Some(Ok(_))))
+    }
+
     /// Changes the answer: at once if it is there, so that no layer allocates on a hit.
     pub fn map(
         self,

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use crate::error::Error;
-use crate::name::SecretName;
+use crate::error::{Error, Retry};
+use crate::name::{NameRef, SecretName};
 use crate::secret::Secret;
 
 /// The secrets that `require` found, in the order of the names.
@@ -43,6 +43,24 @@ impl Required {
         self.0
     }
 
+    /// The error of one name that kept all from being asked for.
+    pub(crate) fn none(
+        asked: usize,
+        position: usize,
+        name: NameRef<'_>,
+        error: Error,
+    ) -> RequireError {
+        let failure = Failure {
+            position,
+            name: Some(name.to_owned()),
+            error: error.with_name(name),
+        };
+        RequireError {
+            asked,
+            failures: vec![failure],
+        }
+    }
+
     pub(crate) fn sort(
         names: Vec<Option<SecretName>>,
         answers: Vec<Result<Secret, Error>>,
@@ -73,6 +91,16 @@ impl RequireError {
     pub fn failures(&self) -> impl Iterator<Item = (usize, Option<&SecretName>, &Error)> {
         let failures = self.failures.iter();
         failures.map(|failure| (failure.position, failure.name.as_ref(), &failure.error))
+    }
+}
+
+impl RequireError {
+    /// Whether every failure is one that may pass by itself.
+    pub(crate) fn may_pass(&self) -> bool {
+        let kinds = self.failures.iter().map(|failure| failure.error.kind());
+        kinds
+            .into_iter()
+            .all(|kind| kind.permits().retry != Retry::Never)
     }
 }
 

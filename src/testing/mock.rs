@@ -80,12 +80,14 @@ struct State {
     calls: HashMap<String, usize>,
     clock: Option<Arc<dyn Clock>>,
     closed: bool,
+    identity: u64,
 }
 
 #[derive(Clone, Default)]
 struct Stored {
     version: u64,
     lease: Option<Duration>,
+    conditional: bool,
     fields: BTreeMap<String, Vec<u8>>,
 }
 
@@ -141,6 +143,40 @@ impl MockBackend {
             .entry(name.path().to_owned())
             .or_default()
             .lease = Some(lease);
+    }
+
+    /// Sets the version of the record of `name`, as a store that was restored from a backup would.
+    ///
+    /// # Panics
+    /// When the name is not a valid one.
+    pub fn set_version(&self, name: &str, version: u64) {
+        let name = valid(name);
+        let mut state = lock(&self.0.state);
+        state
+            .records
+            .entry(name.path().to_owned())
+            .or_default()
+            .version = version;
+    }
+
+    /// Answers reads of `name` that offer the current version with the record they hold, as a store
+    /// with conditional reads does.
+    ///
+    /// # Panics
+    /// When the name is not a valid one.
+    pub fn set_conditional(&self, name: &str) {
+        let name = valid(name);
+        let mut state = lock(&self.0.state);
+        state
+            .records
+            .entry(name.path().to_owned())
+            .or_default()
+            .conditional = true;
+    }
+
+    /// Makes the mock appear under a new login.
+    pub fn set_identity(&self, identity: u64) {
+        lock(&self.0.state).identity = identity;
     }
 
     /// Removes the whole record of `name`.
@@ -273,6 +309,10 @@ impl SecretResolver for MockBackend {
         ResolveFuture::new(future)
     }
 
+    fn identity(&self) -> u64 {
+        lock(&self.0.state).identity
+    }
+
     fn shutdown(&self, _deadline: Moment) -> ShutdownFuture<'_> {
         lock(&self.0.state).closed = true;
         ShutdownFuture::ready(ShutdownReport::default())
@@ -285,6 +325,12 @@ fn answer(stored: Option<Stored>, request: Request<'_>) -> Result<Record, Error>
         return not_found("the mock has no such record");
     };
     let version = Version::number(stored.version);
+    if let Some(held) = request.held()
+        && *held.version() == version
+        && stored.conditional
+    {
+        return Ok(held.clone());
+    }
     let mut record = Record::builder("mock").version(version);
     for (field, value) in stored.fields {
         record = record.field(field, SecretBuf::from_slice(&value)?);

@@ -133,7 +133,7 @@ fn peers(runtime: &Runtime) -> Vec<Peer> {
         ready(viewer.get_secret_by_ref(&keys[at])).unwrap().unwrap()
     }));
     peers.push(Peer::new(
-        "secret-vault, snapshot (no TTL, never refreshed)",
+        "secret-vault, snapshot (a copy: no TTL, no refresh)",
         move |at| snapshot.get_secret_by_ref(&refs[at]).unwrap().unwrap(),
     ));
 
@@ -216,7 +216,7 @@ pub fn measure(runtime: &Runtime) {
             "peer",
             "one thread",
             "to moka",
-            "two threads, time a look-up of either",
+            "two threads together",
             "to moka",
             "throughput of two to one",
             "spread",

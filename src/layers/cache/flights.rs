@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::watch;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Moment};
 use crate::downgrade::Downgrades;
 use crate::error::{Error, ErrorKind};
 use crate::invalidate::Fence;
@@ -29,6 +29,7 @@ use crate::layers::cache::sweeper::Sweeper;
 use crate::name::{Located, NameRef};
 use crate::resolver::{SecretResolver, ShutdownReport};
 use crate::secret::{Answer, Record, Version};
+use crate::status::Status;
 use crate::sync::lock;
 
 pub(super) struct Flights<R> {
@@ -40,6 +41,7 @@ pub(super) struct Flights<R> {
     pub(super) downgrades: Downgrades,
     flying: Mutex<Flying>,
     epoch: AtomicU64,
+    last_success: AtomicU64,
     closed: watch::Sender<bool>,
 }
 
@@ -88,6 +90,7 @@ impl<R: SecretResolver> Flights<R> {
                 closed: false,
             }),
             epoch: AtomicU64::new(0),
+            last_success: AtomicU64::new(0),
             closed: watch::Sender::new(false),
         }
     }
@@ -206,13 +209,34 @@ impl<R: SecretResolver> Flights<R> {
         });
     }
 
+    pub(super) fn status(&self) -> Status {
+        let flying = self.lock();
+        let (entries, bytes) = self.store.size();
+        let success = self.last_success.load(Ordering::Relaxed);
+        Status {
+            closed: flying.closed,
+            last_success: (success > 0).then(|| Moment::from_nanos(success)),
+            entries,
+            bytes,
+            flights: flying.flights.len(),
+            outlived: self.sweeper.outlived(),
+            ..Status::default()
+        }
+    }
+
+    pub(super) fn succeeded(&self, now: Moment) {
+        // At the very beginning of a clock counts as one nanosecond later.
+        self.last_success
+            .store(now.nanos().max(1), Ordering::Relaxed);
+    }
+
     /// The slot at `address`, whatever its age.
     pub(super) fn slot(&self, address: &str) -> Option<Arc<Slot>> {
         self.store.at(address)
     }
 
     /// Runs an invalidation in its critical section, and drops outside of it what it took out.
-    fn fence(&self, take: impl FnOnce(&mut Flying, crate::Moment) -> Vec<Detached>) {
+    fn fence(&self, take: impl FnOnce(&mut Flying, Moment) -> Vec<Detached>) {
         let mut flying = self.lock();
         self.epoch.fetch_add(1, Ordering::Release);
         let settled = self.clock.now() + self.config.settle;
@@ -238,7 +262,7 @@ impl Flying {
     }
 
     /// Fences what concerns one address; `taken` is what was held there.
-    fn signal(&mut self, address: &str, taken: Option<&Detached>, settled: crate::Moment) {
+    fn signal(&mut self, address: &str, taken: Option<&Detached>, settled: Moment) {
         self.negatives.remove(address);
         let dropped = taken.and_then(Detached::version);
         self.settling.signalled(address, dropped, settled);

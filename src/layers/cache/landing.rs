@@ -139,6 +139,7 @@ impl<R: SecretResolver> Landing<'_, R> {
             Ok((record, ends)) => {
                 // Before anybody can see the value, so that its end is certain by then.
                 flights.sweeper.due_at(ends);
+                flights.succeeded(flights.clock.now());
                 let answer = record.answer();
                 flight.end(Outcome::Landed { record, epoch });
                 // Who invalidated or swept since the lock was let go found nothing to forget.

@@ -42,6 +42,7 @@ use crate::resolver::{
     join_all,
 };
 use crate::secret::{Freshness, Record};
+use crate::status::Status;
 pub use config::CacheConfig;
 
 use flight::{Flight, Outcome};
@@ -115,6 +116,10 @@ impl<R: SecretResolver> Cache<R> {
     pub(crate) fn pin(&self, name: NameRef<'_>) -> Result<(), Error> {
         let located = self.flights.inner.locate(name);
         self.flights.store.pin(located.address().as_str())
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        self.flights.status()
     }
 
     #[cold]

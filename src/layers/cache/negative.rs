@@ -58,6 +58,12 @@ impl Negatives {
         self.order.clear();
     }
 
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        assert!(self.by_address.len() <= self.order.len());
+        self.order.len()
+    }
+
     fn drop_oldest(&mut self) {
         let Some((until, address)) = self.order.pop_front() else {
             return;

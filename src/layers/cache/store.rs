@@ -159,6 +159,12 @@ impl Store {
             .collect()
     }
 
+    /// How many values are held, and how many bytes.
+    pub(super) fn size(&self) -> (usize, usize) {
+        let table = lock(&self.table);
+        (table.by_address.len(), table.bytes)
+    }
+
     /// Takes the value at `address` out.
     pub(super) fn take(&self, address: &str) -> Option<Detached> {
         self.detach(&mut lock(&self.table), address)

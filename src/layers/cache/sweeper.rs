@@ -3,6 +3,7 @@
 //! The sweeper is a waker. It sleeps on the clock, and the clock's own thread runs it: a runtime
 //! that is blocked, not driven or gone does not keep a value in memory. It runs no foreign code.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
@@ -15,6 +16,7 @@ pub(super) struct Sweeper {
     store: Arc<Store>,
     clock: Arc<dyn Clock>,
     armed: Mutex<Armed>,
+    outlived: AtomicU64,
 }
 
 #[derive(Default)]
@@ -33,6 +35,7 @@ impl Sweeper {
             store,
             clock,
             armed: Mutex::default(),
+            outlived: AtomicU64::new(0),
         })
     }
 
@@ -51,6 +54,11 @@ impl Sweeper {
         armed.sleep = None;
     }
 
+    /// How many values the application still held at their end.
+    pub(super) fn outlived(&self) -> u64 {
+        self.outlived.load(Ordering::Relaxed)
+    }
+
     fn sweep(self: &Arc<Self>) {
         // One lock over the look and the next sleep: a value that comes in between asks for its
         // own, earlier sleep afterwards and is not forgotten.
@@ -62,7 +70,9 @@ impl Sweeper {
             None => drop(armed),
         }
         for slot in ended {
-            slot.forget();
+            if slot.forget() {
+                self.outlived.fetch_add(1, Ordering::Relaxed);
+            }
         }
     }
 

@@ -440,3 +440,320 @@ fn the_jitter_only_ever_shortens_and_by_a_tenth_at_most() {
     assert!(draws.iter().any(|&life| life < TTL * 92 / 100));
     assert_eq!(bench.cache.flights.epoch(), 0);
 }
+
+#[tokio::test]
+async fn a_value_in_use_is_refreshed_before_anybody_has_to_wait() {
+    let bench = bench();
+    bench.text().await;
+    bench.backend.set(NAME, "v2");
+    bench.clock.advance(TTL * 85 / 100);
+    // The read that asks for the refresh does not wait for it.
+    assert_eq!(bench.text().await, "v1");
+    bench.backend.called(2).await;
+    while bench.text().await != "v2" {
+        tokio::task::yield_now().await;
+    }
+    bench.clock.advance(TTL / 2);
+    assert_eq!(bench.text().await, "v2");
+    assert_eq!(bench.backend.calls(), 2);
+}
+
+#[tokio::test]
+async fn a_value_that_nobody_reads_is_not_refreshed() {
+    let bench = bench();
+    bench.text().await;
+    for _ in 0..10 {
+        bench.clock.advance(TTL / 10);
+    }
+    assert_eq!(bench.backend.calls(), 1);
+}
+
+#[tokio::test]
+async fn a_refresh_that_is_refused_drops_the_value_at_once() {
+    for kind in [ErrorKind::Denied, ErrorKind::NotFound] {
+        let bench = bench();
+        bench.text().await;
+        bench.clock.advance(TTL * 85 / 100);
+        bench.backend.always(Reply::Error(kind));
+        bench.text().await;
+        bench.backend.called(2).await;
+        while bench.cache.flights.values() > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(bench.get().await.unwrap_err().kind(), kind);
+    }
+}
+
+#[tokio::test]
+async fn a_refresh_that_fails_is_not_repeated_at_every_read() {
+    let bench = bench();
+    bench.text().await;
+    bench.clock.advance(TTL * 85 / 100);
+    bench.backend.always(Reply::Error(ErrorKind::Unavailable));
+    for _ in 0..1000 {
+        assert_eq!(bench.text().await, "v1");
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(bench.backend.calls(), 2);
+}
+
+#[tokio::test]
+async fn a_conditional_read_extends_the_life_of_the_same_bytes() {
+    let bench = bench();
+    bench.backend.set_conditional(NAME);
+    let before = bench.get().await.unwrap();
+    bench.clock.advance(TTL * 85 / 100);
+    bench.get().await.unwrap();
+    bench.backend.called(2).await;
+    while bench.get().await.unwrap().answer() == before.answer() {
+        tokio::task::yield_now().await;
+    }
+    let after = bench.get().await.unwrap();
+    use secrecy::ExposeSecret as _;
+    assert!(std::ptr::eq(before.expose_secret(), after.expose_secret()));
+    assert!(after.answer().expires_at() > before.answer().expires_at());
+}
+
+#[tokio::test]
+async fn a_conditional_read_lets_go_of_its_value_when_it_is_invalidated() {
+    let bench = bench();
+    let secret = bench.get().await.unwrap();
+    bench.clock.advance(TTL * 82 / 100);
+    bench.backend.script(NAME, [Reply::Hang]);
+    bench.get().await.unwrap();
+    bench.backend.called(2).await;
+    bench.cache.invalidator().invalidate(NAME).unwrap();
+    // The refresh hangs, but it may not keep what it was offered.
+    while secret.record().references() > 1 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_asked_for_once_in_five_seconds() {
+    let bench = bench();
+    for kind in [ErrorKind::NotFound, ErrorKind::Denied] {
+        let before = bench.backend.calls();
+        bench.backend.always(Reply::Error(kind));
+        for _ in 0..100 {
+            assert_eq!(bench.cache.get("no/such").await.unwrap_err().kind(), kind);
+        }
+        assert_eq!(bench.backend.calls(), before + 1);
+        bench.clock.advance(Duration::from_secs(5));
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_is_forgotten_by_invalidation_and_by_a_new_login() {
+    let bench = bench();
+    assert!(bench.cache.get("new/one").await.is_err());
+    bench.backend.set("new/one", "x");
+    assert!(bench.cache.get("new/one").await.is_err());
+    bench.cache.invalidator().invalidate("new/one").unwrap();
+    assert!(bench.cache.get("new/one").await.is_ok());
+
+    assert!(bench.cache.get("new/two").await.is_err());
+    bench.backend.set("new/two", "x");
+    bench.backend.set_identity(1);
+    assert!(bench.cache.get("new/two").await.is_ok());
+}
+
+#[tokio::test]
+async fn names_that_do_not_exist_displace_nothing_and_are_bounded() {
+    let bench = bench();
+    bench.text().await;
+    for number in 0..10_000 {
+        let missing = bench.cache.get(&format!("flood/{number}")).await;
+        assert_eq!(missing.unwrap_err().kind(), ErrorKind::NotFound);
+    }
+    let calls = bench.backend.calls();
+    assert_eq!(bench.text().await, "v1");
+    assert_eq!(bench.backend.calls(), calls);
+    assert!(bench.cache.flights.lock().negatives.len() <= 4096);
+}
+
+#[tokio::test]
+async fn a_flood_of_names_does_not_evict_what_is_pinned_or_in_use() {
+    let config = CacheConfig {
+        max_entries: 100,
+        ..CacheConfig::default()
+    };
+    let bench = bench_with(config);
+    bench.backend.set("used/often", "u");
+    bench.cache.pin(NameRef::parse(NAME).unwrap()).unwrap();
+    bench.text().await;
+    bench.cache.get("used/often").await.unwrap();
+    for number in 0..1000 {
+        let name = format!("flood/{number}");
+        bench.backend.set(&name, "x");
+        bench.cache.get(&name).await.unwrap();
+        bench.cache.get("used/often").await.unwrap();
+    }
+    assert_eq!(bench.backend.calls_of(NAME), 1);
+    assert_eq!(bench.backend.calls_of("used/often"), 1);
+    bench.text().await;
+    assert_eq!(bench.backend.calls_of(NAME), 1);
+}
+
+#[tokio::test]
+async fn a_value_that_finds_no_room_is_refused_and_the_pinned_ones_stay() {
+    let config = CacheConfig {
+        max_entries: 2,
+        max_bytes: 100,
+        max_record_bytes: 100,
+        ..CacheConfig::default()
+    };
+    let bench = bench_with(config);
+    bench.backend.set("pinned/one", [b'x'; 80]);
+    bench
+        .cache
+        .pin(NameRef::parse("pinned/one").unwrap())
+        .unwrap();
+    bench.cache.get("pinned/one").await.unwrap();
+    bench.backend.set("other/one", [b'x'; 80]);
+    let error = bench.cache.get("other/one").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Overloaded);
+    bench.cache.get("pinned/one").await.unwrap();
+    assert_eq!(bench.backend.calls_of("pinned/one"), 1);
+    let full = bench
+        .cache
+        .pin(NameRef::parse("pinned/two").unwrap())
+        .unwrap_err();
+    assert_eq!(full.kind(), ErrorKind::Overloaded);
+}
+
+#[tokio::test]
+async fn a_version_that_was_rolled_back_is_refused_until_it_counts_as_a_new_life() {
+    let bench = bench();
+    bench.backend.set_version(NAME, 7);
+    bench.text().await;
+    // The value has long expired and was dropped; the version is still known.
+    bench.clock.advance(TTL);
+    bench.backend.set_version(NAME, 3);
+    assert_eq!(bench.get().await.unwrap_err().kind(), ErrorKind::Refused);
+    bench.clock.advance(Duration::from_secs(9));
+    assert_eq!(bench.get().await.unwrap_err().kind(), ErrorKind::Refused);
+    bench.clock.advance(Duration::from_secs(1));
+    assert_eq!(bench.get().await.unwrap().version(), &Version::number(3));
+}
+
+#[tokio::test]
+async fn a_restore_on_purpose_is_told_by_forgetting_the_version() {
+    let bench = bench();
+    bench.backend.set_version(NAME, 7);
+    bench.text().await;
+    bench.backend.set_version(NAME, 3);
+    let invalidator = bench.cache.invalidator();
+    invalidator.invalidate(NAME).unwrap();
+    assert_eq!(bench.get().await.unwrap_err().kind(), ErrorKind::Refused);
+    invalidator.forget_version(NAME).unwrap();
+    assert_eq!(bench.get().await.unwrap().version(), &Version::number(3));
+}
+
+#[tokio::test]
+async fn a_signal_with_a_version_refuses_everything_below_it() {
+    let bench = bench();
+    bench.text().await;
+    let invalidator = bench.cache.invalidator();
+    invalidator
+        .invalidate_below_version(NAME, &Version::number(2))
+        .unwrap();
+    // The store has not committed yet.
+    assert_eq!(bench.get().await.unwrap_err().kind(), ErrorKind::Refused);
+    bench.backend.set(NAME, "v2");
+    assert_eq!(bench.text().await, "v2");
+}
+
+#[tokio::test]
+async fn after_a_signal_an_unchanged_answer_is_not_trusted_for_long() {
+    let bench = bench();
+    bench.text().await;
+    // Conjur's signal comes before its commit: the refetch still reads the old value.
+    bench.cache.invalidator().invalidate(NAME).unwrap();
+    assert_eq!(bench.text().await, "v1");
+    bench.backend.set(NAME, "v2");
+    bench.clock.advance(Duration::from_millis(250));
+    assert_eq!(bench.text().await, "v2");
+    // The new one is trusted for its whole time.
+    let calls = bench.backend.calls();
+    bench.clock.advance(TTL / 2);
+    assert_eq!(bench.text().await, "v2");
+    assert_eq!(bench.backend.calls(), calls);
+}
+
+#[tokio::test]
+async fn once_the_settle_time_is_over_an_unchanged_answer_is_trusted() {
+    let bench = bench();
+    bench.text().await;
+    bench.cache.invalidator().invalidate(NAME).unwrap();
+    bench.clock.advance(Duration::from_secs(2));
+    bench.text().await;
+    let calls = bench.backend.calls();
+    bench.clock.advance(TTL / 2);
+    bench.text().await;
+    assert_eq!(bench.backend.calls(), calls);
+}
+
+#[tokio::test]
+async fn a_signal_reaches_an_address_and_a_prefix() {
+    let bench = bench();
+    bench.backend.set("prod/dbx", "x");
+    bench.backend.set("test/db", "x");
+    let all = [NAME, "prod/dbx", "test/db"];
+    for name in all {
+        bench.cache.get(name).await.unwrap();
+    }
+    let calls = || all.map(|name| bench.backend.calls_of(name));
+    assert_eq!(calls(), [1, 1, 1]);
+    let invalidator = bench.cache.invalidator();
+    invalidator.invalidate_prefix("prod/db").unwrap();
+    for name in all {
+        bench.cache.get(name).await.unwrap();
+    }
+    assert_eq!(calls(), [2, 1, 1]);
+    invalidator.invalidate_address(&crate::Address::from("test/db"));
+    for name in all {
+        bench.cache.get(name).await.unwrap();
+    }
+    assert_eq!(calls(), [2, 1, 2]);
+    assert!(invalidator.invalidate_prefix("a//b").is_err());
+}
+
+#[tokio::test]
+async fn no_get_waits_on_another_names_fetch() {
+    let bench = bench();
+    bench.backend.set("other/name", "x");
+    bench.backend.script(NAME, [Reply::Hang]);
+    let hanging = bench.spawn_get();
+    bench.backend.called(1).await;
+    bench.cache.get("other/name").await.unwrap();
+    hanging.abort();
+}
+
+#[tokio::test]
+async fn a_peek_answers_what_is_cached_and_asks_nobody() {
+    let bench = bench();
+    let name = NameRef::parse(NAME).unwrap();
+    assert!(bench.cache.peek(name).is_none());
+    bench.text().await;
+    assert!(bench.cache.peek(name).is_some());
+    bench.clock.advance(TTL);
+    assert!(bench.cache.peek(name).is_none());
+    assert_eq!(bench.backend.calls(), 1);
+}
+
+#[tokio::test]
+async fn the_status_tells_what_is_held_and_what_outlived_its_end() {
+    let bench = bench();
+    let held = bench.get().await.unwrap();
+    let status = bench.cache.status();
+    assert_eq!(
+        (status.entries, status.flights, status.closed),
+        (1, 0, false)
+    );
+    assert_eq!(status.last_success, Some(crate::Moment::from_nanos(1)));
+    bench.clock.advance(TTL);
+    let status = bench.cache.status();
+    assert_eq!((status.entries, status.bytes, status.outlived), (0, 0, 1));
+    drop(held);
+}

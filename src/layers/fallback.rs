@@ -1,0 +1,138 @@
+//! Another resolver's answer when the primary is away, for names whose owner has said so.
+//!
+//! It never asks unless an outage of the primary is proved by its error, and never keeps what it
+//! was answered: a cache of the fallback's own, of seconds, stands below it.
+
+use std::sync::Arc;
+
+use crate::clock::Moment;
+use crate::downgrade::Downgrades;
+use crate::error::Error;
+use crate::name::{Located, NameRef};
+use crate::policy::{Decision, Held, Policy, decide};
+use crate::resolver::{
+    Request, ResolveFuture, ResolveManyFuture, SecretResolver, ShutdownFuture, join_all,
+};
+use crate::rules::ByPrefix;
+use crate::secret::{Freshness, Record};
+
+/// Asks a fallback, by prefix of the name, when the primary's error permits it.
+///
+/// # Order
+/// Outside the cache, so that a fallback's answer can neither take the place of the primary's
+/// entry nor hide the primary's error from the decision on stale values; inside the caller's
+/// deadline, which covers both.
+///
+/// # Security
+/// Whoever can cut the primary off chooses the fallback. Each answer is marked, logged at WARN,
+/// counted and reported to `on_downgrade`.
+#[derive(Debug)]
+pub(crate) struct Fallback<R> {
+    primary: R,
+    fallbacks: ByPrefix<Option<Arc<dyn SecretResolver>>>,
+    downgrades: Downgrades,
+}
+
+impl<R: SecretResolver> Fallback<R> {
+    pub(crate) fn new(
+        primary: R,
+        fallbacks: ByPrefix<Option<Arc<dyn SecretResolver>>>,
+        downgrades: Downgrades,
+    ) -> Self {
+        Self {
+            primary,
+            fallbacks,
+            downgrades,
+        }
+    }
+
+    pub(crate) fn primary(&self) -> &R {
+        &self.primary
+    }
+
+    async fn decide<'a>(
+        &'a self,
+        fallback: &'a dyn SecretResolver,
+        request: Request<'a>,
+        error: Error,
+    ) -> Result<Record, Error> {
+        let policy = Policy {
+            stale_up_to: None,
+            fallback: true,
+        };
+        // What the cache held was its own decision, inside: here nothing is held. And versions of
+        // the primary mean nothing to another store.
+        let decision = decide(error.kind(), Held::Nothing, &policy);
+        let any_version = request.version().is_none() && request.floor().is_none();
+        if decision != Decision::AskFallback || !any_version {
+            return Err(error);
+        }
+        match fallback.resolve(Request::new(request.name())).await {
+            Ok(record) => {
+                self.downgrades
+                    .report(request.name(), Freshness::Fallback, &error);
+                let answer = record.answer().marked(Freshness::Fallback);
+                Ok(record.with_answer(answer))
+            }
+            // The primary's error is the one that its owner has to act on.
+            Err(_) => Err(error),
+        }
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl<R: SecretResolver> SecretResolver for Fallback<R> {
+    fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
+        let answer = self.primary.resolve(request);
+        if answer.is_ready_ok() {
+            return answer;
+        }
+        match self.fallbacks.get(request.name().path()) {
+            None => answer,
+            Some(fallback) => ResolveFuture::new(async move {
+                match answer.await {
+                    Ok(record) => Ok(record),
+                    Err(error) => self.decide(fallback, request, error).await,
+                }
+            }),
+        }
+    }
+
+    fn resolve_many<'a>(&'a self, requests: &'a [Request<'a>]) -> ResolveManyFuture<'a> {
+        ResolveManyFuture::new(async move {
+            let answers = self.primary.resolve_many(requests).await;
+            let each = requests.iter().zip(answers).map(|(&request, answer)| {
+                let fallback = self.fallbacks.get(request.name().path());
+                match (answer, fallback) {
+                    (Err(error), Some(fallback)) => {
+                        ResolveFuture::new(self.decide(fallback, request, error))
+                    }
+                    (answer, _) => ResolveFuture::ready(answer),
+                }
+            });
+            join_all(each).await
+        })
+    }
+
+    fn locate<'a>(&'a self, name: NameRef<'a>) -> Located<'a> {
+        self.primary.locate(name)
+    }
+
+    fn endpoints(&self) -> usize {
+        self.primary.endpoints()
+    }
+
+    fn identity(&self) -> u64 {
+        self.primary.identity()
+    }
+
+    fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {
+        ShutdownFuture::new(async move {
+            let mut report = self.primary.shutdown(deadline).await;
+            for fallback in self.fallbacks.values().flatten() {
+                report = report.and(fallback.shutdown(deadline).await);
+            }
+            report
+        })
+    }
+}

@@ -1,0 +1,35 @@
+//! How a resolver is, at one moment.
+
+use crate::clock::Moment;
+
+/// A snapshot for readiness probes and metrics. It names no secret.
+///
+/// ```
+/// use secret_resolver::{Resolver, testing::MockBackend};
+///
+/// let resolver = Resolver::builder(MockBackend::new()).build()?;
+/// assert_eq!(resolver.status().entries, 0);
+/// assert!(resolver.status().last_success.is_none());
+/// # Ok::<(), secret_resolver::Error>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Status {
+    /// Whether the resolver was shut down.
+    pub closed: bool,
+    /// When the store last answered a value, on the resolver's clock.
+    pub last_success: Option<Moment>,
+    /// Records held now.
+    pub entries: usize,
+    /// Bytes of values held now.
+    pub bytes: usize,
+    /// Fetches in flight now.
+    pub flights: usize,
+    /// Answers so far that were past their time to live, by `serve_stale_up_to`.
+    pub stale_answers: u64,
+    /// Answers so far that were a fallback's, by `dangerous_fallback_to`.
+    pub fallback_answers: u64,
+    /// Values dropped at their expiry while the application still held them: a `Secret` is for one
+    /// use.
+    pub outlived: u64,
+}
