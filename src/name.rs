@@ -1,8 +1,9 @@
 //! Names of secrets: parsed once, then trusted; and the address to which a store maps a name.
 //!
-//! The grammar is deliberately narrow, so that one name means the same in every store and cannot
-//! be spelled in two ways that a person reads as one. It knows nothing of any store: mapping a
-//! name to an id is a backend's work.
+//! The grammar is deliberately narrow, so that one name means the same in every store and holds
+//! nothing that hides or reorders what a reader of a log sees. It does not compare looks: letters of
+//! two scripts, or composed and decomposed ones, are different names. It knows nothing of any
+//! store: mapping a name to an id is a backend's work.
 
 use std::borrow::Cow;
 use std::fmt;

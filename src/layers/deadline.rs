@@ -73,13 +73,25 @@ impl<R: SecretResolver> SecretResolver for Deadline<R> {
     }
 
     fn resolve_many<'a>(&'a self, requests: &'a [Request<'a>]) -> ResolveManyFuture<'a> {
-        let answers = self.inner.resolve_many(requests);
-        let asked = requests.iter().filter_map(Request::deadline).min();
-        let late = self.clock.sleep_until(self.moment(asked));
-        ResolveManyFuture::new(race(answers, async move {
-            late.await;
-            requests.iter().map(|_| Err(too_late())).collect()
-        }))
+        ResolveManyFuture::new(async move {
+            // Each request carries its deadline, so that a cache below can end one name's wait and
+            // answer the others. A resolver that looks at none ends with the whole batch.
+            let timed = requests
+                .iter()
+                .map(|&request| request.with_deadline(self.moment(request.deadline())));
+            let timed: Vec<_> = timed.collect();
+            let last = timed.iter().filter_map(Request::deadline).max();
+            let answers = self.inner.resolve_many(&timed);
+            let Some(last) = last else {
+                return answers.await;
+            };
+            let late = self.clock.sleep_until(last);
+            race(answers, async move {
+                late.await;
+                requests.iter().map(|_| Err(too_late())).collect()
+            })
+            .await
+        })
     }
 
     fn locate<'a>(&'a self, name: NameRef<'a>) -> Located<'a> {
@@ -99,7 +111,7 @@ impl<R: SecretResolver> SecretResolver for Deadline<R> {
     }
 }
 
-fn too_late() -> Error {
+pub(crate) fn too_late() -> Error {
     Error::new(
         ErrorKind::Timeout,
         "no answer within the deadline; check the store, or allow more time",

@@ -3,7 +3,7 @@
 //! [`crate::Resolver`] puts them in order; use them alone only to build an order of your own.
 
 mod cache;
-mod deadline;
+pub(crate) mod deadline;
 mod fallback;
 
 pub use cache::{Cache, CacheConfig};

@@ -29,6 +29,7 @@ use crate::name::{Located, NameRef};
 /// - `resolve` answers the record at the name's address **with the name's field selected**
 ///   ([`Record::select`](crate::Record::select)). A record without that field is still an answer:
 ///   the error comes when the field is taken out.
+/// - What is answered is a version that the request accepts: [`Request::admit`] is the last step.
 /// - Errors have the kind that [`ErrorKind`](crate::ErrorKind) documents. Nothing panics, and no
 ///   error, log line or `Debug` text holds a secret.
 /// - `locate` is pure: no I/O, and the same answer at every call for the life of the resolver.
@@ -52,7 +53,8 @@ use crate::name::{Located, NameRef};
 /// impl SecretResolver for Fixed {
 ///     fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
 ///         ResolveFuture::ready(match request.name().as_str() {
-///             "prod/token" => SecretBuf::from_slice(b"t0k3n").map(|v| Record::single("fixed", v)),
+///             "prod/token" => SecretBuf::from_slice(b"t0k3n")
+///                 .and_then(|value| request.admit(Record::single("fixed", value))),
 ///             _ => Err(Error::new(ErrorKind::NotFound, "only prod/token is here")),
 ///         })
 ///     }

@@ -97,8 +97,9 @@ impl SecretResolver for EnvBackend {
     fn locate<'a>(&'a self, name: NameRef<'a>) -> Located<'a> {
         match self.variable(name) {
             Some(variable) => Located::new(variable, None),
-            // It is not answered; the text of the name is no variable's, so it shares no address.
-            None => Located::new(name.as_str(), None),
+            // It is not answered. No variable's name has a '!', so it shares no address with one that
+            // is, whose value or absence a cache would otherwise answer for it.
+            None => Located::new(format!("!{name}"), None),
         }
     }
 }

@@ -23,7 +23,7 @@ pub(crate) fn checked(text: &str, what: &'static str) -> Result<Box<str>, Error>
 }
 
 /// An id that follows no grammar of ours, such as `a//b` or `a#b`: anything but a way up and
-/// invisible characters.
+/// control characters. It comes from the configuration, so it is not held to the rest.
 pub(crate) fn checked_id(text: &str) -> Result<Box<str>, Error> {
     let bounded = (1..=1024).contains(&text.len());
     let climbs = text.split('/').any(|segment| matches!(segment, "." | ".."));

@@ -52,6 +52,17 @@ pub(super) struct Flying {
     pub(super) seen: Seen,
     pub(super) settling: Settling,
     pub(super) closed: bool,
+    /// Fetches that are not flights.
+    places: usize,
+}
+
+/// A place among the fetches, given back when it is dropped.
+pub(super) struct Place<R: SecretResolver>(Arc<Flights<R>>);
+
+impl<R: SecretResolver> Drop for Place<R> {
+    fn drop(&mut self) {
+        self.0.lock().places -= 1;
+    }
 }
 
 /// What came of asking for a flight.
@@ -88,6 +99,7 @@ impl<R: SecretResolver> Flights<R> {
                 seen,
                 settling: Settling::default(),
                 closed: false,
+                places: 0,
             }),
             epoch: AtomicU64::new(0),
             last_success: AtomicU64::new(0),
@@ -133,6 +145,8 @@ impl<R: SecretResolver> Flights<R> {
     }
 
     pub(super) fn join(&self, address: &str) -> Joined {
+        // Foreign code, so before the lock.
+        let identity = self.inner.identity();
         let mut flying = self.lock();
         if flying.closed {
             return Joined::Refused(closed_error());
@@ -145,7 +159,6 @@ impl<R: SecretResolver> Flights<R> {
         if let Some(hit) = self.store.at(address).and_then(|slot| slot.read(now)) {
             return Joined::Held(hit.record);
         }
-        let identity = self.inner.identity();
         if let Some(error) = flying.negatives.get(address, now, identity) {
             return Joined::Refused(error);
         }
@@ -153,6 +166,28 @@ impl<R: SecretResolver> Flights<R> {
             Ok(flight) => Joined::Started(flight),
             Err(error) => Joined::Refused(error),
         }
+    }
+
+    /// A place among the fetches for one that is not a flight.
+    pub(super) fn place(self: &Arc<Self>) -> Result<Place<R>, Error> {
+        let mut flying = self.lock();
+        if flying.closed {
+            return Err(closed_error());
+        }
+        flying.check_room(self.config.max_flights)?;
+        flying.places += 1;
+        Ok(Place(Arc::clone(self)))
+    }
+
+    /// The record, if it is not larger than one may be.
+    pub(super) fn fits(&self, record: Record) -> Result<Record, Error> {
+        if record.weight() > self.config.max_record_bytes as usize {
+            return Err(Error::new(
+                ErrorKind::Overloaded,
+                "the record is larger than max_record_bytes; raise it or store less in one record",
+            ));
+        }
+        Ok(record)
     }
 
     /// A flight to refresh what is held, unless one is under way or nothing is held any more.
@@ -249,13 +284,18 @@ impl<R: SecretResolver> Flights<R> {
 }
 
 impl Flying {
-    fn start(&mut self, address: &str, most: usize) -> Result<Arc<Flight>, Error> {
-        if self.flights.len() >= most {
-            return Err(Error::new(
+    fn check_room(&self, most: usize) -> Result<(), Error> {
+        match self.flights.len() + self.places < most {
+            true => Ok(()),
+            false => Err(Error::new(
                 ErrorKind::Overloaded,
                 "too many fetches are in flight; raise max_flights or ask for fewer names at once",
-            ));
+            )),
         }
+    }
+
+    fn start(&mut self, address: &str, most: usize) -> Result<Arc<Flight>, Error> {
+        self.check_room(most)?;
         let flight = Arc::new(Flight::new(address));
         self.flights.insert(Box::from(address), Arc::clone(&flight));
         Ok(flight)

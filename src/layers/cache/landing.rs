@@ -118,9 +118,13 @@ impl<R: SecretResolver> Landing<'_, R> {
             return Landed::Done;
         }
         let mut out = Vec::new();
+        let mut anew = false;
         let landed = match fetched.answer {
             Ok(record) => match self.judge(&mut flying, &record, ask_again) {
-                Ok(()) => self.hold(&mut flying, record, name, fetched.began, &mut out),
+                Ok(new_life) => {
+                    anew = new_life;
+                    self.hold(&mut flying, record, name, fetched.began, &mut out)
+                }
                 Err(None) => return Landed::RolledBack,
                 Err(Some(error)) => Err(error),
             },
@@ -134,6 +138,9 @@ impl<R: SecretResolver> Landing<'_, R> {
         drop(flying);
         for slot in out {
             slot.forget();
+        }
+        if anew {
+            tracing::warn!(%name, "a lower version has stayed: taken for a record that was created anew");
         }
         match landed {
             Ok((record, ends)) => {
@@ -155,24 +162,19 @@ impl<R: SecretResolver> Landing<'_, R> {
         Landed::Done
     }
 
-    /// Whether the version may be answered; `Err(None)` when another endpoint should be asked.
+    /// Whether the version may be answered, and whether it begins a new life of the record;
+    /// `Err(None)` when another endpoint should be asked.
     fn judge(
         &self,
         flying: &mut Flying,
         record: &Record,
         ask_again: bool,
-    ) -> Result<(), Option<Error>> {
+    ) -> Result<bool, Option<Error>> {
         let address = &self.flight.address;
         let now = self.flights.clock.now();
         match flying.seen.judge(address, record.version(), now) {
-            Verdict::Good => Ok(()),
-            Verdict::NewLife => {
-                tracing::warn!(
-                    version = ?record.version(),
-                    "a lower version has stayed: taken for a record that was created anew"
-                );
-                Ok(())
-            }
+            Verdict::Good => Ok(false),
+            Verdict::NewLife => Ok(true),
             Verdict::RolledBack if ask_again => Err(None),
             Verdict::RolledBack => Err(Some(
                 Error::new(
@@ -194,12 +196,7 @@ impl<R: SecretResolver> Landing<'_, R> {
         out: &mut Vec<Detached>,
     ) -> Result<(Record, Moment), Error> {
         let Self { flights, flight } = self;
-        if record.weight() > flights.config.max_record_bytes as usize {
-            return Err(Error::new(
-                ErrorKind::Overloaded,
-                "the record is larger than max_record_bytes; raise it or store less in one record",
-            ));
-        }
+        let record = flights.fits(record)?;
         let life = self.life(flying, &record, name, began)?;
         let record = record
             .clone()
@@ -241,7 +238,7 @@ impl<R: SecretResolver> Landing<'_, R> {
                 ends: expires,
             });
         }
-        let stale = expires + flights.config.longest_stale();
+        let stale = expires + flights.config.stale_for(name).unwrap_or_default();
         let over = lease.map_or(Moment::NEVER, |lease| began + lease);
         Ok(Life {
             // In the last fifth of its life a value in use is refreshed before anybody has to wait.

@@ -222,8 +222,55 @@ impl<R: SecretResolver> Cache<R> {
         Ok(record.with_answer(answer))
     }
 
-    /// A read of one given version: neither cached nor shared, but on the driver like every fetch.
+    /// Names of one address share a flight, so a batch asks for each record once. What was answered
+    /// early while others were fetched is looked at again when all are there, for it may have been
+    /// invalidated or have expired meanwhile.
+    async fn batch(&self, requests: &[Request<'_>]) -> Vec<Result<Record, Error>> {
+        let mut epoch = self.flights.epoch();
+        let each = requests.iter().map(|&request| self.in_time(request));
+        let mut answers = join_all(each).await;
+        loop {
+            let now = self.flights.clock.now();
+            let fenced = self.flights.epoch() != epoch;
+            let old = |answer: &Result<Record, Error>| {
+                let answer = answer.as_ref().map(Record::answer);
+                answer.is_ok_and(|answer| {
+                    let fresh = answer.freshness() == Freshness::Fresh;
+                    fenced || (fresh && answer.expires_at().is_some_and(|moment| now >= moment))
+                })
+            };
+            let again: Vec<usize> = (0..answers.len()).filter(|&at| old(&answers[at])).collect();
+            if again.is_empty() {
+                return answers;
+            }
+            epoch = self.flights.epoch();
+            let each = again.iter().map(|&at| self.in_time(requests[at]));
+            let renewed = join_all(each).await;
+            for (at, answer) in again.into_iter().zip(renewed) {
+                answers[at] = answer;
+            }
+        }
+    }
+
+    /// A read that ends at its own deadline, so that one slow name does not cost a batch the rest.
+    fn in_time<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
+        let answer = self.resolve(request);
+        match request.deadline() {
+            Some(deadline) if !answer.is_ready() => {
+                let late = self.flights.clock.sleep_until(deadline);
+                ResolveFuture::new(race(answer, async move {
+                    late.await;
+                    Err(crate::layers::deadline::too_late())
+                }))
+            }
+            _ => answer,
+        }
+    }
+
+    /// A read of one given version: neither cached nor shared, but on the driver like every fetch,
+    /// and within the same bounds.
     async fn exact(&self, request: Request<'_>) -> Result<Record, Error> {
+        let place = self.flights.place()?;
         let (answer, wait) = oneshot::channel();
         let flights = Arc::clone(&self.flights);
         let name = request.name().to_owned();
@@ -237,7 +284,9 @@ impl<R: SecretResolver> Cache<R> {
                 flights.closed().await;
                 Err(flights::closed_error())
             };
-            let _ = answer.send(race(flights.inner.resolve(read), closed).await);
+            let record = race(closed, flights.inner.resolve(read)).await;
+            drop(place);
+            let _ = answer.send(record.and_then(|record| flights.fits(record)));
         });
         wait.await.unwrap_or_else(|_| Err(flights::lost()))
     }
@@ -256,10 +305,7 @@ impl<R: SecretResolver> SecretResolver for Cache<R> {
     }
 
     fn resolve_many<'a>(&'a self, requests: &'a [Request<'a>]) -> ResolveManyFuture<'a> {
-        // Names of one address share a flight, so a batch asks for each record once.
-        ResolveManyFuture::new(join_all(
-            requests.iter().map(|&request| self.resolve(request)),
-        ))
+        ResolveManyFuture::new(self.batch(requests))
     }
 
     fn locate<'a>(&'a self, name: NameRef<'a>) -> Located<'a> {

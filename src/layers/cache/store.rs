@@ -82,7 +82,9 @@ impl Store {
         let Some(held) = table.by_address.get_mut(address) else {
             return;
         };
-        if held.names.len() < Self::MOST_NAMES {
+        // After a stampede every waiter of one name comes by here.
+        let known = held.names.iter().any(|held| **held == *name.as_str());
+        if !known && held.names.len() < Self::MOST_NAMES {
             held.names.push(Box::from(name.as_str()));
             // Under the lock, so that the link does not come after the end of its slot.
             self.index.link(name.as_str(), field, &held.slot);

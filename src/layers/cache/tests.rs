@@ -757,3 +757,169 @@ async fn the_status_tells_what_is_held_and_what_outlived_its_end() {
     assert_eq!((status.entries, status.bytes, status.outlived), (0, 0, 1));
     drop(held);
 }
+
+/// Answers at once, always: a record that is too large.
+#[derive(Debug)]
+struct Large;
+
+impl SecretResolver for Large {
+    fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
+        let value = crate::secret::SecretBuf::with_capacity(200_000).unwrap();
+        let record = Record::builder("large")
+            .version(Version::number(1))
+            .field("password", value);
+        ResolveFuture::ready(request.admit(record.build().unwrap()))
+    }
+}
+
+#[tokio::test]
+async fn a_batch_answers_nothing_that_was_invalidated_while_it_waited() {
+    let bench = bench();
+    bench.text().await;
+    let gate = Gate::new();
+    bench.backend.set("slow/one", "s");
+    bench.backend.script("slow/one", [gate.then(Reply::Stored)]);
+    let cache = Arc::clone(&bench.cache);
+    let batch = tokio::spawn(async move { cache.get_many(&[NAME, "slow/one"]).await });
+    bench.backend.called(2).await;
+    bench.waiting(1).await;
+    bench.backend.set(NAME, "v2");
+    bench.cache.invalidator().invalidate(NAME).unwrap();
+    gate.open();
+    let answers = batch.await.unwrap();
+    let texts = answers
+        .into_iter()
+        .map(|answer| answer.unwrap().expose_str().unwrap().to_owned());
+    assert_eq!(texts.collect::<Vec<_>>(), ["v2", "s"]);
+}
+
+#[tokio::test]
+async fn a_batch_answers_nothing_that_expired_while_it_waited() {
+    let bench = bench();
+    bench.backend.set_lease(NAME, Duration::from_secs(2));
+    bench.text().await;
+    let gate = Gate::new();
+    bench.backend.set("slow/one", "s");
+    bench.backend.script("slow/one", [gate.then(Reply::Stored)]);
+    let cache = Arc::clone(&bench.cache);
+    let batch = tokio::spawn(async move { cache.get_many(&[NAME, "slow/one"]).await });
+    bench.backend.called(2).await;
+    bench.waiting(1).await;
+    bench.backend.set(NAME, "v2");
+    bench.clock.advance(Duration::from_secs(2));
+    gate.open();
+    let answers = batch.await.unwrap();
+    assert_eq!(answers[0].as_ref().unwrap().expose_str().unwrap(), "v2");
+}
+
+#[tokio::test]
+async fn a_slow_name_costs_a_batch_only_itself() {
+    let bench = bench();
+    bench.backend.set("slow/one", "s");
+    bench.backend.script("slow/one", [Reply::Hang]);
+    let deadline = bench.clock.now() + Duration::from_secs(2);
+    let cache = Arc::clone(&bench.cache);
+    let batch = tokio::spawn(async move {
+        let names = [NAME, "slow/one"].map(|name| NameRef::parse(name).unwrap());
+        let requests = names.map(|name| Request::new(name).with_deadline(deadline));
+        cache.resolve_many(&requests).await
+    });
+    bench.backend.called(2).await;
+    bench.waiting(1).await;
+    bench.clock.advance(Duration::from_secs(2));
+    let answers = batch.await.unwrap();
+    assert!(answers[0].is_ok());
+    assert_eq!(answers[1].as_ref().unwrap_err().kind(), ErrorKind::Timeout);
+}
+
+#[tokio::test]
+async fn an_exact_version_obeys_the_same_bounds_and_the_same_end() {
+    let clock = ManualClock::new();
+    let cache = Cache::new(Large, Arc::new(clock.clone()), CacheConfig::default()).unwrap();
+    let name = NameRef::parse(NAME).unwrap();
+    let version = Version::number(1);
+    let read = || cache.resolve(Request::new(name).with_version(&version));
+    assert_eq!(read().await.unwrap_err().kind(), ErrorKind::Overloaded);
+    cache.shutdown(clock.now() + TTL).await;
+    assert_eq!(read().await.unwrap_err().kind(), ErrorKind::Closed);
+}
+
+#[tokio::test]
+async fn fetches_of_every_kind_share_one_bound() {
+    let config = CacheConfig {
+        max_flights: 2,
+        ..CacheConfig::default()
+    };
+    let bench = bench_with(config);
+    bench.backend.always(Reply::Hang);
+    let name = NameRef::parse(NAME).unwrap();
+    let version = Version::number(1);
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut exact = pin!(
+        bench
+            .cache
+            .resolve(Request::new(name).with_version(&version))
+    );
+    let mut flight = pin!(bench.get());
+    assert!(exact.as_mut().poll(&mut cx).is_pending());
+    assert!(flight.as_mut().poll(&mut cx).is_pending());
+    let third = bench
+        .cache
+        .resolve(Request::new(name).with_version(&version))
+        .await;
+    assert_eq!(third.unwrap_err().kind(), ErrorKind::Overloaded);
+    assert_eq!(
+        bench.cache.get("third/name").await.unwrap_err().kind(),
+        ErrorKind::Overloaded
+    );
+}
+
+#[tokio::test]
+async fn a_stale_limit_for_other_names_keeps_nothing_past_its_expiry() {
+    let config = CacheConfig::default().serve_stale_up_to_for("legacy", TTL);
+    let bench = bench_with(config);
+    let secret = bench.get().await.unwrap();
+    bench.clock.advance(TTL);
+    assert_eq!(secret.record().references(), 1);
+}
+
+#[tokio::test]
+async fn a_stampede_on_one_field_leaves_the_short_way_open_for_the_others() {
+    let bench = bench();
+    bench.backend.set("prod/db#user", "u");
+    let gate = Gate::new();
+    bench.backend.script(NAME, [gate.then(Reply::Stored)]);
+    let gets: Vec<_> = (0..100).map(|_| bench.spawn_get()).collect();
+    bench.waiting(100).await;
+    gate.open();
+    for get in gets {
+        get.await.unwrap().unwrap();
+    }
+    bench.cache.get("prod/db#user").await.unwrap();
+    assert!(
+        bench
+            .cache
+            .peek(NameRef::parse("prod/db#user").unwrap())
+            .is_some()
+    );
+}
+
+#[tokio::test]
+async fn invalidations_without_end_never_let_an_old_value_out_and_cost_one_fetch_at_a_time() {
+    let bench = bench();
+    let gates: Vec<_> = (0..50).map(|_| Gate::new()).collect();
+    bench
+        .backend
+        .script(NAME, gates.iter().map(|gate| gate.then(Reply::Stored)));
+    let get = bench.spawn_get();
+    bench.waiting(1).await;
+    for (number, gate) in gates.iter().enumerate() {
+        bench.backend.called(number + 1).await;
+        bench.backend.set(NAME, format!("w{number}"));
+        bench.cache.invalidator().invalidate(NAME).unwrap();
+        gate.open();
+    }
+    // The flood is over: the next fetch is answered, and it was the only one after the last.
+    assert_eq!(get.await.unwrap().unwrap().expose_str().unwrap(), "w49");
+    assert_eq!(bench.backend.calls(), 51);
+}

@@ -1,6 +1,5 @@
 use std::ffi::OsString;
 use std::sync::Mutex;
-use std::time::Duration;
 
 use secret_resolver::testing::conformance::{self, Subject};
 use secret_resolver::testing::{MockBackend, Reply};
@@ -212,19 +211,41 @@ async fn names_of_one_variable_are_one_address() {
     assert_ne!(address("prod/db#password"), address("prod/db#user"));
 }
 
-/// The environment holds an attacker's value and the store is cut off: a fail-closed get errors,
-/// and the environment is not asked.
+/// The environment holds an attacker's value and the store is cut off. The environment is part of
+/// the stack, for other names: a fail-closed get errors, and it is not read for it.
 #[tokio::test]
-async fn an_outage_of_the_store_never_makes_the_environment_the_source() {
+async fn an_outage_makes_the_environment_the_source_of_those_names_alone_that_it_was_named_for() {
     let source = source();
-    let _present_but_not_named = prefixed(&source);
     let store = MockBackend::new().with_value("prod/token", "from-the-store");
-    let resolver = Resolver::builder(store.clone())
-        .with_ttl(Duration::from_secs(1))
+    store.always(Reply::Error(ErrorKind::Unavailable));
+    let env = EnvBackend::builder()
+        .with_prefix("APP")
+        .with_source(source.clone())
         .build()
         .unwrap();
-    store.always(Reply::Error(ErrorKind::Unavailable));
+    let resolver = Resolver::builder(store)
+        .dangerous_fallback_to_for("prod/db", env)
+        .build()
+        .unwrap();
+
     let error = resolver.get("prod/token").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert_eq!(source.reads(), [""; 0]);
+
+    let allowed = resolver.get("prod/db#password").await.unwrap();
+    assert_eq!(allowed.expose_str().unwrap(), "hunter2-canary");
+    assert_eq!(source.reads(), ["APP_PROD_DB_PASSWORD"]);
+}
+
+#[tokio::test]
+async fn a_name_that_is_spelled_like_a_listed_names_variable_is_not_that_name() {
+    for first in ["LEGACY_KEY", "legacy/key"] {
+        let builder = EnvBackend::builder()
+            .with_names(["legacy/key"])
+            .with_source(source());
+        let resolver = Resolver::builder(builder.build().unwrap()).build().unwrap();
+        let _ = resolver.get(first).await;
+        assert!(resolver.get("legacy/key").await.is_ok(), "after {first}");
+        assert!(resolver.get("LEGACY_KEY").await.is_err(), "after {first}");
+    }
 }
