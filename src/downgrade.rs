@@ -35,7 +35,7 @@ pub struct Downgrade<'a> {
     pub cause: ErrorKind,
 }
 
-type Callback = dyn Fn(&Downgrade<'_>) + Send + Sync;
+pub(crate) type Callback = dyn Fn(&Downgrade<'_>) + Send + Sync;
 
 /// Where downgrades are reported; shared by the layers that make them.
 #[derive(Clone, Default)]

@@ -23,6 +23,7 @@ pub use clock::{Clock, Moment, Sleep, SystemClock};
 pub use downgrade::Downgrade;
 pub use error::{Error, ErrorKind, Permits, Retry};
 pub use invalidate::Invalidator;
+pub use layers::SecretHandle;
 pub use name::{Address, AsName, Located, NameRef, SecretName};
 pub use policy::{Decision, Held, Policy, decide};
 pub use resolver::{

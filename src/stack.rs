@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{Clock, Moment, SystemClock};
-use crate::downgrade::{Downgrade, Downgrades};
+use crate::downgrade::{Callback, Downgrade, Downgrades};
 use crate::driver::Driver;
 use crate::error::{Error, ErrorKind};
 use crate::invalidate::Invalidator;
-use crate::layers::{Cache, CacheConfig, Deadline, Fallback};
+use crate::layers::{Cache, CacheConfig, Deadline, Fallback, SecretHandle};
 use crate::name::{AsName, Located, NameRef};
+use crate::race::race;
 use crate::resolver::{
     Request, RequireError, Required, ResolveFuture, ResolveManyFuture, SecretResolver,
     SecretResolverExt, ShutdownFuture, ShutdownReport,
@@ -54,7 +55,7 @@ pub struct ResolverBuilder {
     cache: CacheConfig,
     deadline: Duration,
     fallbacks: ByPrefix<Option<Arc<dyn SecretResolver>>>,
-    on_downgrade: Option<Box<dyn Fn(&Downgrade<'_>) + Send + Sync>>,
+    on_downgrade: Option<Box<Callback>>,
 }
 
 struct Stack {
@@ -116,24 +117,19 @@ impl Resolver {
     ///
     /// # Cancel safety
     /// May be dropped at any time.
-    pub fn require<'a, N>(
-        &'a self,
-        names: &'a [N],
-    ) -> impl Future<Output = Result<Required, RequireError>> + Send + 'a
+    pub async fn require<N>(&self, names: &[N]) -> Result<Required, RequireError>
     where
         N: AsName + Sync,
     {
-        async move {
-            // Before the fetch: a value that lands is safe at once.
-            for (position, name) in names.iter().enumerate() {
-                // A name that is none gets its error from the get.
-                if let Ok(name) = name.as_name() {
-                    let failed = |error| Required::none(names.len(), position, name, error);
-                    self.cache().pin(name).map_err(failed)?;
-                }
+        // Before the fetch: a value that lands is safe at once.
+        for (position, name) in names.iter().enumerate() {
+            // A name that is none gets its error from the get.
+            if let Ok(name) = name.as_name() {
+                let failed = |error| Required::none(names.len(), position, name, error);
+                self.cache().pin(name).map_err(failed)?;
             }
-            self.stack.layers.require(names).await
         }
+        self.stack.layers.require(names).await
     }
 
     /// As [`require`](Self::require), asking again until all resolve or `limit` is over, for a
@@ -187,6 +183,33 @@ impl Resolver {
             .with_name(name));
         };
         record.into_secret()
+    }
+
+    /// A handle on this secret, which is current when it is returned and is kept so in the
+    /// background until its last clone is dropped.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get), by which the first value is fetched.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any time.
+    pub async fn handle<N>(&self, name: &N) -> Result<SecretHandle, Error>
+    where
+        N: AsName + ?Sized + Sync,
+    {
+        self.get(name).await?;
+        let mut handle = self.cache().handle(name.as_name()?);
+        // The job has only to find what the get has brought.
+        let late = self
+            .stack
+            .clock
+            .sleep_until(self.stack.clock.now() + HANDLE_WAIT);
+        let late = async {
+            late.await;
+            Ok(())
+        };
+        race(handle.changed(), late).await?;
+        handle.secret().map(|_| handle)
     }
 
     /// How the resolver is, for a readiness probe and for metrics.
@@ -428,6 +451,9 @@ fn assemble(config: ResolverBuilder, clock: Arc<dyn Clock>) -> Result<Stack, Err
 
 /// How long a fallback's answer is kept: enough that an outage does not ask it at every get.
 const FALLBACK_TTL: Duration = Duration::from_secs(2);
+
+/// How long a new handle may take to find the value that was just fetched.
+const HANDLE_WAIT: Duration = Duration::from_secs(1);
 
 impl fmt::Debug for ResolverBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -286,3 +286,129 @@ fn a_configuration_that_cannot_work_is_refused() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_handle_has_the_current_version_and_tells_of_changes() {
+    let (_clock, backend, resolver) = setup();
+    let mut handle = resolver.handle(NAME).await.unwrap();
+    assert_eq!(handle.secret().unwrap().expose_str().unwrap(), "v1");
+    backend.set(NAME, "v2");
+    resolver.invalidator().invalidate(NAME).unwrap();
+    handle.changed().await.unwrap();
+    assert_eq!(handle.secret().unwrap().expose_str().unwrap(), "v2");
+    let other = handle.clone();
+    assert_eq!(
+        other.secret().unwrap().version(),
+        handle.secret().unwrap().version()
+    );
+}
+
+#[tokio::test]
+async fn a_handle_never_answers_what_was_invalidated_or_has_expired() {
+    let (clock, backend, resolver) = setup();
+    let mut handle = resolver.handle(NAME).await.unwrap();
+    backend.always(Reply::Error(ErrorKind::Unavailable));
+    let calls = backend.calls();
+    resolver.invalidator().invalidate(NAME).unwrap();
+    assert_eq!(handle.secret().unwrap_err().kind(), ErrorKind::Unavailable);
+    backend.called(calls + 1).await;
+
+    backend.always(None);
+    // The job tries again once its wait is over; it may not have begun to wait yet.
+    let mut value = None;
+    while value.is_none() {
+        clock.advance(Duration::from_secs(1));
+        tokio::task::yield_now().await;
+        value = handle.secret().ok();
+    }
+    handle.changed().await.unwrap();
+    backend.always(Reply::Error(ErrorKind::Timeout));
+    clock.advance(TTL);
+    assert!(handle.secret().is_err());
+}
+
+#[tokio::test]
+async fn a_handle_is_refreshed_ahead_of_its_expiry_without_being_read() {
+    let (clock, backend, resolver) = setup();
+    let handle = resolver.handle(NAME).await.unwrap();
+    backend.set(NAME, "v2");
+    clock.advance(TTL * 85 / 100);
+    while handle.secret().unwrap().expose_str().unwrap() != "v2" {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_handle_ends_with_its_resolver_and_its_job_with_the_handle() {
+    let (clock, backend, resolver) = setup();
+    let handle = resolver.handle(NAME).await.unwrap();
+    let calls = backend.calls();
+    drop(handle);
+    clock.advance(TTL * 2);
+    resolver.get(NAME).await.unwrap();
+    assert_eq!(backend.calls(), calls + 1);
+
+    let mut handle = resolver.handle(NAME).await.unwrap();
+    resolver.shutdown_within(Duration::from_secs(1)).await;
+    assert_eq!(
+        handle.changed().await.unwrap_err().kind(),
+        ErrorKind::Closed
+    );
+    assert_eq!(handle.secret().unwrap_err().kind(), ErrorKind::Closed);
+}
+
+#[tokio::test]
+async fn a_peek_finds_only_what_is_cached() {
+    let (clock, backend, resolver) = setup();
+    assert_eq!(resolver.peek(NAME).unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(
+        resolver.peek("a//b").unwrap_err().kind(),
+        ErrorKind::InvalidName
+    );
+    resolver.get(NAME).await.unwrap();
+    assert_eq!(resolver.peek(NAME).unwrap().expose_str().unwrap(), "v1");
+    clock.advance(TTL);
+    assert!(resolver.peek(NAME).is_err());
+    assert_eq!(backend.calls(), 1);
+}
+
+#[tokio::test]
+async fn require_waits_for_a_store_that_is_still_starting_and_for_nothing_else() {
+    let (clock, backend, resolver) = setup();
+    backend.script(
+        NAME,
+        [
+            Reply::Error(ErrorKind::Unavailable),
+            Reply::Error(ErrorKind::Timeout),
+        ],
+    );
+    let names = [NAME];
+    let mut required = pin!(resolver.require_within(&names, Duration::from_secs(10)));
+    let required = loop {
+        if let Poll::Ready(required) = poll_once(required.as_mut()) {
+            break required;
+        }
+        // Time passes only while it waits between two tries, not while it waits for an answer.
+        let pause = Duration::from_millis(250);
+        if clock
+            .next_wake()
+            .is_some_and(|wake| wake.since(clock.now()) <= pause)
+        {
+            clock.advance(pause);
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(required.unwrap().into_secrets().len(), 1);
+    assert_eq!(backend.calls(), 3);
+
+    let names = ["none/such"];
+    let error = resolver
+        .require_within(&names, Duration::from_secs(10))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        error.failures().next().unwrap().2.kind(),
+        ErrorKind::NotFound
+    );
+    assert_eq!(backend.calls(), 4);
+}

@@ -72,15 +72,24 @@ fn found(seed: u8) -> usize {
 
 fn found_in(memory: &File, start: u64, end: u64, needle: &[u8; LENGTH]) -> usize {
     let mut window = vec![0_u8; 1 << 20];
+    // The window itself is not searched: while it is filled it holds what it is filled with.
+    let own = window.as_ptr() as u64..window.as_ptr() as u64 + window.len() as u64;
     let mut at = start;
     let mut count = 0;
     while at < end {
-        let wanted = window.len().min((end - at) as usize);
+        if own.contains(&at) {
+            at = own.end;
+            continue;
+        }
+        let stop = if at < own.start {
+            end.min(own.start)
+        } else {
+            end
+        };
+        let wanted = window.len().min((stop - at) as usize);
         let Ok(()) = memory.read_exact_at(&mut window[..wanted], at) else {
             break;
         };
-        // Masked where it is read, so that this buffer never holds the value in clear for long
-        // and never when it is itself searched.
         for byte in &mut window[..wanted] {
             *byte ^= MASK;
         }
@@ -89,7 +98,13 @@ fn found_in(memory: &File, start: u64, end: u64, needle: &[u8; LENGTH]) -> usize
             .filter(|part| *part == needle);
         count += hits.count();
         window[..wanted].fill(0);
-        at += (wanted - if wanted == window.len() { LENGTH } else { 0 }) as u64;
+        // A value may lie across two windows, but for the last bytes of a mapping.
+        let overlap = if at + (wanted as u64) < stop {
+            LENGTH as u64 - 1
+        } else {
+            0
+        };
+        at += wanted as u64 - overlap;
     }
     count
 }

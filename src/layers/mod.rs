@@ -6,6 +6,6 @@ mod cache;
 pub(crate) mod deadline;
 mod fallback;
 
-pub use cache::{Cache, CacheConfig};
+pub use cache::{Cache, CacheConfig, SecretHandle};
 pub use deadline::Deadline;
 pub(crate) use fallback::Fallback;

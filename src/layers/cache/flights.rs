@@ -41,6 +41,8 @@ pub(super) struct Flights<R> {
     pub(super) downgrades: Downgrades,
     flying: Mutex<Flying>,
     epoch: AtomicU64,
+    /// The epoch again, for handles that wait for the next signal.
+    signals: watch::Sender<u64>,
     last_success: AtomicU64,
     closed: watch::Sender<bool>,
 }
@@ -102,6 +104,7 @@ impl<R: SecretResolver> Flights<R> {
                 places: 0,
             }),
             epoch: AtomicU64::new(0),
+            signals: watch::Sender::new(0),
             last_success: AtomicU64::new(0),
             closed: watch::Sender::new(false),
         }
@@ -244,6 +247,11 @@ impl<R: SecretResolver> Flights<R> {
         });
     }
 
+    /// Changes with every invalidation.
+    pub(super) fn signals(&self) -> watch::Receiver<u64> {
+        self.signals.subscribe()
+    }
+
     pub(super) fn status(&self) -> Status {
         let flying = self.lock();
         let (entries, bytes) = self.store.size();
@@ -280,6 +288,7 @@ impl<R: SecretResolver> Flights<R> {
         for slot in taken {
             slot.forget();
         }
+        self.signals.send_modify(|epoch| *epoch += 1);
     }
 }
 

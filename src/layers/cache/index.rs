@@ -7,9 +7,10 @@
 use std::collections::hash_map::RandomState;
 use std::sync::Arc;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Moment};
 use crate::layers::cache::slot::{Hit, Slot};
 use crate::name::NameRef;
+use crate::secret::Record;
 
 pub(super) struct Index {
     // Keyed hashing: names may be chosen by an attacker.
@@ -17,9 +18,38 @@ pub(super) struct Index {
 }
 
 /// What a name means: a slot, and the field of its record.
-struct Link {
+pub(super) struct Link {
     slot: Arc<Slot>,
     field: Option<Box<str>>,
+}
+
+impl Link {
+    pub(super) fn new(slot: Arc<Slot>, field: Option<&str>) -> Self {
+        Self {
+            slot,
+            field: field.map(Box::from),
+        }
+    }
+
+    pub(super) fn slot(&self) -> &Slot {
+        &self.slot
+    }
+
+    /// The record, if its time is not over, with the field selected.
+    pub(super) fn read(&self, clock: &dyn Clock) -> Option<Hit> {
+        let mut hit = self.slot.read(clock.now())?;
+        hit.record = hit.record.select(self.field.as_deref());
+        Some(hit)
+    }
+
+    /// The same without counting as a read.
+    pub(super) fn peek(&self, now: Moment) -> Option<Record> {
+        let record = self
+            .slot
+            .record()
+            .filter(|_| now < self.slot.life.expires)?;
+        Some(record.select(self.field.as_deref()))
+    }
 }
 
 impl Index {
@@ -32,18 +62,11 @@ impl Index {
     /// The record that `name` was linked to, if its time is not over, with the name's field
     /// selected.
     pub(super) fn get(&self, name: NameRef<'_>, clock: &dyn Clock) -> Option<Hit> {
-        let links = self.links.pin();
-        let link = links.get(name.as_str())?;
-        let mut hit = link.slot.read(clock.now())?;
-        hit.record = hit.record.select(link.field.as_deref());
-        Some(hit)
+        self.links.pin().get(name.as_str())?.read(clock)
     }
 
     pub(super) fn link(&self, name: &str, field: Option<&str>, slot: &Arc<Slot>) {
-        let link = Link {
-            slot: Arc::clone(slot),
-            field: field.map(Box::from),
-        };
+        let link = Link::new(Arc::clone(slot), field);
         self.links.pin().insert(Box::from(name), link);
     }
 

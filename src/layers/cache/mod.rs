@@ -14,6 +14,7 @@
 mod config;
 mod flight;
 mod flights;
+mod handle;
 mod index;
 mod landing;
 mod negative;
@@ -44,6 +45,7 @@ use crate::resolver::{
 use crate::secret::{Freshness, Record};
 use crate::status::Status;
 pub use config::CacheConfig;
+pub use handle::SecretHandle;
 
 use flight::{Flight, Outcome};
 use flights::{Flights, Joined};
@@ -116,6 +118,13 @@ impl<R: SecretResolver> Cache<R> {
     pub(crate) fn pin(&self, name: NameRef<'_>) -> Result<(), Error> {
         let located = self.flights.inner.locate(name);
         self.flights.store.pin(located.address().as_str())
+    }
+
+    /// A handle on `name`, kept current on the driver.
+    pub(crate) fn handle(&self, name: NameRef<'_>) -> SecretHandle {
+        let (handle, job) = self.flights.handle(name.to_owned());
+        self.driver.spawn(job);
+        handle
     }
 
     pub(crate) fn status(&self) -> Status {

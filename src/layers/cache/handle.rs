@@ -1,0 +1,276 @@
+//! A handle on one secret: always its current version, without a lock and without waiting.
+//!
+//! A job on the driver keeps the handle's link pointing at the slot of the current value: it
+//! fetches after an invalidation and refreshes ahead of the expiry. The slot decides what a read
+//! is answered, so a handle obeys expiry and the fence as a `get` does.
+
+use std::fmt;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use tokio::sync::{oneshot, watch};
+
+use crate::clock::{Clock, Moment};
+use crate::error::{Error, ErrorKind};
+use crate::layers::cache::flights::{Flights, Joined};
+use crate::layers::cache::index::Link;
+use crate::layers::cache::store::Store;
+use crate::name::SecretName;
+use crate::race::race;
+use crate::resolver::SecretResolver;
+use crate::secret::{Record, Secret};
+
+/// The current version of one secret, kept current in the background; from
+/// [`Resolver::handle`](crate::Resolver::handle). A clone shares it.
+///
+/// For code that reads a secret very often or is not async: it costs no look-up and never waits.
+/// It obeys expiry and invalidation like a `get`, but asks neither stale values nor a fallback.
+///
+/// ```
+/// use secret_resolver::{Resolver, testing::MockBackend};
+///
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let backend = MockBackend::new().with_value("prod/db#password", "first");
+/// let resolver = Resolver::builder(backend.clone()).build()?;
+/// let mut handle = resolver.handle("prod/db#password").await?;
+/// assert_eq!(handle.secret()?.expose_str()?, "first");
+///
+/// backend.set("prod/db#password", "second");
+/// resolver.invalidator().invalidate("prod/db#password")?;
+/// handle.changed().await?;
+/// assert_eq!(handle.secret()?.expose_str()?, "second");
+/// # Ok::<(), secret_resolver::Error>(()) }).unwrap();
+/// ```
+#[derive(Clone)]
+pub struct SecretHandle {
+    cell: Arc<Cell>,
+    changes: watch::Receiver<u64>,
+}
+
+struct Cell {
+    clock: Arc<dyn Clock>,
+    store: Arc<Store>,
+    address: Box<str>,
+    field: Option<Box<str>>,
+    link: ArcSwapOption<Link>,
+    error: ArcSwapOption<Error>,
+    changes: watch::Sender<u64>,
+    /// Ends the job when the last handle goes.
+    _alive: oneshot::Sender<()>,
+}
+
+impl SecretHandle {
+    /// The current secret. Never waits, and takes no lock but in the moment of a refresh.
+    ///
+    /// # Errors
+    /// Why there is none now: the last fetch's error, or [`ErrorKind::Unavailable`] while the next
+    /// fetch is under way.
+    pub fn secret(&self) -> Result<Secret, Error> {
+        let link = self.cell.link.load();
+        let hit = link
+            .as_deref()
+            .and_then(|link| link.read(&*self.cell.clock));
+        match hit.map(|hit| hit.record).or_else(|| self.cell.latest()) {
+            Some(record) => record.into_secret(),
+            None => Err(self.cell.why_not()),
+        }
+    }
+
+    /// Waits until the secret has another value than when it was last waited for, or than when the
+    /// handle was made.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Closed`] when the resolver was shut down or dropped.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any time; no change is lost.
+    pub async fn changed(&mut self) -> Result<(), Error> {
+        let changed = self.changes.changed().await;
+        match changed {
+            Ok(()) if *self.changes.borrow() != CLOSED => Ok(()),
+            _ => Err(super::flights::closed_error()),
+        }
+    }
+}
+
+/// The count of changes that says that there will be no more.
+const CLOSED: u64 = u64::MAX;
+
+/// How long a failed fetch is waited for before the next.
+const AGAIN: Duration = Duration::from_secs(1);
+
+impl<R: SecretResolver> Flights<R> {
+    /// A handle on `name`, and the job that keeps it current, for the driver.
+    pub(super) fn handle(
+        self: &Arc<Self>,
+        name: SecretName,
+    ) -> (SecretHandle, impl Future<Output = ()> + Send + 'static) {
+        let (alive, dropped) = oneshot::channel();
+        let located = self.inner.locate(name.as_ref());
+        let cell = Arc::new(Cell {
+            clock: Arc::clone(&self.clock),
+            store: Arc::clone(&self.store),
+            address: Box::from(located.address().as_str()),
+            field: located.field().map(Box::from),
+            link: ArcSwapOption::empty(),
+            error: ArcSwapOption::empty(),
+            changes: watch::Sender::new(0),
+            _alive: alive,
+        });
+        let changes = cell.changes.subscribe();
+        let job = keep(Arc::clone(self), Arc::downgrade(&cell), name, dropped);
+        (SecretHandle { cell, changes }, job)
+    }
+
+    /// Joins or starts the flight for `name` and waits for its end. For jobs on the driver.
+    async fn fly_or_join(self: &Arc<Self>, name: &SecretName, refresh: bool) -> Result<(), Error> {
+        let located = self.inner.locate(name.as_ref());
+        let address = located.address().as_str();
+        let started = refresh.then(|| self.start_refresh(address)).flatten();
+        // Without a value to refresh, or with a flight under way, it is a fetch like any other.
+        let joined = started.map_or_else(|| self.join(address), Joined::Started);
+        let mut waiter = match joined {
+            Joined::Held(_) => return Ok(()),
+            Joined::Refused(error) => return Err(error),
+            Joined::Other(waiter) => waiter,
+            Joined::Started(flight) => {
+                let waiter = flight.waiter();
+                // Not part of this job: the flight may be awaited by others when the job ends.
+                tokio::spawn(Arc::clone(self).fly(flight, name.clone()));
+                waiter
+            }
+        };
+        match waiter.outcome().await {
+            Some(super::flight::Outcome::Failed(error)) => Err(error),
+            Some(_) => Ok(()),
+            None => Err(super::flights::lost()),
+        }
+    }
+
+    /// The link to what is held for `name` now.
+    fn link_now(&self, name: &SecretName) -> Option<Link> {
+        let located = self.inner.locate(name.as_ref());
+        let slot = self.slot(located.address().as_str())?;
+        Some(Link::new(slot, located.field()))
+    }
+}
+
+/// Keeps a handle current until it is dropped or the cache is closed.
+async fn keep<R: SecretResolver>(
+    flights: Arc<Flights<R>>,
+    cell: Weak<Cell>,
+    name: SecretName,
+    dropped: oneshot::Receiver<()>,
+) {
+    let work = async {
+        let mut signals = flights.signals();
+        let mut refresh = false;
+        loop {
+            // Marked as seen before the fetch: a signal during it is looked at after it.
+            signals.mark_unchanged();
+            let fetched = flights.fly_or_join(&name, refresh).await;
+            let link = flights.link_now(&name);
+            let now = flights.clock.now();
+            let live = link.as_ref().filter(|link| link.expires() > now);
+            let wake = match (&fetched, live) {
+                (Ok(()), Some(link)) if link.refresh() > now => link.refresh(),
+                // It has just failed, or an unsettled value is all there is.
+                (_, Some(link)) => (now + AGAIN).min(link.expires()),
+                (_, None) => now + AGAIN,
+            };
+            refresh = live.is_some();
+            let Some(cell) = cell.upgrade() else {
+                return;
+            };
+            cell.publish(link, fetched.err());
+            drop(cell);
+            let due = flights.clock.sleep_until(wake);
+            race(due, async {
+                let _ = signals.changed().await;
+            })
+            .await;
+        }
+    };
+    let ended = async {
+        let _ = race(async { dropped.await.is_ok() }, async {
+            flights.closed().await;
+            true
+        })
+        .await;
+    };
+    race(ended, work).await;
+    if let Some(cell) = cell.upgrade() {
+        cell.link.store(None);
+        cell.error
+            .store(Some(Arc::new(super::flights::closed_error())));
+        cell.changes.send_replace(CLOSED);
+    }
+}
+
+impl Cell {
+    fn publish(&self, link: Option<Link>, error: Option<Error>) {
+        let before = self.link.load();
+        let now = self.clock.now();
+        let record = |link: Option<&Link>| link.and_then(|link| link.peek(now));
+        let (old, new) = (record(before.as_deref()), record(link.as_ref()));
+        self.link.store(link.map(Arc::new));
+        self.error.store(error.map(Arc::new));
+        // What is gone has no value to compare, so what comes after it counts as another one.
+        let changed = match (old, new) {
+            (_, None) => false,
+            (None, Some(_)) => true,
+            (Some(old), Some(new)) => differ(old, new),
+        };
+        if changed {
+            self.changes.send_modify(|count| *count += 1);
+        }
+    }
+
+    /// What has landed since the job last looked: a refresh that replaces a value ends the old
+    /// one's slot a moment before the job hears of the new one.
+    fn latest(&self) -> Option<Record> {
+        let slot = self.store.at(&self.address)?;
+        let link = Link::new(slot, self.field.as_deref());
+        link.read(&*self.clock).map(|hit| hit.record)
+    }
+
+    fn why_not(&self) -> Error {
+        let error = self.error.load_full();
+        error.map_or_else(
+            || {
+                Error::new(
+                    ErrorKind::Unavailable,
+                    "the secret has no current value; its next fetch is under way",
+                )
+            },
+            |error| (*error).clone(),
+        )
+    }
+}
+
+fn differ(old: Record, new: Record) -> bool {
+    let same = match (old.into_secret(), new.into_secret()) {
+        (Ok(old), Ok(new)) => old == new,
+        (Err(_), Err(_)) => true,
+        _ => false,
+    };
+    !same
+}
+
+impl fmt::Debug for SecretHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SecretHandle").finish_non_exhaustive()
+    }
+}
+
+/// For [`Link`] to tell when the job has to act.
+impl Link {
+    fn expires(&self) -> Moment {
+        self.slot().life.expires
+    }
+
+    fn refresh(&self) -> Moment {
+        self.slot().life.refresh
+    }
+}
