@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use crate::error::{Error, ErrorKind};
 
-type Job = Pin<Box<dyn Future<Output = ()> + Send + 'static>>;
+pub(crate) type Job = Pin<Box<dyn Future<Output = ()> + Send + 'static>>;
 
 /// Runs jobs until it is dropped; a job that is not done by then is dropped unfinished.
 #[derive(Debug)]
@@ -51,6 +51,13 @@ impl Driver {
             })
             .map_err(failed)?;
         Ok(Self { jobs })
+    }
+
+    /// A driver that only collects its jobs, for the model check to run.
+    #[cfg(test)]
+    pub(crate) fn collecting() -> (Self, mpsc::UnboundedReceiver<Job>) {
+        let (jobs, queue) = mpsc::unbounded_channel();
+        (Self { jobs }, queue)
     }
 
     /// Starts a job.

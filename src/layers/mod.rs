@@ -2,7 +2,7 @@
 //!
 //! [`crate::Resolver`] puts them in order; use them alone only to build an order of your own.
 
-mod cache;
+pub(crate) mod cache;
 pub(crate) mod deadline;
 mod fallback;
 

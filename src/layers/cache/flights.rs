@@ -30,7 +30,7 @@ use crate::name::{Located, NameRef};
 use crate::resolver::{SecretResolver, ShutdownReport};
 use crate::secret::{Answer, Record, Version};
 use crate::status::Status;
-use crate::sync::lock;
+use crate::sync::{lock, preempt};
 
 pub(super) struct Flights<R> {
     pub(super) inner: R,
@@ -150,6 +150,7 @@ impl<R: SecretResolver> Flights<R> {
     pub(super) fn join(&self, address: &str) -> Joined {
         // Foreign code, so before the lock.
         let identity = self.inner.identity();
+        preempt();
         let mut flying = self.lock();
         if flying.closed {
             return Joined::Refused(closed_error());
@@ -223,6 +224,7 @@ impl<R: SecretResolver> Flights<R> {
         flying.negatives.clear();
         let values = self.store.take_all();
         drop(flying);
+        preempt();
         self.sweeper.stop();
         report.flights_ended = flights.len();
         report.values_dropped = values.len();
@@ -285,6 +287,7 @@ impl<R: SecretResolver> Flights<R> {
         let settled = self.clock.now() + self.config.settle;
         let taken = take(&mut flying, settled);
         drop(flying);
+        preempt();
         for slot in taken {
             slot.forget();
         }

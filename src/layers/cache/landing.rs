@@ -15,6 +15,7 @@ use crate::name::{NameRef, SecretName};
 use crate::race::race;
 use crate::resolver::{Request, SecretResolver};
 use crate::secret::Record;
+use crate::sync::preempt;
 
 /// A flight that must end, whatever happens to the job that carries it.
 struct Landing<'a, R: SecretResolver> {
@@ -65,6 +66,7 @@ impl<R: SecretResolver> Landing<'_, R> {
         let Self { flights, flight } = self;
         let generation = flight.generation();
         let identity = flights.inner.identity();
+        preempt();
         let began = flights.clock.now();
         // From before the call, so that the time the call itself takes counts.
         let budget = began + flights.config.flight_budget;
@@ -136,6 +138,7 @@ impl<R: SecretResolver> Landing<'_, R> {
         flying.flights.remove(&flight.address);
         let epoch = flights.epoch();
         drop(flying);
+        preempt();
         for slot in out {
             slot.forget();
         }
@@ -148,7 +151,9 @@ impl<R: SecretResolver> Landing<'_, R> {
                 flights.sweeper.due_at(ends);
                 flights.succeeded(flights.clock.now());
                 let answer = record.answer();
+                preempt();
                 flight.end(Outcome::Landed { record, epoch });
+                preempt();
                 // Who invalidated or swept since the lock was let go found nothing to forget.
                 if !flights.good(answer, epoch) {
                     flight.forget();

@@ -368,4 +368,6 @@ impl<R: SecretResolver> fmt::Debug for Cache<R> {
 }
 
 #[cfg(test)]
+pub(crate) mod model;
+#[cfg(test)]
 mod tests;
