@@ -8,7 +8,11 @@ use crate::workspace::{Result, cargo, packages, run as run_command};
 pub(crate) fn run() -> Result {
     for package in packages()? {
         let name = package["name"].as_str().ok_or("a package has no name")?;
-        for feature in std::iter::once(None).chain(features_of(&package).into_iter().map(Some)) {
+        let none = (!needs_a_feature(&package)).then_some(None);
+        for feature in none
+            .into_iter()
+            .chain(features_of(&package).into_iter().map(Some))
+        {
             println!(
                 "{name}: {}",
                 feature.map_or("no features".to_owned(), |feature| format!(
@@ -36,6 +40,12 @@ pub(crate) fn run() -> Result {
     Ok(())
 }
 
+/// Whether a crate says in its manifest that it does not build without a choice among its features:
+/// the transport and what stands on it need a provider of cryptography.
+fn needs_a_feature(package: &Value) -> bool {
+    package["metadata"]["xtask"]["needs-a-feature"] == Value::Bool(true)
+}
+
 /// `default` is a selection of the others and no feature of its own.
 fn features_of(package: &Value) -> Vec<&str> {
     let declared = package["features"].as_object().into_iter().flatten();
@@ -48,6 +58,13 @@ fn features_of(package: &Value) -> Vec<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_crate_without_features_is_tried_unless_its_manifest_says_otherwise() {
+        let package = serde_json::json!({ "metadata": { "xtask": { "needs-a-feature": true } } });
+        assert!(needs_a_feature(&package));
+        assert!(!needs_a_feature(&serde_json::json!({ "metadata": null })));
+    }
 
     #[test]
     fn every_declared_feature_but_default_is_tried() {

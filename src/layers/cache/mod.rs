@@ -73,7 +73,7 @@ impl<R: SecretResolver> Cache<R> {
     /// Around `inner`, keeping time on `clock`. Starts the thread for fetches.
     ///
     /// # Errors
-    /// [`ErrorKind::Misconfigured`] when a bound makes no sense; [`ErrorKind::Overloaded`] when
+    /// `Misconfigured` when a bound makes no sense; `Overloaded` when
     /// the thread cannot be started.
     pub fn new(inner: R, clock: Arc<dyn Clock>, config: CacheConfig) -> Result<Self, Error> {
         let driver = Arc::new(Driver::start()?);
