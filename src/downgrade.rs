@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::audit;
 use crate::error::{Error, ErrorKind};
 use crate::name::NameRef;
 use crate::secret::Freshness;
@@ -70,7 +71,7 @@ impl Downgrades {
             Freshness::Fallback => &self.0.fallback,
         };
         count.fetch_add(1, Ordering::Relaxed);
-        tracing::warn!(%name, ?freshness, ?cause, "the policy let an answer through that the primary did not give");
+        audit::downgraded(name, freshness, cause);
         if let Some(callback) = &self.0.callback {
             let downgrade = Downgrade {
                 name,

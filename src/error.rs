@@ -225,7 +225,9 @@ impl ErrorKind {
         Self::Closed,
     ];
 
-    const fn text(self) -> &'static str {
+    /// The kind in words, as it stands in messages and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Unavailable => "unavailable",
             Self::Timeout => "timed out",
@@ -245,14 +247,14 @@ impl ErrorKind {
 
 impl fmt::Display for ErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.text())
+        f.write_str(self.as_str())
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let inner = &*self.0;
-        f.write_str(inner.kind.text())?;
+        f.write_str(inner.kind.as_str())?;
         if let Some(name) = &inner.name {
             write!(f, ": {name}")?;
         }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Weak};
 
+use crate::audit;
 use crate::error::Error;
 use crate::name::{Address, AsName, NameRef};
 use crate::rules::check_prefix;
@@ -54,7 +55,7 @@ impl Invalidator {
     pub fn invalidate(&self, name: &(impl AsName + ?Sized)) -> Result<(), Error> {
         let name = name.as_name()?;
         self.each(|fence| fence.invalidate(name));
-        tracing::info!(%name, "invalidated");
+        audit::invalidated(&name, "name");
         Ok(())
     }
 
@@ -77,7 +78,7 @@ impl Invalidator {
     /// Invalidates the record at an address, for signals that speak in the store's own ids.
     pub fn invalidate_address(&self, address: &Address<'_>) {
         self.each(|fence| fence.invalidate_address(address.as_str()));
-        tracing::info!("invalidated an address");
+        audit::invalidated(&address.as_str(), "address");
     }
 
     /// Invalidates every record that was answered to a name at or below the path `prefix`.
@@ -87,14 +88,14 @@ impl Invalidator {
     pub fn invalidate_prefix(&self, prefix: &str) -> Result<(), Error> {
         check_prefix(prefix)?;
         self.each(|fence| fence.invalidate_below(prefix));
-        tracing::info!(prefix, "invalidated a prefix");
+        audit::invalidated(&prefix, "prefix");
         Ok(())
     }
 
     /// Invalidates everything.
     pub fn invalidate_all(&self) {
         self.each(Fence::invalidate_all);
-        tracing::info!("invalidated everything");
+        audit::invalidated(&"everything", "all");
     }
 
     /// Forgets which versions of a record were seen, after a restore on purpose: the next answer

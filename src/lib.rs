@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 
+mod audit;
 mod clock;
+mod counter;
 mod downgrade;
 mod driver;
 mod error;

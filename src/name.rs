@@ -56,6 +56,9 @@ pub trait AsName {
     /// # Errors
     /// [`ErrorKind::InvalidName`] when text breaks the grammar of [`SecretName`].
     fn as_name(&self) -> Result<NameRef<'_>, Error>;
+
+    /// The text, parsed or not.
+    fn as_text(&self) -> &str;
 }
 
 /// Where one store keeps a record: opaque text that only that store's backend can read.
@@ -329,11 +332,19 @@ impl AsName for str {
     fn as_name(&self) -> Result<NameRef<'_>, Error> {
         NameRef::parse(self)
     }
+
+    fn as_text(&self) -> &str {
+        self
+    }
 }
 
 impl AsName for String {
     fn as_name(&self) -> Result<NameRef<'_>, Error> {
         NameRef::parse(self)
+    }
+
+    fn as_text(&self) -> &str {
+        self
     }
 }
 
@@ -341,17 +352,29 @@ impl AsName for SecretName {
     fn as_name(&self) -> Result<NameRef<'_>, Error> {
         Ok(self.as_ref())
     }
+
+    fn as_text(&self) -> &str {
+        self.as_str()
+    }
 }
 
 impl AsName for NameRef<'_> {
     fn as_name(&self) -> Result<NameRef<'_>, Error> {
         Ok(*self)
     }
+
+    fn as_text(&self) -> &str {
+        self.text
+    }
 }
 
 impl<T: AsName + ?Sized> AsName for &T {
     fn as_name(&self) -> Result<NameRef<'_>, Error> {
         T::as_name(self)
+    }
+
+    fn as_text(&self) -> &str {
+        T::as_text(self)
     }
 }
 

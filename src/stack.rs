@@ -92,7 +92,13 @@ impl Resolver {
     where
         N: AsName + ?Sized + Sync,
     {
-        self.stack.layers.get(name)
+        async move {
+            // What the cache holds fresh, no layer above it changes.
+            match self.cache().peek_text(name.as_text()) {
+                Some(record) => record.into_secret(),
+                None => self.stack.layers.get(name).await,
+            }
+        }
     }
 
     /// The secrets of these names, in their order; each fails alone.

@@ -25,6 +25,10 @@ pub struct Status {
     pub bytes: usize,
     /// Fetches in flight now.
     pub flights: usize,
+    /// Answers so far from the cache.
+    pub hits: u64,
+    /// Fetches so far, those that failed included.
+    pub fetches: u64,
     /// Answers so far that were past their time to live, by `serve_stale_up_to`.
     pub stale_answers: u64,
     /// Answers so far that were a fallback's, by `dangerous_fallback_to`.

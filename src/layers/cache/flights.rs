@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::watch;
 
 use crate::clock::{Clock, Moment};
+use crate::counter::Sharded;
 use crate::downgrade::Downgrades;
 use crate::error::{Error, ErrorKind};
 use crate::invalidate::Fence;
@@ -39,6 +40,8 @@ pub(super) struct Flights<R> {
     pub(super) store: Arc<Store>,
     pub(super) sweeper: Arc<Sweeper>,
     pub(super) downgrades: Downgrades,
+    pub(super) hits: Sharded,
+    fetches: AtomicU64,
     flying: Mutex<Flying>,
     epoch: AtomicU64,
     /// The epoch again, for handles that wait for the next signal.
@@ -95,6 +98,8 @@ impl<R: SecretResolver> Flights<R> {
             config,
             store,
             downgrades,
+            hits: Sharded::default(),
+            fetches: AtomicU64::new(0),
             flying: Mutex::new(Flying {
                 flights: HashMap::new(),
                 negatives: Negatives::default(),
@@ -111,8 +116,8 @@ impl<R: SecretResolver> Flights<R> {
     }
 
     /// The value held for a name that was answered before. The path of a hit.
-    pub(super) fn hit(&self, name: NameRef<'_>) -> Option<Hit> {
-        self.store.get(name, &*self.clock)
+    pub(super) fn hit(&self, text: &str) -> Option<Hit> {
+        self.store.get(text, &*self.clock)
     }
 
     /// Selects what `located` means and lets the next `get` of the name take the short way.
@@ -264,9 +269,15 @@ impl<R: SecretResolver> Flights<R> {
             entries,
             bytes,
             flights: flying.flights.len(),
+            hits: self.hits.sum(),
+            fetches: self.fetches.load(Ordering::Relaxed),
             outlived: self.sweeper.outlived(),
             ..Status::default()
         }
+    }
+
+    pub(super) fn asked(&self) {
+        self.fetches.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn succeeded(&self, now: Moment) {

@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use crate::clock::{Clock, Moment};
 use crate::layers::cache::slot::{Hit, Slot};
-use crate::name::NameRef;
 use crate::secret::Record;
 
 pub(super) struct Index {
@@ -59,10 +58,10 @@ impl Index {
         }
     }
 
-    /// The record that `name` was linked to, if its time is not over, with the name's field
-    /// selected.
-    pub(super) fn get(&self, name: NameRef<'_>, clock: &dyn Clock) -> Option<Hit> {
-        self.links.pin().get(name.as_str())?.read(clock)
+    /// The record that the name with this text was linked to, if its time is not over, with the
+    /// name's field selected. Text that is no name was never linked.
+    pub(super) fn get(&self, text: &str, clock: &dyn Clock) -> Option<Hit> {
+        self.links.pin().get(text)?.read(clock)
     }
 
     pub(super) fn link(&self, name: &str, field: Option<&str>, slot: &Arc<Slot>) {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::audit;
 use crate::clock::Moment;
 use crate::error::{Error, ErrorKind};
 use crate::layers::cache::flight::{Flight, Outcome};
@@ -71,6 +72,7 @@ impl<R: SecretResolver> Landing<'_, R> {
         // From before the call, so that the time the call itself takes counts.
         let budget = began + flights.config.flight_budget;
         let request = Request::new(name).with_deadline(budget);
+        flights.asked();
         let closed = async {
             flights.closed().await;
             Err(closed_error())
@@ -145,6 +147,9 @@ impl<R: SecretResolver> Landing<'_, R> {
         if anew {
             tracing::warn!(%name, "a lower version has stayed: taken for a record that was created anew");
         }
+        let took = flights.clock.now().since(fetched.began);
+        audit::fetched(name, landed.as_ref().map(|(record, _)| record), took);
+        audit::hits(flights.hits.sum());
         match landed {
             Ok((record, ends)) => {
                 // Before anybody can see the value, so that its end is certain by then.
@@ -159,10 +164,7 @@ impl<R: SecretResolver> Landing<'_, R> {
                     flight.forget();
                 }
             }
-            Err(error) => {
-                tracing::debug!(%name, kind = ?error.kind(), "fetch failed");
-                flight.end(Outcome::Failed(error));
-            }
+            Err(error) => flight.end(Outcome::Failed(error)),
         }
         Landed::Done
     }

@@ -28,7 +28,9 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 
 use tokio::sync::oneshot;
+use tracing::Instrument as _;
 
+use crate::audit;
 use crate::clock::{Clock, Moment};
 use crate::downgrade::Downgrades;
 use crate::driver::Driver;
@@ -107,9 +109,17 @@ impl<R: SecretResolver> Cache<R> {
     /// The cached secret's record, if it may be answered now; never asks the store and never
     /// waits. A value in the last fifth of its life is refreshed in the background.
     pub fn peek(&self, name: NameRef<'_>) -> Option<Record> {
-        let hit = self.flights.hit(name)?;
+        self.peek_text(name.as_str())
+    }
+
+    /// The same for text that may be no name: what was never a name was never cached, so a hit
+    /// needs no parsing.
+    pub(crate) fn peek_text(&self, text: &str) -> Option<Record> {
+        let hit = self.flights.hit(text)?;
+        self.flights.hits.add_one();
+        audit::hit(text);
         if hit.refresh {
-            self.refresh(name);
+            self.refresh(text);
         }
         Some(hit.record)
     }
@@ -132,7 +142,10 @@ impl<R: SecretResolver> Cache<R> {
     }
 
     #[cold]
-    fn refresh(&self, name: NameRef<'_>) {
+    fn refresh(&self, text: &str) {
+        let Ok(name) = NameRef::parse(text) else {
+            return;
+        };
         let located = self.flights.inner.locate(name);
         if let Some(flight) = self.flights.start_refresh(located.address().as_str()) {
             self.launch(flight, name);
@@ -141,7 +154,10 @@ impl<R: SecretResolver> Cache<R> {
 
     fn launch(&self, flight: Arc<Flight>, name: NameRef<'_>) {
         let flights = Arc::clone(&self.flights);
-        self.driver.spawn(flights.fly(flight, name.to_owned()));
+        // Of nobody's span: many may wait for it. What the backend logs stands inside.
+        let span = tracing::info_span!(parent: None, "secret_fetch", %name);
+        let job = flights.fly(flight, name.to_owned());
+        self.driver.spawn(job.instrument(span));
     }
 
     /// Joins or starts flights until one brings an answer that may be given.

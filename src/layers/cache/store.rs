@@ -66,8 +66,8 @@ impl Store {
     }
 
     /// The value of a name that was answered before. The path of a hit.
-    pub(super) fn get(&self, name: NameRef<'_>, clock: &dyn Clock) -> Option<Hit> {
-        self.index.get(name, clock)
+    pub(super) fn get(&self, text: &str, clock: &dyn Clock) -> Option<Hit> {
+        self.index.get(text, clock)
     }
 
     /// The slot at `address`, the long way.

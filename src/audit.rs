@@ -1,0 +1,88 @@
+//! What is told of the work: audit events, and metrics where the feature is on.
+//!
+//! Events go to the target `secret_resolver::audit`: fetches at INFO, refusals and downgrades at
+//! WARN, hits at TRACE. They name the secret, the backend, the outcome, the version and the time it
+//! took; never a value. Metrics carry the outcome; never a name, which would be a label without
+//! bound.
+
+use std::time::Duration;
+
+use crate::error::{Error, ErrorKind};
+use crate::name::NameRef;
+use crate::secret::{Freshness, Record};
+
+const TARGET: &str = "secret_resolver::audit";
+
+/// One fetch has ended.
+pub(crate) fn fetched(name: NameRef<'_>, outcome: Result<&Record, &Error>, took: Duration) {
+    let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+    match outcome {
+        Ok(record) => {
+            let backend = record.answer().backend();
+            let version = record.version();
+            tracing::info!(target: TARGET, %name, backend, ?version, micros, "fetched");
+        }
+        Err(error) => {
+            let (kind, backend) = (error.kind(), error.backend());
+            if is_refusal(kind) {
+                tracing::warn!(target: TARGET, %name, backend, ?kind, micros, "refused");
+            } else {
+                tracing::info!(target: TARGET, %name, backend, ?kind, micros, "not fetched");
+            }
+        }
+    }
+    #[cfg(feature = "metrics")]
+    {
+        let kind = outcome.map_or_else(|error| error.kind().as_str(), |_| "ok");
+        metrics::counter!("secret_resolver_fetches_total", "outcome" => kind).increment(1);
+        metrics::histogram!("secret_resolver_fetch_seconds").record(took);
+    }
+}
+
+/// A cached value was answered.
+pub(crate) fn hit(name: &str) {
+    tracing::trace!(target: TARGET, name, "hit");
+}
+
+/// An answer was let through that the primary did not give.
+pub(crate) fn downgraded(name: NameRef<'_>, freshness: Freshness, cause: ErrorKind) {
+    tracing::warn!(
+        target: TARGET,
+        %name,
+        ?freshness,
+        ?cause,
+        "the policy let an answer through that the primary did not give"
+    );
+    #[cfg(feature = "metrics")]
+    {
+        let how = match freshness {
+            Freshness::Fresh => return,
+            Freshness::Stale { .. } => "stale",
+            Freshness::Fallback => "fallback",
+        };
+        metrics::counter!("secret_resolver_downgrades_total", "how" => how).increment(1);
+    }
+}
+
+/// Values were invalidated: one record, a prefix or everything.
+pub(crate) fn invalidated(what: &dyn std::fmt::Display, how: &'static str) {
+    tracing::info!(target: TARGET, what = %what, how, "invalidated");
+    #[cfg(feature = "metrics")]
+    metrics::counter!("secret_resolver_invalidations_total", "how" => how).increment(1);
+}
+
+/// Hits are counted apart, by thread; the sum is handed on when something else happens anyway.
+pub(crate) fn hits(sum: u64) {
+    #[cfg(feature = "metrics")]
+    metrics::counter!("secret_resolver_hits_total").absolute(sum);
+    #[cfg(not(feature = "metrics"))]
+    let _ = sum;
+}
+
+/// The kinds that say that somebody was kept from something.
+fn is_refusal(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::Denied | ErrorKind::Refused | ErrorKind::Unauthenticated | ErrorKind::Malformed
+    )
+}

@@ -1,0 +1,216 @@
+//! What is told of the work, and that no value is in it.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex};
+
+use secret_resolver::testing::{ManualClock, MockBackend, Reply};
+use secret_resolver::{ErrorKind, Resolver};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Metadata, Subscriber, span};
+
+const NAME: &str = "prod/db#password";
+
+/// Keeps every event and span as a line of text.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<(Level, String)>>>);
+
+struct Text(String);
+
+impl Visit for Text {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        write!(self.0, " {}={value:?}", field.name()).unwrap();
+    }
+}
+
+impl Subscriber for Lines {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, span: &span::Attributes<'_>) -> span::Id {
+        let mut text = Text(format!("span {}", span.metadata().name()));
+        span.record(&mut text);
+        self.0
+            .lock()
+            .unwrap()
+            .push((*span.metadata().level(), text.0));
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        let mut text = Text(event.metadata().target().to_owned());
+        event.record(&mut text);
+        self.0
+            .lock()
+            .unwrap()
+            .push((*event.metadata().level(), text.0));
+    }
+
+    fn enter(&self, _: &span::Id) {}
+
+    fn exit(&self, _: &span::Id) {}
+}
+
+impl Lines {
+    fn with(&self, part: &str) -> Vec<Level> {
+        let lines = self.0.lock().unwrap();
+        let found = lines
+            .iter()
+            .filter(|(_, line)| line.starts_with("secret_resolver::audit") && line.contains(part));
+        found.map(|&(level, _)| level).collect()
+    }
+
+    fn all(&self) -> String {
+        format!("{:?}", self.0.lock().unwrap())
+    }
+}
+
+/// Counts what goes through the facade; one for the whole process, as an application installs it.
+#[cfg(feature = "metrics")]
+mod facade {
+    use std::collections::BTreeMap;
+    use std::sync::{Arc, Mutex};
+
+    use metrics::{
+        Counter, CounterFn, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder,
+        SharedString, Unit,
+    };
+
+    #[derive(Clone, Default)]
+    pub(crate) struct Facade(pub(crate) Arc<Mutex<BTreeMap<String, u64>>>);
+
+    struct Cell(Facade, String);
+
+    impl Cell {
+        fn change(&self, change: impl FnOnce(&mut u64)) {
+            change(self.0.0.lock().unwrap().entry(self.1.clone()).or_default());
+        }
+    }
+
+    impl CounterFn for Cell {
+        fn increment(&self, by: u64) {
+            self.change(|count| *count += by);
+        }
+
+        fn absolute(&self, value: u64) {
+            self.change(|count| *count = value);
+        }
+    }
+
+    impl HistogramFn for Cell {
+        fn record(&self, _: f64) {
+            self.change(|count| *count += 1);
+        }
+    }
+
+    fn text(key: &Key) -> String {
+        let labels = key
+            .labels()
+            .map(|label| format!(",{}={}", label.key(), label.value()));
+        format!("{}{}", key.name(), labels.collect::<String>())
+    }
+
+    impl Recorder for Facade {
+        fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+        fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+            Counter::from_arc(Arc::new(Cell(self.clone(), text(key))))
+        }
+
+        fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+            Gauge::noop()
+        }
+
+        fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
+            Histogram::from_arc(Arc::new(Cell(self.clone(), text(key))))
+        }
+    }
+}
+
+/// One test, for the subscriber and the recorder are the process's.
+#[tokio::test]
+async fn every_fetch_refusal_downgrade_and_invalidation_is_told_and_no_value_is() {
+    let lines = Lines::default();
+    tracing::subscriber::set_global_default(lines.clone()).unwrap();
+    #[cfg(feature = "metrics")]
+    let facade = facade::Facade::default();
+    #[cfg(feature = "metrics")]
+    metrics::set_global_recorder(facade.clone())
+        .map_err(|_| "installed twice")
+        .unwrap();
+
+    let clock = ManualClock::new();
+    let store = MockBackend::new()
+        .with_value(NAME, "canary-4711")
+        .with_clock(clock.clone());
+    let fallback = MockBackend::new().with_value(NAME, "canary-4712");
+    let resolver = Resolver::builder(store.clone())
+        .with_clock(clock.clone())
+        .dangerous_fallback_to(fallback)
+        .build()
+        .unwrap();
+    for _ in 0..5 {
+        resolver.get(NAME).await.unwrap();
+    }
+    resolver.get("none/such").await.unwrap_err();
+    store.script("prod/denied", [Reply::Error(ErrorKind::Denied)]);
+    resolver.get("prod/denied").await.unwrap_err();
+    resolver.invalidator().invalidate(NAME).unwrap();
+    store.script(NAME, [Reply::Error(ErrorKind::Unavailable)]);
+    resolver.get(NAME).await.unwrap();
+
+    assert_eq!(lines.with("message=fetched"), [Level::INFO, Level::INFO]);
+    assert_eq!(lines.with("message=hit"), [Level::TRACE; 4]);
+    assert_eq!(lines.with("message=refused"), [Level::WARN]);
+    assert_eq!(lines.with("message=not fetched").len(), 2);
+    assert_eq!(lines.with("message=invalidated"), [Level::INFO]);
+    assert_eq!(lines.with("that the primary did not give"), [Level::WARN]);
+    assert!(
+        lines
+            .with("name=prod/db#password backend=\"mock\" version=Version(1)")
+            .len()
+            == 1
+    );
+    let all = lines.all();
+    assert!(
+        all.contains("span secret_fetch name=prod/db#password"),
+        "{all}"
+    );
+    assert!(!all.contains("canary"), "{all}");
+
+    let status = resolver.status();
+    assert_eq!(
+        (status.hits, status.fetches, status.fallback_answers),
+        (4, 4, 1)
+    );
+
+    #[cfg(feature = "metrics")]
+    {
+        let counts = facade.0.lock().unwrap().clone();
+        let expected = [
+            ("secret_resolver_downgrades_total,how=fallback", 1),
+            ("secret_resolver_fetch_seconds", 5),
+            ("secret_resolver_fetches_total,outcome=denied", 1),
+            ("secret_resolver_fetches_total,outcome=not found", 1),
+            ("secret_resolver_fetches_total,outcome=ok", 2),
+            ("secret_resolver_fetches_total,outcome=unavailable", 1),
+            ("secret_resolver_invalidations_total,how=name", 1),
+        ];
+        for (key, count) in expected {
+            assert_eq!(counts.get(key), Some(&count), "{key} in {counts:?}");
+        }
+        assert!(counts.contains_key("secret_resolver_hits_total"));
+        assert!(
+            !format!("{counts:?}").contains("prod"),
+            "a name is a label: {counts:?}"
+        );
+    }
+}
