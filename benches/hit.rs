@@ -18,8 +18,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use divan::{AllocProfiler, Bencher, black_box};
-use secret_resolver::Resolver;
 use secret_resolver::testing::MockBackend;
+use secret_resolver::{Error, Resolver, Secret, SecretName};
 
 #[global_allocator]
 static ALLOCATOR: AllocProfiler = AllocProfiler::system();
@@ -51,6 +51,81 @@ fn main() {
 /// `Resolver::get` awaited, default stack.
 #[divan::bench(threads = THREADS, sample_count = 200, sample_size = 64)]
 fn resolver_get(bencher: Bencher<'_, '_>) {
+    let resolver = warm();
+    pass(bencher, |name| poll(resolver.get(name)));
+}
+
+/// The same with a name that was parsed before.
+#[divan::bench(sample_count = 200, sample_size = 64)]
+fn resolver_get_parsed(bencher: Bencher<'_, '_>) {
+    let resolver = warm();
+    let names: Vec<SecretName> = NAMES.iter().map(|name| name.parse().unwrap()).collect();
+    bencher
+        .counter(divan::counter::ItemsCount::new(names.len()))
+        .bench(|| {
+            for name in &names {
+                black_box(poll(resolver.get(black_box(name))));
+            }
+        });
+}
+
+/// The same under a subscriber that wants INFO, as a service has one.
+#[divan::bench(sample_count = 200, sample_size = 64)]
+fn resolver_get_with_subscriber(bencher: Bencher<'_, '_>) {
+    let resolver = warm();
+    tracing::subscriber::with_default(InfoOnly, || pass(bencher, |name| poll(resolver.get(name))));
+}
+
+/// What a handle's read costs.
+#[divan::bench(threads = THREADS, sample_count = 200, sample_size = 64)]
+fn handle_secret(bencher: Bencher<'_, '_>) {
+    let resolver = warm();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let handle = runtime.block_on(resolver.handle(&NAMES[0])).unwrap();
+    pass(bencher, |_| handle.secret().unwrap());
+}
+
+/// What a handle's read is compared with: an `ArcSwap`, loaded as an `Arc` that can be kept.
+#[divan::bench(threads = THREADS, sample_count = 200, sample_size = 64)]
+fn arc_swap_load_full(bencher: Bencher<'_, '_>) {
+    let swap = arc_swap::ArcSwap::from_pointee(b"hunter2".to_vec());
+    pass(bencher, |_| swap.load_full());
+}
+
+/// The same, loaded for the moment.
+#[divan::bench(threads = THREADS, sample_count = 200, sample_size = 64)]
+fn arc_swap_load(bencher: Bencher<'_, '_>) {
+    let swap = arc_swap::ArcSwap::from_pointee(b"hunter2".to_vec());
+    pass(bencher, |_| swap.load().len());
+}
+
+/// Takes INFO and nothing below.
+struct InfoOnly;
+
+impl tracing::Subscriber for InfoOnly {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() <= tracing::Level::INFO
+    }
+
+    fn max_level_hint(&self) -> Option<tracing::level_filters::LevelFilter> {
+        Some(tracing::level_filters::LevelFilter::INFO)
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn event(&self, _: &tracing::Event<'_>) {}
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+/// A resolver that has all names cached.
+fn warm() -> Resolver {
     let backend = MockBackend::new();
     for name in NAMES.iter() {
         backend.set(name, "hunter2");
@@ -62,13 +137,15 @@ fn resolver_get(bencher: Bencher<'_, '_>) {
     for name in NAMES.iter() {
         runtime.block_on(resolver.get(name)).unwrap();
     }
-    pass(bencher, |name| {
-        let mut get = pin!(resolver.get(name));
-        match get.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Ok(secret)) => secret,
-            other => panic!("a cached name was not answered at once: {other:?}"),
-        }
-    });
+    resolver
+}
+
+/// The answer of a `get` that must be there at its first poll.
+fn poll(get: impl Future<Output = Result<Secret, Error>>) -> Secret {
+    match pin!(get).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(Ok(secret)) => secret,
+        other => panic!("a cached name was not answered at once: {other:?}"),
+    }
 }
 
 /// The limit: a moka cache with the same key, keyed hasher, capacity and time to live.

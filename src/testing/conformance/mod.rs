@@ -2,7 +2,17 @@
 //!
 //! A backend and a layer run [`all`] on themselves; a law that a resolver breaks comes back as a
 //! [`Violation`], so that the suite can be tested, too: each law has a deliberately broken resolver
-//! that it must reject.
+//! that it must reject. Whoever answers from memory runs [`all_of_caching`], too.
+
+mod caching;
+
+pub use caching::{
+    Caching, Make, a_caller_who_leaves_does_not_end_the_fetch,
+    a_value_within_its_time_is_not_fetched_again, all_of_caching, all_who_wait_share_an_error,
+    all_who_wait_share_one_fetch, an_expired_value_is_not_answered,
+    an_outage_is_answered_as_an_error, names_of_one_record_are_fetched_together,
+    no_answer_comes_after_the_deadline, nothing_fetched_before_an_invalidation_is_answered,
+};
 
 use std::fmt;
 use std::future::Future;
@@ -74,11 +84,11 @@ impl Subject {
         Ok(self)
     }
 
-    /// What `future` answers, or a violation when it takes more than 20 s of real time.
+    /// What `future` answers, or a violation when it takes more than 10 s of real time.
     async fn in_time<T>(&self, law: &'static str, future: impl Future<Output = T>) -> Kept<T> {
         let late = self
             .clock
-            .sleep_until(self.clock.now() + Duration::from_secs(20));
+            .sleep_until(self.clock.now() + Duration::from_secs(10));
         let hung = async {
             late.await;
             broken(law, "it does not answer")

@@ -1,0 +1,351 @@
+//! A breaker for each endpoint: who fails again and again is left alone for a while.
+//!
+//! It spares a store that is down and callers who would wait for it, and directs attempts to the
+//! endpoints that answer. It decides nothing about what is answered instead: its refusal is an
+//! outage like any other, and the policy's affair.
+//!
+//! Only the answers of attempts move it, in `endpoint`; no timer does. `attempt` sees to it that
+//! each attempt is told once, also one that is dropped.
+
+mod attempt;
+mod endpoint;
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crate::clock::{Clock, Moment};
+use crate::error::{Error, ErrorKind};
+use crate::layers::route::exactly;
+use crate::name::{Located, NameRef};
+use crate::resolver::{
+    Request, ResolveFuture, ResolveManyFuture, SecretResolver, ShutdownFuture, join_all,
+};
+use crate::sync::lock;
+use attempt::Attempt;
+pub use endpoint::BreakerState;
+use endpoint::{Change, Endpoint, Evidence};
+
+/// Bounds and times of a [`Breaker`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BreakerConfig {
+    /// How many counted failures in a row open it. Default 5; from 1 to 1,000.
+    pub failures: u32,
+    /// How long it is open the first time; each time that the trial fails it is twice as long.
+    /// Default 1 s; from 1 ms to `longest_open`.
+    pub first_open: Duration,
+    /// How long it is open at most, and how long a trial has the only place. Default 15 s, which is
+    /// also the most.
+    pub longest_open: Duration,
+    /// How much time an attempt must have had before its deadline for a timeout to count: else a
+    /// caller in a hurry could open the breaker for all others. Default 1 s; at most 15 s; 0 to
+    /// count every timeout. Keep it below the attempt's timeout and above the patience that any
+    /// caller may choose.
+    pub fair_time: Duration,
+}
+
+/// Directs each attempt to the next endpoint whose breaker lets it through.
+///
+/// Endpoints are asked in turn. One that fails five times in a row is left alone for a second; then
+/// one attempt at a time tries it: an answer closes the breaker, a failure opens it for twice as
+/// long as before, up to 15 s. A failure is what [`Permits`](crate::Permits) says counts; every
+/// other answer of the store, also NotFound or Denied, is a sign of life. An answer to an attempt
+/// that began before the breaker last opened or closed changes nothing.
+///
+/// When no endpoint lets an attempt through, the answer is [`ErrorKind::Unavailable`] at once, with
+/// [`retry_after`](Error::retry_after) until the next trial. It is answered in the name of a
+/// backend `breaker`, by which other breakers and [`Retry`](crate::layers::Retry) know it: it is
+/// never counted, and not retried.
+///
+/// A request that is already directed ([`Request::endpoint`]) stays where it is, and is counted
+/// there. A batch is one attempt at one endpoint, and one answered name in it a sign of life.
+///
+/// # Order
+/// Below retry, so that the next attempt goes to the next endpoint: above it, one failed request
+/// would be all of its attempts at one endpoint. Above the limit, so that nothing queues for a store
+/// that is away and no permit is held while there is nobody to ask; and so that a full queue
+/// (Overloaded) is not taken for a failure. Above the attempt's timeout, whose [`ErrorKind::Timeout`]
+/// it counts: an attempt that is dropped from above counts for nothing, so a budget that ends before
+/// the attempt's timeout would keep the breaker closed for ever.
+///
+/// The turn is shared by all requests: the retry of one goes to another endpoint than its first
+/// attempt unless other requests have moved the turn on by a whole round.
+///
+/// # Cancel safety
+/// An attempt that is dropped, or panics, counts for nothing; a trial gives its place back.
+///
+/// ```
+/// use std::sync::Arc;
+/// use secret_resolver::{Clock, Error, SecretResolver};
+/// use secret_resolver::layers::{Breaker, BreakerConfig, BreakerState};
+///
+/// fn wary(backend: Arc<dyn SecretResolver>, clock: Arc<dyn Clock>) -> Result<(), Error> {
+///     let breaker = Breaker::new(backend, clock, BreakerConfig::default())?;
+///     // Kept, when the breaker goes into other layers.
+///     let monitor = breaker.monitor();
+///     assert!(monitor.status().iter().all(|endpoint| endpoint.state == BreakerState::Closed));
+///     Ok(())
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Breaker<R> {
+    inner: R,
+    core: Arc<Core>,
+}
+
+/// Shows the state of a [`Breaker`] that has gone into other layers. Cheap to clone.
+///
+/// ```
+/// fn healthy(monitor: &secret_resolver::layers::BreakerMonitor) -> bool {
+///     monitor.status().iter().any(|endpoint| endpoint.failures == 0)
+/// }
+/// ```
+#[derive(Clone, Debug)]
+pub struct BreakerMonitor(Arc<Core>);
+
+/// How one endpoint does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BreakerStatus {
+    /// Which endpoint of the store, counted from 0.
+    pub endpoint: usize,
+    /// Whether it is asked.
+    pub state: BreakerState,
+    /// Counted failures since it last answered.
+    pub failures: u32,
+}
+
+struct Core {
+    clock: Arc<dyn Clock>,
+    config: BreakerConfig,
+    state: Mutex<State>,
+}
+
+struct State {
+    endpoints: Box<[Endpoint]>,
+    /// Whose turn it is.
+    next: usize,
+    closed: bool,
+}
+
+impl Default for BreakerConfig {
+    fn default() -> Self {
+        Self {
+            failures: 5,
+            first_open: Duration::from_secs(1),
+            longest_open: Self::LONGEST,
+            fair_time: Duration::from_secs(1),
+        }
+    }
+}
+
+impl BreakerConfig {
+    const LONGEST: Duration = Duration::from_secs(15);
+
+    fn check(&self) -> Result<(), Error> {
+        let rule = if self.failures == 0 || self.failures > 1_000 {
+            "a breaker opens after 1 to 1,000 failures"
+        } else if self.longest_open > Self::LONGEST {
+            "a breaker is open for at most 15 s"
+        } else if self.first_open < Duration::from_millis(1) || self.first_open > self.longest_open
+        {
+            "the first opening of a breaker lasts from 1 ms to its longest"
+        } else if self.fair_time > Self::LONGEST {
+            "the time after which a timeout counts is at most 15 s"
+        } else {
+            return Ok(());
+        };
+        Err(Error::new(ErrorKind::Misconfigured, rule))
+    }
+}
+
+impl<R: SecretResolver> Breaker<R> {
+    /// Around `inner`, for as many endpoints as it has now, keeping time on `clock`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Misconfigured`] when a bound makes no sense.
+    pub fn new(inner: R, clock: Arc<dyn Clock>, config: BreakerConfig) -> Result<Self, Error> {
+        config.check()?;
+        let endpoints = (0..inner.endpoints().max(1)).map(|_| Endpoint::new());
+        let state = State {
+            endpoints: endpoints.collect(),
+            next: 0,
+            closed: false,
+        };
+        let core = Arc::new(Core {
+            clock,
+            config,
+            state: Mutex::new(state),
+        });
+        Ok(Self { inner, core })
+    }
+
+    /// The resolver inside.
+    pub fn inner(&self) -> &R {
+        &self.inner
+    }
+
+    /// How each endpoint does now.
+    pub fn status(&self) -> Vec<BreakerStatus> {
+        self.core.status()
+    }
+
+    /// What shows the same once the breaker has gone into other layers.
+    pub fn monitor(&self) -> BreakerMonitor {
+        BreakerMonitor(Arc::clone(&self.core))
+    }
+}
+
+impl BreakerMonitor {
+    /// How each endpoint does now.
+    #[must_use]
+    pub fn status(&self) -> Vec<BreakerStatus> {
+        self.0.status()
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl<R: SecretResolver> SecretResolver for Breaker<R> {
+    fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
+        ResolveFuture::new(async move {
+            // From here to `settle` the attempt holds its admission; dropped, it gives it back.
+            let attempt = self.core.admit(request.endpoint())?;
+            let answer = self.inner.resolve(attempt.direct(request)).await;
+            let evidence = attempt.evidence(&request, &answer);
+            attempt.settle(evidence);
+            answer
+        })
+    }
+
+    fn resolve_many<'a>(&'a self, requests: &'a [Request<'a>]) -> ResolveManyFuture<'a> {
+        ResolveManyFuture::new(async move {
+            let Some(first) = requests.first() else {
+                return Vec::new();
+            };
+            let one_way = |request: &Request<'_>| request.endpoint() == first.endpoint();
+            if !requests.iter().all(one_way) {
+                // Somebody has directed them apart, so they are no batch any more.
+                return join_all(requests.iter().map(|&request| self.resolve(request))).await;
+            }
+            let attempt = match self.core.admit(first.endpoint()) {
+                Ok(attempt) => attempt,
+                Err(error) => return requests.iter().map(|_| Err(error.clone())).collect(),
+            };
+            let directed: Vec<_> = requests.iter().map(|&r| attempt.direct(r)).collect();
+            let answers = self.inner.resolve_many(&directed).await;
+            let answers: Vec<_> = exactly(requests.len(), answers).collect();
+            let shown = requests.iter().zip(&answers);
+            let evidence = shown
+                .map(|(request, answer)| attempt.evidence(request, answer))
+                .fold(Evidence::Nothing, Evidence::and);
+            attempt.settle(evidence);
+            answers
+        })
+    }
+
+    fn locate<'a>(&'a self, name: NameRef<'a>) -> Located<'a> {
+        self.inner.locate(name)
+    }
+
+    fn endpoints(&self) -> usize {
+        self.inner.endpoints()
+    }
+
+    fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {
+        ShutdownFuture::new(async move {
+            // An open breaker must not hide that all is over.
+            lock(&self.core.state).closed = true;
+            self.inner.shutdown(deadline).await
+        })
+    }
+}
+
+/// The name in which a breaker answers.
+const BREAKER: &str = "breaker";
+
+/// Whether `error` is a breaker's own refusal, for which nobody was asked.
+pub(super) fn is_open(error: &Error) -> bool {
+    error.kind() == ErrorKind::Unavailable && error.backend() == Some(BREAKER)
+}
+
+impl Core {
+    /// Admits an attempt at the endpoint `asked` for, or at the next that lets it through.
+    fn admit(&self, asked: Option<usize>) -> Result<Attempt<'_>, Error> {
+        let now = self.clock.now();
+        let mut state = lock(&self.state);
+        if state.closed {
+            return Err(Error::new(ErrorKind::Closed, "the resolver was shut down"));
+        }
+        let State {
+            endpoints, next, ..
+        } = &mut *state;
+        let number = endpoints.len();
+        // The one asked for, or all of them, from the one whose turn it is.
+        let tries = if asked.is_some() { 1 } else { number };
+        let turn = *next;
+        let mut soonest: Option<Moment> = None;
+        for step in 0..tries {
+            let endpoint = asked.unwrap_or((turn + step) % number);
+            let Some(breaker) = endpoints.get_mut(endpoint) else {
+                // Directed to an endpoint that is not there: the backend says what that means.
+                return Ok(Attempt::new(self, endpoint, None, now));
+            };
+            if let Some(generation) = breaker.admit(now, &self.config) {
+                if asked.is_none() {
+                    *next = (endpoint + 1) % number;
+                }
+                return Ok(Attempt::new(self, endpoint, Some(generation), now));
+            }
+            let at = breaker.admits_at(&self.config);
+            soonest = Some(soonest.map_or(at, |soonest| soonest.min(at)));
+        }
+        drop(state);
+        let open = Error::new(
+            ErrorKind::Unavailable,
+            "the breaker is open: the store failed again and again and is left alone for a while",
+        );
+        let wait = soonest.unwrap_or(now).since(now);
+        Err(open.with_backend(BREAKER).with_retry_after(wait))
+    }
+
+    fn settle(&self, endpoint: usize, generation: u64, evidence: Evidence) {
+        let now = self.clock.now();
+        let change = lock(&self.state)
+            .endpoints
+            .get_mut(endpoint)
+            .and_then(|breaker| breaker.settle(generation, evidence, now, &self.config));
+        // Told outside the lock: a subscriber is foreign code.
+        match change {
+            Some(Change::Opened { wait }) => {
+                tracing::warn!(endpoint, ?wait, "the breaker of an endpoint opened");
+            }
+            Some(Change::Closed) => tracing::info!(endpoint, "the breaker of an endpoint closed"),
+            None => {}
+        }
+    }
+
+    fn status(&self) -> Vec<BreakerStatus> {
+        let state = lock(&self.state);
+        let endpoints = state.endpoints.iter().enumerate();
+        endpoints
+            .map(|(endpoint, breaker)| BreakerStatus {
+                endpoint,
+                state: breaker.state,
+                failures: breaker.failures,
+            })
+            .collect()
+    }
+}
+
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Core")
+            .field("config", &self.config)
+            .field("endpoints", &self.status())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

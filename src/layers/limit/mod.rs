@@ -1,0 +1,230 @@
+//! A bound on how much is asked at once, and a queue, itself bounded, before it.
+//!
+//! It bounds concurrency, not rate. Waiting for a permit is this process's own affair: it is never
+//! an error that speaks of the store.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use tokio::sync::{Semaphore, SemaphorePermit, TryAcquireError};
+
+use crate::clock::{Clock, Moment};
+use crate::error::{Error, ErrorKind};
+use crate::layers::route::{earliest_deadline, exactly};
+use crate::name::{Located, NameRef};
+use crate::race::race;
+use crate::resolver::{Request, ResolveFuture, ResolveManyFuture, SecretResolver, ShutdownFuture};
+
+/// Bounds of a [`Limit`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LimitConfig {
+    /// How many requests the inner resolver has at once. Default 64; from 1 to 65,536.
+    pub max_concurrent: u32,
+    /// How many calls wait for a permit; one more is refused at once. Default 16,384, at most
+    /// 1,048,576; 0 for no queue.
+    pub max_queued: u32,
+}
+
+/// Lets at most so many requests through at a time; the others wait, first come, first served.
+///
+/// When the queue is full, or a request's own deadline passes while it waits, the answer is
+/// [`ErrorKind::Overloaded`], which counts for no breaker and permits neither stale values nor a
+/// fallback: a flood of requests must not be a way to get a weaker answer.
+///
+/// A batch passes in pieces of at most a quarter of the permits, one after another, each holding a
+/// permit for each of its requests: whether the store reads it at once or name by name, the bound
+/// holds, and a large batch does not empty the pipe for everybody else. A piece lives by the
+/// earliest deadline in it.
+///
+/// # Order
+/// Below the breaker, which must not let requests queue for a store that is away; and so that a
+/// half-open trial queues like all others. Above the attempt's timeout, so that waiting for our own
+/// permit takes nothing from the time that the store is given and is never counted as its failure.
+///
+/// # Cancel safety
+/// Who is dropped while waiting leaves the queue; a permit goes back when its request ends, is
+/// dropped, or panics. After `shutdown` was polled, everybody who waits gets
+/// [`ErrorKind::Closed`].
+///
+/// ```
+/// use std::sync::Arc;
+/// use secret_resolver::{Clock, SecretResolver, layers::{Limit, LimitConfig}};
+///
+/// fn gentle(backend: Arc<dyn SecretResolver>, clock: Arc<dyn Clock>) -> impl SecretResolver {
+///     let mut config = LimitConfig::default();
+///     config.max_concurrent = 8;
+///     Limit::new(backend, clock, config).unwrap()
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Limit<R> {
+    inner: R,
+    clock: Arc<dyn Clock>,
+    config: LimitConfig,
+    permits: Semaphore,
+    queued: AtomicU32,
+}
+
+impl Default for LimitConfig {
+    fn default() -> Self {
+        Self {
+            max_concurrent: 64,
+            max_queued: 16_384,
+        }
+    }
+}
+
+impl LimitConfig {
+    const MOST_CONCURRENT: u32 = 1 << 16;
+    const MOST_QUEUED: u32 = 1 << 20;
+
+    fn check(&self) -> Result<(), Error> {
+        let rule = if self.max_concurrent == 0 || self.max_concurrent > Self::MOST_CONCURRENT {
+            "the limit must be from 1 to 65,536 requests at once"
+        } else if self.max_queued > Self::MOST_QUEUED {
+            "at most 1,048,576 calls may wait for a permit"
+        } else {
+            return Ok(());
+        };
+        Err(Error::new(ErrorKind::Misconfigured, rule))
+    }
+}
+
+impl<R: SecretResolver> Limit<R> {
+    /// Around `inner`; `clock` is that of the requests' deadlines.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Misconfigured`] when a bound makes no sense.
+    pub fn new(inner: R, clock: Arc<dyn Clock>, config: LimitConfig) -> Result<Self, Error> {
+        config.check()?;
+        Ok(Self {
+            inner,
+            clock,
+            config,
+            permits: Semaphore::new(config.max_concurrent as usize),
+            queued: AtomicU32::new(0),
+        })
+    }
+
+    /// The resolver inside.
+    pub fn inner(&self) -> &R {
+        &self.inner
+    }
+
+    /// How many calls wait for a permit now.
+    pub fn queued(&self) -> u32 {
+        self.queued.load(Ordering::Acquire)
+    }
+
+    /// Permits for `number` requests, at once or after those who came before.
+    async fn enter(
+        &self,
+        number: u32,
+        deadline: Option<Moment>,
+    ) -> Result<SemaphorePermit<'_>, Error> {
+        // A released permit belongs to the first who waits, so this overtakes nobody.
+        match self.permits.try_acquire_many(number) {
+            Ok(permit) => return Ok(permit),
+            Err(TryAcquireError::Closed) => return Err(closed()),
+            Err(TryAcquireError::NoPermits) => {}
+        }
+        let _place = Place::take(&self.queued, self.config.max_queued)?;
+        let permit = async {
+            let permit = self.permits.acquire_many(number).await;
+            permit.map_err(|_| closed())
+        };
+        match deadline {
+            None => permit.await,
+            // Dropping the wait takes it out of the queue.
+            Some(deadline) => {
+                let late = async {
+                    self.clock.sleep_until(deadline).await;
+                    Err(too_late())
+                };
+                race(permit, late).await
+            }
+        }
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl<R: SecretResolver> SecretResolver for Limit<R> {
+    fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
+        ResolveFuture::new(async move {
+            // Declared before the request, so it is given back after it has ended.
+            let _permit = self.enter(1, request.deadline()).await?;
+            self.inner.resolve(request).await
+        })
+    }
+
+    fn resolve_many<'a>(&'a self, requests: &'a [Request<'a>]) -> ResolveManyFuture<'a> {
+        ResolveManyFuture::new(async move {
+            let most = (self.config.max_concurrent / 4).max(1);
+            let mut answers = Vec::with_capacity(requests.len());
+            for piece in requests.chunks(most as usize) {
+                // A piece is no longer than `most`, so the number fits.
+                let number = u32::try_from(piece.len()).unwrap_or(most);
+                match self.enter(number, earliest_deadline(piece)).await {
+                    Ok(_permit) => {
+                        let part = self.inner.resolve_many(piece).await;
+                        answers.extend(exactly(piece.len(), part));
+                    }
+                    Err(error) => answers.extend(piece.iter().map(|_| Err(error.clone()))),
+                }
+            }
+            answers
+        })
+    }
+
+    fn locate<'a>(&'a self, name: NameRef<'a>) -> Located<'a> {
+        self.inner.locate(name)
+    }
+
+    fn endpoints(&self) -> usize {
+        self.inner.endpoints()
+    }
+
+    fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {
+        ShutdownFuture::new(async move {
+            self.permits.close();
+            self.inner.shutdown(deadline).await
+        })
+    }
+}
+
+/// A place in the queue, left when it is dropped.
+struct Place<'a>(&'a AtomicU32);
+
+impl<'a> Place<'a> {
+    fn take(queued: &'a AtomicU32, most: u32) -> Result<Self, Error> {
+        let one_more = |queued: u32| (queued < most).then_some(queued + 1);
+        match queued.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more) {
+            Ok(_) => Ok(Self(queued)),
+            Err(_) => Err(Error::new(
+                ErrorKind::Overloaded,
+                "too many requests wait for a permit of our own; ask less, or raise the limit",
+            )),
+        }
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+fn too_late() -> Error {
+    Error::new(
+        ErrorKind::Overloaded,
+        "waited for our own permit until the deadline; ask less, or raise the limit",
+    )
+}
+
+fn closed() -> Error {
+    Error::new(ErrorKind::Closed, "the resolver was shut down")
+}
+
+#[cfg(test)]
+mod tests;

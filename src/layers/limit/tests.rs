@@ -1,0 +1,320 @@
+//! The limit by itself: how many at once, who is next, and who leaves.
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicUsize;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use super::*;
+use crate::layers::route::{Part, join};
+use crate::resolver::SecretResolverExt;
+use crate::secret::{Record, Secret};
+use crate::sync::lock;
+use crate::testing::conformance::{Subject, after_shutdown_all_is_refused, all};
+use crate::testing::{Gate, ManualClock, MockBackend, Reply};
+
+const NAME: &str = "prod/db#password";
+
+type Get<'a> = Pin<Box<dyn Future<Output = Result<Secret, Error>> + Send + 'a>>;
+
+fn poll<F: Future + ?Sized>(future: &mut Pin<Box<F>>) -> Poll<F::Output> {
+    future
+        .as_mut()
+        .poll(&mut Context::from_waker(Waker::noop()))
+}
+
+fn config(max_concurrent: u32, max_queued: u32) -> LimitConfig {
+    LimitConfig {
+        max_concurrent,
+        max_queued,
+    }
+}
+
+/// A backend of one value behind a limit, on a clock that the test moves.
+fn limited(config: LimitConfig) -> (ManualClock, MockBackend, Limit<MockBackend>) {
+    let clock = ManualClock::new();
+    let backend = MockBackend::new().with_value(NAME, "v1");
+    let limit = Limit::new(backend.clone(), Arc::new(clock.clone()), config).unwrap();
+    (clock, backend, limit)
+}
+
+fn get<R: SecretResolver>(resolver: &R) -> Get<'_> {
+    Box::pin(resolver.get(NAME))
+}
+
+fn kind(answer: Poll<Result<Secret, Error>>) -> ErrorKind {
+    match answer {
+        Poll::Ready(Err(error)) => error.kind(),
+        other => panic!("no error: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn it_keeps_all_laws() {
+    for config in [LimitConfig::default(), config(1, 1000), config(5, 1000)] {
+        let backend = MockBackend::new()
+            .with_value("a/b#c", "one-canary")
+            .with_value("a/d", "two-canary");
+        let limit = Limit::new(backend, Arc::new(ManualClock::new()), config).unwrap();
+        let subject = Subject::new(Arc::new(limit), "no/such").unwrap();
+        let subject = subject.stores("a/b#c", "one-canary").unwrap();
+        let subject = subject.stores("a/d", "two-canary").unwrap();
+        all(&subject).await.unwrap();
+        after_shutdown_all_is_refused(&subject).await.unwrap();
+    }
+}
+
+/// A store that notes how many it is asked for at once, and in which order.
+#[derive(Debug, Default)]
+struct Busy {
+    now: AtomicUsize,
+    most: AtomicUsize,
+    order: Mutex<Vec<String>>,
+}
+
+struct One<'a>(&'a Busy);
+
+impl Drop for One<'_> {
+    fn drop(&mut self) {
+        self.0.now.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl SecretResolver for Busy {
+    fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
+        ResolveFuture::new(async move {
+            lock(&self.order).push(request.name().as_str().to_owned());
+            let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
+            self.most.fetch_max(now, Ordering::SeqCst);
+            let _one = One(self);
+            for _ in 0..3 {
+                tokio::task::yield_now().await;
+            }
+            Ok::<_, Error>(Record::single(
+                "busy",
+                crate::secret::SecretBuf::from_slice(b"v")?,
+            ))
+        })
+    }
+}
+
+fn busy(config: LimitConfig) -> Arc<Limit<Busy>> {
+    Arc::new(Limit::new(Busy::default(), Arc::new(ManualClock::new()), config).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_more_than_the_limit_are_asked_for_at_once() {
+    let limit = busy(LimitConfig::default());
+    let gets: Vec<_> = (0..5_000)
+        .map(|_| {
+            let limit = Arc::clone(&limit);
+            tokio::spawn(async move { limit.get(NAME).await })
+        })
+        .collect();
+    for get in gets {
+        get.await.unwrap().unwrap();
+    }
+    let most = limit.inner().most.load(Ordering::SeqCst);
+    assert_eq!(most, 64);
+    assert_eq!(limit.permits.available_permits(), 64);
+}
+
+#[tokio::test]
+async fn first_come_is_first_served() {
+    let limit = busy(config(3, 1000));
+    let names: Vec<String> = (0..500).map(|number| format!("n/{number}")).collect();
+    let gets = names.iter().map(|name| {
+        let name = NameRef::parse(name).unwrap();
+        limit.resolve(Request::new(name))
+    });
+    let answers = crate::join_all(gets).await;
+    assert!(answers.iter().all(Result::is_ok));
+    assert_eq!(*lock(&limit.inner().order), names);
+}
+
+#[tokio::test]
+async fn a_batch_keeps_its_order_and_the_limit_and_leaves_room_for_others() {
+    let limit = busy(config(8, 1000));
+    let names: Vec<String> = (0..301).map(|number| format!("n/{number}")).collect();
+    let batch = || -> Part<'_, Vec<Result<Secret, Error>>> { Box::pin(limit.get_many(&names)) };
+    for answers in join((0..8).map(|_| batch()).collect()).await {
+        assert_eq!(answers.len(), 301);
+        assert!(answers.iter().all(Result::is_ok));
+    }
+    assert_eq!(limit.inner().most.load(Ordering::SeqCst), 8);
+    // Alone, a batch takes a quarter.
+    let limit = busy(config(8, 1000));
+    limit.get_many(&names).await;
+    assert_eq!(limit.inner().most.load(Ordering::SeqCst), 2);
+    assert_eq!(*lock(&limit.inner().order), names);
+}
+
+#[test]
+fn a_full_queue_refuses_at_once_in_a_way_that_blames_no_store() {
+    let (_, backend, limit) = limited(config(2, 3));
+    backend.always(Reply::Hang);
+    let mut held: Vec<_> = (0..5).map(|_| get(&limit)).collect();
+    assert!(held.iter_mut().all(|get| poll(get).is_pending()));
+    assert_eq!((backend.calls(), limit.queued()), (2, 3));
+    for _ in 0..100 {
+        let refused = kind(poll(&mut get(&limit)));
+        assert_eq!(refused, ErrorKind::Overloaded);
+        let permits = refused.permits();
+        assert!(!permits.counts_for_breaker && !permits.fallback && !permits.stale);
+    }
+    assert_eq!((backend.calls(), limit.queued()), (2, 3));
+    // No queue at all.
+    let (_, backend, limit) = limited(config(1, 0));
+    backend.always(Reply::Hang);
+    let mut first = get(&limit);
+    assert!(poll(&mut first).is_pending());
+    assert_eq!(kind(poll(&mut get(&limit))), ErrorKind::Overloaded);
+}
+
+#[test]
+fn a_deadline_that_passes_in_the_queue_ends_the_wait_as_our_own_overload() {
+    let (clock, backend, limit) = limited(config(1, 10));
+    backend.always(Reply::Hang);
+    let mut first = get(&limit);
+    assert!(poll(&mut first).is_pending());
+    let name = NameRef::parse(NAME).unwrap();
+    let request = Request::new(name).with_deadline(clock.now() + Duration::from_secs(4));
+    let mut waiting = Box::pin(limit.resolve(request));
+    let batch = [request, request];
+    let mut many = Box::pin(limit.resolve_many(&batch));
+    assert!(poll(&mut waiting).is_pending() && poll(&mut many).is_pending());
+    clock.advance(Duration::from_millis(3_999));
+    assert!(poll(&mut waiting).is_pending() && poll(&mut many).is_pending());
+    clock.advance(Duration::from_millis(1));
+    let Poll::Ready(Err(error)) = poll(&mut waiting) else {
+        panic!("it outlives its deadline");
+    };
+    assert_eq!(error.kind(), ErrorKind::Overloaded);
+    let text = "waited for our own permit until the deadline";
+    assert!(error.to_string().contains(text), "{error}");
+    assert!(poll(&mut many).is_ready());
+    assert_eq!((limit.queued(), backend.calls()), (0, 1));
+    assert_eq!(clock.next_wake(), None);
+}
+
+#[test]
+fn a_free_permit_is_taken_whatever_the_time() {
+    // The deadline is the affair of the layers inside; here nobody waits.
+    let (clock, _, limit) = limited(config(1, 0));
+    clock.advance(Duration::from_secs(9));
+    let late = Request::new(NameRef::parse(NAME).unwrap()).with_deadline(Moment::ZERO);
+    assert!(poll(&mut Box::pin(limit.resolve(late))).is_ready());
+}
+
+#[test]
+fn of_ten_thousand_who_wait_any_may_leave_and_the_rest_is_served() {
+    let (clock, backend, limit) = limited(LimitConfig::default());
+    let gate = Gate::new();
+    backend.always(gate.then(Reply::Stored));
+    let mut gets: Vec<_> = (0..10_064).map(|_| get(&limit)).collect();
+    assert!(gets.iter_mut().all(|get| poll(get).is_pending()));
+    assert_eq!((limit.queued(), backend.calls()), (10_000, 64));
+    // Every other one leaves, of those inside and of those who wait.
+    let mut number = 0;
+    gets.retain(|_| {
+        number += 1;
+        number % 2 == 0
+    });
+    assert_eq!(limit.queued(), 5_000);
+    gate.open();
+    let mut rounds = 0;
+    while !gets.is_empty() {
+        gets.retain_mut(|get| poll(get).is_pending());
+        rounds += 1;
+        assert!(rounds < 1_000, "{} wait for ever", gets.len());
+    }
+    assert_eq!(limit.queued(), 0);
+    assert_eq!(limit.permits.available_permits(), 64);
+    assert_eq!(clock.next_wake(), None);
+}
+
+#[test]
+fn a_permit_given_to_one_who_leaves_before_taking_it_goes_to_the_next() {
+    let (_, backend, limit) = limited(config(1, 10));
+    backend.script(NAME, [Reply::Hang]);
+    let mut first = get(&limit);
+    let (mut second, mut third) = (get(&limit), get(&limit));
+    for get in [&mut first, &mut second, &mut third] {
+        assert!(poll(get).is_pending());
+    }
+    drop(first);
+    drop(second);
+    assert!(poll(&mut third).is_ready());
+    assert_eq!(limit.permits.available_permits(), 1);
+}
+
+#[test]
+fn a_dropped_call_and_a_panicking_one_give_their_permits_back() {
+    let (_, backend, limit) = limited(config(1, 0));
+    for _ in 0..100 {
+        backend.script(NAME, [Reply::Hang, Reply::Panic]);
+        let mut hangs = get(&limit);
+        assert!(poll(&mut hangs).is_pending());
+        drop(hangs);
+        let mut panics = get(&limit);
+        // The future is kept: the permit must be back before it is dropped.
+        assert!(catch_unwind(AssertUnwindSafe(|| poll(&mut panics))).is_err());
+        assert!(matches!(poll(&mut get(&limit)), Poll::Ready(Ok(_))));
+        backend.script(NAME, [Reply::Panic]);
+        let mut batch = Box::pin(limit.get_many(&[NAME]));
+        assert!(catch_unwind(AssertUnwindSafe(|| poll(&mut batch))).is_err());
+        assert!(matches!(poll(&mut get(&limit)), Poll::Ready(Ok(_))));
+    }
+}
+
+#[test]
+fn shutdown_ends_every_wait() {
+    let (clock, backend, limit) = limited(config(1, 100));
+    backend.always(Reply::Hang);
+    let mut gets: Vec<_> = (0..50).map(|_| get(&limit)).collect();
+    assert!(gets.iter_mut().all(|get| poll(get).is_pending()));
+    assert!(poll(&mut Box::pin(limit.shutdown(clock.now()))).is_ready());
+    for get in &mut gets[1..] {
+        assert_eq!(kind(poll(get)), ErrorKind::Closed);
+    }
+    assert_eq!(kind(poll(&mut get(&limit))), ErrorKind::Closed);
+}
+
+#[test]
+fn a_store_that_answers_too_few_shifts_no_answer() {
+    #[derive(Debug)]
+    struct Short(MockBackend);
+    impl SecretResolver for Short {
+        fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
+            self.0.resolve(request)
+        }
+        fn resolve_many<'a>(&'a self, requests: &'a [Request<'a>]) -> ResolveManyFuture<'a> {
+            self.0.resolve_many(&requests[1..])
+        }
+    }
+    let backend = MockBackend::new()
+        .with_value("a", "one")
+        .with_value("b", "two");
+    let limit = Limit::new(Short(backend), Arc::new(ManualClock::new()), config(8, 8)).unwrap();
+    let names = ["a", "a", "b", "b"];
+    let Poll::Ready(answers) = poll(&mut Box::pin(limit.get_many(&names))) else {
+        panic!("it waits");
+    };
+    let text = |answer: &Result<Secret, Error>| match answer {
+        Ok(secret) => secret.expose_str().unwrap().to_owned(),
+        Err(error) => format!("{:?}", error.kind()),
+    };
+    let answers: Vec<_> = answers.iter().map(text).collect();
+    assert_eq!(answers, ["one", "Malformed", "two", "Malformed"]);
+}
+
+#[test]
+fn bounds_that_make_no_sense_are_refused() {
+    for wrong in [config(0, 1), config(65_537, 1), config(1, 1_048_577)] {
+        let refused = Limit::new(MockBackend::new(), Arc::new(ManualClock::new()), wrong);
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::Misconfigured);
+    }
+}

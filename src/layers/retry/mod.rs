@@ -1,0 +1,288 @@
+//! Another attempt, where one makes sense and there is time and budget for it.
+//!
+//! Whether it makes sense is the error's kind to say ([`Permits`](crate::Permits)); where it goes is
+//! the breaker's. Nothing is retried that the store has answered.
+
+mod budget;
+
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::clock::{Clock, Moment};
+use crate::error::{self, Error, ErrorKind};
+use crate::layers::breaker;
+use crate::layers::route::{earliest_deadline, exactly};
+use crate::name::{Located, NameRef};
+use crate::resolver::{Request, ResolveFuture, ResolveManyFuture, SecretResolver, ShutdownFuture};
+use crate::secret::Record;
+use budget::Budget;
+
+/// Bounds and times of a [`Retry`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RetryConfig {
+    /// How many attempts a request gets, the first included. Default 3; from 1 to 10.
+    pub max_attempts: u32,
+    /// The longest back-off before the second attempt; before each further one it is twice as
+    /// long. Default 50 ms; from 1 ms to `longest_backoff`.
+    pub first_backoff: Duration,
+    /// The longest back-off before any attempt. Default 1 s; at most 60 s.
+    pub longest_backoff: Duration,
+    /// The longest wait that a store may ask for; who asks for more is not asked again. It counts
+    /// where a request has no deadline that ends earlier. Default 30 s; at most 60 s.
+    pub longest_asked: Duration,
+    /// How many retries may be made in a burst, by all requests together. Default 10; at most
+    /// 10,000; 0 for no retry.
+    pub budget: u32,
+    /// What each first attempt adds to the budget, in hundredths of a retry. Default 20; at most
+    /// 100.
+    pub budget_percent: u32,
+}
+
+/// Asks again after a failure that may pass.
+///
+/// Before each further attempt it waits a random part of a back-off that doubles (full jitter), and
+/// at least what the store asked for ([`Error::retry_after`]). What does not fit before the
+/// request's deadline is not begun: the last error is answered at once instead. So is a breaker's
+/// refusal: it says that nobody is to be asked now, and whoever waits for it should not.
+///
+/// Retries of all requests share one budget: with the defaults, `n` requests to a dead store make
+/// at most `1.2 n + 10` attempts.
+///
+/// A batch is one attempt; those of its requests that failed are asked again together. It lives by
+/// the earliest deadline in it.
+///
+/// # Order
+/// Below the cache, so that all attempts are one flight within one budget, and whoever joins it
+/// adds none. Above the breaker, so that each attempt is counted, and directed to the next
+/// endpoint. Above the limit, so that a back-off holds no permit. Above the attempt's timeout,
+/// whose error is what is retried: below it, one attempt that hangs would take the time of all.
+///
+/// It bounds waits and beginnings, not attempts: an attempt that hangs is the attempt timeout's to
+/// end. It knows only a deadline that the request carries: whoever sets a budget on a flight passes
+/// it on in the [`Request`].
+///
+/// # Cancel safety
+/// Dropping it ends the wait or the attempt. What was taken from the budget for a retry that did not
+/// begin stays taken; other requests refill it.
+///
+/// ```
+/// use std::sync::Arc;
+/// use secret_resolver::{Clock, Error, SecretResolver, layers::{Retry, RetryConfig}};
+///
+/// fn stubborn(
+///     backend: Arc<dyn SecretResolver>,
+///     clock: Arc<dyn Clock>,
+/// ) -> Result<impl SecretResolver, Error> {
+///     Retry::new(backend, clock, RetryConfig::default())
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Retry<R> {
+    inner: R,
+    clock: Arc<dyn Clock>,
+    config: RetryConfig,
+    budget: Budget,
+    random: RandomState,
+    draws: AtomicU64,
+}
+
+impl Default for RetryConfig {
+    fn default() -> Self {
+        Self {
+            max_attempts: 3,
+            first_backoff: Duration::from_millis(50),
+            longest_backoff: Duration::from_secs(1),
+            longest_asked: Duration::from_secs(30),
+            budget: 10,
+            budget_percent: 20,
+        }
+    }
+}
+
+impl RetryConfig {
+    const LONGEST: Duration = Duration::from_secs(60);
+
+    fn check(&self) -> Result<(), Error> {
+        let rule = if self.max_attempts == 0 || self.max_attempts > 10 {
+            "a request gets from 1 to 10 attempts"
+        } else if self.longest_backoff > Self::LONGEST || self.longest_asked > Self::LONGEST {
+            "no wait before an attempt is longer than 60 s"
+        } else if self.first_backoff < Duration::from_millis(1)
+            || self.first_backoff > self.longest_backoff
+        {
+            "the first back-off lasts from 1 ms to the longest"
+        } else if self.budget > 10_000 || self.budget_percent > 100 {
+            "a budget holds at most 10,000 retries, and a first attempt adds at most one"
+        } else {
+            return Ok(());
+        };
+        Err(Error::new(ErrorKind::Misconfigured, rule))
+    }
+}
+
+impl<R: SecretResolver> Retry<R> {
+    /// Around `inner`, waiting on `clock`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Misconfigured`] when a bound makes no sense.
+    pub fn new(inner: R, clock: Arc<dyn Clock>, config: RetryConfig) -> Result<Self, Error> {
+        config.check()?;
+        Ok(Self {
+            inner,
+            clock,
+            config,
+            budget: Budget::new(config.budget, config.budget_percent),
+            random: RandomState::new(),
+            draws: AtomicU64::new(0),
+        })
+    }
+
+    /// The resolver inside.
+    pub fn inner(&self) -> &R {
+        &self.inner
+    }
+
+    async fn one(&self, request: Request<'_>) -> Result<Record, Error> {
+        if self.is_over(request.deadline()) {
+            return Err(no_time());
+        }
+        self.budget.deposit();
+        let mut attempt = 1;
+        loop {
+            let error = match self.inner.resolve(request).await {
+                Ok(record) => return Ok(record),
+                Err(error) => error,
+            };
+            let Some(at) = self.next_attempt(attempt, &error, request.deadline()) else {
+                return Err(error);
+            };
+            // The budget is asked last, so that nothing is taken out for what is not tried.
+            if !self.wait(attempt, at, request.deadline()).await {
+                return Err(error);
+            }
+            attempt += 1;
+        }
+    }
+
+    async fn many(&self, requests: &[Request<'_>]) -> Vec<Result<Record, Error>> {
+        let deadline = earliest_deadline(requests);
+        if requests.is_empty() || self.is_over(deadline) {
+            return requests.iter().map(|_| Err(no_time())).collect();
+        }
+        self.budget.deposit();
+        let answers = self.inner.resolve_many(requests).await;
+        let mut answers: Vec<_> = exactly(requests.len(), answers).collect();
+        let mut attempt = 1;
+        loop {
+            let now_failed = requests
+                .iter()
+                .zip(&mut answers)
+                .filter_map(|(request, place)| {
+                    let error = place.as_ref().err()?;
+                    let at = self.next_attempt(attempt, error, deadline)?;
+                    Some((at, *request, place))
+                });
+            let failed: Vec<_> = now_failed.collect();
+            let Some(at) = failed.iter().map(|(at, ..)| *at).max() else {
+                return answers;
+            };
+            if !self.wait(attempt, at, deadline).await {
+                return answers;
+            }
+            let again: Vec<_> = failed.iter().map(|(_, request, _)| *request).collect();
+            let part = exactly(again.len(), self.inner.resolve_many(&again).await);
+            for ((_, _, place), answer) in failed.into_iter().zip(part) {
+                *place = answer;
+            }
+            attempt += 1;
+        }
+    }
+
+    /// When the next attempt may begin; `None` when there is to be none.
+    fn next_attempt(
+        &self,
+        attempt: u32,
+        error: &Error,
+        deadline: Option<Moment>,
+    ) -> Option<Moment> {
+        if attempt >= self.config.max_attempts || breaker::is_open(error) {
+            return None;
+        }
+        let asked = match error.kind().permits().retry {
+            error::Retry::Never => return None,
+            // A store that is away may say for how long, too.
+            error::Retry::Yes | error::Retry::AfterDelay => error.retry_after().unwrap_or_default(),
+        };
+        if asked > self.config.longest_asked {
+            return None;
+        }
+        // The jitter comes on top, so that those who were put off together do not return together.
+        let at = self.clock.now() + asked + self.backoff(attempt);
+        deadline.is_none_or(|deadline| at < deadline).then_some(at)
+    }
+
+    /// Waits for the next attempt; tells whether it may begin.
+    async fn wait(&self, attempt: u32, at: Moment, deadline: Option<Moment>) -> bool {
+        if !self.budget.withdraw() {
+            tracing::debug!(attempt, "the retry budget is spent");
+            return false;
+        }
+        self.clock.sleep_until(at).await;
+        // A sleep may end late.
+        !self.is_over(deadline)
+    }
+
+    /// A random part of the back-off after the `attempt`-th attempt.
+    fn backoff(&self, attempt: u32) -> Duration {
+        let doubled = 2_u32.saturating_pow(attempt.saturating_sub(1));
+        let longest = self.config.first_backoff.saturating_mul(doubled);
+        let longest = longest.min(self.config.longest_backoff);
+        // A keyed hash of a counter; at most 60 s, so the nanoseconds fit.
+        let draw = self
+            .random
+            .hash_one(self.draws.fetch_add(1, Ordering::Relaxed));
+        let nanos = u64::try_from(longest.as_nanos()).unwrap_or(u64::MAX);
+        Duration::from_nanos(draw % nanos.saturating_add(1))
+    }
+
+    fn is_over(&self, deadline: Option<Moment>) -> bool {
+        deadline.is_some_and(|deadline| self.clock.now() >= deadline)
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl<R: SecretResolver> SecretResolver for Retry<R> {
+    fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
+        ResolveFuture::new(self.one(request))
+    }
+
+    fn resolve_many<'a>(&'a self, requests: &'a [Request<'a>]) -> ResolveManyFuture<'a> {
+        ResolveManyFuture::new(self.many(requests))
+    }
+
+    fn locate<'a>(&'a self, name: NameRef<'a>) -> Located<'a> {
+        self.inner.locate(name)
+    }
+
+    fn endpoints(&self) -> usize {
+        self.inner.endpoints()
+    }
+
+    fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {
+        self.inner.shutdown(deadline)
+    }
+}
+
+fn no_time() -> Error {
+    Error::new(
+        ErrorKind::Timeout,
+        "the deadline passed before an attempt could begin",
+    )
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,253 @@
+//! One resolver of several stores: each prefix of names belongs to one of them.
+//!
+//! It decides by the name alone, before anything is asked, and never asks a second store: what one
+//! store refuses or lacks is not looked for in another. Falling back is policy, and not done here.
+//!
+//! Prefixes are compared byte by byte, in whole segments. A name in another letter case or Unicode
+//! form is another name here, whatever a store makes of it.
+
+mod batch;
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::clock::Moment;
+use crate::error::{Error, ErrorKind};
+use crate::name::{Located, NameRef};
+use crate::resolver::{
+    Request, ResolveFuture, ResolveManyFuture, SecretResolver, ShutdownFuture, ShutdownReport,
+};
+use crate::secret::Record;
+pub(in crate::layers) use batch::{Part, earliest_deadline, exactly, join, renamed};
+
+/// Gives each name to the store of the longest prefix that it is below.
+///
+/// A prefix is a path. The prefix `prod` has the names whose path is `prod` or begins with
+/// `prod/`, whatever their field: `prod#a` and `prod/db#a`, not `production`.
+///
+/// A name without a store is [`ErrorKind::NotFound`]: the same answer, for the same reason, as a
+/// store gives that does not have it, and one that permits neither stale values nor a fallback.
+///
+/// # Order
+/// Below the cache: one cache, with one bound, one fence and one flight a record, serves all
+/// stores, since [`locate`](SecretResolver::locate) keeps their addresses apart. Above retry,
+/// breaker and limit, so that each store has its own: below a common one, a dead store would spend
+/// the retries, open the breaker and hold the permits of the healthy ones.
+///
+/// # Cancel safety
+/// It holds nothing: dropping a future drops what it asked for.
+///
+/// ```
+/// use std::sync::Arc;
+/// use secret_resolver::{SecretResolverExt, layers::Route, testing::MockBackend};
+///
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let conjur = Arc::new(MockBackend::new().with_value("prod/db#password", "hunter2"));
+/// let vault = Arc::new(MockBackend::new().with_value("prod/tls/key", "pem"));
+/// let route = Route::builder().route("prod", conjur).route("prod/tls", vault).build()?;
+///
+/// assert_eq!(route.get("prod/db#password").await?.expose_str()?, "hunter2");
+/// assert_eq!(route.get("prod/tls/key").await?.expose_str()?, "pem");
+/// assert!(route.get("staging/db").await.is_err());
+/// # Ok::<(), secret_resolver::Error>(()) }).unwrap();
+/// ```
+#[derive(Debug)]
+pub struct Route {
+    /// Which of the stores has a prefix.
+    prefixes: BTreeMap<Box<str>, usize>,
+    otherwise: Option<usize>,
+    stores: Box<[Arc<dyn SecretResolver>]>,
+}
+
+/// Prefixes and their stores, on the way to a [`Route`].
+#[derive(Debug, Default)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct RouteBuilder {
+    prefixes: Vec<(Box<str>, usize)>,
+    otherwise: Vec<usize>,
+    stores: Vec<Arc<dyn SecretResolver>>,
+}
+
+impl Route {
+    /// Without any store yet.
+    pub fn builder() -> RouteBuilder {
+        RouteBuilder::default()
+    }
+
+    /// The number of the store that has the names at and below `path`.
+    fn number_for(&self, path: &str) -> Option<usize> {
+        let mut prefix = path;
+        loop {
+            if let Some(&number) = self.prefixes.get(prefix) {
+                return Some(number);
+            }
+            // From the whole path up, segment by segment: the first hit is the longest prefix.
+            match prefix.rfind('/') {
+                Some(end) => prefix = &prefix[..end],
+                None => return self.otherwise,
+            }
+        }
+    }
+
+    fn store_for(&self, name: NameRef<'_>) -> Option<(usize, &Arc<dyn SecretResolver>)> {
+        let number = self.number_for(name.path())?;
+        Some((number, self.stores.get(number)?))
+    }
+}
+
+impl RouteBuilder {
+    /// Gives the names at and below `prefix` to `store`.
+    ///
+    /// The same `Arc` under several prefixes is one store.
+    pub fn route(mut self, prefix: impl Into<Box<str>>, store: Arc<dyn SecretResolver>) -> Self {
+        let number = self.number_of(store);
+        self.prefixes.push((prefix.into(), number));
+        self
+    }
+
+    /// Gives all other names to `store`. Without it they have none.
+    pub fn otherwise(mut self, store: Arc<dyn SecretResolver>) -> Self {
+        let number = self.number_of(store);
+        self.otherwise.push(number);
+        self
+    }
+
+    /// The router.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Misconfigured`] when there is no store, a prefix is no path, or a prefix, or
+    /// the rest, is given twice: which of the two was meant must not depend on their order.
+    pub fn build(self) -> Result<Route, Error> {
+        let wrong = |rule| Error::new(ErrorKind::Misconfigured, rule);
+        if self.stores.is_empty() {
+            return Err(wrong("a route needs a store: give it a prefix or the rest"));
+        }
+        if self.otherwise.len() > 1 {
+            return Err(wrong("the rest of the names is given to a store twice"));
+        }
+        let mut prefixes = BTreeMap::new();
+        for (prefix, number) in self.prefixes {
+            if NameRef::parse(&prefix).is_ok_and(|name| name.field().is_none()) {
+                if prefixes.insert(prefix, number).is_some() {
+                    return Err(wrong("a prefix is given to a store twice"));
+                }
+            } else {
+                return Err(wrong(
+                    "a prefix is a path of segments, without '#' and without '/' at its ends",
+                ));
+            }
+        }
+        Ok(Route {
+            prefixes,
+            otherwise: self.otherwise.first().copied(),
+            stores: self.stores.into(),
+        })
+    }
+
+    fn number_of(&mut self, store: Arc<dyn SecretResolver>) -> usize {
+        // By the place in memory alone: two pointers to one store may differ in their tables.
+        let place = |store: &Arc<dyn SecretResolver>| Arc::as_ptr(store).cast::<()>();
+        let same = |known: &Arc<dyn SecretResolver>| place(known) == place(&store);
+        match self.stores.iter().position(same) {
+            Some(number) => number,
+            None => {
+                self.stores.push(store);
+                self.stores.len() - 1
+            }
+        }
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl SecretResolver for Route {
+    fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
+        match self.store_for(request.name()) {
+            Some((_, store)) => store.resolve(renamed(request, request.name())),
+            None => ResolveFuture::ready(Err(no_store(request.name()))),
+        }
+    }
+
+    /// One batch for each store, all at once.
+    fn resolve_many<'a>(&'a self, requests: &'a [Request<'a>]) -> ResolveManyFuture<'a> {
+        ResolveManyFuture::new(async move {
+            let mut answers: Vec<_> = requests
+                .iter()
+                .map(|request| Err(no_store(request.name())))
+                .collect();
+            // For each store, where its requests stand in the batch, and the requests.
+            let mut shares: BTreeMap<usize, (Vec<usize>, Vec<Request<'a>>)> = BTreeMap::new();
+            for (position, request) in requests.iter().enumerate() {
+                if let Some((number, _)) = self.store_for(request.name()) {
+                    let (positions, share) = shares.entry(number).or_default();
+                    positions.push(position);
+                    share.push(renamed(*request, request.name()));
+                }
+            }
+            let ask = |(number, (positions, share)): (usize, (Vec<usize>, Vec<_>))| {
+                let store = self.stores.get(number)?;
+                Some(Box::pin(async move {
+                    let answers = store.resolve_many(&share).await;
+                    (positions, answers)
+                }) as Part<'a, Answered>)
+            };
+            let parts = shares.into_iter().filter_map(ask).collect();
+            for (positions, part) in join(parts).await {
+                let part = exactly(positions.len(), part);
+                for (position, answer) in positions.into_iter().zip(part) {
+                    if let Some(place) = answers.get_mut(position) {
+                        *place = answer;
+                    }
+                }
+            }
+            answers
+        })
+    }
+
+    /// The store's own address behind the store's number, so that two stores which keep different
+    /// secrets under one address are never one entry of a cache. The number counts stores in the
+    /// order of the builder's calls.
+    fn locate<'a>(&'a self, name: NameRef<'a>) -> Located<'a> {
+        let Some((number, store)) = self.store_for(name) else {
+            // No number is empty, so this is no store's address.
+            return Located::new(format!(":{}", name.path()), name.field().map(Cow::Borrowed));
+        };
+        let inner = store.locate(name);
+        let field = inner.field().map(|field| Cow::Owned(field.to_owned()));
+        Located::new(format!("{number}:{}", inner.address().as_str()), field)
+    }
+
+    /// One, whatever the stores have: endpoint 2 of one store is not endpoint 2 of another, so
+    /// nobody above can direct a request. A direction that comes all the same goes no further.
+    fn endpoints(&self) -> usize {
+        1
+    }
+
+    /// Shuts down all stores at once; the report is the sum of theirs.
+    fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {
+        ShutdownFuture::new(async move {
+            let end = |store: &Arc<dyn SecretResolver>| {
+                let store = Arc::clone(store);
+                Box::pin(async move { store.shutdown(deadline).await }) as Part<'_, _>
+            };
+            let reports = join(self.stores.iter().map(end).collect()).await;
+            reports
+                .into_iter()
+                .fold(ShutdownReport::default(), ShutdownReport::and)
+        })
+    }
+}
+
+/// Where the requests of one store stand in the batch, and its answers.
+type Answered = (Vec<usize>, Vec<Result<Record, Error>>);
+
+fn no_store(name: NameRef<'_>) -> Error {
+    Error::new(
+        ErrorKind::NotFound,
+        "no store has a prefix of this name; add a route, or give the rest to a store",
+    )
+    .with_name(name)
+}
+
+#[cfg(test)]
+mod tests;

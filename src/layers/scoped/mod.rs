@@ -1,0 +1,176 @@
+//! A path before every name: whoever chooses names stays below it.
+//!
+//! It works on parsed names: no segment of one is `..`, empty or hidden, so a longer path never
+//! leads out of a shorter one. It is no access control: the store's own is (a policy for each
+//! tenant), and it decides on the identity of this process.
+
+use std::borrow::Cow;
+
+use crate::clock::Moment;
+use crate::error::{Error, ErrorKind};
+use crate::layers::route::{exactly, renamed};
+use crate::name::{Located, NameRef, SecretName};
+use crate::resolver::{Request, ResolveFuture, ResolveManyFuture, SecretResolver, ShutdownFuture};
+
+/// Puts a path before every name: in the scope `tenants/42`, `db#password` is
+/// `tenants/42/db#password`.
+///
+/// # Order
+/// Outermost, around the whole [`Resolver`](crate::Resolver): the cache, policies by prefix and the
+/// audit then see the full name. Below a cache that scopes share, `db` of one tenant would be
+/// answered from the entry of another.
+///
+/// # Errors
+/// A name that gets longer than [`SecretName::MAX_LEN`] with the path is
+/// [`ErrorKind::InvalidName`]. An error that names the secret names it as the caller did: the path
+/// may be private, and the caller never wrote it. A detail that a backend adds from its
+/// configuration (the path of a file, the name of a variable) is left as it is.
+///
+/// # Cancel safety
+/// It holds nothing: dropping a future drops what it asked for.
+///
+/// # Security
+/// The path is the boundary: whoever chooses a part of *it* chooses the scope. Check that an id
+/// taken from a request is one segment before it goes into the path: `42/admin` is a valid path.
+///
+/// ```
+/// use secret_resolver::{SecretResolverExt, layers::Scoped, testing::MockBackend};
+///
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let backend = MockBackend::new().with_value("tenants/42/db#password", "hunter2");
+/// let tenant = Scoped::new(backend, "tenants/42")?;
+/// assert_eq!(tenant.get("db#password").await?.expose_str()?, "hunter2");
+/// assert!(tenant.get("../43/db#password").await.is_err());
+/// # Ok::<(), secret_resolver::Error>(()) }).unwrap();
+/// ```
+#[derive(Clone, Debug)]
+pub struct Scoped<R> {
+    inner: R,
+    path: Box<str>,
+}
+
+impl<R: SecretResolver> Scoped<R> {
+    /// Around `inner`, with `path` before every name.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidName`] when `path` is not the path of a name, or has a field. The error
+    /// does not quote it.
+    pub fn new(inner: R, path: &str) -> Result<Self, Error> {
+        if NameRef::parse(path)?.field().is_some() {
+            return Err(Error::new(
+                ErrorKind::InvalidName,
+                "the path of a scope has no field: leave out the '#'",
+            ));
+        }
+        Ok(Self {
+            inner,
+            path: Box::from(path),
+        })
+    }
+
+    /// The resolver inside, which knows full names.
+    pub fn inner(&self) -> &R {
+        &self.inner
+    }
+
+    /// The path before every name.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    fn full(&self, name: NameRef<'_>) -> Result<SecretName, Error> {
+        SecretName::parse(&self.text(name.as_str())).map_err(|_| too_long().with_name(name))
+    }
+
+    fn text(&self, below: &str) -> String {
+        format!("{}/{below}", self.path)
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl<R: SecretResolver> SecretResolver for Scoped<R> {
+    fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
+        let full = match self.full(request.name()) {
+            Ok(full) => full,
+            Err(error) => return ResolveFuture::ready(Err(error)),
+        };
+        ResolveFuture::new(async move {
+            let asked = within(request, full.as_ref());
+            let answer = self.inner.resolve(asked).await;
+            answer.map_err(|error| as_asked(error, request.name()))
+        })
+    }
+
+    fn resolve_many<'a>(&'a self, requests: &'a [Request<'a>]) -> ResolveManyFuture<'a> {
+        ResolveManyFuture::new(async move {
+            let full: Vec<_> = requests
+                .iter()
+                .map(|request| self.full(request.name()))
+                .collect();
+            let asked: Vec<_> = requests
+                .iter()
+                .zip(&full)
+                .filter_map(|(request, full)| Some(within(*request, full.as_ref().ok()?.as_ref())))
+                .collect();
+            let mut answers = exactly(asked.len(), self.inner.resolve_many(&asked).await);
+            let answer = |(request, full): (&Request<'_>, Result<SecretName, Error>)| {
+                // There are as many answers as full names, so `None` does not come.
+                full.and_then(|_| answers.next().unwrap_or_else(|| Err(too_long())))
+                    .map_err(|error| as_asked(error, request.name()))
+            };
+            requests.iter().zip(full).map(answer).collect()
+        })
+    }
+
+    fn locate<'a>(&'a self, name: NameRef<'a>) -> Located<'a> {
+        match self.full(name) {
+            Ok(full) => {
+                let inner = self.inner.locate(full.as_ref());
+                let field = inner.field().map(|field| Cow::Owned(field.to_owned()));
+                Located::new(inner.address().clone().into_owned(), field)
+            }
+            // Nothing is ever answered for it; its address, too, stays below the path.
+            Err(_) => {
+                let field = name.field().map(Cow::Borrowed);
+                Located::new(self.text(name.path()), field)
+            }
+        }
+    }
+
+    fn endpoints(&self) -> usize {
+        self.inner.endpoints()
+    }
+
+    /// Shuts down the resolver inside, with everybody else's use of it.
+    fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {
+        self.inner.shutdown(deadline)
+    }
+}
+
+/// The request for the full name. The store is the same, and so are its endpoints.
+fn within<'a>(request: Request<'a>, full: NameRef<'a>) -> Request<'a> {
+    let asked = renamed(request, full);
+    match request.endpoint() {
+        Some(endpoint) => asked.at_endpoint(endpoint),
+        None => asked,
+    }
+}
+
+/// The error, with the caller's own spelling of the name in place of the full one.
+fn as_asked(error: Error, name: NameRef<'_>) -> Error {
+    match error.name() {
+        Some(_) => error.with_name(name),
+        None => error,
+    }
+}
+
+/// Both parts were valid names, so their length is the only rule that the whole can break.
+fn too_long() -> Error {
+    Error::new(
+        ErrorKind::InvalidName,
+        "with the path of the scope the name has more than 512 bytes",
+    )
+}
+
+#[cfg(test)]
+mod tests;
