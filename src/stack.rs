@@ -10,7 +10,10 @@ use crate::downgrade::{Callback, Downgrade, Downgrades};
 use crate::driver::Driver;
 use crate::error::{Error, ErrorKind};
 use crate::invalidate::Invalidator;
-use crate::layers::{Cache, CacheConfig, Deadline, Fallback, SecretHandle};
+use crate::layers::{
+    Breaker, BreakerConfig, BreakerMonitor, Cache, CacheConfig, Deadline, Fallback, Limit,
+    LimitConfig, Retry, RetryConfig, Route, Scoped, SecretHandle,
+};
 use crate::name::{AsName, Located, NameRef};
 use crate::race::race;
 use crate::resolver::{
@@ -54,6 +57,10 @@ pub struct ResolverBuilder {
     clock: Option<Arc<dyn Clock>>,
     cache: CacheConfig,
     deadline: Duration,
+    routes: Vec<(String, Arc<dyn SecretResolver>)>,
+    retry: RetryConfig,
+    breaker: BreakerConfig,
+    limit: LimitConfig,
     fallbacks: ByPrefix<Option<Arc<dyn SecretResolver>>>,
     on_downgrade: Option<Box<Callback>>,
 }
@@ -63,6 +70,7 @@ struct Stack {
     clock: Arc<dyn Clock>,
     downgrades: Downgrades,
     invalidator: Invalidator,
+    breakers: Vec<BreakerMonitor>,
 }
 
 impl Resolver {
@@ -73,6 +81,10 @@ impl Resolver {
             clock: None,
             cache: CacheConfig::default(),
             deadline: Duration::from_secs(5),
+            routes: Vec::new(),
+            retry: RetryConfig::default(),
+            breaker: BreakerConfig::default(),
+            limit: LimitConfig::default(),
             fallbacks: ByPrefix::new(None),
             on_downgrade: None,
         }
@@ -85,19 +97,14 @@ impl Resolver {
     ///
     /// # Cancel safety
     /// May be dropped at any time.
-    pub fn get<'a, N>(
-        &'a self,
-        name: &'a N,
-    ) -> impl Future<Output = Result<Secret, Error>> + Send + 'a
+    pub async fn get<N>(&self, name: &N) -> Result<Secret, Error>
     where
         N: AsName + ?Sized + Sync,
     {
-        async move {
-            // What the cache holds fresh, no layer above it changes.
-            match self.cache().peek_text(name.as_text()) {
-                Some(record) => record.into_secret(),
-                None => self.stack.layers.get(name).await,
-            }
+        // What the cache holds fresh, no layer above it changes.
+        match self.cache().peek_text(name.as_text()) {
+            Some(record) => record.into_secret(),
+            None => self.stack.layers.get(name).await,
         }
     }
 
@@ -225,8 +232,23 @@ impl Resolver {
         Status {
             stale_answers,
             fallback_answers,
+            breakers: self
+                .stack
+                .breakers
+                .iter()
+                .flat_map(BreakerMonitor::status)
+                .collect(),
             ..self.cache().status()
         }
+    }
+
+    /// The same resolver for a caller who chooses names and may not leave the path `prefix`: it is
+    /// put before every name.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Misconfigured`] or [`ErrorKind::InvalidName`] when `prefix` is no path.
+    pub fn scoped(&self, prefix: &str) -> Result<Scoped<Self>, Error> {
+        Scoped::new(self.clone(), prefix)
     }
 
     /// What a rotation signal calls.
@@ -270,6 +292,44 @@ impl ResolverBuilder {
     #[must_use]
     pub fn with_ttl_for(mut self, prefix: &str, ttl: Duration) -> Self {
         self.cache = self.cache.with_ttl_for(prefix, ttl);
+        self
+    }
+
+    /// Asks `store` for the names at and below the path `prefix`, and never the primary; the
+    /// longest prefix counts. Each store has a breaker and a limit of its own.
+    #[must_use]
+    pub fn with_route(mut self, prefix: &str, store: impl SecretResolver) -> Self {
+        self.routes.push((prefix.to_owned(), Arc::new(store)));
+        self
+    }
+
+    /// How often a fetch that fails for a passing reason is attempted within its budget, the first
+    /// time included. Default 3; from 1 to 10. Back-offs pass on the resolver's clock: on a manual
+    /// one they wait for the test, which may rather want 1.
+    #[must_use]
+    pub fn with_attempts(mut self, attempts: u32) -> Self {
+        self.retry.max_attempts = attempts;
+        self
+    }
+
+    /// All of the bounds and times of retries.
+    #[must_use]
+    pub fn with_retry(mut self, retry: RetryConfig) -> Self {
+        self.retry = retry;
+        self
+    }
+
+    /// When an endpoint that fails is left alone, and for how long.
+    #[must_use]
+    pub fn with_breaker(mut self, breaker: BreakerConfig) -> Self {
+        self.breaker = breaker;
+        self
+    }
+
+    /// How many requests a store has at once, and how many wait. Default 64 and 16,384.
+    #[must_use]
+    pub fn with_limit(mut self, limit: LimitConfig) -> Self {
+        self.limit = limit;
         self
     }
 
@@ -397,6 +457,10 @@ impl ResolverBuilder {
 fn assemble(config: ResolverBuilder, clock: Arc<dyn Clock>) -> Result<Stack, Error> {
     let ResolverBuilder {
         primary,
+        routes,
+        retry,
+        breaker,
+        limit,
         cache,
         deadline,
         fallbacks,
@@ -406,8 +470,36 @@ fn assemble(config: ResolverBuilder, clock: Arc<dyn Clock>) -> Result<Stack, Err
     let downgrades = Downgrades::new(on_downgrade);
     // Fetches of every cache run on one thread.
     let driver = Arc::new(Driver::start()?);
-    // One virtual call, at the edge, so that every layer above is compiled as one.
-    let layers: Arc<dyn SecretResolver> = primary;
+    let mut breakers = Vec::new();
+    let mut guarded = |store: Arc<dyn SecretResolver>| {
+        // An attempt has half of the fetch's budget, so that one which hangs leaves time for
+        // another. Innermost: it measures the store's time and nothing of ours.
+        let attempt = cache.flight_budget / 2;
+        let layers = Deadline::new(store, Arc::clone(&clock), attempt);
+        // Waiting for a permit is no failure of the store: outside the attempt's time, and below
+        // the breaker, which does not count it.
+        let layers = Limit::new(layers, Arc::clone(&clock), limit)?;
+        // The breaker counts attempts, and directs each to the next endpoint that answers.
+        let layers = Breaker::new(layers, Arc::clone(&clock), breaker)?;
+        breakers.push(layers.monitor());
+        // Retries go round the breaker, so that the next attempt finds the next endpoint.
+        let layers = Retry::new(layers, Arc::clone(&clock), retry)?;
+        // One virtual call, at the edge: what is above is compiled as one.
+        Ok::<Arc<dyn SecretResolver>, Error>(Arc::new(layers))
+    };
+    let primary = guarded(primary)?;
+    let layers = match routes.is_empty() {
+        true => primary,
+        false => {
+            // Above the guards, so that a store which is away takes no other with it; below the
+            // cache, so that there is one.
+            let mut route = Route::builder();
+            for (prefix, store) in routes {
+                route = route.route(prefix, guarded(store)?);
+            }
+            Arc::new(route.otherwise(primary).build()?)
+        }
+    };
     // The cache shares one fetch among all who wait and gives it its own budget, which no caller
     // shortens. Stale values are its decision: only it knows what was invalidated.
     let layers = Cache::shared(
@@ -452,6 +544,7 @@ fn assemble(config: ResolverBuilder, clock: Arc<dyn Clock>) -> Result<Stack, Err
         clock,
         downgrades,
         invalidator: Invalidator::new(fences),
+        breakers,
     })
 }
 

@@ -1,6 +1,7 @@
 //! How a resolver is, at one moment.
 
 use crate::clock::Moment;
+use crate::layers::BreakerStatus;
 
 /// A snapshot for readiness probes and metrics. It names no secret.
 ///
@@ -25,6 +26,8 @@ pub struct Status {
     pub bytes: usize,
     /// Fetches in flight now.
     pub flights: usize,
+    /// The breaker of each endpoint of each store, the primary's first.
+    pub breakers: Vec<BreakerStatus>,
     /// Answers so far from the cache.
     pub hits: u64,
     /// Fetches so far, those that failed included.

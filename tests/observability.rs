@@ -153,6 +153,7 @@ async fn every_fetch_refusal_downgrade_and_invalidation_is_told_and_no_value_is(
         .with_clock(clock.clone());
     let fallback = MockBackend::new().with_value(NAME, "canary-4712");
     let resolver = Resolver::builder(store.clone())
+        .with_attempts(1)
         .with_clock(clock.clone())
         .dangerous_fallback_to(fallback)
         .build()

@@ -27,7 +27,9 @@ fn bench(configure: impl FnOnce(ResolverBuilder, MockBackend) -> ResolverBuilder
     let fallback = MockBackend::new()
         .with_value(NAME, "fallback")
         .with_clock(clock.clone());
-    let builder = Resolver::builder(primary.clone()).with_clock(clock.clone());
+    let builder = Resolver::builder(primary.clone())
+        .with_attempts(1)
+        .with_clock(clock.clone());
     let resolver = configure(builder, fallback.clone()).build().unwrap();
     Bench {
         clock,

@@ -21,6 +21,7 @@ fn setup() -> (ManualClock, MockBackend, Resolver) {
         .with_value(NAME, "v1")
         .with_clock(clock.clone());
     let resolver = Resolver::builder(backend.clone())
+        .with_attempts(1)
         .with_clock(clock.clone())
         .build()
         .unwrap();

@@ -24,7 +24,7 @@ use crate::sync::lock;
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
 /// let backend = MockBackend::new().with_value("prod/token", "t0k3n");
 /// backend.script("prod/token", [Reply::Error(ErrorKind::Unavailable)]);
-/// let resolver = Resolver::builder(backend.clone()).build()?;
+/// let resolver = Resolver::builder(backend.clone()).with_attempts(1).build()?;
 ///
 /// let refused = resolver.get("prod/token").await.unwrap_err();
 /// assert_eq!(refused.kind(), ErrorKind::Unavailable);

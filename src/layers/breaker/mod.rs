@@ -252,6 +252,10 @@ impl<R: SecretResolver> SecretResolver for Breaker<R> {
         self.inner.endpoints()
     }
 
+    fn identity(&self) -> u64 {
+        self.inner.identity()
+    }
+
     fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {
         ShutdownFuture::new(async move {
             // An open breaker must not hide that all is over.

@@ -185,6 +185,10 @@ impl<R: SecretResolver> SecretResolver for Limit<R> {
         self.inner.endpoints()
     }
 
+    fn identity(&self) -> u64 {
+        self.inner.identity()
+    }
+
     fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {
         ShutdownFuture::new(async move {
             self.permits.close();

@@ -272,6 +272,10 @@ impl<R: SecretResolver> SecretResolver for Retry<R> {
         self.inner.endpoints()
     }
 
+    fn identity(&self) -> u64 {
+        self.inner.identity()
+    }
+
     fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {
         self.inner.shutdown(deadline)
     }

@@ -10,6 +10,7 @@ mod batch;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hasher};
 use std::sync::Arc;
 
 use crate::clock::Moment;
@@ -221,6 +222,16 @@ impl SecretResolver for Route {
     /// nobody above can direct a request. A direction that comes all the same goes no further.
     fn endpoints(&self) -> usize {
         1
+    }
+
+    /// Changes when any store's does.
+    fn identity(&self) -> u64 {
+        // Hashed, so that no two changes cancel each other out.
+        let mut all = DefaultHasher::new();
+        for store in &self.stores {
+            all.write_u64(store.identity());
+        }
+        all.finish()
     }
 
     /// Shuts down all stores at once; the report is the sum of theirs.

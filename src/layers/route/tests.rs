@@ -278,6 +278,35 @@ fn all_of_a_request_goes_on_but_its_direction() {
 }
 
 #[test]
+fn a_new_login_at_any_store_is_a_new_identity() {
+    #[derive(Debug)]
+    struct LoggedIn(std::sync::atomic::AtomicU64);
+    impl SecretResolver for LoggedIn {
+        fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
+            ResolveFuture::ready(Err(no_store(request.name())))
+        }
+        fn identity(&self) -> u64 {
+            self.0.load(std::sync::atomic::Ordering::SeqCst)
+        }
+    }
+    let stores = [1, 7].map(|login| Arc::new(LoggedIn(login.into())));
+    let route = Route::builder()
+        .route("a", Arc::clone(&stores[0]) as _)
+        .otherwise(Arc::clone(&stores[1]) as _)
+        .build()
+        .unwrap();
+    let mut seen = std::collections::BTreeSet::new();
+    for (one, other) in [(1, 7), (2, 7), (1, 8), (2, 6), (7, 1)] {
+        stores[0].0.store(one, std::sync::atomic::Ordering::SeqCst);
+        stores[1]
+            .0
+            .store(other, std::sync::atomic::Ordering::SeqCst);
+        assert_eq!(route.identity(), route.identity());
+        assert!(seen.insert(route.identity()), "{one} {other}");
+    }
+}
+
+#[test]
 fn shutdown_reaches_all_stores_at_once_each_once_and_sums_up() {
     #[derive(Debug)]
     struct Ends(Gate, MockBackend);

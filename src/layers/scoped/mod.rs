@@ -141,6 +141,10 @@ impl<R: SecretResolver> SecretResolver for Scoped<R> {
         self.inner.endpoints()
     }
 
+    fn identity(&self) -> u64 {
+        self.inner.identity()
+    }
+
     /// Shuts down the resolver inside, with everybody else's use of it.
     fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {
         self.inner.shutdown(deadline)

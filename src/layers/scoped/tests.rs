@@ -26,11 +26,11 @@ fn name(text: &str) -> NameRef<'_> {
 
 fn backend() -> MockBackend {
     MockBackend::new()
-        .with_value("tenants/42/db#password", "of-42")
-        .with_value("tenants/42/token", "tok-42")
-        .with_value("tenants/43/db#password", "of-43")
-        .with_value("tenants/43/token", "tok-43")
-        .with_value("db#password", "of-nobody")
+        .with_value("tenants/42/db#password", "of-42-canary")
+        .with_value("tenants/42/token", "tok-42-canary")
+        .with_value("tenants/43/db#password", "of-43-canary")
+        .with_value("tenants/43/token", "tok-43-canary")
+        .with_value("db#password", "of-nobody-canary")
 }
 
 fn tenant() -> (MockBackend, Scoped<MockBackend>) {
@@ -41,8 +41,8 @@ fn tenant() -> (MockBackend, Scoped<MockBackend>) {
 #[tokio::test]
 async fn it_keeps_all_laws() {
     let subject = Subject::new(Arc::new(tenant().1), "no/such").unwrap();
-    let subject = subject.stores("db#password", "of-42").unwrap();
-    let subject = subject.stores("token", "tok-42").unwrap();
+    let subject = subject.stores("db#password", "of-42-canary").unwrap();
+    let subject = subject.stores("token", "tok-42-canary").unwrap();
     all(&subject).await.unwrap();
     after_shutdown_all_is_refused(&subject).await.unwrap();
 }
@@ -60,12 +60,12 @@ async fn two_scopes_around_one_cache_never_share_an_entry() {
             let secret = secret.unwrap();
             secret.expose_str().unwrap().to_owned()
         };
-        assert_eq!(text(one.get("token").await), "tok-42");
-        assert_eq!(text(other.get("token").await), "tok-43");
+        assert_eq!(text(one.get("token").await), "tok-42-canary");
+        assert_eq!(text(other.get("token").await), "tok-43-canary");
         let of_one: Vec<_> = one.get_many(&names).await.into_iter().map(text).collect();
         let of_other: Vec<_> = other.get_many(&names).await.into_iter().map(text).collect();
-        assert_eq!(of_one, ["of-42", "tok-42"]);
-        assert_eq!(of_other, ["of-43", "tok-43"]);
+        assert_eq!(of_one, ["of-42-canary", "tok-42-canary"]);
+        assert_eq!(of_other, ["of-43-canary", "tok-43-canary"]);
     }
 }
 
@@ -119,7 +119,7 @@ fn a_name_that_gets_too_long_is_refused_and_fits_to_the_last_byte() {
     let names = ["token", &too_long, "db#password", &too_long];
     let answers = now(tenant.get_many(&names));
     let text = |at: usize| answers[at].as_ref().unwrap().expose_str().unwrap();
-    assert_eq!((text(0), text(2)), ("tok-42", "of-42"));
+    assert_eq!((text(0), text(2)), ("tok-42-canary", "of-42-canary"));
     for at in [1, 3] {
         let error = answers[at].as_ref().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidName);

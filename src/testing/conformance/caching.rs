@@ -27,7 +27,7 @@ use crate::testing::{Gate, ManualClock, MockBackend, Reply};
 ///
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
 /// let make = |store, clock| {
-///     let resolver = Resolver::builder(store).with_clock(clock).build()?;
+///     let resolver = Resolver::builder(store).with_attempts(1).with_clock(clock).build()?;
 ///     let invalidator = resolver.invalidator();
 ///     Ok(Caching::new(Arc::new(resolver), invalidator))
 /// };
@@ -40,7 +40,8 @@ pub struct Caching {
     invalidator: Invalidator,
 }
 
-/// Makes the subject of a law anew. Its time to live is 300 s and its deadline 5 s, the defaults.
+/// Makes the subject of a law anew. Its time to live is 300 s and its deadline 5 s, the defaults;
+/// it makes one attempt, for the law's clock passes no back-off.
 pub type Make<'a> = &'a (dyn Fn(MockBackend, ManualClock) -> Result<Caching, Error> + Sync);
 
 impl Caching {

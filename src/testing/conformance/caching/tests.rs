@@ -10,7 +10,10 @@ use crate::stack::Resolver;
 use crate::sync::lock;
 
 fn assembled(store: MockBackend, clock: ManualClock) -> Result<Caching, Error> {
-    let resolver = Resolver::builder(store).with_clock(clock).build()?;
+    let resolver = Resolver::builder(store)
+        .with_attempts(1)
+        .with_clock(clock)
+        .build()?;
     let invalidator = resolver.invalidator();
     Ok(Caching::new(Arc::new(resolver), invalidator))
 }
@@ -27,6 +30,7 @@ fn layered(store: MockBackend, clock: ManualClock) -> Result<Caching, Error> {
 fn with_exceptions(store: MockBackend, clock: ManualClock) -> Result<Caching, Error> {
     // Exceptions for other names change nothing for the law's.
     let resolver = Resolver::builder(store)
+        .with_attempts(1)
         .with_clock(clock)
         .serve_stale_up_to_for("other", TTL)
         .dangerous_fallback_to_for("other", MockBackend::new())
