@@ -41,7 +41,7 @@ pub(crate) trait Fence: Send + Sync + 'static {
 }
 
 impl Invalidator {
-    /// Of all of these at once: the caches of one stack.
+    /// Of all of these at once: the caches of one stack, the primary's first.
     pub(crate) fn new(fences: impl IntoIterator<Item = Weak<dyn Fence>>) -> Self {
         Self {
             fences: fences.into_iter().collect(),
@@ -59,8 +59,9 @@ impl Invalidator {
         Ok(())
     }
 
-    /// Invalidates as [`invalidate`](Self::invalidate) does and accepts no version below `lowest`
-    /// from now on, for signals that tell which version was written.
+    /// Invalidates as [`invalidate`](Self::invalidate) does and refuses versions of the primary
+    /// below `lowest`, for signals that tell which version was written. A lower one that stays for
+    /// ten seconds is taken for a record that was created anew, as always.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidName`](crate::ErrorKind::InvalidName) when the name breaks the grammar.
@@ -70,8 +71,11 @@ impl Invalidator {
         lowest: &Version,
     ) -> Result<(), Error> {
         let name = name.as_name()?;
-        // The floor first: a fetch that the invalidation starts must find it.
-        self.each(|fence| fence.raise(name, lowest));
+        // The floor first: a fetch that the invalidation starts must find it. Only of the primary,
+        // which is the first: versions of another store mean something else.
+        if let Some(primary) = self.fences.first().and_then(Weak::upgrade) {
+            primary.raise(name, lowest);
+        }
         self.invalidate(&name)
     }
 

@@ -66,7 +66,7 @@ pub struct ResolverBuilder {
 }
 
 struct Stack {
-    layers: Deadline<Fallback<Cache<Arc<dyn SecretResolver>>>>,
+    layers: Deadline<Fallback>,
     clock: Arc<dyn Clock>,
     downgrades: Downgrades,
     invalidator: Invalidator,
@@ -188,7 +188,7 @@ impl Resolver {
     /// [`ErrorKind::InvalidName`] when the name breaks the grammar.
     pub fn peek(&self, name: &(impl AsName + ?Sized)) -> Result<Secret, Error> {
         let name = name.as_name()?;
-        let Some(record) = self.cache().peek(name) else {
+        let Some(record) = self.cache().peek_any(name) else {
             return Err(Error::new(
                 ErrorKind::NotFound,
                 "the secret is not cached now; get it first",
@@ -478,6 +478,8 @@ fn assemble(config: ResolverBuilder, clock: Arc<dyn Clock>) -> Result<Stack, Err
         let layers = Deadline::new(store, Arc::clone(&clock), attempt);
         // Waiting for a permit is no failure of the store: outside the attempt's time, and below
         // the breaker, which does not count it.
+        let mut limit = limit;
+        limit.fair_time = limit.fair_time.max(cache.flight_budget / 4);
         let layers = Limit::new(layers, Arc::clone(&clock), limit)?;
         // The breaker counts attempts, and directs each to the next endpoint that answers.
         let layers = Breaker::new(layers, Arc::clone(&clock), breaker)?;
@@ -533,9 +535,9 @@ fn assemble(config: ResolverBuilder, clock: Arc<dyn Clock>) -> Result<Stack, Err
             none,
         )?;
         fences.push(cache.fence());
-        Ok(Some(Arc::new(cache) as Arc<dyn SecretResolver>))
+        Ok(Some(cache))
     })?;
-    let layers = Fallback::new(layers, fallbacks, downgrades.clone());
+    let layers = Fallback::new(layers, fallbacks, Arc::clone(&clock), downgrades.clone());
     // The caller's deadline is outermost: it covers waiting for another's fetch and the fallback,
     // and ends a wait without ending the fetch.
     let layers = Deadline::new(layers, Arc::clone(&clock), deadline);

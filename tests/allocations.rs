@@ -17,7 +17,7 @@ fn poll<T>(future: impl Future<Output = T>) -> Poll<T> {
 async fn a_hit_allocates_nothing() {
     let backend = MockBackend::new().with_value("prod/db#password", "hunter2");
     let resolver = Resolver::builder(backend).build().unwrap();
-    // moka works off what it has noted of reads now and then; let that happen before.
+    // A thread registers with the read path once; let that happen before.
     for _ in 0..1000 {
         resolver.get("prod/db#password").await.unwrap();
     }

@@ -322,3 +322,210 @@ fn limits_and_prefixes_that_make_no_sense_are_refused() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_batch_that_waits_for_the_fallback_answers_nothing_that_was_invalidated_meanwhile() {
+    let bench = bench(|builder, fallback| builder.dangerous_fallback_to(fallback));
+    bench.text().await.unwrap();
+    bench
+        .primary
+        .script("other/name", [Reply::Error(ErrorKind::Unavailable)]);
+    bench.fallback.set("other/name", "from-the-fallback");
+    let gate = secret_resolver::testing::Gate::new();
+    bench
+        .fallback
+        .script("other/name", [gate.then(Reply::Stored)]);
+    let names = [NAME, "other/name"];
+    let rotate = async {
+        bench.fallback.called(1).await;
+        bench.primary.set(NAME, "rotated");
+        bench.resolver.invalidator().invalidate(NAME).unwrap();
+        gate.open();
+    };
+    let (answers, ()) = tokio::join!(bench.resolver.get_many(&names), rotate);
+    assert_eq!(
+        answers[0].as_ref().unwrap().expose_str().unwrap(),
+        "rotated"
+    );
+}
+
+#[tokio::test]
+async fn a_fallback_that_hangs_costs_a_batch_only_its_own_name() {
+    let bench = bench(|builder, fallback| builder.dangerous_fallback_to(fallback));
+    bench.text().await.unwrap();
+    bench
+        .primary
+        .script("other/name", [Reply::Error(ErrorKind::Unavailable)]);
+    bench.fallback.always(Reply::Hang);
+    let names = [NAME, "other/name"];
+    let pass = async {
+        bench.fallback.called(1).await;
+        bench.clock.advance(Duration::from_secs(5));
+    };
+    let (answers, ()) = tokio::join!(bench.resolver.get_many(&names), pass);
+    assert_eq!(
+        answers[0].as_ref().unwrap().expose_str().unwrap(),
+        "primary"
+    );
+    assert!(answers[1].is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_cold_names_on_a_healthy_store_asks_no_fallback_and_opens_no_breaker() {
+    let clock = ManualClock::new();
+    let store = MockBackend::new().with_clock(clock.clone());
+    let fallback = MockBackend::new();
+    let resolver = Resolver::builder(store.clone())
+        .with_clock(clock.clone())
+        .dangerous_fallback_to(fallback.clone())
+        .build()
+        .unwrap();
+    let names: Vec<String> = (0..10_000).map(|number| format!("cold/{number}")).collect();
+    for name in &names {
+        store.set(name, "value");
+    }
+    let slow = Duration::from_millis(200);
+    store.always(Reply::Delay(slow, Box::new(Reply::Stored)));
+    let gets: Vec<_> = names
+        .iter()
+        .map(|name| {
+            let (resolver, name) = (resolver.clone(), name.clone());
+            tokio::spawn(async move { resolver.get(&name).await })
+        })
+        .collect();
+    // The store answers 64 at a time; by far not all fit into the time of a fetch.
+    let flood = async {
+        let mut answered = 0;
+        for get in gets {
+            match get.await.unwrap() {
+                Ok(secret) => {
+                    assert_eq!(secret.answer().freshness(), Freshness::Fresh);
+                    answered += 1;
+                }
+                // Timeout where the caller's own deadline came before the end of the fetch.
+                Err(error) => {
+                    let kind = error.kind();
+                    assert!(
+                        matches!(kind, ErrorKind::Overloaded | ErrorKind::Timeout),
+                        "{kind:?}"
+                    );
+                }
+            }
+        }
+        answered
+    };
+    let mut flood = Box::pin(flood);
+    let answered = loop {
+        let turn = tokio::time::timeout(Duration::from_millis(2), &mut flood).await;
+        match turn {
+            Ok(answered) => break answered,
+            Err(_) => clock.advance(slow / 4),
+        }
+    };
+    assert!(answered > 0, "the store is healthy");
+    assert_eq!(fallback.calls(), 0);
+    let status = resolver.status();
+    assert_eq!(status.fallback_answers, 0);
+    let closed = secret_resolver::layers::BreakerState::Closed;
+    assert!(
+        status
+            .breakers
+            .iter()
+            .all(|breaker| breaker.state == closed),
+        "{status:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_store_that_is_away_takes_no_other_stores_names_with_it() {
+    let clock = ManualClock::new();
+    let primary = MockBackend::new().with_value("prod/token", "primary");
+    let routed = MockBackend::new().with_value("legacy/token", "routed");
+    let resolver = Resolver::builder(primary.clone())
+        .with_attempts(1)
+        .with_clock(clock.clone())
+        .with_route("legacy", routed.clone())
+        .build()
+        .unwrap();
+    primary.always(Reply::Error(ErrorKind::Unavailable));
+    for number in 0..20 {
+        let away = resolver.get(&format!("prod/{number}")).await.unwrap_err();
+        assert_eq!(away.kind(), ErrorKind::Unavailable);
+    }
+    // Its breaker is open: it was asked five times, and says so in the status.
+    assert_eq!(primary.calls(), 5);
+    assert_eq!(resolver.status().breakers.len(), 2);
+    assert_eq!(
+        resolver
+            .get("legacy/token")
+            .await
+            .unwrap()
+            .expose_str()
+            .unwrap(),
+        "routed"
+    );
+    assert!(resolver.get("legacy/none").await.is_err());
+    primary.always(None);
+    clock.advance(Duration::from_secs(15));
+    assert_eq!(
+        resolver
+            .get("prod/token")
+            .await
+            .unwrap()
+            .expose_str()
+            .unwrap(),
+        "primary"
+    );
+}
+
+#[tokio::test]
+async fn a_fetch_that_fails_for_a_moment_is_tried_again_within_its_budget() {
+    let clock = ManualClock::new();
+    let store = MockBackend::new().with_value(NAME, "primary");
+    let failures = [
+        Reply::Error(ErrorKind::Unavailable),
+        Reply::Error(ErrorKind::Timeout),
+    ];
+    store.script(NAME, failures);
+    let resolver = Resolver::builder(store.clone())
+        .with_clock(clock.clone())
+        .build()
+        .unwrap();
+    let mut get = Box::pin(resolver.get(NAME));
+    let secret = loop {
+        match tokio::time::timeout(Duration::from_millis(1), &mut get).await {
+            Ok(secret) => break secret.unwrap(),
+            // Back-offs of at most 50 and 100 ms; the get has 5 s.
+            Err(_) => clock.advance(Duration::from_millis(10)),
+        }
+    };
+    assert_eq!(secret.expose_str().unwrap(), "primary");
+    assert_eq!(store.calls(), 3);
+}
+
+#[tokio::test]
+async fn a_scoped_resolver_never_leaves_its_path() {
+    let store = MockBackend::new()
+        .with_value("tenants/42/db#password", "theirs")
+        .with_value("tenants/43/db#password", "another's");
+    let resolver = Resolver::builder(store).build().unwrap();
+    let scoped = resolver.scoped("tenants/42").unwrap();
+    use secret_resolver::SecretResolverExt as _;
+    assert_eq!(
+        scoped
+            .get("db#password")
+            .await
+            .unwrap()
+            .expose_str()
+            .unwrap(),
+        "theirs"
+    );
+    for name in [
+        "../43/db#password",
+        "/tenants/43/db#password",
+        "tenants/43/db#password",
+    ] {
+        assert!(scoped.get(name).await.is_err(), "{name}");
+    }
+    assert!(resolver.scoped("a#b").is_err());
+}

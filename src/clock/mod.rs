@@ -72,6 +72,13 @@ impl Moment {
 }
 
 impl Moment {
+    /// The moment this long before, or the clock's beginning.
+    #[must_use]
+    pub fn before(self, duration: Duration) -> Self {
+        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_sub(nanos))
+    }
+
     /// For keeping a moment in an atomic.
     pub(crate) fn nanos(self) -> u64 {
         self.0

@@ -5,16 +5,18 @@
 
 use std::sync::Arc;
 
-use crate::clock::Moment;
+use crate::clock::{Clock, Moment};
 use crate::downgrade::Downgrades;
 use crate::error::Error;
+use crate::layers::Cache;
+use crate::layers::batch::whole;
 use crate::name::{Located, NameRef};
 use crate::policy::{Decision, Held, Policy, decide};
-use crate::resolver::{
-    Request, ResolveFuture, ResolveManyFuture, SecretResolver, ShutdownFuture, join_all,
-};
+use crate::resolver::{Request, ResolveFuture, ResolveManyFuture, SecretResolver, ShutdownFuture};
 use crate::rules::ByPrefix;
 use crate::secret::{Freshness, Record};
+
+type Cached = Cache<Arc<dyn SecretResolver>>;
 
 /// Asks a fallback, by prefix of the name, when the primary's error permits it.
 ///
@@ -27,32 +29,41 @@ use crate::secret::{Freshness, Record};
 /// Whoever can cut the primary off chooses the fallback. Each answer is marked, logged at WARN,
 /// counted and reported to `on_downgrade`.
 #[derive(Debug)]
-pub(crate) struct Fallback<R> {
-    primary: R,
-    fallbacks: ByPrefix<Option<Arc<dyn SecretResolver>>>,
+pub(crate) struct Fallback {
+    primary: Cached,
+    fallbacks: ByPrefix<Option<Cached>>,
+    clock: Arc<dyn Clock>,
     downgrades: Downgrades,
 }
 
-impl<R: SecretResolver> Fallback<R> {
+impl Fallback {
     pub(crate) fn new(
-        primary: R,
-        fallbacks: ByPrefix<Option<Arc<dyn SecretResolver>>>,
+        primary: Cached,
+        fallbacks: ByPrefix<Option<Cached>>,
+        clock: Arc<dyn Clock>,
         downgrades: Downgrades,
     ) -> Self {
         Self {
             primary,
             fallbacks,
+            clock,
             downgrades,
         }
     }
 
-    pub(crate) fn primary(&self) -> &R {
+    pub(crate) fn primary(&self) -> &Cached {
         &self.primary
+    }
+
+    /// The number of invalidations of all its caches.
+    fn epoch(&self) -> u64 {
+        let fallbacks = self.fallbacks.values().flatten().map(Cache::epoch);
+        fallbacks.fold(self.primary.epoch(), u64::wrapping_add)
     }
 
     async fn decide<'a>(
         &'a self,
-        fallback: &'a dyn SecretResolver,
+        fallback: &'a Cached,
         request: Request<'a>,
         error: Error,
     ) -> Result<Record, Error> {
@@ -81,7 +92,7 @@ impl<R: SecretResolver> Fallback<R> {
 }
 
 #[deny(clippy::missing_trait_methods)]
-impl<R: SecretResolver> SecretResolver for Fallback<R> {
+impl SecretResolver for Fallback {
     fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
         let answer = self.primary.resolve(request);
         if answer.is_ready_ok() {
@@ -99,19 +110,9 @@ impl<R: SecretResolver> SecretResolver for Fallback<R> {
     }
 
     fn resolve_many<'a>(&'a self, requests: &'a [Request<'a>]) -> ResolveManyFuture<'a> {
-        ResolveManyFuture::new(async move {
-            let answers = self.primary.resolve_many(requests).await;
-            let each = requests.iter().zip(answers).map(|(&request, answer)| {
-                let fallback = self.fallbacks.get(request.name().path());
-                match (answer, fallback) {
-                    (Err(error), Some(fallback)) => {
-                        ResolveFuture::new(self.decide(fallback, request, error))
-                    }
-                    (answer, _) => ResolveFuture::ready(answer),
-                }
-            });
-            join_all(each).await
-        })
+        let epoch = || self.epoch();
+        let ask = |request| self.resolve(request);
+        ResolveManyFuture::new(whole(requests, &*self.clock, epoch, ask))
     }
 
     fn locate<'a>(&'a self, name: NameRef<'a>) -> Located<'a> {

@@ -2,6 +2,7 @@
 //!
 //! [`crate::Resolver`] puts them in order; use them alone only to build an order of your own.
 
+mod batch;
 mod breaker;
 pub(crate) mod cache;
 pub(crate) mod deadline;

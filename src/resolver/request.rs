@@ -77,6 +77,18 @@ impl<'a> Request<'a> {
         self
     }
 
+    /// The same request for another name, and for no particular endpoint: what leads to another
+    /// resolver's names leads to another resolver's endpoints.
+    pub(crate) fn renamed<'b>(self, name: NameRef<'b>) -> Request<'b>
+    where
+        'a: 'b,
+    {
+        let mut request: Request<'b> = self;
+        request.name = name;
+        request.endpoint = None;
+        request
+    }
+
     /// The name asked for.
     #[must_use]
     pub fn name(&self) -> NameRef<'a> {

@@ -73,7 +73,7 @@ impl<R: SecretResolver> Drop for Place<R> {
 /// What came of asking for a flight.
 pub(super) enum Joined {
     /// It landed in the meantime.
-    Held(Record),
+    Held(Hit),
     /// Somebody else's is under way.
     Other(Waiter),
     /// None was: the caller has to put this one on the driver.
@@ -166,7 +166,7 @@ impl<R: SecretResolver> Flights<R> {
         // A flight may have landed between the caller's look and this lock.
         let now = self.clock.now();
         if let Some(hit) = self.store.at(address).and_then(|slot| slot.read(now)) {
-            return Joined::Held(hit.record);
+            return Joined::Held(hit);
         }
         if let Some(error) = flying.negatives.get(address, now, identity) {
             return Joined::Refused(error);
@@ -355,6 +355,9 @@ impl<R: SecretResolver> Fence for Flights<R> {
             for slot in &taken {
                 flying.signal(slot.address(), Some(slot), settled);
             }
+            // What was not held has no version to compare, nor a name that is kept here: for the
+            // settle time every answer may be an old one.
+            flying.settling.all_signalled(settled);
             // Which names wait for a flight is not kept, so all of them fetch once more.
             for flight in flying.flights.values() {
                 flight.fence();

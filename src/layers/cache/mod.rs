@@ -37,12 +37,12 @@ use crate::driver::Driver;
 use crate::error::Error;
 use crate::invalidate::{Fence, Invalidator};
 use crate::layers::Deadline;
+use crate::layers::batch::whole;
 use crate::name::{Located, NameRef};
 use crate::policy::{Decision, Held, Policy, decide};
 use crate::race::race;
 use crate::resolver::{
     Request, ResolveFuture, ResolveManyFuture, SecretResolver, ShutdownFuture, ShutdownReport,
-    join_all,
 };
 use crate::secret::{Freshness, Record};
 use crate::status::Status;
@@ -101,6 +101,11 @@ impl<R: SecretResolver> Cache<R> {
         Invalidator::new([self.fence()])
     }
 
+    /// The number of invalidations so far.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.flights.epoch()
+    }
+
     pub(crate) fn fence(&self) -> Weak<dyn Fence> {
         let fence: Weak<Flights<Deadline<R>>> = Arc::downgrade(&self.flights);
         fence
@@ -110,6 +115,20 @@ impl<R: SecretResolver> Cache<R> {
     /// waits. A value in the last fifth of its life is refreshed in the background.
     pub fn peek(&self, name: NameRef<'_>) -> Option<Record> {
         self.peek_text(name.as_str())
+    }
+
+    /// The same, also under a name that the read path does not know: a record has more spellings
+    /// than are linked. Takes a lock where it is not.
+    pub(crate) fn peek_any(&self, name: NameRef<'_>) -> Option<Record> {
+        self.peek(name).or_else(|| {
+            let located = self.flights.inner.locate(name);
+            let slot = self.flights.slot(located.address().as_str())?;
+            let hit = slot.read(self.flights.clock.now())?;
+            if hit.refresh {
+                self.refresh(name.as_str());
+            }
+            Some(self.flights.select(name, &located, hit.record))
+        })
     }
 
     /// The same for text that may be no name: what was never a name was never cached, so a hit
@@ -187,7 +206,12 @@ impl<R: SecretResolver> Cache<R> {
     async fn fetched(&self, address: &str, name: NameRef<'_>) -> Result<Option<Record>, Error> {
         let mut waiter = match self.flights.join(address) {
             Joined::Refused(error) => return Err(error),
-            Joined::Held(record) => return Ok(Some(record)),
+            Joined::Held(hit) => {
+                if hit.refresh {
+                    self.refresh(name.as_str());
+                }
+                return Ok(Some(hit.record));
+            }
             Joined::Other(waiter) => waiter,
             Joined::Started(flight) => {
                 let waiter = flight.waiter();
@@ -247,51 +271,6 @@ impl<R: SecretResolver> Cache<R> {
         Ok(record.with_answer(answer))
     }
 
-    /// Names of one address share a flight, so a batch asks for each record once. What was answered
-    /// early while others were fetched is looked at again when all are there, for it may have been
-    /// invalidated or have expired meanwhile.
-    async fn batch(&self, requests: &[Request<'_>]) -> Vec<Result<Record, Error>> {
-        let mut epoch = self.flights.epoch();
-        let each = requests.iter().map(|&request| self.in_time(request));
-        let mut answers = join_all(each).await;
-        loop {
-            let now = self.flights.clock.now();
-            let fenced = self.flights.epoch() != epoch;
-            let old = |answer: &Result<Record, Error>| {
-                let answer = answer.as_ref().map(Record::answer);
-                answer.is_ok_and(|answer| {
-                    let fresh = answer.freshness() == Freshness::Fresh;
-                    fenced || (fresh && answer.expires_at().is_some_and(|moment| now >= moment))
-                })
-            };
-            let again: Vec<usize> = (0..answers.len()).filter(|&at| old(&answers[at])).collect();
-            if again.is_empty() {
-                return answers;
-            }
-            epoch = self.flights.epoch();
-            let each = again.iter().map(|&at| self.in_time(requests[at]));
-            let renewed = join_all(each).await;
-            for (at, answer) in again.into_iter().zip(renewed) {
-                answers[at] = answer;
-            }
-        }
-    }
-
-    /// A read that ends at its own deadline, so that one slow name does not cost a batch the rest.
-    fn in_time<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
-        let answer = self.resolve(request);
-        match request.deadline() {
-            Some(deadline) if !answer.is_ready() => {
-                let late = self.flights.clock.sleep_until(deadline);
-                ResolveFuture::new(race(answer, async move {
-                    late.await;
-                    Err(crate::layers::deadline::too_late())
-                }))
-            }
-            _ => answer,
-        }
-    }
-
     /// A read of one given version: neither cached nor shared, but on the driver like every fetch,
     /// and within the same bounds.
     async fn exact(&self, request: Request<'_>) -> Result<Record, Error> {
@@ -301,17 +280,23 @@ impl<R: SecretResolver> Cache<R> {
         let name = request.name().to_owned();
         let version = request.version().cloned();
         self.driver.spawn(async move {
-            let mut read = Request::new(name.as_ref());
+            let began = flights.clock.now();
+            let budget = began + flights.config.flight_budget;
+            let mut read = Request::new(name.as_ref()).with_deadline(budget);
             if let Some(version) = &version {
                 read = read.with_version(version);
             }
+            flights.asked();
             let closed = async {
                 flights.closed().await;
                 Err(flights::closed_error())
             };
             let record = race(closed, flights.inner.resolve(read)).await;
             drop(place);
-            let _ = answer.send(record.and_then(|record| flights.fits(record)));
+            let record = record.and_then(|record| flights.fits(record));
+            let took = flights.clock.now().since(began);
+            audit::fetched(name.as_ref(), record.as_ref(), took);
+            let _ = answer.send(record);
         });
         wait.await.unwrap_or_else(|_| Err(flights::lost()))
     }
@@ -330,7 +315,10 @@ impl<R: SecretResolver> SecretResolver for Cache<R> {
     }
 
     fn resolve_many<'a>(&'a self, requests: &'a [Request<'a>]) -> ResolveManyFuture<'a> {
-        ResolveManyFuture::new(self.batch(requests))
+        // Names of one address share a flight, so a batch asks for each record once.
+        let epoch = || self.flights.epoch();
+        let ask = |request| self.resolve(request);
+        ResolveManyFuture::new(whole(requests, &*self.flights.clock, epoch, ask))
     }
 
     fn locate<'a>(&'a self, name: NameRef<'a>) -> Located<'a> {

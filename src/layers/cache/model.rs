@@ -8,7 +8,6 @@
 //! accesses; those are the lock's and the atomics' of the crates below.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -82,6 +81,7 @@ impl Model {
             future: RefCell::new(Some(future)),
             woken: Arc::new(Woken(AtomicBool::new(true))),
         };
+        #[allow(clippy::arc_with_non_send_sync, reason = "it stays on this thread")]
         self.tasks.borrow_mut().push(Arc::new(task));
     }
 
@@ -286,9 +286,7 @@ fn run(seed: u64) {
     });
     MODEL.set(Some(Arc::clone(&model)));
 
-    let mut rounds: HashMap<usize, ()> = HashMap::new();
-    for round in 0..12 {
-        rounds.insert(round, ());
+    for _ in 0..12 {
         for _ in 0..model.draw.below(6) {
             let name = NAMES[model.draw.below(NAMES.len())];
             let get: Job = Box::pin(get(Arc::clone(&cache), clock.clone(), name));
@@ -347,8 +345,8 @@ fn no_schedule_breaks_the_fence_the_single_flight_or_the_expiry() {
         let outcome = std::panic::catch_unwind(|| run(seed));
         MODEL.set(None);
         if let Err(panic) = outcome {
-            eprintln!("the schedule of seed {seed} failed");
-            std::panic::resume_unwind(panic);
+            let said = panic.downcast_ref::<String>().cloned().unwrap_or_default();
+            panic!("the schedule of seed {seed} failed: {said}");
         }
     }
 }

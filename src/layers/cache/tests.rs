@@ -927,3 +927,50 @@ async fn invalidations_without_end_never_let_an_old_value_out_and_cost_one_fetch
     assert_eq!(get.await.unwrap().unwrap().expose_str().unwrap(), "w49");
     assert_eq!(bench.backend.calls(), 51);
 }
+
+#[tokio::test]
+async fn a_signal_for_a_prefix_unsettles_what_was_not_cached_too() {
+    let bench = bench();
+    bench.cache.invalidator().invalidate_prefix("prod").unwrap();
+    // Before the store's commit: the old value, for the first time.
+    assert_eq!(bench.text().await, "v1");
+    bench.backend.set(NAME, "v2");
+    bench.clock.advance(Duration::from_millis(250));
+    assert_eq!(bench.text().await, "v2");
+}
+
+#[tokio::test]
+async fn a_read_under_a_new_name_asks_for_the_refresh_that_is_due() {
+    let bench = bench();
+    bench.backend.set("prod/db#user", "u");
+    bench.text().await;
+    bench.clock.advance(TTL * 85 / 100);
+    bench.cache.get("prod/db#user").await.unwrap();
+    bench.backend.called(2).await;
+}
+
+#[tokio::test]
+async fn a_peek_finds_every_field_of_a_record_however_many_there_are() {
+    let bench = bench();
+    for number in 0..40 {
+        bench.backend.set(&format!("wide/record#f{number}"), "x");
+    }
+    for number in 0..40 {
+        bench
+            .cache
+            .get(&format!("wide/record#f{number}"))
+            .await
+            .unwrap();
+    }
+    for number in 0..40 {
+        let name = format!("wide/record#f{number}");
+        assert!(
+            bench
+                .cache
+                .peek_any(NameRef::parse(&name).unwrap())
+                .is_some(),
+            "{name}"
+        );
+    }
+    assert_eq!(bench.backend.calls(), 1);
+}

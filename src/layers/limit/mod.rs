@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit, TryAcquireError};
 
@@ -24,6 +25,11 @@ pub struct LimitConfig {
     /// How many calls wait for a permit; one more is refused at once. Default 16,384, at most
     /// 1,048,576; 0 for no queue.
     pub max_queued: u32,
+    /// How much of a request's time must be left when its turn comes; who has waited longer is
+    /// refused. Else a flood would leave requests so little time that the store seems to be away,
+    /// and a policy for outages would answer them. Default 0; the assembled stack makes it at least
+    /// a quarter of a fetch's budget.
+    pub fair_time: Duration,
 }
 
 /// Lets at most so many requests through at a time; the others wait, first come, first served.
@@ -71,6 +77,7 @@ impl Default for LimitConfig {
         Self {
             max_concurrent: 64,
             max_queued: 16_384,
+            fair_time: Duration::ZERO,
         }
     }
 }
@@ -138,8 +145,9 @@ impl<R: SecretResolver> Limit<R> {
             None => permit.await,
             // Dropping the wait takes it out of the queue.
             Some(deadline) => {
+                let latest = deadline.before(self.config.fair_time);
                 let late = async {
-                    self.clock.sleep_until(deadline).await;
+                    self.clock.sleep_until(latest).await;
                     Err(too_late())
                 };
                 race(permit, late).await

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
 use std::task::{Context, Poll, Waker};
@@ -30,6 +30,7 @@ fn config(max_concurrent: u32, max_queued: u32) -> LimitConfig {
     LimitConfig {
         max_concurrent,
         max_queued,
+        ..LimitConfig::default()
     }
 }
 
@@ -317,4 +318,31 @@ fn bounds_that_make_no_sense_are_refused() {
         let refused = Limit::new(MockBackend::new(), Arc::new(ManualClock::new()), wrong);
         assert_eq!(refused.unwrap_err().kind(), ErrorKind::Misconfigured);
     }
+}
+
+#[tokio::test]
+async fn who_has_waited_until_little_time_is_left_is_refused_before_the_store_is_asked() {
+    let clock = ManualClock::new();
+    let backend = MockBackend::new()
+        .with_value("a/b", "x")
+        .with_clock(clock.clone());
+    backend.always(Reply::Hang);
+    let config = LimitConfig {
+        max_concurrent: 1,
+        fair_time: Duration::from_secs(1),
+        ..LimitConfig::default()
+    };
+    let limit = Arc::new(Limit::new(backend.clone(), Arc::new(clock.clone()), config).unwrap());
+    let name = NameRef::parse("a/b").unwrap();
+    let deadline = clock.now() + Duration::from_secs(4);
+    let read = || limit.resolve(Request::new(name).with_deadline(deadline));
+    let mut first = pin!(read());
+    let mut second = pin!(read());
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(first.as_mut().poll(&mut cx).is_pending());
+    assert!(second.as_mut().poll(&mut cx).is_pending());
+    clock.advance(Duration::from_secs(3));
+    let refused = second.await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Overloaded);
+    assert_eq!(backend.calls(), 1);
 }

@@ -8,7 +8,6 @@ use std::pin::Pin;
 use std::task::Poll;
 
 use crate::error::{Error, ErrorKind};
-use crate::name::NameRef;
 use crate::resolver::Request;
 use crate::secret::Record;
 
@@ -56,25 +55,6 @@ pub(in crate::layers) async fn join<T>(mut parts: Vec<Part<'_, T>>) -> Vec<T> {
     .await;
     // All are there; none is dropped by `flatten`.
     done.into_iter().flatten().collect()
-}
-
-/// The same request for another name, and for no particular endpoint: what leads to another
-/// resolver's names leads to another resolver's endpoints.
-pub(in crate::layers) fn renamed<'a>(request: Request<'a>, name: NameRef<'a>) -> Request<'a> {
-    let mut other = Request::new(name);
-    if let Some(version) = request.version() {
-        other = other.with_version(version);
-    }
-    if let Some(floor) = request.floor() {
-        other = other.at_least(floor);
-    }
-    if let Some(held) = request.held() {
-        other = other.with_held(held);
-    }
-    if let Some(deadline) = request.deadline() {
-        other = other.with_deadline(deadline);
-    }
-    other
 }
 
 /// The earliest deadline among `requests`: a batch lives as long as its most hurried part.

@@ -20,7 +20,7 @@ use crate::resolver::{
     Request, ResolveFuture, ResolveManyFuture, SecretResolver, ShutdownFuture, ShutdownReport,
 };
 use crate::secret::Record;
-pub(in crate::layers) use batch::{Part, earliest_deadline, exactly, join, renamed};
+pub(in crate::layers) use batch::{Part, earliest_deadline, exactly, join};
 
 /// Gives each name to the store of the longest prefix that it is below.
 ///
@@ -164,7 +164,7 @@ impl RouteBuilder {
 impl SecretResolver for Route {
     fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
         match self.store_for(request.name()) {
-            Some((_, store)) => store.resolve(renamed(request, request.name())),
+            Some((_, store)) => store.resolve(request.renamed(request.name())),
             None => ResolveFuture::ready(Err(no_store(request.name()))),
         }
     }
@@ -182,7 +182,7 @@ impl SecretResolver for Route {
                 if let Some((number, _)) = self.store_for(request.name()) {
                     let (positions, share) = shares.entry(number).or_default();
                     positions.push(position);
-                    share.push(renamed(*request, request.name()));
+                    share.push(request.renamed(request.name()));
                 }
             }
             let ask = |(number, (positions, share)): (usize, (Vec<usize>, Vec<_>))| {

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use crate::clock::Moment;
 use crate::error::{Error, ErrorKind};
-use crate::layers::route::{exactly, renamed};
+use crate::layers::route::exactly;
 use crate::name::{Located, NameRef, SecretName};
 use crate::resolver::{Request, ResolveFuture, ResolveManyFuture, SecretResolver, ShutdownFuture};
 
@@ -153,7 +153,7 @@ impl<R: SecretResolver> SecretResolver for Scoped<R> {
 
 /// The request for the full name. The store is the same, and so are its endpoints.
 fn within<'a>(request: Request<'a>, full: NameRef<'a>) -> Request<'a> {
-    let asked = renamed(request, full);
+    let asked = request.renamed(full);
     match request.endpoint() {
         Some(endpoint) => asked.at_endpoint(endpoint),
         None => asked,

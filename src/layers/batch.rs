@@ -1,0 +1,70 @@
+//! A batch of answers that are all good at one moment: the one at which the batch is answered.
+
+use crate::clock::Clock;
+use crate::error::Error;
+use crate::layers::deadline::too_late;
+use crate::race::race;
+use crate::resolver::{Request, ResolveFuture, join_all};
+use crate::secret::{Freshness, Record};
+
+/// Asks for each request by `ask`, concurrently, and answers in order.
+///
+/// What was answered early while others were fetched is asked for again when all are there, if it
+/// has expired meanwhile or anything was invalidated, which `epoch` tells. Each name ends at its own
+/// deadline, which also bounds the repetition: one slow name does not cost a batch the rest.
+///
+/// # Cancel safety
+/// As that of `ask`.
+pub(crate) async fn whole<'a>(
+    requests: &'a [Request<'a>],
+    clock: &'a dyn Clock,
+    epoch: impl Fn() -> u64,
+    ask: impl Fn(Request<'a>) -> ResolveFuture<'a>,
+) -> Vec<Result<Record, Error>> {
+    let mut asked_in = epoch();
+    let each = requests
+        .iter()
+        .map(|&request| in_time(request, clock, &ask));
+    let mut answers = join_all(each).await;
+    loop {
+        let now = clock.now();
+        let fenced = epoch() != asked_in;
+        let old = |answer: &Result<Record, Error>| {
+            answer.as_ref().is_ok_and(|record| {
+                let answer = record.answer();
+                // What is past its time by policy stays so.
+                let fresh = !matches!(answer.freshness(), Freshness::Stale { .. });
+                fenced || (fresh && answer.expires_at().is_some_and(|moment| now >= moment))
+            })
+        };
+        let again: Vec<usize> = (0..answers.len()).filter(|&at| old(&answers[at])).collect();
+        if again.is_empty() {
+            return answers;
+        }
+        asked_in = epoch();
+        let each = again.iter().map(|&at| in_time(requests[at], clock, &ask));
+        let renewed = join_all(each).await;
+        for (at, answer) in again.into_iter().zip(renewed) {
+            answers[at] = answer;
+        }
+    }
+}
+
+/// A read that ends at its own deadline.
+fn in_time<'a>(
+    request: Request<'a>,
+    clock: &'a dyn Clock,
+    ask: impl Fn(Request<'a>) -> ResolveFuture<'a>,
+) -> ResolveFuture<'a> {
+    let answer = ask(request);
+    match request.deadline() {
+        Some(deadline) if !answer.is_ready() => {
+            let late = clock.sleep_until(deadline);
+            ResolveFuture::new(race(answer, async move {
+                late.await;
+                Err(too_late())
+            }))
+        }
+        _ => answer,
+    }
+}
