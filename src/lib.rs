@@ -35,4 +35,4 @@ pub use resolver::{
 pub use secrecy::ExposeSecret;
 pub use secret::{Answer, Freshness, Record, RecordBuilder, Secret, SecretBuf, Version};
 pub use stack::{Resolver, ResolverBuilder};
-pub use status::Status;
+pub use status::{MemoryKind, Status};

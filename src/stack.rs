@@ -232,6 +232,7 @@ impl Resolver {
         Status {
             stale_answers,
             fallback_answers,
+            fallback_named: self.stack.layers.inner().is_named(),
             breakers: self
                 .stack
                 .breakers
@@ -593,6 +594,10 @@ impl SecretResolver for Resolver {
 
     fn identity(&self) -> u64 {
         self.stack.layers.identity()
+    }
+
+    fn login_ends(&self) -> Option<Moment> {
+        self.stack.layers.login_ends()
     }
 
     fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {

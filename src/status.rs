@@ -3,6 +3,16 @@
 use crate::clock::Moment;
 use crate::layers::BreakerStatus;
 
+/// How the bytes of secrets are kept in memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MemoryKind {
+    /// On the ordinary heap, wiped when they go: readable by whoever may read the process's memory,
+    /// and part of a core dump.
+    #[default]
+    WipedHeap,
+}
+
 /// A snapshot for readiness probes and metrics. It names no secret.
 ///
 /// ```
@@ -20,6 +30,14 @@ pub struct Status {
     pub closed: bool,
     /// When the store last answered a value, on the resolver's clock.
     pub last_success: Option<Moment>,
+    /// When the login ends under which the store is asked, where there is one with an end.
+    pub login_ends: Option<Moment>,
+    /// Whether a policy lets values past their time be answered, for some names at least.
+    pub stale_allowed: bool,
+    /// Whether a fallback was named, for some names at least.
+    pub fallback_named: bool,
+    /// How the bytes of secrets are kept.
+    pub memory: MemoryKind,
     /// Records held now.
     pub entries: usize,
     /// Bytes of values held now.

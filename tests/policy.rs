@@ -529,3 +529,18 @@ async fn a_scoped_resolver_never_leaves_its_path() {
     }
     assert!(resolver.scoped("a#b").is_err());
 }
+
+#[test]
+fn the_status_tells_which_exceptions_and_which_memory_are_in_force() {
+    let closed = bench(|builder, _| builder).resolver.status();
+    assert!(!closed.stale_allowed && !closed.fallback_named);
+    assert_eq!(closed.memory, secret_resolver::MemoryKind::WipedHeap);
+    assert_eq!(closed.login_ends, None);
+    let open = bench(|builder, fallback| {
+        builder
+            .serve_stale_up_to_for("a", STALE)
+            .dangerous_fallback_to_for("b", fallback)
+    });
+    let open = open.resolver.status();
+    assert!(open.stale_allowed && open.fallback_named);
+}

@@ -106,6 +106,10 @@ impl<R: SecretResolver> SecretResolver for Deadline<R> {
         self.inner.identity()
     }
 
+    fn login_ends(&self) -> Option<Moment> {
+        self.inner.login_ends()
+    }
+
     fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {
         self.inner.shutdown(deadline)
     }

@@ -55,6 +55,11 @@ impl Fallback {
         &self.primary
     }
 
+    /// Whether there is a fallback for some name.
+    pub(crate) fn is_named(&self) -> bool {
+        self.fallbacks.values().flatten().next().is_some()
+    }
+
     /// The number of invalidations of all its caches.
     fn epoch(&self) -> u64 {
         let fallbacks = self.fallbacks.values().flatten().map(Cache::epoch);
@@ -125,6 +130,10 @@ impl SecretResolver for Fallback {
 
     fn identity(&self) -> u64 {
         self.primary.identity()
+    }
+
+    fn login_ends(&self) -> Option<Moment> {
+        self.primary.login_ends()
     }
 
     fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {

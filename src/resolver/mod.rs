@@ -106,6 +106,14 @@ pub trait SecretResolver: fmt::Debug + Send + Sync + 'static {
         0
     }
 
+    /// When the login ends under which the store is asked now, on the resolver's clock; for
+    /// readiness probes.
+    ///
+    /// Provided: there is none, or its end is not known.
+    fn login_ends(&self) -> Option<Moment> {
+        None
+    }
+
     /// Refuses new requests, ends those in flight, wipes what is held and revokes at the store
     /// what was issued for this resolver (tokens, leases), until `deadline` on its clock.
     ///
@@ -144,6 +152,10 @@ macro_rules! forward {
 
             fn identity(&self) -> u64 {
                 (**self).identity()
+            }
+
+            fn login_ends(&self) -> Option<Moment> {
+                (**self).login_ends()
             }
 
             fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {

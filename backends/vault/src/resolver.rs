@@ -130,6 +130,10 @@ impl SecretResolver for VaultBackend {
         logins
     }
 
+    fn login_ends(&self) -> Option<Moment> {
+        self.0.session.ends()
+    }
+
     fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {
         ShutdownFuture::new(self.0.session.shutdown(deadline))
     }

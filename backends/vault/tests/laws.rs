@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use common::*;
 use secret_resolver::testing::conformance::{self, Subject};
-use secret_resolver::{Resolver, SecretResolver};
+use secret_resolver::{Clock, Resolver, SecretResolver};
 use test_servers::OpenBao;
 
 fn stored() -> [(&'static str, &'static str); 3] {
@@ -55,4 +55,18 @@ fn the_backend_in_the_stack_keeps_all_laws() {
     block_on(keeps_all(Arc::new(
         Resolver::builder(backend).build().unwrap(),
     )));
+}
+
+#[test]
+fn the_status_tells_when_the_login_ends() {
+    let (server, backend) = server_and_backend();
+    seed(&server);
+    let resolver = Resolver::builder(backend.clone()).build().unwrap();
+    block_on(async {
+        assert_eq!(resolver.status().login_ends, None);
+        resolver.get("app/token").await.unwrap();
+        let ends = resolver.status().login_ends.unwrap();
+        assert!(ends > resolver.clock().now());
+        assert_eq!(backend.identity(), 1);
+    });
 }

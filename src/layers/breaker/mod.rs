@@ -256,6 +256,10 @@ impl<R: SecretResolver> SecretResolver for Breaker<R> {
         self.inner.identity()
     }
 
+    fn login_ends(&self) -> Option<Moment> {
+        self.inner.login_ends()
+    }
+
     fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {
         ShutdownFuture::new(async move {
             // An open breaker must not hide that all is over.

@@ -260,12 +260,16 @@ impl<R: SecretResolver> Flights<R> {
     }
 
     pub(super) fn status(&self) -> Status {
+        // Foreign code, so before the lock.
+        let login_ends = self.inner.login_ends();
         let flying = self.lock();
         let (entries, bytes) = self.store.size();
         let success = self.last_success.load(Ordering::Relaxed);
         Status {
             closed: flying.closed,
             last_success: (success > 0).then(|| Moment::from_nanos(success)),
+            login_ends,
+            stale_allowed: !self.config.longest_stale().is_zero(),
             entries,
             bytes,
             flights: flying.flights.len(),

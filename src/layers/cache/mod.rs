@@ -333,6 +333,10 @@ impl<R: SecretResolver> SecretResolver for Cache<R> {
         self.flights.inner.identity()
     }
 
+    fn login_ends(&self) -> Option<Moment> {
+        self.flights.inner.login_ends()
+    }
+
     fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {
         ShutdownFuture::new(async move {
             let report = self.flights.close();

@@ -197,6 +197,10 @@ impl<R: SecretResolver> SecretResolver for Limit<R> {
         self.inner.identity()
     }
 
+    fn login_ends(&self) -> Option<Moment> {
+        self.inner.login_ends()
+    }
+
     fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {
         ShutdownFuture::new(async move {
             self.permits.close();

@@ -234,6 +234,14 @@ impl SecretResolver for Route {
         all.finish()
     }
 
+    /// The first that ends.
+    fn login_ends(&self) -> Option<Moment> {
+        self.stores
+            .iter()
+            .filter_map(|store| store.login_ends())
+            .min()
+    }
+
     /// Shuts down all stores at once; the report is the sum of theirs.
     fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {
         ShutdownFuture::new(async move {

@@ -145,6 +145,10 @@ impl<R: SecretResolver> SecretResolver for Scoped<R> {
         self.inner.identity()
     }
 
+    fn login_ends(&self) -> Option<Moment> {
+        self.inner.login_ends()
+    }
+
     /// Shuts down the resolver inside, with everybody else's use of it.
     fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {
         self.inner.shutdown(deadline)

@@ -55,6 +55,11 @@ impl Life {
         Self { grant, until }
     }
 
+    /// When it ends, a margin before the store's own count; `None` for never.
+    pub(super) fn ends(self) -> Option<Moment> {
+        self.until.map(|until| until.dies)
+    }
+
     /// The life after a renewal sent at `asked`. One that is shorter than the last is cut by the
     /// token's longest life: the next refresh is a login.
     pub(super) fn renewed(self, asked: Moment, grant: Grant) -> Self {

@@ -63,6 +63,15 @@ impl Session {
         &*self.0.clock
     }
 
+    /// When the token in use ends; `None` without one, or for one without an end.
+    pub(crate) fn ends(&self) -> Option<Moment> {
+        self.0
+            .lock()
+            .live
+            .as_ref()
+            .and_then(|live| live.life.ends())
+    }
+
     /// Logins sent, renewals granted, lookups sent after a 403.
     pub(crate) fn counts(&self) -> [u64; 3] {
         let Counts {
