@@ -3,9 +3,10 @@
 use std::fmt;
 use std::sync::{Arc, Weak};
 
+use crate::address::Address;
 use crate::audit;
 use crate::error::Error;
-use crate::name::{Address, AsName, NameRef};
+use crate::name::{AsName, NameRef};
 use crate::rules::check_prefix;
 use crate::secret::Version;
 

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod address;
 mod audit;
 mod clock;
 mod counter;
@@ -21,12 +22,13 @@ pub mod layers;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+pub use address::{Address, Located};
 pub use clock::{Clock, Moment, Sleep, SystemClock};
 pub use downgrade::Downgrade;
 pub use error::{Error, ErrorKind, Permits, Retry};
 pub use invalidate::Invalidator;
 pub use layers::SecretHandle;
-pub use name::{Address, AsName, Located, NameRef, SecretName};
+pub use name::{AsName, NameRef, SecretName};
 pub use policy::{Decision, Held, Policy, decide};
 pub use resolver::{
     Request, RequireError, Required, ResolveFuture, ResolveManyFuture, SecretResolver,

@@ -1,11 +1,10 @@
-//! Names of secrets: parsed once, then trusted; and the address to which a store maps a name.
+//! Names of secrets: parsed once, then trusted.
 //!
 //! The grammar is deliberately narrow, so that one name means the same in every store and holds
 //! nothing that hides or reorders what a reader of a log sees. It does not compare looks: letters of
 //! two scripts, or composed and decomposed ones, are different names. It knows nothing of any
 //! store: mapping a name to an id is a backend's work.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -59,37 +58,6 @@ pub trait AsName {
 
     /// The text, parsed or not.
     fn as_text(&self) -> &str;
-}
-
-/// Where one store keeps a record: opaque text that only that store's backend can read.
-///
-/// Two names may share an address; cache entries, fetches, fences and signals work on addresses,
-/// so that both spellings of one secret are one entry.
-///
-/// ```
-/// use secret_resolver::Address;
-///
-/// assert_eq!(Address::from("prod/db").as_str(), "prod/db");
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Address<'a>(Cow<'a, str>);
-
-/// What a name means to one backend: an address, and the field of the record there.
-///
-/// No field means the only field of the record.
-///
-/// ```
-/// use secret_resolver::{Located, NameRef};
-///
-/// let located = Located::by_path(NameRef::parse("prod/db#password")?);
-/// assert_eq!(located.address().as_str(), "prod/db");
-/// assert_eq!(located.field(), Some("password"));
-/// # Ok::<(), secret_resolver::Error>(())
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Located<'a> {
-    address: Address<'a>,
-    field: Option<Cow<'a, str>>,
 }
 
 impl SecretName {
@@ -178,55 +146,6 @@ impl<'a> NameRef<'a> {
             0 => None,
             split => Some(&self.text[usize::from(split) + 1..]),
         }
-    }
-}
-
-impl<'a> Address<'a> {
-    /// The text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// An address of its own, which can be kept.
-    #[must_use]
-    pub fn into_owned(self) -> Address<'static> {
-        Address(Cow::Owned(self.0.into_owned()))
-    }
-}
-
-impl<'a, T: Into<Cow<'a, str>>> From<T> for Address<'a> {
-    fn from(text: T) -> Self {
-        Self(text.into())
-    }
-}
-
-impl<'a> Located<'a> {
-    /// At `address`; `field` is `None` for the only field there.
-    #[must_use]
-    pub fn new(address: impl Into<Address<'a>>, field: Option<Cow<'a, str>>) -> Self {
-        Self {
-            address: address.into(),
-            field,
-        }
-    }
-
-    /// The plain mapping: the name's path is the address, its field the field.
-    #[must_use]
-    pub fn by_path(name: NameRef<'a>) -> Self {
-        Self::new(name.path(), name.field().map(Cow::Borrowed))
-    }
-
-    /// Where the record is.
-    #[must_use]
-    pub fn address(&self) -> &Address<'a> {
-        &self.address
-    }
-
-    /// Which field of it; `None` for its only one.
-    #[must_use]
-    pub fn field(&self) -> Option<&str> {
-        self.field.as_deref()
     }
 }
 

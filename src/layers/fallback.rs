@@ -5,12 +5,13 @@
 
 use std::sync::Arc;
 
+use crate::address::Located;
 use crate::clock::{Clock, Moment};
 use crate::downgrade::Downgrades;
 use crate::error::Error;
 use crate::layers::Cache;
 use crate::layers::batch::whole;
-use crate::name::{Located, NameRef};
+use crate::name::NameRef;
 use crate::policy::{Decision, Held, Policy, decide};
 use crate::resolver::{Request, ResolveFuture, ResolveManyFuture, SecretResolver, ShutdownFuture};
 use crate::rules::ByPrefix;

@@ -20,8 +20,9 @@ pub use shutdown::{ShutdownFuture, ShutdownReport};
 use std::fmt;
 use std::sync::Arc;
 
+use crate::address::Located;
 use crate::clock::Moment;
-use crate::name::{Located, NameRef};
+use crate::name::NameRef;
 
 /// Something that answers secrets.
 ///

@@ -14,10 +14,11 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::address::Located;
 use crate::clock::{Clock, Moment};
 use crate::error::{Error, ErrorKind};
 use crate::layers::route::exactly;
-use crate::name::{Located, NameRef};
+use crate::name::NameRef;
 use crate::resolver::{
     Request, ResolveFuture, ResolveManyFuture, SecretResolver, ShutdownFuture, join_all,
 };

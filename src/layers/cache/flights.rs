@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::watch;
 
+use crate::address::Located;
 use crate::clock::{Clock, Moment};
 use crate::counter::Sharded;
 use crate::downgrade::Downgrades;
@@ -27,7 +28,7 @@ use crate::layers::cache::settle::Settling;
 use crate::layers::cache::slot::{Detached, Hit, Slot};
 use crate::layers::cache::store::Store;
 use crate::layers::cache::sweeper::Sweeper;
-use crate::name::{Located, NameRef};
+use crate::name::NameRef;
 use crate::resolver::{SecretResolver, ShutdownReport};
 use crate::secret::{Answer, Record, Version};
 use crate::status::Status;

@@ -30,6 +30,7 @@ use std::sync::{Arc, Weak};
 use tokio::sync::oneshot;
 use tracing::Instrument as _;
 
+use crate::address::Located;
 use crate::audit;
 use crate::clock::{Clock, Moment};
 use crate::downgrade::Downgrades;
@@ -38,7 +39,7 @@ use crate::error::Error;
 use crate::invalidate::{Fence, Invalidator};
 use crate::layers::Deadline;
 use crate::layers::batch::whole;
-use crate::name::{Located, NameRef};
+use crate::name::NameRef;
 use crate::policy::{Decision, Held, Policy, decide};
 use crate::race::race;
 use crate::resolver::{

@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit, TryAcquireError};
 
+use crate::address::Located;
 use crate::clock::{Clock, Moment};
 use crate::error::{Error, ErrorKind};
 use crate::layers::route::{earliest_deadline, exactly};
-use crate::name::{Located, NameRef};
+use crate::name::NameRef;
 use crate::race::race;
 use crate::resolver::{Request, ResolveFuture, ResolveManyFuture, SecretResolver, ShutdownFuture};
 

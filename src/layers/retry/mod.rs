@@ -11,11 +11,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::address::Located;
 use crate::clock::{Clock, Moment};
 use crate::error::{self, Error, ErrorKind};
 use crate::layers::breaker;
 use crate::layers::route::{earliest_deadline, exactly};
-use crate::name::{Located, NameRef};
+use crate::name::NameRef;
 use crate::resolver::{Request, ResolveFuture, ResolveManyFuture, SecretResolver, ShutdownFuture};
 use crate::secret::Record;
 use budget::Budget;

@@ -13,9 +13,10 @@ use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hasher};
 use std::sync::Arc;
 
+use crate::address::Located;
 use crate::clock::Moment;
 use crate::error::{Error, ErrorKind};
-use crate::name::{Located, NameRef};
+use crate::name::NameRef;
 use crate::resolver::{
     Request, ResolveFuture, ResolveManyFuture, SecretResolver, ShutdownFuture, ShutdownReport,
 };

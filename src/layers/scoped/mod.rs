@@ -6,10 +6,11 @@
 
 use std::borrow::Cow;
 
+use crate::address::Located;
 use crate::clock::Moment;
 use crate::error::{Error, ErrorKind};
 use crate::layers::route::exactly;
-use crate::name::{Located, NameRef, SecretName};
+use crate::name::{NameRef, SecretName};
 use crate::resolver::{Request, ResolveFuture, ResolveManyFuture, SecretResolver, ShutdownFuture};
 
 /// Puts a path before every name: in the scope `tenants/42`, `db#password` is

@@ -4,8 +4,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
+use crate::address::Located;
 use crate::layers::{Cache, CacheConfig, Deadline};
-use crate::name::{Located, NameRef};
+use crate::name::NameRef;
 use crate::resolver::{ResolveFuture, ResolveManyFuture, ShutdownFuture};
 use crate::secret::{Record, SecretBuf};
 use crate::stack::Resolver;

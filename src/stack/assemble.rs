@@ -1,0 +1,134 @@
+//! The one place where layers are put in order, with a reason for each.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::downgrade::Downgrades;
+use crate::driver::Driver;
+use crate::error::Error;
+use crate::invalidate::Invalidator;
+use crate::layers::{
+    Breaker, BreakerMonitor, Cache, CacheConfig, Deadline, Fallback, Limit, Retry, Route,
+};
+use crate::resolver::SecretResolver;
+
+use super::ResolverBuilder;
+
+/// Puts the layers in order, innermost first.
+pub(super) fn assemble(config: ResolverBuilder, clock: Arc<dyn Clock>) -> Result<Stack, Error> {
+    let ResolverBuilder {
+        primary,
+        routes,
+        retry,
+        breaker,
+        limit,
+        cache,
+        deadline,
+        fallbacks,
+        on_downgrade,
+        clock: _,
+    } = config;
+    let downgrades = Downgrades::new(on_downgrade);
+    // Fetches of every cache run on one thread.
+    let driver = Arc::new(Driver::start()?);
+    let mut breakers = Vec::new();
+    let mut guarded = |store: Arc<dyn SecretResolver>| {
+        // An attempt has half of the fetch's budget, so that one which hangs leaves time for
+        // another. Innermost: it measures the store's time and nothing of ours.
+        let attempt = cache.flight_budget / 2;
+        let layers = Deadline::new(store, Arc::clone(&clock), attempt);
+        // Waiting for a permit is no failure of the store: outside the attempt's time, and below
+        // the breaker, which does not count it.
+        let mut limit = limit;
+        limit.fair_time = limit.fair_time.max(cache.flight_budget / 4);
+        let layers = Limit::new(layers, Arc::clone(&clock), limit)?;
+        // The breaker counts attempts, and directs each to the next endpoint that answers.
+        let layers = Breaker::new(layers, Arc::clone(&clock), breaker)?;
+        breakers.push(layers.monitor());
+        // Retries go round the breaker, so that the next attempt finds the next endpoint.
+        let layers = Retry::new(layers, Arc::clone(&clock), retry)?;
+        // One virtual call, at the edge: what is above is compiled as one.
+        Ok::<Arc<dyn SecretResolver>, Error>(Arc::new(layers))
+    };
+    let primary = guarded(primary)?;
+    let layers = match routes.is_empty() {
+        true => primary,
+        false => {
+            // Above the guards, so that a store which is away takes no other with it; below the
+            // cache, so that there is one.
+            let mut route = Route::builder();
+            for (prefix, store) in routes {
+                route = route.route(prefix, guarded(store)?);
+            }
+            Arc::new(route.otherwise(primary).build()?)
+        }
+    };
+    // The cache shares one fetch among all who wait and gives it its own budget, which no caller
+    // shortens. Stale values are its decision: only it knows what was invalidated.
+    let layers = Cache::shared(
+        layers,
+        Arc::clone(&clock),
+        cache,
+        Arc::clone(&driver),
+        downgrades.clone(),
+    )?;
+    let mut fences = vec![layers.fence()];
+    // The fallback stands outside the cache, so that its answer can neither replace the primary's
+    // entry nor hide the primary's error from the decision above.
+    fallbacks.check()?;
+    let fallbacks = fallbacks.map(|fallback| {
+        let Some(fallback) = fallback else {
+            return Ok(None);
+        };
+        tracing::warn!(
+            "a dangerous fallback is configured: an outage of the store makes it the source"
+        );
+        let mut short = CacheConfig::default();
+        short.ttl = FALLBACK_TTL;
+        // What is left of a caller's deadline after the primary's budget, and no more.
+        short.flight_budget = deadline / 5;
+        let none = Downgrades::default();
+        let cache = Cache::shared(
+            fallback,
+            Arc::clone(&clock),
+            short,
+            Arc::clone(&driver),
+            none,
+        )?;
+        fences.push(cache.fence());
+        Ok(Some(cache))
+    })?;
+    let layers = Fallback::new(layers, fallbacks, Arc::clone(&clock), downgrades.clone());
+    // The caller's deadline is outermost: it covers waiting for another's fetch and the fallback,
+    // and ends a wait without ending the fetch.
+    let layers = Deadline::new(layers, Arc::clone(&clock), deadline);
+    Ok(Stack {
+        layers,
+        clock,
+        downgrades,
+        invalidator: Invalidator::new(fences),
+        breakers,
+    })
+}
+
+/// How long a fallback's answer is kept: enough that an outage does not ask it at every get.
+const FALLBACK_TTL: Duration = Duration::from_secs(2);
+
+/// The layers, outermost first.
+pub(super) struct Stack {
+    pub(super) layers: Deadline<Fallback>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) downgrades: Downgrades,
+    pub(super) invalidator: Invalidator,
+    pub(super) breakers: Vec<BreakerMonitor>,
+}
+
+impl fmt::Debug for Stack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stack")
+            .field("layers", &self.layers)
+            .finish_non_exhaustive()
+    }
+}

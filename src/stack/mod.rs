@@ -1,0 +1,300 @@
+//! The assembled resolver: what applications call.
+//!
+//! What can be set is in `builder`; the one place where layers are put in order is `assemble`.
+
+mod assemble;
+mod builder;
+
+pub use builder::ResolverBuilder;
+
+use assemble::Stack;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::address::Located;
+use crate::clock::{Clock, Moment};
+use crate::error::{Error, ErrorKind};
+use crate::invalidate::Invalidator;
+use crate::layers::{
+    BreakerConfig, BreakerMonitor, Cache, CacheConfig, LimitConfig, RetryConfig, Scoped,
+    SecretHandle,
+};
+use crate::name::{AsName, NameRef};
+use crate::race::race;
+use crate::resolver::{
+    Request, RequireError, Required, ResolveFuture, ResolveManyFuture, SecretResolver,
+    SecretResolverExt, ShutdownFuture, ShutdownReport,
+};
+use crate::rules::ByPrefix;
+use crate::secret::Secret;
+use crate::status::Status;
+
+/// What an application asks for its secrets: a backend behind the default stack of layers.
+///
+/// Cheap to clone; clones share everything. Needs no runtime: fetches run on a thread of the
+/// resolver's own, so that a caller's runtime may be of any kind, blocked, or gone.
+///
+/// # Cancel safety
+/// Every future may be dropped at any time; a fetch that others wait for goes on.
+///
+/// # Security
+/// Fails closed: nothing is answered that the backend did not answer within its time to live.
+///
+/// ```
+/// use std::sync::Arc;
+/// use secret_resolver::{ExposeSecret, Resolver, testing::MockBackend};
+///
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let backend = MockBackend::new().with_value("prod/db#password", "hunter2");
+/// let resolver = Resolver::builder(backend).build()?;
+/// let password = resolver.get("prod/db#password").await?;
+/// assert_eq!(password.expose_secret(), b"hunter2");
+/// # Ok::<(), secret_resolver::Error>(()) }).unwrap();
+/// ```
+#[derive(Clone, Debug)]
+pub struct Resolver {
+    stack: Arc<Stack>,
+}
+
+impl Resolver {
+    /// Starts a resolver of what `primary` answers.
+    pub fn builder(primary: impl SecretResolver) -> ResolverBuilder {
+        ResolverBuilder {
+            primary: Arc::new(primary),
+            clock: None,
+            cache: CacheConfig::default(),
+            deadline: Duration::from_secs(5),
+            routes: Vec::new(),
+            retry: RetryConfig::default(),
+            breaker: BreakerConfig::default(),
+            limit: LimitConfig::default(),
+            fallbacks: ByPrefix::new(None),
+            on_downgrade: None,
+        }
+    }
+
+    /// The secret of this name, current within its time to live. A cached one costs no allocation.
+    ///
+    /// # Errors
+    /// As the kinds of [`ErrorKind`] say; [`ErrorKind::Timeout`] when the deadline has passed.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any time.
+    pub async fn get<N>(&self, name: &N) -> Result<Secret, Error>
+    where
+        N: AsName + ?Sized + Sync,
+    {
+        // What the cache holds fresh, no layer above it changes.
+        match self.cache().peek_text(name.as_text()) {
+            Some(record) => record.into_secret(),
+            None => self.stack.layers.get(name).await,
+        }
+    }
+
+    /// The secrets of these names, in their order; each fails alone.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any time.
+    pub fn get_many<'a, N>(
+        &'a self,
+        names: &'a [N],
+    ) -> impl Future<Output = Vec<Result<Secret, Error>>> + Send + 'a
+    where
+        N: AsName + Sync,
+    {
+        self.stack.layers.get_many(names)
+    }
+
+    /// Checks that all of these names resolve, as a service does when it starts. From then on
+    /// their records are exempt from eviction, whatever other names are asked for.
+    ///
+    /// # Errors
+    /// One error that lists every name that does not resolve, and why.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any time.
+    pub async fn require<N>(&self, names: &[N]) -> Result<Required, RequireError>
+    where
+        N: AsName + Sync,
+    {
+        // Before the fetch: a value that lands is safe at once.
+        for (position, name) in names.iter().enumerate() {
+            // A name that is none gets its error from the get.
+            if let Ok(name) = name.as_name() {
+                let failed = |error| Required::none(names.len(), position, name, error);
+                self.cache().pin(name).map_err(failed)?;
+            }
+        }
+        self.stack.layers.require(names).await
+    }
+
+    /// As [`require`](Self::require), asking again until all resolve or `limit` is over, for a
+    /// service that starts together with its store. Only errors that may pass are waited for; a
+    /// denied or missing secret is answered at once.
+    ///
+    /// # Errors
+    /// As [`require`](Self::require), from the last try.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any time.
+    pub async fn require_within<N>(
+        &self,
+        names: &[N],
+        limit: Duration,
+    ) -> Result<Required, RequireError>
+    where
+        N: AsName + Sync,
+    {
+        let clock = &self.stack.clock;
+        let end = clock.now() + limit;
+        loop {
+            let error = match self.require(names).await {
+                Ok(required) => return Ok(required),
+                Err(error) => error,
+            };
+            let next = clock.now() + Self::REQUIRE_AGAIN;
+            if !error.may_pass() || next >= end {
+                return Err(error);
+            }
+            clock.sleep_until(next).await;
+        }
+    }
+
+    /// How long `require_within` waits between two tries.
+    const REQUIRE_AGAIN: Duration = Duration::from_millis(250);
+
+    /// The secret of this name if it is cached and within its time; never asks the store and never
+    /// waits. For code that is not async, after a `get` or `require` of the same name.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when it is not cached now, which says nothing about the store;
+    /// [`ErrorKind::InvalidName`] when the name breaks the grammar.
+    pub fn peek(&self, name: &(impl AsName + ?Sized)) -> Result<Secret, Error> {
+        let name = name.as_name()?;
+        let Some(record) = self.cache().peek_any(name) else {
+            return Err(Error::new(
+                ErrorKind::NotFound,
+                "the secret is not cached now; get it first",
+            )
+            .with_name(name));
+        };
+        record.into_secret()
+    }
+
+    /// A handle on this secret, which is current when it is returned and is kept so in the
+    /// background until its last clone is dropped.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get), by which the first value is fetched.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any time.
+    pub async fn handle<N>(&self, name: &N) -> Result<SecretHandle, Error>
+    where
+        N: AsName + ?Sized + Sync,
+    {
+        self.get(name).await?;
+        let mut handle = self.cache().handle(name.as_name()?);
+        // The job has only to find what the get has brought.
+        let late = self
+            .stack
+            .clock
+            .sleep_until(self.stack.clock.now() + HANDLE_WAIT);
+        let late = async {
+            late.await;
+            Ok(())
+        };
+        race(handle.changed(), late).await?;
+        handle.secret().map(|_| handle)
+    }
+
+    /// How the resolver is, for a readiness probe and for metrics.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let (stale_answers, fallback_answers) = self.stack.downgrades.counts();
+        Status {
+            stale_answers,
+            fallback_answers,
+            fallback_named: self.stack.layers.inner().is_named(),
+            breakers: self
+                .stack
+                .breakers
+                .iter()
+                .flat_map(BreakerMonitor::status)
+                .collect(),
+            ..self.cache().status()
+        }
+    }
+
+    /// The same resolver for a caller who chooses names and may not leave the path `prefix`: it is
+    /// put before every name.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Misconfigured`] or [`ErrorKind::InvalidName`] when `prefix` is no path.
+    pub fn scoped(&self, prefix: &str) -> Result<Scoped<Self>, Error> {
+        Scoped::new(self.clone(), prefix)
+    }
+
+    /// What a rotation signal calls.
+    #[must_use]
+    pub fn invalidator(&self) -> Invalidator {
+        self.stack.invalidator.clone()
+    }
+
+    fn cache(&self) -> &Cache<Arc<dyn SecretResolver>> {
+        self.stack.layers.inner().primary()
+    }
+
+    /// The clock that decides its expiries and deadlines.
+    #[must_use]
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.stack.clock
+    }
+
+    /// Refuses new gets, ends fetches, wipes what is cached and revokes at the store what was
+    /// issued for this resolver, for at most `limit`.
+    ///
+    /// # Cancel safety
+    /// Dropping it after the first poll only ends the wait for revocations.
+    pub async fn shutdown_within(&self, limit: Duration) -> ShutdownReport {
+        let deadline = self.stack.clock.now() + limit;
+        SecretResolver::shutdown(self, deadline).await
+    }
+}
+
+/// How long a new handle may take to find the value that was just fetched.
+const HANDLE_WAIT: Duration = Duration::from_secs(1);
+
+#[deny(clippy::missing_trait_methods)]
+impl SecretResolver for Resolver {
+    fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
+        // Asked at the first poll: an answer that is polled late is not older than its poll.
+        ResolveFuture::lazy(&self.stack.layers, request)
+    }
+
+    fn resolve_many<'a>(&'a self, requests: &'a [Request<'a>]) -> ResolveManyFuture<'a> {
+        ResolveManyFuture::new(async move { self.stack.layers.resolve_many(requests).await })
+    }
+
+    fn locate<'a>(&'a self, name: NameRef<'a>) -> Located<'a> {
+        self.stack.layers.locate(name)
+    }
+
+    fn endpoints(&self) -> usize {
+        self.stack.layers.endpoints()
+    }
+
+    fn identity(&self) -> u64 {
+        self.stack.layers.identity()
+    }
+
+    fn login_ends(&self) -> Option<Moment> {
+        self.stack.layers.login_ends()
+    }
+
+    fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {
+        self.stack.layers.shutdown(deadline)
+    }
+}
