@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use secret_resolver::testing::{ManualClock, MockBackend, Reply};
-use secret_resolver::{ErrorKind, Freshness, Resolver, ResolverBuilder};
+use secret_resolver::{ErrorKind, Freshness, Resolver, ResolverBuilder, SystemClock};
 
 const NAME: &str = "prod/db#password";
 const TTL: Duration = Duration::from_secs(300);
@@ -370,13 +370,15 @@ async fn a_fallback_that_hangs_costs_a_batch_only_its_own_name() {
     assert!(answers[1].is_err());
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_flood_of_cold_names_on_a_healthy_store_asks_no_fallback_and_opens_no_breaker() {
-    let clock = ManualClock::new();
+    // In real time: the store answers 64 at a time, each after a tenth of a second, so by far not
+    // all of the names fit into the 4 s of a fetch.
+    let clock = SystemClock::start().unwrap();
     let store = MockBackend::new().with_clock(clock.clone());
     let fallback = MockBackend::new();
     let resolver = Resolver::builder(store.clone())
-        .with_clock(clock.clone())
+        .with_clock(clock)
         .dangerous_fallback_to(fallback.clone())
         .build()
         .unwrap();
@@ -384,45 +386,32 @@ async fn a_flood_of_cold_names_on_a_healthy_store_asks_no_fallback_and_opens_no_
     for name in &names {
         store.set(name, "value");
     }
-    let slow = Duration::from_millis(200);
-    store.always(Reply::Delay(slow, Box::new(Reply::Stored)));
-    let gets: Vec<_> = names
-        .iter()
-        .map(|name| {
-            let (resolver, name) = (resolver.clone(), name.clone());
-            tokio::spawn(async move { resolver.get(&name).await })
-        })
-        .collect();
-    // The store answers 64 at a time; by far not all fit into the time of a fetch.
-    let flood = async {
-        let mut answered = 0;
-        for get in gets {
-            match get.await.unwrap() {
-                Ok(secret) => {
-                    assert_eq!(secret.answer().freshness(), Freshness::Fresh);
-                    answered += 1;
-                }
-                // Timeout where the caller's own deadline came before the end of the fetch.
-                Err(error) => {
-                    let kind = error.kind();
-                    assert!(
-                        matches!(kind, ErrorKind::Overloaded | ErrorKind::Timeout),
-                        "{kind:?}"
-                    );
-                }
+    store.always(Reply::Delay(
+        Duration::from_millis(100),
+        Box::new(Reply::Stored),
+    ));
+    let gets = names.into_iter().map(|name| {
+        let resolver = resolver.clone();
+        tokio::spawn(async move { resolver.get(&name).await })
+    });
+    let mut answered = 0;
+    for get in gets.collect::<Vec<_>>() {
+        match get.await.unwrap() {
+            Ok(secret) => {
+                assert_eq!(secret.answer().freshness(), Freshness::Fresh);
+                answered += 1;
+            }
+            // Timeout where the caller's own deadline came before the end of the fetch.
+            Err(error) => {
+                let kind = error.kind();
+                assert!(
+                    matches!(kind, ErrorKind::Overloaded | ErrorKind::Timeout),
+                    "{kind:?}"
+                );
             }
         }
-        answered
-    };
-    let mut flood = Box::pin(flood);
-    let answered = loop {
-        let turn = tokio::time::timeout(Duration::from_millis(2), &mut flood).await;
-        match turn {
-            Ok(answered) => break answered,
-            Err(_) => clock.advance(slow / 4),
-        }
-    };
-    assert!(answered > 0, "the store is healthy");
+    }
+    assert!((64..10_000).contains(&answered), "{answered} were answered");
     assert_eq!(fallback.calls(), 0);
     let status = resolver.status();
     assert_eq!(status.fallback_answers, 0);
@@ -543,4 +532,61 @@ fn the_status_tells_which_exceptions_and_which_memory_are_in_force() {
     });
     let open = open.resolver.status();
     assert!(open.stale_allowed && open.fallback_named);
+}
+
+#[tokio::test]
+async fn a_store_that_hangs_opens_its_breaker_however_short_the_deadline_is() {
+    let clock = ManualClock::new();
+    let store = MockBackend::new().with_value(NAME, "primary");
+    store.always(Reply::Hang);
+    let resolver = Resolver::builder(store.clone())
+        .with_attempts(1)
+        .with_deadline(Duration::from_secs(1))
+        .with_clock(clock.clone())
+        .build()
+        .unwrap();
+    for call in 1..=5 {
+        let pass = async {
+            store.called(call).await;
+            clock.advance(Duration::from_millis(900));
+        };
+        let (answer, ()) = tokio::join!(resolver.get(NAME), pass);
+        assert_eq!(answer.unwrap_err().kind(), ErrorKind::Timeout);
+    }
+    assert_eq!(
+        resolver.get(NAME).await.unwrap_err().kind(),
+        ErrorKind::Unavailable
+    );
+    assert_eq!(store.calls(), 5);
+}
+
+#[tokio::test]
+async fn a_request_for_a_version_asks_no_fallback() {
+    use secret_resolver::{NameRef, Request, SecretResolver as _, Version};
+    let bench = bench(|builder, fallback| builder.dangerous_fallback_to(fallback));
+    bench.fail(ErrorKind::Unavailable);
+    let version = Version::number(1);
+    let request = Request::new(NameRef::parse(NAME).unwrap());
+    for request in [request.with_version(&version), request.at_least(&version)] {
+        let error = bench.resolver.resolve(request).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+    }
+    assert_eq!(bench.fallback.calls(), 0);
+    assert_eq!(bench.resolver.status().fetches, 2);
+}
+
+#[tokio::test]
+async fn a_floor_is_one_of_the_primarys_versions_alone() {
+    use secret_resolver::Version;
+    let bench = bench(|builder, fallback| builder.dangerous_fallback_to(fallback));
+    let invalidator = bench.resolver.invalidator();
+    invalidator
+        .invalidate_below_version(NAME, &Version::number(5))
+        .unwrap();
+    assert_eq!(bench.text().await, Err(ErrorKind::Refused));
+    bench.fail(ErrorKind::Unavailable);
+    assert_eq!(
+        bench.text().await,
+        Ok(("fallback".into(), Freshness::Fallback))
+    );
 }

@@ -44,6 +44,9 @@ pub(super) fn assemble(config: ResolverBuilder, clock: Arc<dyn Clock>) -> Result
         let mut limit = limit;
         limit.fair_time = limit.fair_time.max(cache.flight_budget / 4);
         let layers = Limit::new(layers, Arc::clone(&clock), limit)?;
+        // A timeout counts only of an attempt that had a fair time; no attempt has more than its own.
+        let mut breaker = breaker;
+        breaker.fair_time = breaker.fair_time.min(attempt / 2);
         // The breaker counts attempts, and directs each to the next endpoint that answers.
         let layers = Breaker::new(layers, Arc::clone(&clock), breaker)?;
         breakers.push(layers.monitor());

@@ -974,3 +974,43 @@ async fn a_peek_finds_every_field_of_a_record_however_many_there_are() {
     }
     assert_eq!(bench.backend.calls(), 1);
 }
+
+/// Two endpoints, of which one is behind: the versions are answered in this order.
+#[derive(Debug)]
+struct Behind(std::sync::Mutex<Vec<u64>>);
+
+impl SecretResolver for Behind {
+    fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
+        let version = crate::sync::lock(&self.0).remove(0);
+        let value = crate::secret::SecretBuf::from_slice(&version.to_be_bytes()).unwrap();
+        let record = Record::builder("behind").version(Version::number(version));
+        let record = record.field("password", value).build().unwrap();
+        ResolveFuture::ready(request.admit(record.select(request.name().field())))
+    }
+
+    fn endpoints(&self) -> usize {
+        2
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_behind_is_passed_over_for_the_next() {
+    let store = Behind(std::sync::Mutex::new(vec![7, 3, 8, 5, 6]));
+    let clock = Arc::new(ManualClock::new());
+    let cache = Cache::new(store, clock, CacheConfig::default()).unwrap();
+    assert_eq!(
+        cache.get(NAME).await.unwrap().version(),
+        &Version::number(7)
+    );
+    cache.invalidator().invalidate(NAME).unwrap();
+    assert_eq!(
+        cache.get(NAME).await.unwrap().version(),
+        &Version::number(8)
+    );
+    // When all of them are behind, it is refused.
+    cache.invalidator().invalidate(NAME).unwrap();
+    assert_eq!(
+        cache.get(NAME).await.unwrap_err().kind(),
+        ErrorKind::Refused
+    );
+}
