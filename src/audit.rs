@@ -9,17 +9,19 @@ use std::time::Duration;
 
 use crate::error::{Error, ErrorKind};
 use crate::name::NameRef;
-use crate::secret::{Freshness, Record};
+use crate::secret::{Freshness, Version};
 
 const TARGET: &str = "secret_resolver::audit";
 
 /// One fetch has ended.
-pub(crate) fn fetched(name: NameRef<'_>, outcome: Result<&Record, &Error>, took: Duration) {
+pub(crate) fn fetched(
+    name: NameRef<'_>,
+    outcome: Result<&(&'static str, Version), &Error>,
+    took: Duration,
+) {
     let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
     match outcome {
-        Ok(record) => {
-            let backend = record.answer().backend();
-            let version = record.version();
+        Ok((backend, version)) => {
             tracing::info!(target: TARGET, %name, backend, ?version, micros, "fetched");
         }
         Err(error) => {

@@ -315,6 +315,7 @@ async fn a_handle_never_answers_what_was_invalidated_or_has_expired() {
     backend.called(calls + 1).await;
 
     backend.always(None);
+    backend.set(NAME, "v2");
     // The job tries again once its wait is over; it may not have begun to wait yet.
     let mut value = None;
     while value.is_none() {

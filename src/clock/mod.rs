@@ -21,7 +21,8 @@ use std::time::Duration;
 /// # Contract
 /// `now` never goes back and costs no more than a system call. A sleep is ready once `now` has
 /// reached its moment, at the latest one second after, whatever runtime polls it and whether or
-/// not that runtime is driven: its waker is called from a thread of the clock's.
+/// not that runtime is driven: its waker is called from a thread of the clock's, never from
+/// within the sleep's own `poll`.
 ///
 /// ```
 /// use std::time::Duration;

@@ -74,14 +74,18 @@ impl Timers {
 
     /// Gives a sleeper that still waits another waker; tells whether it does still wait.
     fn replace(&self, key: (Moment, u64), waker: &Waker) -> bool {
+        // Wakers are foreign code, cloned and dropped outside the lock: the last owner of a sleep
+        // may go with one.
+        let mut new = waker.clone();
         let mut state = lock(&self.state);
-        match state.sleepers.get_mut(&key) {
-            Some(held) => {
-                held.clone_from(waker);
-                true
-            }
-            None => false,
+        let held = state.sleepers.get_mut(&key);
+        let waits = held.is_some();
+        if let Some(held) = held {
+            std::mem::swap(held, &mut new);
         }
+        drop(state);
+        drop(new);
+        waits
     }
 
     fn remove(&self, key: (Moment, u64)) {

@@ -1,5 +1,7 @@
 //! A batch of answers that are all good at one moment: the one at which the batch is answered.
 
+use std::task::Poll;
+
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::layers::deadline::too_late;
@@ -41,6 +43,15 @@ pub(crate) async fn whole<'a>(
         if again.is_empty() {
             return answers;
         }
+        // Signals without end must neither hold the thread nor outlast a deadline.
+        turn().await;
+        let (late, again): (Vec<usize>, Vec<usize>) = again.into_iter().partition(|&at| {
+            let deadline = requests[at].deadline();
+            deadline.is_some_and(|deadline| clock.now() >= deadline)
+        });
+        for at in late {
+            answers[at] = Err(too_late());
+        }
         asked_in = epoch();
         let each = again.iter().map(|&at| in_time(requests[at], clock, &ask));
         let renewed = join_all(each).await;
@@ -48,6 +59,20 @@ pub(crate) async fn whole<'a>(
             answers[at] = answer;
         }
     }
+}
+
+/// Lets the caller's executor go round once.
+async fn turn() {
+    let mut gone_round = false;
+    std::future::poll_fn(|cx| {
+        if gone_round {
+            return Poll::Ready(());
+        }
+        gone_round = true;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// A read that ends at its own deadline.

@@ -11,9 +11,12 @@ use crate::downgrade::Downgrades;
 use crate::error::Error;
 use crate::layers::Cache;
 use crate::layers::batch::whole;
+use crate::layers::route::{Part, join};
 use crate::name::NameRef;
 use crate::policy::{Decision, Held, Policy, decide};
-use crate::resolver::{Request, ResolveFuture, ResolveManyFuture, SecretResolver, ShutdownFuture};
+use crate::resolver::{
+    Request, ResolveFuture, ResolveManyFuture, SecretResolver, ShutdownFuture, ShutdownReport,
+};
 use crate::rules::ByPrefix;
 use crate::secret::{Freshness, Record};
 
@@ -138,12 +141,18 @@ impl SecretResolver for Fallback {
     }
 
     fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {
+        // All at once: each closes at the first poll, whatever the others wait for.
+        let fallbacks = self.fallbacks.values().flatten();
+        let parts = std::iter::once(&self.primary)
+            .chain(fallbacks)
+            .map(|cache| {
+                let part: Part<'_, ShutdownReport> = Box::pin(cache.shutdown(deadline));
+                part
+            });
+        let parts = join(parts.collect());
         ShutdownFuture::new(async move {
-            let mut report = self.primary.shutdown(deadline).await;
-            for fallback in self.fallbacks.values().flatten() {
-                report = report.and(fallback.shutdown(deadline).await);
-            }
-            report
+            let reports = parts.await.into_iter();
+            reports.fold(ShutdownReport::default(), ShutdownReport::and)
         })
     }
 }

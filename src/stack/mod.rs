@@ -119,15 +119,15 @@ impl Resolver {
     where
         N: AsName + Sync,
     {
-        // Before the fetch: a value that lands is safe at once.
+        let required = self.stack.layers.require(names).await?;
+        // Only now: names that do not resolve must not take the places of those that do.
         for (position, name) in names.iter().enumerate() {
-            // A name that is none gets its error from the get.
             if let Ok(name) = name.as_name() {
                 let failed = |error| Required::none(names.len(), position, name, error);
                 self.cache().pin(name).map_err(failed)?;
             }
         }
-        self.stack.layers.require(names).await
+        Ok(required)
     }
 
     /// As [`require`](Self::require), asking again until all resolve or `limit` is over, for a

@@ -1,11 +1,12 @@
 //! One fetch in progress, and those who wait for it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
 
 use crate::error::Error;
 use crate::secret::Record;
+use crate::sync::lock;
 
 /// A fetch of one address. It lives in the table of flights until it lands.
 pub(super) struct Flight {
@@ -14,6 +15,9 @@ pub(super) struct Flight {
     /// and compared only under the lock of the table.
     generation: watch::Sender<u64>,
     outcome: watch::Sender<Outcome>,
+    /// Under which names it was asked for, as far as they are kept: a prefix must find them before
+    /// their waiters have taken the answer. Written only under the lock of the table.
+    asked: Mutex<Vec<Box<str>>>,
 }
 
 /// What became of a flight.
@@ -52,6 +56,7 @@ impl Flight {
             address: Box::from(address),
             generation: watch::Sender::new(0),
             outcome: watch::Sender::new(Outcome::Flying),
+            asked: Mutex::default(),
         }
     }
 
@@ -86,6 +91,28 @@ impl Flight {
 
     pub(super) fn end(&self, outcome: Outcome) {
         self.outcome.send_replace(outcome);
+    }
+
+    /// Notes a name; one more than are kept says that there may be any.
+    pub(super) fn ask(&self, name: &str, most: usize) {
+        let mut asked = lock(&self.asked);
+        if asked.len() <= most && !asked.iter().any(|held| **held == *name) {
+            asked.push(Box::from(name));
+        }
+    }
+
+    pub(super) fn asked(&self) -> Vec<Box<str>> {
+        lock(&self.asked).clone()
+    }
+
+    pub(super) fn end_if_flying(&self, outcome: Outcome) {
+        self.outcome.send_if_modified(|held| {
+            let flying = matches!(held, Outcome::Flying);
+            if flying {
+                *held = outcome;
+            }
+            flying
+        });
     }
 
     /// Lets go of the value, so that a waiter who is never polled does not keep it in memory.

@@ -11,6 +11,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -69,6 +70,16 @@ impl<R: SecretResolver> Drop for Place<R> {
     fn drop(&mut self) {
         self.0.lock().places -= 1;
     }
+}
+
+/// How long after a refresh that came to nothing the next read may ask for one, at the soonest.
+pub(super) const REFRESH_AGAIN: Duration = Duration::from_secs(1);
+
+/// When a signal came, and until when its address settles.
+#[derive(Clone, Copy)]
+struct Signalled {
+    now: Moment,
+    settled: Moment,
 }
 
 /// What came of asking for a flight.
@@ -153,7 +164,7 @@ impl<R: SecretResolver> Flights<R> {
         self.epoch.load(Ordering::Acquire)
     }
 
-    pub(super) fn join(&self, address: &str) -> Joined {
+    pub(super) fn join(&self, address: &str, name: NameRef<'_>) -> Joined {
         // Foreign code, so before the lock.
         let identity = self.inner.identity();
         preempt();
@@ -162,6 +173,7 @@ impl<R: SecretResolver> Flights<R> {
             return Joined::Refused(closed_error());
         }
         if let Some(flight) = flying.flights.get(address) {
+            flight.ask(name.as_str(), Store::MOST_NAMES);
             return Joined::Other(flight.waiter());
         }
         // A flight may have landed between the caller's look and this lock.
@@ -173,7 +185,10 @@ impl<R: SecretResolver> Flights<R> {
             return Joined::Refused(error);
         }
         match flying.start(address, self.config.max_flights) {
-            Ok(flight) => Joined::Started(flight),
+            Ok(flight) => {
+                flight.ask(name.as_str(), Store::MOST_NAMES);
+                Joined::Started(flight)
+            }
             Err(error) => Joined::Refused(error),
         }
     }
@@ -201,13 +216,16 @@ impl<R: SecretResolver> Flights<R> {
     }
 
     /// A flight to refresh what is held, unless one is under way or nothing is held any more.
-    pub(super) fn start_refresh(&self, address: &str) -> Option<Arc<Flight>> {
+    pub(super) fn start_refresh(&self, address: &str, name: NameRef<'_>) -> Option<Arc<Flight>> {
         let mut flying = self.lock();
         let idle = !flying.closed && !flying.flights.contains_key(address);
-        if !idle || self.store.at(address).is_none() {
-            return None;
+        let slot = self.store.at(address).filter(|_| idle)?;
+        let started = flying.start(address, self.config.max_flights);
+        match &started {
+            Ok(flight) => flight.ask(name.as_str(), Store::MOST_NAMES),
+            Err(_) => slot.refresh_again(self.clock.now() + REFRESH_AGAIN),
         }
-        flying.start(address, self.config.max_flights).ok()
+        started.ok()
     }
 
     /// Ready once the cache is closed.
@@ -228,19 +246,21 @@ impl<R: SecretResolver> Flights<R> {
         self.epoch.fetch_add(1, Ordering::Release);
         let flights = std::mem::take(&mut flying.flights);
         flying.negatives.clear();
+        flying.settling.clear();
         let values = self.store.take_all();
         drop(flying);
         preempt();
         self.sweeper.stop();
         report.flights_ended = flights.len();
         report.values_dropped = values.len();
-        for flight in flights.into_values() {
-            flight.end(Outcome::Failed(closed_error()));
-        }
+        // Waiters' wakers are foreign code, so what they could spoil is done before.
+        self.closed.send_replace(true);
         for value in values {
             report.values_still_held += usize::from(value.forget());
         }
-        self.closed.send_replace(true);
+        for flight in flights.into_values() {
+            flight.end(Outcome::Failed(closed_error()));
+        }
         report
     }
 
@@ -297,17 +317,18 @@ impl<R: SecretResolver> Flights<R> {
     }
 
     /// Runs an invalidation in its critical section, and drops outside of it what it took out.
-    fn fence(&self, take: impl FnOnce(&mut Flying, Moment) -> Vec<Detached>) {
+    fn fence(&self, take: impl FnOnce(&mut Flying, Signalled) -> Vec<Detached>) {
         let mut flying = self.lock();
         self.epoch.fetch_add(1, Ordering::Release);
-        let settled = self.clock.now() + self.config.settle;
-        let taken = take(&mut flying, settled);
+        let now = self.clock.now();
+        let settled = now + self.config.settle;
+        let taken = take(&mut flying, Signalled { now, settled });
         drop(flying);
         preempt();
+        self.signals.send_modify(|epoch| *epoch += 1);
         for slot in taken {
             slot.forget();
         }
-        self.signals.send_modify(|epoch| *epoch += 1);
     }
 }
 
@@ -330,10 +351,11 @@ impl Flying {
     }
 
     /// Fences what concerns one address; `taken` is what was held there.
-    fn signal(&mut self, address: &str, taken: Option<&Detached>, settled: Moment) {
+    fn signal(&mut self, address: &str, taken: Option<&Detached>, at: Signalled) {
         self.negatives.remove(address);
         let dropped = taken.and_then(Detached::version);
-        self.settling.signalled(address, dropped, settled);
+        self.settling
+            .signalled(address, dropped, at.now, at.settled);
         if let Some(flight) = self.flights.get(address) {
             flight.fence();
         }
@@ -347,22 +369,22 @@ impl<R: SecretResolver> Fence for Flights<R> {
     }
 
     fn invalidate_address(&self, address: &str) {
-        self.fence(|flying, settled| {
+        self.fence(|flying, at| {
             let taken = self.store.take(address);
-            flying.signal(address, taken.as_ref(), settled);
+            flying.signal(address, taken.as_ref(), at);
             taken.into_iter().collect()
         });
     }
 
     fn invalidate_below(&self, path: &str) {
-        self.fence(|flying, settled| {
+        self.fence(|flying, at| {
             let taken = self.store.take_below(path);
             for slot in &taken {
-                flying.signal(slot.address(), Some(slot), settled);
+                flying.signal(slot.address(), Some(slot), at);
             }
             // What was not held has no version to compare, nor a name that is kept here: for the
             // settle time every answer may be an old one.
-            flying.settling.all_signalled(settled);
+            flying.settling.all_signalled(at.settled);
             // Which names wait for a flight is not kept, so all of them fetch once more.
             for flight in flying.flights.values() {
                 flight.fence();
@@ -373,8 +395,8 @@ impl<R: SecretResolver> Fence for Flights<R> {
     }
 
     fn invalidate_all(&self) {
-        self.fence(|flying, settled| {
-            flying.settling.all_signalled(settled);
+        self.fence(|flying, at| {
+            flying.settling.all_signalled(at.settled);
             flying.negatives.clear();
             for flight in flying.flights.values() {
                 flight.fence();

@@ -4,11 +4,15 @@
 //! fetches after an invalidation and refreshes ahead of the expiry. The slot decides what a read
 //! is answered, so a handle obeys expiry and the fence as a `get` does.
 
+use std::collections::hash_map::RandomState;
 use std::fmt;
+use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use secrecy::ExposeSecret;
 use tokio::sync::{oneshot, watch};
 
 use crate::clock::{Clock, Moment};
@@ -56,6 +60,9 @@ struct Cell {
     link: ArcSwapOption<Link>,
     error: ArcSwapOption<Error>,
     changes: watch::Sender<u64>,
+    /// What tells one value from the next: a keyed hash of the last one, 0 before the first.
+    print: AtomicU64,
+    keys: RandomState,
     /// Ends the job when the last handle goes.
     _alive: oneshot::Sender<()>,
 }
@@ -78,7 +85,7 @@ impl SecretHandle {
     }
 
     /// Waits until the secret has another value than when it was last waited for, or than when the
-    /// handle was made.
+    /// handle was made. A refresh that brings the same value is no change.
     ///
     /// # Errors
     /// [`ErrorKind::Closed`] when the resolver was shut down or dropped.
@@ -86,6 +93,10 @@ impl SecretHandle {
     /// # Cancel safety
     /// May be dropped at any time; no change is lost.
     pub async fn changed(&mut self) -> Result<(), Error> {
+        // What was closed stays so, also for those who have heard of it.
+        if *self.changes.borrow() == CLOSED {
+            return Err(super::flights::closed_error());
+        }
         let changed = self.changes.changed().await;
         match changed {
             Ok(()) if *self.changes.borrow() != CLOSED => Ok(()),
@@ -116,6 +127,8 @@ impl<R: SecretResolver> Flights<R> {
             link: ArcSwapOption::empty(),
             error: ArcSwapOption::empty(),
             changes: watch::Sender::new(0),
+            print: AtomicU64::new(0),
+            keys: RandomState::new(),
             _alive: alive,
         });
         let changes = cell.changes.subscribe();
@@ -127,9 +140,11 @@ impl<R: SecretResolver> Flights<R> {
     async fn fly_or_join(self: &Arc<Self>, name: &SecretName, refresh: bool) -> Result<(), Error> {
         let located = self.inner.locate(name.as_ref());
         let address = located.address().as_str();
-        let started = refresh.then(|| self.start_refresh(address)).flatten();
+        let started = refresh
+            .then(|| self.start_refresh(address, name.as_ref()))
+            .flatten();
         // Without a value to refresh, or with a flight under way, it is a fetch like any other.
-        let joined = started.map_or_else(|| self.join(address), Joined::Started);
+        let joined = started.map_or_else(|| self.join(address, name.as_ref()), Joined::Started);
         let mut waiter = match joined {
             Joined::Held(_) => return Ok(()),
             Joined::Refused(error) => return Err(error),
@@ -163,6 +178,8 @@ async fn keep<R: SecretResolver>(
     name: SecretName,
     dropped: oneshot::Receiver<()>,
 ) {
+    // Also when the driver drops this job before it has run again.
+    let _closing = Closing(Weak::clone(&cell));
     let work = async {
         let mut signals = flights.signals();
         let mut refresh = false;
@@ -186,10 +203,17 @@ async fn keep<R: SecretResolver>(
             cell.publish(link, fetched.err());
             drop(cell);
             let due = flights.clock.sleep_until(wake);
-            race(due, async {
+            let due = async {
+                due.await;
+                true
+            };
+            let signal = async {
                 let _ = signals.changed().await;
-            })
-            .await;
+                false
+            };
+            // A signal says that something was invalidated, perhaps another name: what is still
+            // held is as good as before, and only a fetch that is due is made.
+            refresh = race(due, signal).await && refresh;
         }
     };
     let ended = async {
@@ -200,29 +224,35 @@ async fn keep<R: SecretResolver>(
         .await;
     };
     race(ended, work).await;
-    if let Some(cell) = cell.upgrade() {
-        cell.link.store(None);
-        cell.error
-            .store(Some(Arc::new(super::flights::closed_error())));
-        cell.changes.send_replace(CLOSED);
+}
+
+/// Tells the handles that there will be no more, when their job ends or is dropped.
+struct Closing(Weak<Cell>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        if let Some(cell) = self.0.upgrade() {
+            cell.link.store(None);
+            cell.error
+                .store(Some(Arc::new(super::flights::closed_error())));
+            cell.changes.send_replace(CLOSED);
+        }
     }
 }
 
 impl Cell {
     fn publish(&self, link: Option<Link>, error: Option<Error>) {
-        let before = self.link.load();
         let now = self.clock.now();
-        let record = |link: Option<&Link>| link.and_then(|link| link.peek(now));
-        let (old, new) = (record(before.as_deref()), record(link.as_ref()));
+        let record = link.as_ref().and_then(|link| link.peek(now));
         self.link.store(link.map(Arc::new));
         self.error.store(error.map(Arc::new));
-        // What is gone has no value to compare, so what comes after it counts as another one.
-        let changed = match (old, new) {
-            (_, None) => false,
-            (None, Some(_)) => true,
-            (Some(old), Some(new)) => differ(old, new),
+        let Some(Ok(secret)) = record.map(Record::into_secret) else {
+            return;
         };
-        if changed {
+        // A keyed hash, not the value: that one is gone by the time the next comes. A change that
+        // it misses would need two values with the same 64 bits under a key that nobody knows.
+        let print = self.keys.hash_one(secret.expose_secret()).max(1);
+        if self.print.swap(print, Ordering::Relaxed) != print {
             self.changes.send_modify(|count| *count += 1);
         }
     }
@@ -247,15 +277,6 @@ impl Cell {
             |error| (*error).clone(),
         )
     }
-}
-
-fn differ(old: Record, new: Record) -> bool {
-    let same = match (old.into_secret(), new.into_secret()) {
-        (Ok(old), Ok(new)) => old == new,
-        (Err(_), Err(_)) => true,
-        _ => false,
-    };
-    !same
 }
 
 impl fmt::Debug for SecretHandle {

@@ -1,13 +1,12 @@
 //! A flight's way: it fetches, and lands what may be held.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::audit;
 use crate::clock::Moment;
 use crate::error::{Error, ErrorKind};
 use crate::layers::cache::flight::{Flight, Outcome};
-use crate::layers::cache::flights::{Flights, Flying, closed_error, lost};
+use crate::layers::cache::flights::{Flights, Flying, REFRESH_AGAIN, closed_error, lost};
 use crate::layers::cache::negative::Negatives;
 use crate::layers::cache::seen::Verdict;
 use crate::layers::cache::settle::Settling;
@@ -119,6 +118,8 @@ impl<R: SecretResolver> Landing<'_, R> {
                 return Landed::Fenced;
             }
             flying.flights.remove(&flight.address);
+            drop(flying);
+            self.refresh_later();
             return Landed::Done;
         }
         let mut out = Vec::new();
@@ -141,15 +142,11 @@ impl<R: SecretResolver> Landing<'_, R> {
         let epoch = flights.epoch();
         drop(flying);
         preempt();
-        for slot in out {
-            slot.forget();
-        }
-        if anew {
-            tracing::warn!(%name, "a lower version has stayed: taken for a record that was created anew");
-        }
-        let took = flights.clock.now().since(fetched.began);
-        audit::fetched(name, landed.as_ref().map(|(record, _)| record), took);
-        audit::hits(flights.hits.sum());
+        // First what others rely on; then what runs foreign code: wakers, subscribers, recorders.
+        let told = match &landed {
+            Ok((record, _)) => Ok((record.answer().backend(), record.version().clone())),
+            Err(error) => Err(error.clone()),
+        };
         match landed {
             Ok((record, ends)) => {
                 // Before anybody can see the value, so that its end is certain by then.
@@ -166,7 +163,23 @@ impl<R: SecretResolver> Landing<'_, R> {
             }
             Err(error) => flight.end(Outcome::Failed(error)),
         }
+        for slot in out {
+            slot.forget();
+        }
+        if anew {
+            tracing::warn!(%name, "a lower version has stayed: taken for a record that was created anew");
+        }
+        let took = flights.clock.now().since(fetched.began);
+        audit::fetched(name, told.as_ref(), took);
+        audit::hits(flights.hits.sum());
         Landed::Done
+    }
+
+    /// Gives back the claim on a refresh that came to nothing.
+    fn refresh_later(&self) {
+        if let Some(slot) = self.flights.slot(&self.flight.address) {
+            slot.refresh_again(self.flights.clock.now() + REFRESH_AGAIN);
+        }
     }
 
     /// Whether the version may be answered, and whether it begins a new life of the record;
@@ -269,7 +282,7 @@ impl<R: SecretResolver> Landing<'_, R> {
         let slot = flights.slot(&flight.address)?;
         // Not at once again, or every read of a hot name would be one during an outage.
         let left = slot.life.expires.since(now);
-        slot.refresh_again(now + (left / 4).max(Duration::from_secs(1)));
+        slot.refresh_again(now + (left / 4).max(REFRESH_AGAIN));
         None
     }
 }
@@ -278,10 +291,15 @@ impl<R: SecretResolver> Drop for Landing<'_, R> {
     fn drop(&mut self) {
         let mut flying = self.flights.lock();
         let flight = flying.flights.get(&self.flight.address);
-        if flight.is_some_and(|flight| Arc::ptr_eq(flight, self.flight)) {
+        let unlanded = flight.is_some_and(|flight| Arc::ptr_eq(flight, self.flight));
+        if unlanded {
             flying.flights.remove(&self.flight.address);
-            drop(flying);
-            self.flight.end(Outcome::Failed(lost()));
         }
+        drop(flying);
+        if unlanded {
+            self.refresh_later();
+        }
+        // Also when it left the table and something panicked on the way to its end.
+        self.flight.end_if_flying(Outcome::Failed(lost()));
     }
 }

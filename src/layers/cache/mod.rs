@@ -167,7 +167,7 @@ impl<R: SecretResolver> Cache<R> {
             return;
         };
         let located = self.flights.inner.locate(name);
-        if let Some(flight) = self.flights.start_refresh(located.address().as_str()) {
+        if let Some(flight) = self.flights.start_refresh(located.address().as_str(), name) {
             self.launch(flight, name);
         }
     }
@@ -205,7 +205,7 @@ impl<R: SecretResolver> Cache<R> {
     /// landing and this poll it has expired or been fenced. Then the caller asks again, and its
     /// deadline bounds how often.
     async fn fetched(&self, address: &str, name: NameRef<'_>) -> Result<Option<Record>, Error> {
-        let mut waiter = match self.flights.join(address) {
+        let mut waiter = match self.flights.join(address, name) {
             Joined::Refused(error) => return Err(error),
             Joined::Held(hit) => {
                 if hit.refresh {
@@ -296,7 +296,11 @@ impl<R: SecretResolver> Cache<R> {
             drop(place);
             let record = record.and_then(|record| flights.fits(record));
             let took = flights.clock.now().since(began);
-            audit::fetched(name.as_ref(), record.as_ref(), took);
+            let told = match &record {
+                Ok(record) => Ok((record.answer().backend(), record.version().clone())),
+                Err(error) => Err(error.clone()),
+            };
+            audit::fetched(name.as_ref(), told.as_ref(), took);
             let _ = answer.send(record);
         });
         wait.await.unwrap_or_else(|_| Err(flights::lost()))

@@ -24,12 +24,19 @@ impl Settling {
     pub(super) const RECHECK: Duration = Duration::from_millis(250);
 
     /// Notes a signal; `dropped` is the version that was held, `None` when there was none.
-    pub(super) fn signalled(&mut self, address: &str, dropped: Option<Version>, until: Moment) {
+    pub(super) fn signalled(
+        &mut self,
+        address: &str,
+        dropped: Option<Version>,
+        now: Moment,
+        until: Moment,
+    ) {
         let version = match (dropped, self.by_address.get(address)) {
             (Some(version), _) => version,
-            // A second signal, before anything was fetched: still the version dropped by the first.
-            (None, Some((version, _))) => version.clone(),
-            (None, None) => Version::none(),
+            // A second signal soon after the first, before anything was fetched: still about the
+            // version that the first dropped.
+            (None, Some((version, held))) if now < *held => version.clone(),
+            (None, _) => Version::none(),
         };
         while self.order.len() >= Self::MOST {
             let Some((moment, oldest)) = self.order.pop_front() else {
@@ -42,6 +49,11 @@ impl Settling {
         }
         self.by_address.insert(Box::from(address), (version, until));
         self.order.push_back((until, Box::from(address)));
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.by_address.clear();
+        self.order.clear();
     }
 
     pub(super) fn all_signalled(&mut self, until: Moment) {
@@ -77,10 +89,10 @@ mod tests {
     fn the_same_version_may_be_old_until_another_is_seen_or_the_time_is_over() {
         let until = START + Duration::from_secs(2);
         let mut settling = Settling::default();
-        settling.signalled("a", Some(version(1)), until);
+        settling.signalled("a", Some(version(1)), START, until);
         assert!(settling.may_be_old("a", &version(1), START));
         assert!(!settling.may_be_old("a", &version(2), START));
-        settling.signalled("a", Some(version(2)), until);
+        settling.signalled("a", Some(version(2)), START, until);
         assert!(!settling.may_be_old("a", &version(2), until));
         assert!(!settling.may_be_old("b", &version(2), START));
     }
@@ -89,19 +101,29 @@ mod tests {
     fn a_second_signal_keeps_what_the_first_dropped() {
         let mut settling = Settling::default();
         let until = START + Duration::from_secs(2);
-        settling.signalled("a", Some(version(1)), until);
-        settling.signalled("a", None, until + Duration::from_secs(1));
+        settling.signalled("a", Some(version(1)), START, until);
+        settling.signalled("a", None, START, until + Duration::from_secs(1));
         assert!(settling.may_be_old("a", &version(1), until));
         assert!(!settling.may_be_old("a", &version(2), until));
+    }
+
+    #[test]
+    fn a_signal_long_after_another_does_not_trust_what_differs_from_the_old_one() {
+        let mut settling = Settling::default();
+        let two = Duration::from_secs(2);
+        settling.signalled("a", Some(version(1)), START, START + two);
+        let later = START + Duration::from_secs(3600);
+        settling.signalled("a", None, later, later + two);
+        assert!(settling.may_be_old("a", &version(2), later));
     }
 
     #[test]
     fn what_cannot_be_compared_may_be_old_for_the_whole_time() {
         let mut settling = Settling::default();
         let until = START + Duration::from_secs(2);
-        settling.signalled("a", Some(Version::none()), until);
+        settling.signalled("a", Some(Version::none()), START, until);
         assert!(settling.may_be_old("a", &Version::none(), START));
-        settling.signalled("b", None, until);
+        settling.signalled("b", None, START, until);
         assert!(settling.may_be_old("b", &version(7), START));
         assert!(!settling.may_be_old("b", &version(7), until));
     }
@@ -118,7 +140,7 @@ mod tests {
     fn a_flood_of_signals_is_bounded() {
         let mut settling = Settling::default();
         for number in 0..3 * Settling::MOST {
-            settling.signalled(&number.to_string(), None, START);
+            settling.signalled(&number.to_string(), None, START, START);
         }
         assert!(settling.by_address.len() <= Settling::MOST);
         assert!(settling.order.len() <= Settling::MOST);

@@ -43,10 +43,13 @@ pub(super) struct Hit {
     pub(super) refresh: bool,
 }
 
-/// A slot that the store has let go of. No look-up finds it any more; its value is to be dropped
-/// with [`Detached::forget`].
+/// A slot that the store has let go of. No look-up finds it any more, nor its value through a link
+/// that is left; the value is to be dropped with [`Detached::forget`].
 #[must_use = "its value stays in memory until it is forgotten"]
-pub(super) struct Detached(Arc<Slot>);
+pub(super) struct Detached {
+    slot: Arc<Slot>,
+    record: Option<Arc<Record>>,
+}
 
 impl Slot {
     pub(super) fn new(flight: &Arc<Flight>, record: &Record, life: Life, number: u64) -> Self {
@@ -109,17 +112,21 @@ impl Slot {
 }
 
 impl Detached {
+    /// Takes the value out of `slot`: from here on nobody reads it there.
     pub(super) fn new(slot: Arc<Slot>) -> Self {
-        Self(slot)
+        let record = slot.record.swap(None);
+        Self { slot, record }
     }
 
     pub(super) fn address(&self) -> &str {
-        &self.0.address
+        &self.slot.address
     }
 
     /// The version of the value, for those who must know what was dropped.
     pub(super) fn version(&self) -> Option<Version> {
-        self.0.record().map(|record| record.version().clone())
+        self.record
+            .as_deref()
+            .map(|record| record.version().clone())
     }
 
     /// Drops the value, the copy offered to waiters included; tells whether a clone of it is still
@@ -127,10 +134,9 @@ impl Detached {
     ///
     /// It may wake waiters, whose wakers are foreign code: never call it under a lock.
     pub(super) fn forget(self) -> bool {
-        if let Some(flight) = self.0.flight.upgrade() {
+        if let Some(flight) = self.slot.flight.upgrade() {
             flight.forget();
         }
-        let record = self.0.record.swap(None);
-        record.is_some_and(|record| record.references() > 1)
+        self.record.is_some_and(|record| record.references() > 1)
     }
 }

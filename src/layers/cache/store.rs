@@ -43,17 +43,35 @@ struct Table {
     hand: u64,
 }
 
-/// A slot and the names that the index links to it.
+/// A slot and the names under which it is known.
 struct Held {
     slot: Arc<Slot>,
-    names: Vec<Box<str>>,
+    /// The names that the index links to it, and their fields. They outlive the slot: the one that
+    /// replaces it takes them over.
+    names: Vec<(Box<str>, Option<Box<str>>)>,
+    /// The names under which its flight was asked for.
+    asked: Vec<Box<str>>,
+}
+
+impl Held {
+    /// Whether it may have been answered to a name at or below `path`. Where more names were used
+    /// than are kept, or none is known, it may be any.
+    fn is_below(&self, path: &str) -> bool {
+        let names = self.names.iter().map(|(name, _)| name).chain(&self.asked);
+        let below = |name: &str| is_below(name.split('#').next().unwrap_or_default(), path);
+        let unknown = self.names.is_empty() && self.asked.is_empty();
+        unknown
+            || self.names.len() >= Store::MOST_NAMES
+            || self.asked.len() > Store::MOST_NAMES
+            || names.into_iter().any(|name| below(name))
+    }
 }
 
 impl Store {
     /// How many spellings of one address are linked. A backend may fold any number into one
     /// address (env folds case), and links must not be a way to fill the memory; further spellings
     /// take the lock.
-    const MOST_NAMES: usize = 16;
+    pub(super) const MOST_NAMES: usize = 16;
 
     pub(super) fn new(max_entries: u32, max_bytes: u32) -> Self {
         Self {
@@ -83,9 +101,10 @@ impl Store {
             return;
         };
         // After a stampede every waiter of one name comes by here.
-        let known = held.names.iter().any(|held| **held == *name.as_str());
+        let known = held.names.iter().any(|(held, _)| **held == *name.as_str());
         if !known && held.names.len() < Self::MOST_NAMES {
-            held.names.push(Box::from(name.as_str()));
+            held.names
+                .push((Box::from(name.as_str()), field.map(Box::from)));
             // Under the lock, so that the link does not come after the end of its slot.
             self.index.link(name.as_str(), field, &held.slot);
         }
@@ -104,11 +123,17 @@ impl Store {
         let number = table.next;
         table.next += 1;
         let slot = Arc::new(Slot::new(flight, record, life, number));
-        let mut out: Vec<_> = self.detach(&mut table, &slot.address).into_iter().collect();
+        let replaced = table.remove(&slot.address);
+        let (old, names) = replaced.map(|held| (held.slot, held.names)).unzip();
+        let names: Vec<_> = names.unwrap_or_default();
+        let mut out: Vec<_> = old.into_iter().map(Detached::new).collect();
         while table.by_address.len() >= self.max_entries
             || table.bytes.saturating_add(slot.weight) > self.max_bytes
         {
             let Some(victim) = table.victim() else {
+                for (name, _) in names {
+                    self.index.unlink(&name);
+                }
                 return (out, Err(no_room()));
             };
             out.extend(self.detach(&mut table, &victim.address));
@@ -116,9 +141,13 @@ impl Store {
         table.bytes += slot.weight;
         table.by_number.insert(number, Arc::clone(&slot));
         table.by_end.insert((life.ends, number), Arc::clone(&slot));
+        for (name, field) in &names {
+            self.index.link(name, field.as_deref(), &slot);
+        }
         let held = Held {
             slot,
-            names: Vec::new(),
+            names,
+            asked: flight.asked(),
         };
         table.by_address.insert(flight.address.clone(), held);
         (out, Ok(()))
@@ -143,17 +172,10 @@ impl Store {
     /// Takes out what `name` and everything below the path may have been answered from.
     pub(super) fn take_below(&self, path: &str) -> Vec<Detached> {
         let mut table = lock(&self.table);
-        // An address with more names than are kept may have any name.
-        let reached = |held: &Held| {
-            // So may one whose first name is about to be linked.
-            held.names.is_empty()
-                || held.names.len() >= Self::MOST_NAMES
-                || held.names.iter().any(|name| {
-                    let path_of = name.split('#').next().unwrap_or_default();
-                    is_below(path_of, path)
-                })
-        };
-        let held = table.by_address.iter().filter(|(_, held)| reached(held));
+        let held = table
+            .by_address
+            .iter()
+            .filter(|(_, held)| held.is_below(path));
         let addresses: Vec<Box<str>> = held.map(|(address, _)| address.clone()).collect();
         addresses
             .iter()
@@ -209,13 +231,10 @@ impl Store {
         duration - (duration / 10_240) * draw
     }
 
-    /// Takes the slot at `address` out of every order, and its names out of the index.
+    /// Takes the slot at `address` out, and its names out of the index.
     fn detach(&self, table: &mut Table, address: &str) -> Option<Detached> {
-        let Held { slot, names } = table.by_address.remove(address)?;
-        table.by_number.remove(&slot.number);
-        table.by_end.remove(&(slot.life.ends, slot.number));
-        table.bytes -= slot.weight;
-        for name in names {
+        let Held { slot, names, .. } = table.remove(address)?;
+        for (name, _) in names {
             self.index.unlink(&name);
         }
         Some(Detached::new(slot))
@@ -233,6 +252,15 @@ impl Store {
 }
 
 impl Table {
+    /// Takes a slot out of every order.
+    fn remove(&mut self, address: &str) -> Option<Held> {
+        let held = self.by_address.remove(address)?;
+        self.by_number.remove(&held.slot.number);
+        self.by_end.remove(&(held.slot.life.ends, held.slot.number));
+        self.bytes -= held.slot.weight;
+        Some(held)
+    }
+
     /// What is to be evicted next: the first slot, from the hand on, that was not read since the
     /// hand last passed it.
     fn victim(&mut self) -> Option<Arc<Slot>> {
