@@ -6,10 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::address::Located;
 use crate::clock::{Clock, Moment};
 use crate::error::{Error, ErrorKind};
-use crate::name::NameRef;
 use crate::race::race;
 use crate::resolver::{Request, ResolveFuture, ResolveManyFuture, SecretResolver, ShutdownFuture};
 
@@ -95,21 +93,7 @@ impl<R: SecretResolver> SecretResolver for Deadline<R> {
         })
     }
 
-    fn locate<'a>(&'a self, name: NameRef<'a>) -> Located<'a> {
-        self.inner.locate(name)
-    }
-
-    fn endpoints(&self) -> usize {
-        self.inner.endpoints()
-    }
-
-    fn identity(&self) -> u64 {
-        self.inner.identity()
-    }
-
-    fn login_ends(&self) -> Option<Moment> {
-        self.inner.login_ends()
-    }
+    pass_on!(self => self.inner);
 
     fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {
         self.inner.shutdown(deadline)

@@ -5,14 +5,12 @@
 
 use std::sync::Arc;
 
-use crate::address::Located;
 use crate::clock::{Clock, Moment};
 use crate::downgrade::Downgrades;
 use crate::error::Error;
 use crate::layers::Cache;
 use crate::layers::batch::whole;
 use crate::layers::route::{Part, join};
-use crate::name::NameRef;
 use crate::policy::{Decision, Held, Policy, decide};
 use crate::resolver::{
     Request, ResolveFuture, ResolveManyFuture, SecretResolver, ShutdownFuture, ShutdownReport,
@@ -124,21 +122,7 @@ impl SecretResolver for Fallback {
         ResolveManyFuture::new(whole(requests, &*self.clock, epoch, ask))
     }
 
-    fn locate<'a>(&'a self, name: NameRef<'a>) -> Located<'a> {
-        self.primary.locate(name)
-    }
-
-    fn endpoints(&self) -> usize {
-        self.primary.endpoints()
-    }
-
-    fn identity(&self) -> u64 {
-        self.primary.identity()
-    }
-
-    fn login_ends(&self) -> Option<Moment> {
-        self.primary.login_ends()
-    }
+    pass_on!(self => self.primary);
 
     fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {
         // All at once: each closes at the first poll, whatever the others wait for.

@@ -2,6 +2,30 @@
 //!
 //! [`crate::Resolver`] puts them in order; use them alone only to build an order of your own.
 
+/// The methods of the trait that a layer only passes on, for those around one resolver.
+macro_rules! pass_on {
+    ($this:ident => $inner:expr) => {
+        fn locate<'a>(
+            &'a $this,
+            name: crate::name::NameRef<'a>,
+        ) -> crate::address::Located<'a> {
+            $inner.locate(name)
+        }
+
+        fn endpoints(&$this) -> usize {
+            $inner.endpoints()
+        }
+
+        fn identity(&$this) -> u64 {
+            $inner.identity()
+        }
+
+        fn login_ends(&$this) -> Option<crate::clock::Moment> {
+            $inner.login_ends()
+        }
+    };
+}
+
 mod batch;
 mod breaker;
 pub(crate) mod cache;

@@ -14,11 +14,9 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::address::Located;
 use crate::clock::{Clock, Moment};
 use crate::error::{Error, ErrorKind};
 use crate::layers::route::exactly;
-use crate::name::NameRef;
 use crate::resolver::{
     Request, ResolveFuture, ResolveManyFuture, SecretResolver, ShutdownFuture, join_all,
 };
@@ -245,21 +243,7 @@ impl<R: SecretResolver> SecretResolver for Breaker<R> {
         })
     }
 
-    fn locate<'a>(&'a self, name: NameRef<'a>) -> Located<'a> {
-        self.inner.locate(name)
-    }
-
-    fn endpoints(&self) -> usize {
-        self.inner.endpoints()
-    }
-
-    fn identity(&self) -> u64 {
-        self.inner.identity()
-    }
-
-    fn login_ends(&self) -> Option<Moment> {
-        self.inner.login_ends()
-    }
+    pass_on!(self => self.inner);
 
     fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {
         ShutdownFuture::new(async move {

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker};
 
 use super::*;
 use crate::layers::Deadline;
+use crate::name::NameRef;
 use crate::resolver::SecretResolverExt;
 use crate::secret::Record;
 use crate::testing::conformance::{Subject, after_shutdown_all_is_refused, all};

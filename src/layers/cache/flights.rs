@@ -20,18 +20,17 @@ use crate::clock::{Clock, Moment};
 use crate::counter::Sharded;
 use crate::downgrade::Downgrades;
 use crate::error::{Error, ErrorKind};
-use crate::invalidate::Fence;
 use crate::layers::cache::CacheConfig;
 use crate::layers::cache::flight::{Flight, Outcome, Waiter};
 use crate::layers::cache::negative::Negatives;
 use crate::layers::cache::seen::Seen;
 use crate::layers::cache::settle::Settling;
-use crate::layers::cache::slot::{Detached, Hit, Slot};
+use crate::layers::cache::slot::{Hit, Slot};
 use crate::layers::cache::store::Store;
 use crate::layers::cache::sweeper::Sweeper;
 use crate::name::NameRef;
 use crate::resolver::{SecretResolver, ShutdownReport};
-use crate::secret::{Answer, Record, Version};
+use crate::secret::{Answer, Record};
 use crate::status::Status;
 use crate::sync::{lock, preempt};
 
@@ -45,9 +44,9 @@ pub(super) struct Flights<R> {
     pub(super) hits: Sharded,
     fetches: AtomicU64,
     flying: Mutex<Flying>,
-    epoch: AtomicU64,
+    pub(super) epoch: AtomicU64,
     /// The epoch again, for handles that wait for the next signal.
-    signals: watch::Sender<u64>,
+    pub(super) signals: watch::Sender<u64>,
     last_success: AtomicU64,
     closed: watch::Sender<bool>,
 }
@@ -74,13 +73,6 @@ impl<R: SecretResolver> Drop for Place<R> {
 
 /// How long after a refresh that came to nothing the next read may ask for one, at the soonest.
 pub(super) const REFRESH_AGAIN: Duration = Duration::from_secs(1);
-
-/// When a signal came, and until when its address settles.
-#[derive(Clone, Copy)]
-struct Signalled {
-    now: Moment,
-    settled: Moment,
-}
 
 /// What came of asking for a flight.
 pub(super) enum Joined {
@@ -264,17 +256,6 @@ impl<R: SecretResolver> Flights<R> {
         report
     }
 
-    /// Drops what is held at `address` and fences the flight there, without the suspicion that a
-    /// signal brings: the caller knows of a newer version.
-    pub(super) fn drop_older(&self, address: &str) {
-        self.fence(|flying, _| {
-            if let Some(flight) = flying.flights.get(address) {
-                flight.fence();
-            }
-            self.store.take(address).into_iter().collect()
-        });
-    }
-
     /// Changes with every invalidation.
     pub(super) fn signals(&self) -> watch::Receiver<u64> {
         self.signals.subscribe()
@@ -315,21 +296,6 @@ impl<R: SecretResolver> Flights<R> {
     pub(super) fn slot(&self, address: &str) -> Option<Arc<Slot>> {
         self.store.at(address)
     }
-
-    /// Runs an invalidation in its critical section, and drops outside of it what it took out.
-    fn fence(&self, take: impl FnOnce(&mut Flying, Signalled) -> Vec<Detached>) {
-        let mut flying = self.lock();
-        self.epoch.fetch_add(1, Ordering::Release);
-        let now = self.clock.now();
-        let settled = now + self.config.settle;
-        let taken = take(&mut flying, Signalled { now, settled });
-        drop(flying);
-        preempt();
-        self.signals.send_modify(|epoch| *epoch += 1);
-        for slot in taken {
-            slot.forget();
-        }
-    }
 }
 
 impl Flying {
@@ -348,71 +314,6 @@ impl Flying {
         let flight = Arc::new(Flight::new(address));
         self.flights.insert(Box::from(address), Arc::clone(&flight));
         Ok(flight)
-    }
-
-    /// Fences what concerns one address; `taken` is what was held there.
-    fn signal(&mut self, address: &str, taken: Option<&Detached>, at: Signalled) {
-        self.negatives.remove(address);
-        let dropped = taken.and_then(Detached::version);
-        self.settling
-            .signalled(address, dropped, at.now, at.settled);
-        if let Some(flight) = self.flights.get(address) {
-            flight.fence();
-        }
-    }
-}
-
-impl<R: SecretResolver> Fence for Flights<R> {
-    fn invalidate(&self, name: NameRef<'_>) {
-        let located = self.inner.locate(name);
-        self.invalidate_address(located.address().as_str());
-    }
-
-    fn invalidate_address(&self, address: &str) {
-        self.fence(|flying, at| {
-            let taken = self.store.take(address);
-            flying.signal(address, taken.as_ref(), at);
-            taken.into_iter().collect()
-        });
-    }
-
-    fn invalidate_below(&self, path: &str) {
-        self.fence(|flying, at| {
-            let taken = self.store.take_below(path);
-            for slot in &taken {
-                flying.signal(slot.address(), Some(slot), at);
-            }
-            // What was not held has no version to compare, nor a name that is kept here: for the
-            // settle time every answer may be an old one.
-            flying.settling.all_signalled(at.settled);
-            // Which names wait for a flight is not kept, so all of them fetch once more.
-            for flight in flying.flights.values() {
-                flight.fence();
-            }
-            flying.negatives.clear();
-            taken
-        });
-    }
-
-    fn invalidate_all(&self) {
-        self.fence(|flying, at| {
-            flying.settling.all_signalled(at.settled);
-            flying.negatives.clear();
-            for flight in flying.flights.values() {
-                flight.fence();
-            }
-            self.store.take_all()
-        });
-    }
-
-    fn raise(&self, name: NameRef<'_>, floor: &Version) {
-        let located = self.inner.locate(name);
-        self.lock().seen.raise(located.address().as_str(), floor);
-    }
-
-    fn forget_version(&self, name: NameRef<'_>) {
-        let located = self.inner.locate(name);
-        self.lock().seen.forget(located.address().as_str());
     }
 }
 

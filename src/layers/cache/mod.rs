@@ -12,6 +12,7 @@
 //! sweeper only cleans up.
 
 mod config;
+mod fence;
 mod flight;
 mod flights;
 mod handle;
@@ -326,21 +327,7 @@ impl<R: SecretResolver> SecretResolver for Cache<R> {
         ResolveManyFuture::new(whole(requests, &*self.flights.clock, epoch, ask))
     }
 
-    fn locate<'a>(&'a self, name: NameRef<'a>) -> Located<'a> {
-        self.flights.inner.locate(name)
-    }
-
-    fn endpoints(&self) -> usize {
-        self.flights.inner.endpoints()
-    }
-
-    fn identity(&self) -> u64 {
-        self.flights.inner.identity()
-    }
-
-    fn login_ends(&self) -> Option<Moment> {
-        self.flights.inner.login_ends()
-    }
+    pass_on!(self => self.flights.inner);
 
     fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {
         ShutdownFuture::new(async move {

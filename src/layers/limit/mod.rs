@@ -9,11 +9,9 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit, TryAcquireError};
 
-use crate::address::Located;
 use crate::clock::{Clock, Moment};
 use crate::error::{Error, ErrorKind};
 use crate::layers::route::{earliest_deadline, exactly};
-use crate::name::NameRef;
 use crate::race::race;
 use crate::resolver::{Request, ResolveFuture, ResolveManyFuture, SecretResolver, ShutdownFuture};
 
@@ -186,21 +184,7 @@ impl<R: SecretResolver> SecretResolver for Limit<R> {
         })
     }
 
-    fn locate<'a>(&'a self, name: NameRef<'a>) -> Located<'a> {
-        self.inner.locate(name)
-    }
-
-    fn endpoints(&self) -> usize {
-        self.inner.endpoints()
-    }
-
-    fn identity(&self) -> u64 {
-        self.inner.identity()
-    }
-
-    fn login_ends(&self) -> Option<Moment> {
-        self.inner.login_ends()
-    }
+    pass_on!(self => self.inner);
 
     fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {
         ShutdownFuture::new(async move {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::layers::route::{Part, join};
+use crate::name::NameRef;
 use crate::resolver::SecretResolverExt;
 use crate::secret::{Record, Secret};
 use crate::sync::lock;

@@ -11,12 +11,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::address::Located;
 use crate::clock::{Clock, Moment};
 use crate::error::{self, Error, ErrorKind};
 use crate::layers::breaker;
 use crate::layers::route::{earliest_deadline, exactly};
-use crate::name::NameRef;
 use crate::resolver::{Request, ResolveFuture, ResolveManyFuture, SecretResolver, ShutdownFuture};
 use crate::secret::Record;
 use budget::Budget;
@@ -265,21 +263,7 @@ impl<R: SecretResolver> SecretResolver for Retry<R> {
         ResolveManyFuture::new(self.many(requests))
     }
 
-    fn locate<'a>(&'a self, name: NameRef<'a>) -> Located<'a> {
-        self.inner.locate(name)
-    }
-
-    fn endpoints(&self) -> usize {
-        self.inner.endpoints()
-    }
-
-    fn identity(&self) -> u64 {
-        self.inner.identity()
-    }
-
-    fn login_ends(&self) -> Option<Moment> {
-        self.inner.login_ends()
-    }
+    pass_on!(self => self.inner);
 
     fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {
         self.inner.shutdown(deadline)

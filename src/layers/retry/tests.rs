@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker};
 
 use super::*;
 use crate::layers::{Breaker, BreakerConfig, Deadline, Limit, LimitConfig};
+use crate::name::NameRef;
 use crate::resolver::SecretResolverExt;
 use crate::secret::SecretBuf;
 use crate::sync::lock;
