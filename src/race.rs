@@ -1,4 +1,4 @@
-//! Two futures, and whichever is ready first.
+//! Two futures, and whichever is ready first; and a turn for everybody else.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -21,4 +21,18 @@ where
         ready => ready,
     })
     .await
+}
+
+/// Lets the caller's executor go round once.
+pub(crate) async fn turn() {
+    let mut gone_round = false;
+    poll_fn(|cx| {
+        if gone_round {
+            return Poll::Ready(());
+        }
+        gone_round = true;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }

@@ -1,11 +1,9 @@
 //! A batch of answers that are all good at one moment: the one at which the batch is answered.
 
-use std::task::Poll;
-
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::layers::deadline::too_late;
-use crate::race::race;
+use crate::race::{race, turn};
 use crate::resolver::{Request, ResolveFuture, join_all};
 use crate::secret::{Freshness, Record};
 
@@ -59,20 +57,6 @@ pub(crate) async fn whole<'a>(
             answers[at] = answer;
         }
     }
-}
-
-/// Lets the caller's executor go round once.
-async fn turn() {
-    let mut gone_round = false;
-    std::future::poll_fn(|cx| {
-        if gone_round {
-            return Poll::Ready(());
-        }
-        gone_round = true;
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 /// A read that ends at its own deadline.

@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::driver::Job;
+use crate::race::turn;
 use crate::resolver::SecretResolverExt;
 use crate::secret::{SecretBuf, Version};
 use crate::testing::ManualClock;
@@ -135,20 +136,6 @@ impl Model {
     fn left(&self) -> usize {
         self.tasks.borrow().len()
     }
-}
-
-/// Gives the other tasks a turn.
-async fn turn() {
-    let mut given = false;
-    std::future::poll_fn(|cx| {
-        if given {
-            return Poll::Ready(());
-        }
-        given = true;
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 /// A store whose answers travel: the version is read at some turn of the call, and arrives later.
