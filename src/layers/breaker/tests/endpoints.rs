@@ -1,0 +1,92 @@
+//! Several endpoints: whose turn it is, who is passed over, and requests that are directed.
+
+use super::*;
+
+#[test]
+fn endpoints_are_asked_in_turn_and_the_next_attempt_goes_to_another() {
+    let bench = bench(3);
+    for _ in 0..4 {
+        for turn in 0..3 {
+            let before = bench.fleet.calls();
+            bench.ask().unwrap();
+            assert_eq!(bench.fleet.calls()[turn], before[turn] + 1);
+        }
+    }
+    // Also when all at once hang.
+    bench.all(Reply::Hang);
+    let mut all: Vec<_> = (0..9).map(|_| bench.start()).collect();
+    assert!(all.iter_mut().all(|one| poll(one).is_pending()));
+    assert_eq!(bench.fleet.calls(), [7, 7, 7]);
+}
+
+#[test]
+fn an_endpoint_that_fails_is_passed_over_and_the_others_are_not() {
+    let bench = bench(3);
+    let fails = || Reply::Error(ErrorKind::Timeout);
+    bench.fleet.0[1].always(fails());
+    let failed = (0..30).filter(|_| bench.ask().is_err()).count();
+    assert_eq!(failed, 5);
+    assert_eq!(bench.fleet.calls()[1], 5);
+    let status = bench.breaker.status();
+    let closed = |at: usize| status[at].state == BreakerState::Closed;
+    assert!(closed(0) && !closed(1) && closed(2));
+    assert_eq!([0, 1, 2].map(|at| status[at].endpoint), [0, 1, 2]);
+    // While the others answer, it is tried when its time has come, and only once.
+    bench.clock.advance(secs(1));
+    let failed = (0..30).filter(|_| bench.ask().is_err()).count();
+    assert_eq!((failed, bench.fleet.calls()[1]), (1, 6));
+    bench.fleet.0[1].always(None);
+    bench.clock.advance(secs(2));
+    assert!((0..3).all(|_| bench.ask().is_ok()));
+    assert_eq!(bench.state(1), BreakerState::Closed);
+    // All of them down: refused, until the first one is due.
+    bench.fail();
+    while !bench.refuses() {}
+    bench.clock.advance(Duration::from_millis(400));
+    let error = bench.ask().unwrap_err();
+    assert_eq!(error.retry_after(), Some(Duration::from_millis(600)));
+}
+
+#[test]
+fn of_several_open_endpoints_the_soonest_says_when_to_come_back() {
+    let bench = bench(2);
+    bench.fail();
+    for endpoint in 0..2 {
+        for _ in 0..5 {
+            let _ = now(bench.breaker.resolve(request().at_endpoint(endpoint)));
+        }
+        bench.clock.advance(Duration::from_millis(300));
+    }
+    let error = bench.ask().unwrap_err();
+    assert_eq!(error.retry_after(), Some(Duration::from_millis(400)));
+}
+
+#[test]
+fn a_directed_request_stays_where_it_is_and_is_counted_there() {
+    let bench = bench(2);
+    let at = |endpoint: usize| now(bench.breaker.resolve(request().at_endpoint(endpoint)));
+    bench.fleet.0[1].always(Reply::Error(ErrorKind::Unavailable));
+    for _ in 0..5 {
+        assert!(!is_open(&at(1).unwrap_err()));
+    }
+    assert!(is_open(&at(1).unwrap_err()));
+    assert!(at(0).is_ok());
+    assert_eq!(bench.fleet.calls(), [1, 5]);
+    // An endpoint that is not there is the store's to refuse.
+    for _ in 0..10 {
+        assert_eq!(at(usize::MAX).unwrap_err().kind(), ErrorKind::NotFound);
+    }
+    // So is a batch that somebody has directed apart.
+    let apart = [request().at_endpoint(1), request().at_endpoint(0)];
+    let answers = now(bench.breaker.resolve_many(&apart));
+    assert!(is_open(answers[0].as_ref().unwrap_err()) && answers[1].is_ok());
+}
+
+#[test]
+fn a_directed_request_moves_nobodys_turn() {
+    let bench = bench(3);
+    bench.ask().unwrap();
+    now(bench.breaker.resolve(request().at_endpoint(2))).unwrap();
+    bench.ask().unwrap();
+    assert_eq!(bench.fleet.calls(), [1, 1, 1]);
+}

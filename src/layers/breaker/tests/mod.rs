@@ -1,0 +1,149 @@
+//! The breaker on a manual clock: what its tests share. Each file has one idea.
+
+mod counting;
+mod endpoints;
+mod opening;
+mod outside;
+mod trials;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use super::*;
+use crate::name::NameRef;
+use crate::secret::Record;
+use crate::testing::{ManualClock, MockBackend, Reply};
+
+const NAME: &str = "prod/db#password";
+
+type Answer<'a> = Pin<Box<ResolveFuture<'a>>>;
+
+fn poll<F: Future + ?Sized>(future: &mut Pin<Box<F>>) -> Poll<F::Output> {
+    future
+        .as_mut()
+        .poll(&mut Context::from_waker(Waker::noop()))
+}
+
+fn now<T>(future: impl Future<Output = T>) -> T {
+    match poll(&mut Box::pin(future)) {
+        Poll::Ready(output) => output,
+        Poll::Pending => panic!("it waits"),
+    }
+}
+
+fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// A store of several endpoints, one mock each.
+#[derive(Clone, Debug)]
+struct Fleet(Vec<MockBackend>);
+
+impl Fleet {
+    fn new(endpoints: usize) -> Self {
+        let endpoint = |_| MockBackend::new().with_value(NAME, "v1");
+        Self((0..endpoints).map(endpoint).collect())
+    }
+
+    fn calls(&self) -> Vec<usize> {
+        self.0.iter().map(MockBackend::calls).collect()
+    }
+}
+
+impl SecretResolver for Fleet {
+    fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
+        match self.0.get(request.endpoint().unwrap_or(0)) {
+            Some(endpoint) => endpoint.resolve(request),
+            None => ResolveFuture::ready(Err(Error::new(ErrorKind::NotFound, "no such endpoint"))),
+        }
+    }
+
+    fn endpoints(&self) -> usize {
+        self.0.len()
+    }
+
+    fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {
+        for endpoint in &self.0 {
+            let _ = now(endpoint.shutdown(deadline));
+        }
+        ShutdownFuture::ready(crate::ShutdownReport::default())
+    }
+}
+
+struct Bench {
+    clock: ManualClock,
+    fleet: Fleet,
+    breaker: Breaker<Fleet>,
+}
+
+fn bench(endpoints: usize) -> Bench {
+    bench_with(endpoints, BreakerConfig::default())
+}
+
+fn bench_with(endpoints: usize, config: BreakerConfig) -> Bench {
+    let clock = ManualClock::new();
+    let fleet = Fleet::new(endpoints);
+    let breaker = Breaker::new(fleet.clone(), Arc::new(clock.clone()), config).unwrap();
+    Bench {
+        clock,
+        fleet,
+        breaker,
+    }
+}
+
+fn request() -> Request<'static> {
+    Request::new(NameRef::parse(NAME).unwrap())
+}
+
+impl Bench {
+    /// The reply of every endpoint from now on; `None` for the stored value.
+    fn all(&self, reply: impl Into<Option<Reply>>) {
+        let reply = reply.into();
+        for endpoint in &self.fleet.0 {
+            endpoint.always(reply.clone());
+        }
+    }
+
+    fn fail(&self) {
+        self.all(Reply::Error(ErrorKind::Unavailable));
+    }
+
+    fn start(&self) -> Answer<'_> {
+        Box::pin(self.breaker.resolve(request()))
+    }
+
+    /// One attempt that is over at once.
+    fn ask(&self) -> Result<Record, Error> {
+        now(self.breaker.resolve(request()))
+    }
+
+    fn kind(&self) -> Option<ErrorKind> {
+        self.ask().err().map(|error| error.kind())
+    }
+
+    /// Whether an attempt is refused without anybody being asked.
+    fn refuses(&self) -> bool {
+        let before = self.fleet.calls();
+        let refused = self.ask().is_err_and(|error| is_open(&error));
+        assert_eq!(refused, before == self.fleet.calls());
+        refused
+    }
+
+    fn state(&self, endpoint: usize) -> BreakerState {
+        self.breaker.status()[endpoint].state
+    }
+
+    fn failures(&self) -> u32 {
+        self.breaker.status()[0].failures
+    }
+
+    /// Opens the breaker of a store with one endpoint.
+    fn open(&self) {
+        self.fail();
+        for _ in 0..5 {
+            assert!(!self.refuses());
+        }
+        assert!(matches!(self.state(0), BreakerState::Open { .. }));
+    }
+}

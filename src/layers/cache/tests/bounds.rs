@@ -1,0 +1,165 @@
+//! Bounds: of entries, bytes, records and fetches, and who has to go when they are reached.
+
+use std::pin::pin;
+use std::task::{Context, Waker};
+
+use super::*;
+use crate::error::ErrorKind;
+use crate::secret::Version;
+use crate::testing::{MockBackend, Reply};
+
+#[test]
+fn bounds_that_make_no_sense_are_refused() {
+    let refused = |change: fn(&mut CacheConfig)| {
+        let mut config = CacheConfig::default();
+        change(&mut config);
+        let clock = Arc::new(ManualClock::new());
+        let error = Cache::new(MockBackend::new(), clock, config).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Misconfigured);
+    };
+    refused(|config| config.ttl = Duration::ZERO);
+    refused(|config| config.ttl = Duration::MAX);
+    refused(|config| config.flight_budget = Duration::ZERO);
+    refused(|config| config.max_entries = 0);
+    refused(|config| config.max_flights = 0);
+    refused(|config| config.max_bytes = 1);
+}
+
+#[tokio::test]
+async fn a_record_that_is_too_large_is_refused_and_not_held() {
+    let bench = bench();
+    bench.backend.set("big/one", vec![b'x'; (64 << 10) + 1]);
+    let error = bench.cache.get("big/one").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Overloaded);
+    assert_eq!(bench.cache.flights.values(), 0);
+}
+
+#[tokio::test]
+async fn entries_and_bytes_are_bounded() {
+    let config = CacheConfig {
+        max_entries: 10,
+        max_bytes: 10_000,
+        max_record_bytes: 5_000,
+        ..CacheConfig::default()
+    };
+    let bench = bench_with(config);
+    for number in 0..100 {
+        let name = format!("a/{number}");
+        bench.backend.set(&name, "x");
+        bench.cache.get(&name).await.unwrap();
+        assert!(bench.cache.flights.values() <= 10);
+    }
+    for number in 0..100 {
+        let name = format!("b/{number}");
+        bench.backend.set(&name, [b'x'; 4_000]);
+        bench.cache.get(&name).await.unwrap();
+        assert!(bench.cache.flights.values() <= 10);
+        assert!(bench.cache.flights.bytes() <= 10_000);
+    }
+}
+
+#[tokio::test]
+async fn a_value_that_finds_no_room_is_refused_and_the_pinned_ones_stay() {
+    let config = CacheConfig {
+        max_entries: 2,
+        max_bytes: 100,
+        max_record_bytes: 100,
+        ..CacheConfig::default()
+    };
+    let bench = bench_with(config);
+    bench.backend.set("pinned/one", [b'x'; 80]);
+    bench
+        .cache
+        .pin(NameRef::parse("pinned/one").unwrap())
+        .unwrap();
+    bench.cache.get("pinned/one").await.unwrap();
+    bench.backend.set("other/one", [b'x'; 80]);
+    let error = bench.cache.get("other/one").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Overloaded);
+    bench.cache.get("pinned/one").await.unwrap();
+    assert_eq!(bench.backend.calls_of("pinned/one"), 1);
+    let full = bench
+        .cache
+        .pin(NameRef::parse("pinned/two").unwrap())
+        .unwrap_err();
+    assert_eq!(full.kind(), ErrorKind::Overloaded);
+}
+
+#[tokio::test]
+async fn a_flood_of_names_does_not_evict_what_is_pinned_or_in_use() {
+    let config = CacheConfig {
+        max_entries: 100,
+        ..CacheConfig::default()
+    };
+    let bench = bench_with(config);
+    bench.backend.set("used/often", "u");
+    bench.cache.pin(NameRef::parse(NAME).unwrap()).unwrap();
+    bench.text().await;
+    bench.cache.get("used/often").await.unwrap();
+    for number in 0..1000 {
+        let name = format!("flood/{number}");
+        bench.backend.set(&name, "x");
+        bench.cache.get(&name).await.unwrap();
+        bench.cache.get("used/often").await.unwrap();
+    }
+    assert_eq!(bench.backend.calls_of(NAME), 1);
+    assert_eq!(bench.backend.calls_of("used/often"), 1);
+    bench.text().await;
+    assert_eq!(bench.backend.calls_of(NAME), 1);
+}
+
+#[tokio::test]
+async fn fetches_of_every_kind_share_one_bound() {
+    let config = CacheConfig {
+        max_flights: 2,
+        ..CacheConfig::default()
+    };
+    let bench = bench_with(config);
+    bench.backend.always(Reply::Hang);
+    let name = NameRef::parse(NAME).unwrap();
+    let version = Version::number(1);
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut exact = pin!(
+        bench
+            .cache
+            .resolve(Request::new(name).with_version(&version))
+    );
+    let mut flight = pin!(bench.get());
+    assert!(exact.as_mut().poll(&mut cx).is_pending());
+    assert!(flight.as_mut().poll(&mut cx).is_pending());
+    let third = bench
+        .cache
+        .resolve(Request::new(name).with_version(&version))
+        .await;
+    assert_eq!(third.unwrap_err().kind(), ErrorKind::Overloaded);
+    assert_eq!(
+        bench.cache.get("third/name").await.unwrap_err().kind(),
+        ErrorKind::Overloaded
+    );
+}
+
+/// Answers at once, always: a record that is too large.
+#[derive(Debug)]
+struct Large;
+
+impl SecretResolver for Large {
+    fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
+        let value = crate::secret::SecretBuf::with_capacity(200_000).unwrap();
+        let record = Record::builder("large")
+            .version(Version::number(1))
+            .field("password", value);
+        ResolveFuture::ready(request.admit(record.build().unwrap()))
+    }
+}
+
+#[tokio::test]
+async fn an_exact_version_obeys_the_same_bounds_and_the_same_end() {
+    let clock = ManualClock::new();
+    let cache = Cache::new(Large, Arc::new(clock.clone()), CacheConfig::default()).unwrap();
+    let name = NameRef::parse(NAME).unwrap();
+    let version = Version::number(1);
+    let read = || cache.resolve(Request::new(name).with_version(&version));
+    assert_eq!(read().await.unwrap_err().kind(), ErrorKind::Overloaded);
+    cache.shutdown(clock.now() + TTL).await;
+    assert_eq!(read().await.unwrap_err().kind(), ErrorKind::Closed);
+}

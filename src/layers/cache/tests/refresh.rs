@@ -1,0 +1,107 @@
+//! Refreshing ahead of the end: who asks for it, what it may change, and what it may not keep.
+
+use super::*;
+use crate::error::ErrorKind;
+use crate::testing::Reply;
+
+#[tokio::test]
+async fn a_value_in_use_is_refreshed_before_anybody_has_to_wait() {
+    let bench = bench();
+    bench.text().await;
+    bench.backend.set(NAME, "v2");
+    bench.clock.advance(TTL * 85 / 100);
+    // The read that asks for the refresh does not wait for it.
+    assert_eq!(bench.text().await, "v1");
+    bench.backend.called(2).await;
+    while bench.text().await != "v2" {
+        tokio::task::yield_now().await;
+    }
+    bench.clock.advance(TTL / 2);
+    assert_eq!(bench.text().await, "v2");
+    assert_eq!(bench.backend.calls(), 2);
+}
+
+#[tokio::test]
+async fn a_value_that_nobody_reads_is_not_refreshed() {
+    let bench = bench();
+    bench.text().await;
+    for _ in 0..10 {
+        bench.clock.advance(TTL / 10);
+    }
+    assert_eq!(bench.backend.calls(), 1);
+}
+
+#[tokio::test]
+async fn a_read_under_a_new_name_asks_for_the_refresh_that_is_due() {
+    let bench = bench();
+    bench.backend.set("prod/db#user", "u");
+    bench.text().await;
+    bench.clock.advance(TTL * 85 / 100);
+    bench.cache.get("prod/db#user").await.unwrap();
+    bench.backend.called(2).await;
+}
+
+#[tokio::test]
+async fn a_refresh_that_is_refused_drops_the_value_at_once() {
+    for kind in [ErrorKind::Denied, ErrorKind::NotFound] {
+        let bench = bench();
+        bench.text().await;
+        bench.clock.advance(TTL * 85 / 100);
+        bench.backend.always(Reply::Error(kind));
+        bench.text().await;
+        bench.backend.called(2).await;
+        while bench.cache.flights.values() > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(bench.get().await.unwrap_err().kind(), kind);
+    }
+}
+
+#[tokio::test]
+async fn a_refresh_that_fails_is_not_repeated_at_every_read() {
+    let bench = bench();
+    bench.text().await;
+    bench.clock.advance(TTL * 85 / 100);
+    bench.backend.always(Reply::Error(ErrorKind::Unavailable));
+    bench.text().await;
+    bench.backend.called(2).await;
+    while !bench.cache.flights.flying_now().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    for _ in 0..1000 {
+        assert_eq!(bench.text().await, "v1");
+    }
+    assert_eq!(bench.backend.calls(), 2);
+}
+
+#[tokio::test]
+async fn a_conditional_read_extends_the_life_of_the_same_bytes() {
+    let bench = bench();
+    bench.backend.set_conditional(NAME);
+    let before = bench.get().await.unwrap();
+    bench.clock.advance(TTL * 85 / 100);
+    bench.get().await.unwrap();
+    bench.backend.called(2).await;
+    while bench.get().await.unwrap().answer() == before.answer() {
+        tokio::task::yield_now().await;
+    }
+    let after = bench.get().await.unwrap();
+    use secrecy::ExposeSecret as _;
+    assert!(std::ptr::eq(before.expose_secret(), after.expose_secret()));
+    assert!(after.answer().expires_at() > before.answer().expires_at());
+}
+
+#[tokio::test]
+async fn a_conditional_read_lets_go_of_its_value_when_it_is_invalidated() {
+    let bench = bench();
+    let secret = bench.get().await.unwrap();
+    bench.clock.advance(TTL * 82 / 100);
+    bench.backend.script(NAME, [Reply::Hang]);
+    bench.get().await.unwrap();
+    bench.backend.called(2).await;
+    bench.cache.invalidator().invalidate(NAME).unwrap();
+    // The refresh hangs, but it may not keep what it was offered.
+    while secret.record().references() > 1 {
+        tokio::task::yield_now().await;
+    }
+}

@@ -1,0 +1,57 @@
+//! What can be seen of the cache without asking anybody: a peek, and the status.
+
+use super::*;
+
+#[tokio::test]
+async fn a_peek_answers_what_is_cached_and_asks_nobody() {
+    let bench = bench();
+    let name = NameRef::parse(NAME).unwrap();
+    assert!(bench.cache.peek(name).is_none());
+    bench.text().await;
+    assert!(bench.cache.peek(name).is_some());
+    bench.clock.advance(TTL);
+    assert!(bench.cache.peek(name).is_none());
+    assert_eq!(bench.backend.calls(), 1);
+}
+
+#[tokio::test]
+async fn a_peek_finds_every_field_of_a_record_however_many_there_are() {
+    let bench = bench();
+    for number in 0..40 {
+        bench.backend.set(&format!("wide/record#f{number}"), "x");
+    }
+    for number in 0..40 {
+        bench
+            .cache
+            .get(&format!("wide/record#f{number}"))
+            .await
+            .unwrap();
+    }
+    for number in 0..40 {
+        let name = format!("wide/record#f{number}");
+        assert!(
+            bench
+                .cache
+                .peek_any(NameRef::parse(&name).unwrap())
+                .is_some(),
+            "{name}"
+        );
+    }
+    assert_eq!(bench.backend.calls(), 1);
+}
+
+#[tokio::test]
+async fn the_status_tells_what_is_held_and_what_outlived_its_end() {
+    let bench = bench();
+    let held = bench.get().await.unwrap();
+    let status = bench.cache.status();
+    assert_eq!(
+        (status.entries, status.flights, status.closed),
+        (1, 0, false)
+    );
+    assert_eq!(status.last_success, Some(crate::Moment::from_nanos(1)));
+    bench.clock.advance(TTL);
+    let status = bench.cache.status();
+    assert_eq!((status.entries, status.bytes, status.outlived), (0, 0, 1));
+    drop(held);
+}

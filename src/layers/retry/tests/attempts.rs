@@ -1,0 +1,122 @@
+//! What is asked again and what is not, and what is left of an attempt that was cut off.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::*;
+use crate::resolver::SecretResolverExt;
+use crate::testing::{MockBackend, Reply};
+
+#[test]
+fn a_failure_that_passes_is_not_seen() {
+    let (manual, shared) = clock();
+    let backend = MockBackend::new().with_value(NAME, "v1");
+    let passing = [ErrorKind::Unavailable, ErrorKind::Timeout].map(Reply::Error);
+    backend.script(NAME, passing);
+    let retry = Retry::new(backend.clone(), shared, RetryConfig::default()).unwrap();
+    let secret = drive(&manual, retry.get(NAME)).unwrap();
+    assert_eq!(secret.expose_str().unwrap(), "v1");
+    assert_eq!(backend.calls(), 3);
+}
+
+#[test]
+fn each_kind_is_retried_as_its_permits_say() {
+    for kind in ErrorKind::ALL {
+        let (manual, store, retry) = failing(kind);
+        let error = drive(&manual, retry.get(NAME)).unwrap_err();
+        assert_eq!(error.kind(), kind);
+        let attempts = match kind.permits().retry {
+            error::Retry::Never => 1,
+            error::Retry::Yes | error::Retry::AfterDelay => 3,
+        };
+        assert_eq!(store.asked(), attempts, "{kind:?}");
+    }
+}
+
+#[test]
+fn of_a_batch_only_what_failed_is_asked_again() {
+    let (manual, shared) = clock();
+    let backend = MockBackend::new()
+        .with_value("a", "one")
+        .with_value("b", "two")
+        .with_value("c", "three");
+    let fails = || Reply::Error(ErrorKind::Unavailable);
+    backend.script("b", [fails()]);
+    backend.script("c", [fails(), fails(), fails()]);
+    let retry = Retry::new(backend.clone(), shared, RetryConfig::default()).unwrap();
+    let answers = drive(&manual, retry.get_many(&["no/such", "a", "b", "c"]));
+    let text = |at: usize| answers[at].as_ref().unwrap().expose_str().unwrap();
+    assert_eq!((text(1), text(2)), ("one", "two"));
+    let kind = |at: usize| answers[at].as_ref().unwrap_err().kind();
+    assert_eq!(
+        (kind(0), kind(3)),
+        (ErrorKind::NotFound, ErrorKind::Unavailable)
+    );
+    let calls = ["no/such", "a", "b", "c"].map(|name| backend.calls_of(name));
+    assert_eq!(calls, [1, 1, 2, 3]);
+}
+
+#[test]
+fn bounds_that_make_no_sense_are_refused() {
+    let wrong: [fn(&mut RetryConfig); 8] = [
+        |config| config.max_attempts = 0,
+        |config| config.max_attempts = 11,
+        |config| config.first_backoff = Duration::ZERO,
+        |config| config.first_backoff = secs(2),
+        |config| config.longest_backoff = Duration::MAX,
+        |config| config.longest_asked = Duration::MAX,
+        |config| config.budget = 10_001,
+        |config| config.budget_percent = 101,
+    ];
+    for wrong in wrong {
+        let mut config = RetryConfig::default();
+        wrong(&mut config);
+        let refused = Retry::new(MockBackend::new(), clock().1, config).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Misconfigured, "{config:?}");
+    }
+}
+
+#[test]
+fn a_backend_that_panics_takes_nobody_else_with_it() {
+    let (manual, shared) = clock();
+    let backend = MockBackend::new().with_value(NAME, "v1");
+    backend.script(NAME, [Reply::Panic]);
+    let retry = Retry::new(backend, shared, RetryConfig::default()).unwrap();
+    let first = catch_unwind(AssertUnwindSafe(|| drive(&manual, retry.get(NAME))));
+    assert!(first.is_err());
+    assert!(drive(&manual, retry.get(NAME)).is_ok());
+}
+
+#[test]
+fn dropped_at_any_await_it_leaves_nothing_behind() {
+    let (manual, shared) = clock();
+    let backend = MockBackend::new().with_value(NAME, "v1");
+    let config = RetryConfig {
+        budget: 1000,
+        ..RetryConfig::default()
+    };
+    let retry = Retry::new(backend.clone(), shared, config).unwrap();
+    let fails = Reply::Error(ErrorKind::Unavailable);
+    for _ in 0..100 {
+        // In the first attempt.
+        backend.script(NAME, [Reply::Hang]);
+        let mut first = Box::pin(retry.get(NAME));
+        assert!(poll(first.as_mut()).is_pending());
+        drop(first);
+        // In the back-off.
+        backend.script(NAME, [fails.clone()]);
+        let mut waits = Box::pin(retry.get(NAME));
+        assert!(poll(waits.as_mut()).is_pending());
+        assert!(manual.next_wake().is_some());
+        drop(waits);
+        assert_eq!(manual.next_wake(), None);
+        // In the second attempt.
+        backend.script(NAME, [fails.clone(), Reply::Hang]);
+        let mut second = Box::pin(retry.get(NAME));
+        assert!(poll(second.as_mut()).is_pending());
+        manual.advance(secs(1));
+        assert!(poll(second.as_mut()).is_pending());
+        drop(second);
+        assert_eq!(manual.next_wake(), None);
+        assert!(drive(&manual, retry.get(NAME)).is_ok());
+    }
+}

@@ -1,0 +1,87 @@
+//! Retries among the other layers: the laws, a breaker below, and the whole order of the stack.
+
+use super::*;
+use crate::layers::{Breaker, BreakerConfig, Deadline, Limit, LimitConfig};
+use crate::resolver::SecretResolverExt;
+use crate::testing::conformance::{Subject, after_shutdown_all_is_refused, all};
+use crate::testing::{MockBackend, Reply};
+
+#[tokio::test]
+async fn it_keeps_all_laws() {
+    let backend = MockBackend::new()
+        .with_value("a/b#c", "one-canary")
+        .with_value("a/d", "two-canary");
+    let retry = Retry::new(backend, clock().1, RetryConfig::default()).unwrap();
+    let subject = Subject::new(Arc::new(retry), "no/such").unwrap();
+    let subject = subject.stores("a/b#c", "one-canary").unwrap();
+    let subject = subject.stores("a/d", "two-canary").unwrap();
+    all(&subject).await.unwrap();
+    after_shutdown_all_is_refused(&subject).await.unwrap();
+}
+
+#[test]
+fn a_breakers_refusal_is_answered_at_once() {
+    let (manual, shared) = clock();
+    let backend = MockBackend::new();
+    backend.always(Reply::Error(ErrorKind::Unavailable));
+    let breaker = Breaker::new(backend, Arc::clone(&shared), BreakerConfig::default()).unwrap();
+    let retry = Retry::new(breaker, shared, RetryConfig::default()).unwrap();
+    for _ in 0..3 {
+        let _ = drive(&manual, retry.get(NAME));
+    }
+    let mut answer = pin!(retry.get(NAME));
+    let Poll::Ready(Err(error)) = poll(answer.as_mut()) else {
+        panic!("the caller waits for the breaker's trial");
+    };
+    assert!(breaker::is_open(&error));
+}
+
+/// A store of two endpoints.
+#[derive(Debug)]
+struct Pair([MockBackend; 2]);
+
+impl SecretResolver for Pair {
+    fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
+        self.0[request.endpoint().unwrap_or(0)].resolve(request)
+    }
+
+    fn endpoints(&self) -> usize {
+        2
+    }
+}
+
+#[test]
+fn in_the_stacks_order_an_endpoint_that_hangs_costs_time_and_no_answer() {
+    let (manual, shared) = clock();
+    let pair = [(); 2].map(|()| MockBackend::new().with_value(NAME, "v1"));
+    let [dead, alive] = pair.clone();
+    dead.always(Reply::Hang);
+    let limit = LimitConfig {
+        max_concurrent: 1,
+        ..LimitConfig::default()
+    };
+    let stack = Deadline::new(Pair(pair), Arc::clone(&shared), secs(1));
+    let stack = Limit::new(stack, Arc::clone(&shared), limit).unwrap();
+    let stack = Breaker::new(stack, Arc::clone(&shared), BreakerConfig::default()).unwrap();
+    let monitor = stack.monitor();
+    let stack = Retry::new(stack, shared, RetryConfig::default()).unwrap();
+    for _ in 0..100 {
+        let began = manual.now();
+        let request = Request::new(name()).with_deadline(began + secs(4));
+        assert!(drive(&manual, stack.resolve(request)).is_ok());
+        // One attempt's timeout and one back-off.
+        assert!(manual.now().since(began) <= Duration::from_millis(1050));
+    }
+    assert!(dead.calls() < 10, "{}", dead.calls());
+    assert_eq!((alive.calls(), monitor.status()[1].failures), (100, 0));
+    // Both are away: an outage that the policy may act on, and soon an immediate one.
+    alive.always(Reply::Hang);
+    for _ in 0..5 {
+        let error = drive(&manual, stack.get(NAME)).unwrap_err();
+        assert!(error.kind().permits().stale);
+    }
+    let began = manual.now();
+    let error = drive(&manual, stack.get(NAME)).unwrap_err();
+    assert!(breaker::is_open(&error));
+    assert_eq!(manual.now(), began);
+}

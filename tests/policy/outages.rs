@@ -1,0 +1,153 @@
+//! Outages without any exception: what retries, breakers and routes make of a failing store.
+
+use secret_resolver::SystemClock;
+
+use super::*;
+
+#[tokio::test]
+async fn a_fetch_that_fails_for_a_moment_is_tried_again_within_its_budget() {
+    let clock = ManualClock::new();
+    let store = MockBackend::new().with_value(NAME, "primary");
+    let failures = [
+        Reply::Error(ErrorKind::Unavailable),
+        Reply::Error(ErrorKind::Timeout),
+    ];
+    store.script(NAME, failures);
+    let resolver = Resolver::builder(store.clone())
+        .with_clock(clock.clone())
+        .build()
+        .unwrap();
+    let mut get = Box::pin(resolver.get(NAME));
+    let secret = loop {
+        match tokio::time::timeout(Duration::from_millis(1), &mut get).await {
+            Ok(secret) => break secret.unwrap(),
+            // Back-offs of at most 50 and 100 ms; the get has 5 s.
+            Err(_) => clock.advance(Duration::from_millis(10)),
+        }
+    };
+    assert_eq!(secret.expose_str().unwrap(), "primary");
+    assert_eq!(store.calls(), 3);
+}
+
+#[tokio::test]
+async fn a_store_that_is_away_takes_no_other_stores_names_with_it() {
+    let clock = ManualClock::new();
+    let primary = MockBackend::new().with_value("prod/token", "primary");
+    let routed = MockBackend::new().with_value("legacy/token", "routed");
+    let resolver = Resolver::builder(primary.clone())
+        .with_attempts(1)
+        .with_clock(clock.clone())
+        .with_route("legacy", routed.clone())
+        .build()
+        .unwrap();
+    primary.always(Reply::Error(ErrorKind::Unavailable));
+    for number in 0..20 {
+        let away = resolver.get(&format!("prod/{number}")).await.unwrap_err();
+        assert_eq!(away.kind(), ErrorKind::Unavailable);
+    }
+    // Its breaker is open: it was asked five times, and says so in the status.
+    assert_eq!(primary.calls(), 5);
+    assert_eq!(resolver.status().breakers.len(), 2);
+    assert_eq!(
+        resolver
+            .get("legacy/token")
+            .await
+            .unwrap()
+            .expose_str()
+            .unwrap(),
+        "routed"
+    );
+    assert!(resolver.get("legacy/none").await.is_err());
+    primary.always(None);
+    clock.advance(Duration::from_secs(15));
+    assert_eq!(
+        resolver
+            .get("prod/token")
+            .await
+            .unwrap()
+            .expose_str()
+            .unwrap(),
+        "primary"
+    );
+}
+
+#[tokio::test]
+async fn a_store_that_hangs_opens_its_breaker_however_short_the_deadline_is() {
+    let clock = ManualClock::new();
+    let store = MockBackend::new().with_value(NAME, "primary");
+    store.always(Reply::Hang);
+    let resolver = Resolver::builder(store.clone())
+        .with_attempts(1)
+        .with_deadline(Duration::from_secs(1))
+        .with_clock(clock.clone())
+        .build()
+        .unwrap();
+    for call in 1..=5 {
+        let pass = async {
+            store.called(call).await;
+            clock.advance(Duration::from_millis(900));
+        };
+        let (answer, ()) = tokio::join!(resolver.get(NAME), pass);
+        assert_eq!(answer.unwrap_err().kind(), ErrorKind::Timeout);
+    }
+    assert_eq!(
+        resolver.get(NAME).await.unwrap_err().kind(),
+        ErrorKind::Unavailable
+    );
+    assert_eq!(store.calls(), 5);
+}
+
+#[tokio::test]
+async fn a_flood_of_cold_names_on_a_healthy_store_asks_no_fallback_and_opens_no_breaker() {
+    // In real time: the store answers 64 at a time, each after a tenth of a second, so by far not
+    // all of the names fit into the 4 s of a fetch.
+    let clock = SystemClock::start().unwrap();
+    let store = MockBackend::new().with_clock(clock.clone());
+    let fallback = MockBackend::new();
+    let resolver = Resolver::builder(store.clone())
+        .with_clock(clock)
+        .dangerous_fallback_to(fallback.clone())
+        .build()
+        .unwrap();
+    let names: Vec<String> = (0..10_000).map(|number| format!("cold/{number}")).collect();
+    for name in &names {
+        store.set(name, "value");
+    }
+    store.always(Reply::Delay(
+        Duration::from_millis(100),
+        Box::new(Reply::Stored),
+    ));
+    let gets = names.into_iter().map(|name| {
+        let resolver = resolver.clone();
+        tokio::spawn(async move { resolver.get(&name).await })
+    });
+    let mut answered = 0;
+    for get in gets.collect::<Vec<_>>() {
+        match get.await.unwrap() {
+            Ok(secret) => {
+                assert_eq!(secret.answer().freshness(), Freshness::Fresh);
+                answered += 1;
+            }
+            // Timeout where the caller's own deadline came before the end of the fetch.
+            Err(error) => {
+                let kind = error.kind();
+                assert!(
+                    matches!(kind, ErrorKind::Overloaded | ErrorKind::Timeout),
+                    "{kind:?}"
+                );
+            }
+        }
+    }
+    assert!((64..10_000).contains(&answered), "{answered} were answered");
+    assert_eq!(fallback.calls(), 0);
+    let status = resolver.status();
+    assert_eq!(status.fallback_answers, 0);
+    let closed = secret_resolver::layers::BreakerState::Closed;
+    assert!(
+        status
+            .breakers
+            .iter()
+            .all(|breaker| breaker.state == closed),
+        "{status:?}"
+    );
+}
