@@ -9,6 +9,7 @@ mod version;
 
 pub use buf::SecretBuf;
 pub use record::{Answer, Freshness, Record, RecordBuilder};
+pub(crate) use record::{Contents, Selected};
 pub use version::Version;
 
 use std::fmt;
@@ -37,11 +38,8 @@ use crate::error::{Error, ErrorKind};
 /// # Ok::<(), secret_resolver::Error>(())
 /// ```
 #[derive(Clone)]
-pub struct Secret {
-    record: Record,
-    // Which field of the record: an index that `Record::into_secret` has checked.
-    index: u16,
-}
+// With a field selected that is there: `Record::into_secret` has checked it.
+pub struct Secret(Record);
 
 impl Secret {
     /// The value as text.
@@ -63,29 +61,29 @@ impl Secret {
     /// The version of the record that this value is part of.
     #[must_use]
     pub fn version(&self) -> &Version {
-        self.record.version()
+        self.0.version()
     }
 
     /// Where this answer came from and how long it may be used.
     #[must_use]
     pub fn answer(&self) -> Answer {
-        self.record.answer()
+        self.0.answer()
     }
 
     /// The record that this value is part of, for its other fields: they are of one version.
     #[must_use]
     pub fn record(&self) -> &Record {
-        &self.record
+        &self.0
     }
 
-    pub(crate) fn of(record: Record, index: u16) -> Self {
-        Self { record, index }
+    pub(super) fn of(record: Record) -> Self {
+        Self(record)
     }
 }
 
 impl ExposeSecret<[u8]> for Secret {
     fn expose_secret(&self) -> &[u8] {
-        self.record.bytes(self.index)
+        self.0.bytes()
     }
 }
 

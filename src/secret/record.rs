@@ -30,7 +30,7 @@ use crate::secret::{Secret, SecretBuf, Version};
 /// ```
 #[derive(Clone)]
 pub struct Record {
-    shared: Arc<Shared>,
+    contents: Arc<Contents>,
     answer: Answer,
     selected: Selected,
 }
@@ -45,12 +45,13 @@ pub struct Record {
 /// assert_eq!((answer.backend(), answer.freshness()), ("env", Freshness::Fresh));
 /// # Ok::<(), secret_resolver::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Answer {
     backend: &'static str,
     freshness: Freshness,
-    fetched_at: Option<Moment>,
-    expires_at: Option<Moment>,
+    // `Moment::NEVER` where no layer keeps time: an answer is copied at every hit, so it is small.
+    fetched_at: Moment,
+    expires_at: Moment,
 }
 
 /// Whether an answer is what the primary store said within its time to live.
@@ -77,7 +78,8 @@ pub struct RecordBuilder {
     lease: Option<Duration>,
 }
 
-struct Shared {
+/// What all clones of a record share.
+pub(crate) struct Contents {
     fields: Box<[(Box<str>, SecretBuf)]>,
     version: Version,
     lease: Option<Duration>,
@@ -86,7 +88,7 @@ struct Shared {
 /// The field that the request named, looked up once. A missing field is no error of the record:
 /// others who wait for the same record may name a field that is there.
 #[derive(Clone, Copy)]
-enum Selected {
+pub(crate) enum Selected {
     Index(u16),
     Missing,
 }
@@ -116,7 +118,7 @@ impl Record {
     /// [`Located`](crate::Located).
     #[must_use]
     pub fn select(mut self, field: Option<&str>) -> Self {
-        self.selected = self.find(field);
+        self.selected = self.contents.find(field);
         self
     }
 
@@ -127,7 +129,7 @@ impl Record {
     /// there is not exactly one.
     pub fn into_secret(self) -> Result<Secret, Error> {
         match self.selected {
-            Selected::Index(index) => Ok(Secret::of(self, index)),
+            Selected::Index(_) => Ok(Secret::of(self)),
             Selected::Missing => Err(self.no_such_field()),
         }
     }
@@ -143,7 +145,7 @@ impl Record {
     /// The version of all its fields.
     #[must_use]
     pub fn version(&self) -> &Version {
-        &self.shared.version
+        &self.contents.version
     }
 
     /// Where this answer came from and how long it may be used.
@@ -155,13 +157,13 @@ impl Record {
     /// How long the store lets the value live, counted from the request; `None` for no limit.
     #[must_use]
     pub fn lease(&self) -> Option<Duration> {
-        self.shared.lease
+        self.contents.lease
     }
 
     /// The bytes of all values together, for bounds on memory.
     #[must_use]
     pub fn weight(&self) -> usize {
-        self.shared
+        self.contents
             .fields
             .iter()
             .map(|(name, value)| name.len() + value.capacity())
@@ -175,32 +177,41 @@ impl Record {
         self
     }
 
-    /// Whether the field that the request named is there.
-    pub(crate) fn has_selected(&self) -> bool {
-        matches!(self.selected, Selected::Index(_))
+    /// The record with these parts: what a cache keeps of one, put together again.
+    pub(crate) fn of(contents: Arc<Contents>, answer: Answer, selected: Selected) -> Self {
+        Self {
+            contents,
+            answer,
+            selected,
+        }
     }
 
-    /// How many references to the fields there are, this one included.
+    #[cfg(test)]
     pub(crate) fn references(&self) -> usize {
-        Arc::strong_count(&self.shared)
+        Arc::strong_count(&self.contents)
     }
 
-    pub(crate) fn bytes(&self, index: u16) -> &[u8] {
-        self.shared
-            .fields
-            .get(usize::from(index))
-            .map_or(&[], |(_, value)| value.expose())
+    pub(crate) fn contents(&self) -> &Arc<Contents> {
+        &self.contents
     }
 
-    fn find(&self, field: Option<&str>) -> Selected {
-        let fields = &self.shared.fields;
-        let position = match field {
-            Some(wanted) => fields.iter().position(|(name, _)| **name == *wanted),
-            None => (fields.len() == 1).then_some(0),
+    pub(crate) fn selected(&self) -> Selected {
+        self.selected
+    }
+
+    /// The same record with a field selected that [`Contents::find`] has found.
+    pub(crate) fn selecting(mut self, selected: Selected) -> Self {
+        self.selected = selected;
+        self
+    }
+
+    /// The bytes of the selected field; none where it is missing.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        let Selected::Index(index) = self.selected else {
+            return &[];
         };
-        position
-            .and_then(|index| u16::try_from(index).ok())
-            .map_or(Selected::Missing, Selected::Index)
+        let field = self.contents.fields.get(usize::from(index));
+        field.map_or(&[], |(_, value)| value.expose())
     }
 
     fn no_such_field(&self) -> Error {
@@ -209,6 +220,24 @@ impl Record {
             "the record has no such field: name one as path#field",
         )
         .with_backend(self.answer.backend)
+    }
+}
+
+impl Contents {
+    pub(crate) fn version(&self) -> &Version {
+        &self.version
+    }
+
+    /// Where the field is; without a name, the only one there is.
+    pub(crate) fn find(&self, field: Option<&str>) -> Selected {
+        let fields = &self.fields;
+        let position = match field {
+            Some(wanted) => fields.iter().position(|(name, _)| **name == *wanted),
+            None => (fields.len() == 1).then_some(0),
+        };
+        position
+            .and_then(|index| u16::try_from(index).ok())
+            .map_or(Selected::Missing, Selected::Index)
     }
 }
 
@@ -255,7 +284,7 @@ impl RecordBuilder {
 
     fn finish(self, fields: Box<[(Box<str>, SecretBuf)]>) -> Record {
         let record = Record {
-            shared: Arc::new(Shared {
+            contents: Arc::new(Contents {
                 fields,
                 version: self.version,
                 lease: self.lease,
@@ -263,8 +292,8 @@ impl RecordBuilder {
             answer: Answer {
                 backend: self.backend,
                 freshness: Freshness::Fresh,
-                fetched_at: None,
-                expires_at: None,
+                fetched_at: Moment::NEVER,
+                expires_at: Moment::NEVER,
             },
             selected: Selected::Missing,
         };
@@ -288,21 +317,21 @@ impl Answer {
     /// When the fetch began, on the resolver's clock; `None` where no layer keeps time.
     #[must_use]
     pub fn fetched_at(self) -> Option<Moment> {
-        self.fetched_at
+        (self.fetched_at != Moment::NEVER).then_some(self.fetched_at)
     }
 
     /// When the value must no longer be used, on the resolver's clock; `None` where no layer
     /// keeps time.
     #[must_use]
     pub fn expires_at(self) -> Option<Moment> {
-        self.expires_at
+        (self.expires_at != Moment::NEVER).then_some(self.expires_at)
     }
 
     /// The same answer with the times that a cache gives it.
     #[must_use]
     pub fn timed(mut self, fetched_at: Moment, expires_at: Moment) -> Self {
-        self.fetched_at = Some(fetched_at);
-        self.expires_at = Some(expires_at);
+        self.fetched_at = fetched_at;
+        self.expires_at = expires_at;
         self
     }
 
@@ -311,6 +340,17 @@ impl Answer {
     pub fn marked(mut self, freshness: Freshness) -> Self {
         self.freshness = freshness;
         self
+    }
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer")
+            .field("backend", &self.backend)
+            .field("freshness", &self.freshness)
+            .field("fetched_at", &self.fetched_at())
+            .field("expires_at", &self.expires_at())
+            .finish()
     }
 }
 

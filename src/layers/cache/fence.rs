@@ -96,9 +96,7 @@ impl<R: SecretResolver> Flights<R> {
         drop(flying);
         preempt();
         self.signals.send_modify(|epoch| *epoch += 1);
-        for slot in taken {
-            slot.forget();
-        }
+        drop(taken);
     }
 }
 

@@ -5,47 +5,51 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
 
 use crate::error::Error;
-use crate::secret::Record;
+use crate::layers::cache::slot::Slot;
 use crate::sync::lock;
 
 /// A fetch of one address. It lives in the table of flights until it lands.
 pub(super) struct Flight {
-    pub(super) address: Box<str>,
+    pub(super) address: Arc<str>,
     /// Raised by each invalidation: what was fetched under an older number may not land. Written
     /// and compared only under the lock of the table.
     generation: watch::Sender<u64>,
     outcome: watch::Sender<Outcome>,
-    /// Under which names it was asked for, as far as they are kept: a prefix must find them before
-    /// their waiters have taken the answer. Written only under the lock of the table.
-    asked: Mutex<Vec<Box<str>>>,
+    /// Under which names it was asked for.
+    asked: Mutex<Spellings>,
+}
+
+/// The names of one address, as far as they are kept.
+#[derive(Default)]
+pub(super) struct Spellings {
+    pub(super) kept: Vec<Spelling>,
+    /// Whether there were others.
+    pub(super) more: bool,
+}
+
+/// A name, and the field that it means.
+pub(super) struct Spelling {
+    pub(super) name: Arc<str>,
+    pub(super) field: Option<Box<str>>,
 }
 
 /// What became of a flight.
 #[derive(Clone)]
 pub(super) enum Outcome {
     Flying,
-    /// The epoch is that of the landing: a waiter who is polled in a later one asks again.
-    Landed {
-        record: Record,
-        epoch: u64,
-    },
+    /// Where the value is until its end: a waiter who comes late finds the slot empty.
+    Landed(Arc<Slot>),
     Failed(Error),
-    /// The value has expired or was invalidated before every waiter took it.
-    Forgotten,
 }
 
-/// A claim on the outcome of a flight. It keeps the flight reachable, so that the value offered to
-/// it can still be taken back.
-pub(super) struct Waiter {
-    ended: watch::Receiver<Outcome>,
-    _flight: Arc<Flight>,
-}
+/// A claim on the outcome of a flight.
+pub(super) struct Waiter(watch::Receiver<Outcome>);
 
 impl Waiter {
     /// The end of the flight; `None` when it was dropped without one.
     pub(super) async fn outcome(&mut self) -> Option<Outcome> {
         let flying = |outcome: &Outcome| matches!(outcome, Outcome::Flying);
-        let ended = self.ended.wait_for(|outcome| !flying(outcome)).await;
+        let ended = self.0.wait_for(|outcome| !flying(outcome)).await;
         ended.ok().map(|outcome| outcome.clone())
     }
 }
@@ -53,18 +57,15 @@ impl Waiter {
 impl Flight {
     pub(super) fn new(address: &str) -> Self {
         Self {
-            address: Box::from(address),
+            address: Arc::from(address),
             generation: watch::Sender::new(0),
             outcome: watch::Sender::new(Outcome::Flying),
             asked: Mutex::default(),
         }
     }
 
-    pub(super) fn waiter(self: &Arc<Self>) -> Waiter {
-        Waiter {
-            ended: self.outcome.subscribe(),
-            _flight: Arc::clone(self),
-        }
+    pub(super) fn waiter(&self) -> Waiter {
+        Waiter(self.outcome.subscribe())
     }
 
     /// How many still wait.
@@ -93,16 +94,14 @@ impl Flight {
         self.outcome.send_replace(outcome);
     }
 
-    /// Notes a name; one more than are kept says that there may be any.
-    pub(super) fn ask(&self, name: &str, most: usize) {
-        let mut asked = lock(&self.asked);
-        if asked.len() <= most && !asked.iter().any(|held| **held == *name) {
-            asked.push(Box::from(name));
-        }
+    /// Notes a name that waits for the answer, and the field that it means.
+    pub(super) fn ask(&self, name: &str, field: Option<&str>) {
+        lock(&self.asked).add(name, field);
     }
 
-    pub(super) fn asked(&self) -> Vec<Box<str>> {
-        lock(&self.asked).clone()
+    /// The names noted, for what it has brought.
+    pub(super) fn take_asked(&self) -> Spellings {
+        std::mem::take(&mut lock(&self.asked))
     }
 
     pub(super) fn end_if_flying(&self, outcome: Outcome) {
@@ -114,15 +113,38 @@ impl Flight {
             flying
         });
     }
+}
 
-    /// Lets go of the value, so that a waiter who is never polled does not keep it in memory.
-    pub(super) fn forget(&self) {
-        self.outcome.send_if_modified(|outcome| {
-            let landed = matches!(outcome, Outcome::Landed { .. });
-            if landed {
-                *outcome = Outcome::Forgotten;
-            }
-            landed
-        });
+impl Spellings {
+    /// How many names of one address are kept. A backend may fold any number into one address (env
+    /// folds case), and they must not be a way to fill the memory.
+    pub(super) const MOST: usize = 16;
+
+    /// Keeps a name; answers it if it is new and was kept.
+    pub(super) fn add(&mut self, name: &str, field: Option<&str>) -> Option<&Spelling> {
+        // After a stampede every waiter of one name comes by here.
+        if self.knows(name) {
+            return None;
+        }
+        self.push(Spelling {
+            name: Arc::from(name),
+            field: field.map(Box::from),
+        })
+    }
+
+    pub(super) fn knows(&self, name: &str) -> bool {
+        self.kept.iter().any(|held| *held.name == *name)
+    }
+
+    /// Keeps a name that is new, if there is room.
+    pub(super) fn push(&mut self, spelling: Spelling) -> Option<&Spelling> {
+        if self.kept.len() >= Self::MOST {
+            self.more = true;
+            return None;
+        }
+        // One at a time: there is seldom a second.
+        self.kept.reserve_exact(1);
+        self.kept.push(spelling);
+        self.kept.last()
     }
 }

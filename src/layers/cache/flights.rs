@@ -5,8 +5,8 @@
 //!
 //! The fence: an invalidation raises the epoch and the generation of the flight to its address, and
 //! takes the held value out, in one critical section. A flight lands in one, too, and only under
-//! the generation it began with; a waiter takes an answer only in the epoch of its landing. So
-//! after `invalidate` has returned, nothing that was fetched before is answered.
+//! the generation it began with; its waiters are handed the slot, not the value. So after
+//! `invalidate` has returned, nothing that was fetched before is answered.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,7 +30,7 @@ use crate::layers::cache::store::Store;
 use crate::layers::cache::sweeper::Sweeper;
 use crate::name::NameRef;
 use crate::resolver::{SecretResolver, ShutdownReport};
-use crate::secret::{Answer, Record};
+use crate::secret::{Record, Selected};
 use crate::status::Status;
 use crate::sync::{lock, preempt};
 
@@ -53,7 +53,7 @@ pub(super) struct Flights<R> {
 
 /// What the lock guards.
 pub(super) struct Flying {
-    pub(super) flights: HashMap<Box<str>, Arc<Flight>>,
+    pub(super) flights: HashMap<Arc<str>, Arc<Flight>>,
     pub(super) negatives: Negatives,
     pub(super) seen: Seen,
     pub(super) settling: Settling,
@@ -124,27 +124,14 @@ impl<R: SecretResolver> Flights<R> {
         self.store.get(text, &*self.clock)
     }
 
-    /// Selects what `located` means and lets the next `get` of the name take the short way.
-    pub(super) fn select(
-        &self,
-        name: NameRef<'_>,
-        located: &Located<'_>,
-        record: Record,
-    ) -> Record {
-        let record = record.select(located.field());
+    /// Lets the next `get` of the name take the short way to a value that it was answered by the
+    /// long one.
+    pub(super) fn link(&self, name: NameRef<'_>, located: &Located<'_>, record: &Record) {
         // Names of fields that are not there can be made up without end; they stay on the long way.
-        if record.has_selected() {
+        if matches!(record.contents().find(located.field()), Selected::Index(_)) {
             let address = located.address().as_str();
             self.store.link(name, address, located.field());
         }
-        record
-    }
-
-    /// Whether what a waiter was handed may still be answered.
-    pub(super) fn good(&self, answer: Answer, epoch: u64) -> bool {
-        let expires = answer.expires_at();
-        self.epoch.load(Ordering::Acquire) == epoch
-            && expires.is_some_and(|moment| self.clock.now() < moment)
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Flying> {
@@ -156,7 +143,8 @@ impl<R: SecretResolver> Flights<R> {
         self.epoch.load(Ordering::Acquire)
     }
 
-    pub(super) fn join(&self, address: &str, name: NameRef<'_>) -> Joined {
+    pub(super) fn join(&self, located: &Located<'_>, name: NameRef<'_>) -> Joined {
+        let address = located.address().as_str();
         // Foreign code, so before the lock.
         let identity = self.inner.identity();
         preempt();
@@ -165,7 +153,7 @@ impl<R: SecretResolver> Flights<R> {
             return Joined::Refused(closed_error());
         }
         if let Some(flight) = flying.flights.get(address) {
-            flight.ask(name.as_str(), Store::MOST_NAMES);
+            flight.ask(name.as_str(), located.field());
             return Joined::Other(flight.waiter());
         }
         // A flight may have landed between the caller's look and this lock.
@@ -178,7 +166,7 @@ impl<R: SecretResolver> Flights<R> {
         }
         match flying.start(address, self.config.max_flights) {
             Ok(flight) => {
-                flight.ask(name.as_str(), Store::MOST_NAMES);
+                flight.ask(name.as_str(), located.field());
                 Joined::Started(flight)
             }
             Err(error) => Joined::Refused(error),
@@ -208,13 +196,18 @@ impl<R: SecretResolver> Flights<R> {
     }
 
     /// A flight to refresh what is held, unless one is under way or nothing is held any more.
-    pub(super) fn start_refresh(&self, address: &str, name: NameRef<'_>) -> Option<Arc<Flight>> {
+    pub(super) fn start_refresh(
+        &self,
+        located: &Located<'_>,
+        name: NameRef<'_>,
+    ) -> Option<Arc<Flight>> {
+        let address = located.address().as_str();
         let mut flying = self.lock();
         let idle = !flying.closed && !flying.flights.contains_key(address);
         let slot = self.store.at(address).filter(|_| idle)?;
         let started = flying.start(address, self.config.max_flights);
         match &started {
-            Ok(flight) => flight.ask(name.as_str(), Store::MOST_NAMES),
+            Ok(flight) => flight.ask(name.as_str(), located.field()),
             Err(_) => slot.refresh_again(self.clock.now() + REFRESH_AGAIN),
         }
         started.ok()
@@ -247,9 +240,9 @@ impl<R: SecretResolver> Flights<R> {
         report.values_dropped = values.len();
         // Waiters' wakers are foreign code, so what they could spoil is done before.
         self.closed.send_replace(true);
-        for value in values {
-            report.values_still_held += usize::from(value.forget());
-        }
+        let held = values.iter().filter(|value| value.is_held_elsewhere());
+        report.values_still_held = held.count();
+        drop(values);
         for flight in flights.into_values() {
             flight.end(Outcome::Failed(closed_error()));
         }
@@ -312,14 +305,15 @@ impl Flying {
     fn start(&mut self, address: &str, most: usize) -> Result<Arc<Flight>, Error> {
         self.check_room(most)?;
         let flight = Arc::new(Flight::new(address));
-        self.flights.insert(Box::from(address), Arc::clone(&flight));
+        self.flights
+            .insert(Arc::clone(&flight.address), Arc::clone(&flight));
         Ok(flight)
     }
 }
 
 #[cfg(test)]
 impl<R: SecretResolver> Flights<R> {
-    pub(super) fn flying_now(&self) -> HashMap<Box<str>, Arc<Flight>> {
+    pub(super) fn flying_now(&self) -> HashMap<Arc<str>, Arc<Flight>> {
         self.lock().flights.clone()
     }
 

@@ -139,12 +139,11 @@ impl<R: SecretResolver> Flights<R> {
     /// Joins or starts the flight for `name` and waits for its end. For jobs on the driver.
     async fn fly_or_join(self: &Arc<Self>, name: &SecretName, refresh: bool) -> Result<(), Error> {
         let located = self.inner.locate(name.as_ref());
-        let address = located.address().as_str();
         let started = refresh
-            .then(|| self.start_refresh(address, name.as_ref()))
+            .then(|| self.start_refresh(&located, name.as_ref()))
             .flatten();
         // Without a value to refresh, or with a flight under way, it is a fetch like any other.
-        let joined = started.map_or_else(|| self.join(address, name.as_ref()), Joined::Started);
+        let joined = started.map_or_else(|| self.join(&located, name.as_ref()), Joined::Started);
         let mut waiter = match joined {
             Joined::Held(_) => return Ok(()),
             Joined::Refused(error) => return Err(error),

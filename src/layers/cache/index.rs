@@ -8,26 +8,25 @@ use std::collections::hash_map::RandomState;
 use std::sync::Arc;
 
 use crate::clock::{Clock, Moment};
+use crate::layers::cache::flight::Spelling;
 use crate::layers::cache::slot::{Hit, Slot};
-use crate::secret::Record;
+use crate::secret::{Record, Selected};
 
 pub(super) struct Index {
     // Keyed hashing: names may be chosen by an attacker.
-    links: papaya::HashMap<Box<str>, Link, RandomState>,
+    links: papaya::HashMap<Arc<str>, Link, RandomState>,
 }
 
-/// What a name means: a slot, and the field of its record.
+/// What a name means: a slot, and where its field is in the record there.
 pub(super) struct Link {
     slot: Arc<Slot>,
-    field: Option<Box<str>>,
+    selected: Selected,
 }
 
 impl Link {
     pub(super) fn new(slot: Arc<Slot>, field: Option<&str>) -> Self {
-        Self {
-            slot,
-            field: field.map(Box::from),
-        }
+        let selected = slot.find(field);
+        Self { slot, selected }
     }
 
     pub(super) fn slot(&self) -> &Slot {
@@ -37,17 +36,13 @@ impl Link {
     /// The record, if its time is not over, with the field selected.
     pub(super) fn read(&self, clock: &dyn Clock) -> Option<Hit> {
         let mut hit = self.slot.read(clock.now())?;
-        hit.record = hit.record.select(self.field.as_deref());
+        hit.record = hit.record.selecting(self.selected);
         Some(hit)
     }
 
     /// The same without counting as a read.
     pub(super) fn peek(&self, now: Moment) -> Option<Record> {
-        let record = self
-            .slot
-            .record()
-            .filter(|_| now < self.slot.life.expires)?;
-        Some(record.select(self.field.as_deref()))
+        Some(self.slot.peek(now)?.selecting(self.selected))
     }
 }
 
@@ -64,9 +59,9 @@ impl Index {
         self.links.pin().get(text)?.read(clock)
     }
 
-    pub(super) fn link(&self, name: &str, field: Option<&str>, slot: &Arc<Slot>) {
-        let link = Link::new(Arc::clone(slot), field);
-        self.links.pin().insert(Box::from(name), link);
+    pub(super) fn link(&self, spelling: &Spelling, slot: &Arc<Slot>) {
+        let link = Link::new(Arc::clone(slot), spelling.field.as_deref());
+        self.links.pin().insert(Arc::clone(&spelling.name), link);
     }
 
     pub(super) fn unlink(&self, name: &str) {

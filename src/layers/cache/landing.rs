@@ -10,7 +10,7 @@ use crate::layers::cache::flights::{Flights, Flying, REFRESH_AGAIN, closed_error
 use crate::layers::cache::negative::Negatives;
 use crate::layers::cache::seen::Verdict;
 use crate::layers::cache::settle::Settling;
-use crate::layers::cache::slot::{Detached, Life};
+use crate::layers::cache::slot::{Detached, Life, Slot};
 use crate::name::{NameRef, SecretName};
 use crate::race::race;
 use crate::resolver::{Request, SecretResolver};
@@ -128,7 +128,9 @@ impl<R: SecretResolver> Landing<'_, R> {
             Ok(record) => match self.judge(&mut flying, &record, ask_again) {
                 Ok(new_life) => {
                     anew = new_life;
-                    self.hold(&mut flying, record, name, fetched.began, &mut out)
+                    let told = (record.answer().backend(), record.version().clone());
+                    let held = self.hold(&mut flying, record, name, fetched.began, &mut out);
+                    held.map(|slot| (slot, told))
                 }
                 Err(None) => return Landed::RolledBack,
                 Err(Some(error)) => Err(error),
@@ -139,33 +141,25 @@ impl<R: SecretResolver> Landing<'_, R> {
             out.extend(self.fail(&mut flying, error, fetched.identity));
         }
         flying.flights.remove(&flight.address);
-        let epoch = flights.epoch();
         drop(flying);
+        // Wiped here, after the lock.
+        drop(out);
         preempt();
         // First what others rely on; then what runs foreign code: wakers, subscribers, recorders.
-        let told = match &landed {
-            Ok((record, _)) => Ok((record.answer().backend(), record.version().clone())),
-            Err(error) => Err(error.clone()),
-        };
-        match landed {
-            Ok((record, ends)) => {
-                // Before anybody can see the value, so that its end is certain by then.
-                flights.sweeper.due_at(ends);
+        let told = match landed {
+            Ok((slot, told)) => {
+                // Before a waiter is woken, so that the value's end is certain by then.
+                flights.sweeper.due_at(slot.life.ends);
                 flights.succeeded(flights.clock.now());
-                let answer = record.answer();
                 preempt();
-                flight.end(Outcome::Landed { record, epoch });
-                preempt();
-                // Who invalidated or swept since the lock was let go found nothing to forget.
-                if !flights.good(answer, epoch) {
-                    flight.forget();
-                }
+                flight.end(Outcome::Landed(slot));
+                Ok(told)
             }
-            Err(error) => flight.end(Outcome::Failed(error)),
-        }
-        for slot in out {
-            slot.forget();
-        }
+            Err(error) => {
+                flight.end(Outcome::Failed(error.clone()));
+                Err(error)
+            }
+        };
         if anew {
             tracing::warn!(%name, "a lower version has stayed: taken for a record that was created anew");
         }
@@ -206,7 +200,7 @@ impl<R: SecretResolver> Landing<'_, R> {
         }
     }
 
-    /// Holds the record, with its times, and tells when it ends; or why it may not be held.
+    /// Holds the record, with its times; or tells why it may not be held.
     fn hold(
         &self,
         flying: &mut Flying,
@@ -214,16 +208,14 @@ impl<R: SecretResolver> Landing<'_, R> {
         name: NameRef<'_>,
         began: Moment,
         out: &mut Vec<Detached>,
-    ) -> Result<(Record, Moment), Error> {
+    ) -> Result<Arc<Slot>, Error> {
         let Self { flights, flight } = self;
         let record = flights.fits(record)?;
         let life = self.life(flying, &record, name, began)?;
-        let record = record
-            .clone()
-            .with_answer(record.answer().timed(began, life.expires));
-        let (replaced, held) = flights.store.put(flight, &record, life);
+        let answer = record.answer().timed(began, life.expires);
+        let (replaced, held) = flights.store.put(flight, &record.with_answer(answer), life);
         out.extend(replaced);
-        held.map(|()| (record, life.ends))
+        held
     }
 
     fn life(

@@ -129,7 +129,8 @@ impl<R: SecretResolver> Cache<R> {
             if hit.refresh {
                 self.refresh(name.as_str());
             }
-            Some(self.flights.select(name, &located, hit.record))
+            self.flights.link(name, &located, &hit.record);
+            Some(hit.record.select(located.field()))
         })
     }
 
@@ -168,7 +169,7 @@ impl<R: SecretResolver> Cache<R> {
             return;
         };
         let located = self.flights.inner.locate(name);
-        if let Some(flight) = self.flights.start_refresh(located.address().as_str(), name) {
+        if let Some(flight) = self.flights.start_refresh(&located, name) {
             self.launch(flight, name);
         }
     }
@@ -184,20 +185,18 @@ impl<R: SecretResolver> Cache<R> {
     /// Joins or starts flights until one brings an answer that may be given.
     async fn miss(&self, request: Request<'_>) -> Result<Record, Error> {
         let located = self.flights.inner.locate(request.name());
-        let address = located.address().as_str();
         let mut refetched = false;
         loop {
-            let record = match self.fetched(address, request.name()).await {
+            let record = match self.fetched(&located, request.name()).await {
                 Ok(Some(record)) => record,
                 Ok(None) => continue,
                 Err(error) => return self.without_primary(&request, &located, error),
             };
             if refetched || request.accepts(record.version()) {
-                let record = self.flights.select(request.name(), &located, record);
-                return request.admit(record);
+                return request.admit(record.select(located.field()));
             }
             // The caller knows of a newer version, so what is held is old news for everybody.
-            self.flights.drop_older(address);
+            self.flights.drop_older(located.address().as_str());
             refetched = true;
         }
     }
@@ -205,13 +204,18 @@ impl<R: SecretResolver> Cache<R> {
     /// What is held or one flight brings. `None` when it may not be answered any more: between its
     /// landing and this poll it has expired or been fenced. Then the caller asks again, and its
     /// deadline bounds how often.
-    async fn fetched(&self, address: &str, name: NameRef<'_>) -> Result<Option<Record>, Error> {
-        let mut waiter = match self.flights.join(address, name) {
+    async fn fetched(
+        &self,
+        located: &Located<'_>,
+        name: NameRef<'_>,
+    ) -> Result<Option<Record>, Error> {
+        let mut waiter = match self.flights.join(located, name) {
             Joined::Refused(error) => return Err(error),
             Joined::Held(hit) => {
                 if hit.refresh {
                     self.refresh(name.as_str());
                 }
+                self.flights.link(name, located, &hit.record);
                 return Ok(Some(hit.record));
             }
             Joined::Other(waiter) => waiter,
@@ -222,12 +226,9 @@ impl<R: SecretResolver> Cache<R> {
             }
         };
         match waiter.outcome().await {
-            Some(Outcome::Landed { record, epoch }) => {
-                let good = self.flights.good(record.answer(), epoch);
-                Ok(good.then_some(record))
-            }
+            Some(Outcome::Landed(slot)) => Ok(slot.peek(self.flights.clock.now())),
             Some(Outcome::Failed(error)) => Err(error),
-            Some(Outcome::Forgotten | Outcome::Flying) => Ok(None),
+            Some(Outcome::Flying) => Ok(None),
             None => Err(flights::lost()),
         }
     }

@@ -7,20 +7,22 @@
 //! touched least recently goes first.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Moment;
 use crate::secret::Version;
 
 pub(super) struct Seen {
-    by_address: HashMap<Box<str>, Entry>,
-    by_touch: BTreeMap<u64, Box<str>>,
+    by_address: HashMap<Arc<str>, Entry>,
+    by_touch: BTreeMap<u64, Arc<str>>,
     next: u64,
     most: usize,
 }
 
 struct Entry {
-    version: Version,
+    // A number, for only numbers have an order.
+    version: u64,
     /// Since when the store answers a lower one.
     lower_since: Option<Moment>,
     touch: u64,
@@ -51,13 +53,13 @@ impl Seen {
     }
 
     /// Judges a version that the store has just answered, and notes it unless it is refused.
-    pub(super) fn judge(&mut self, address: &str, version: &Version, now: Moment) -> Verdict {
+    pub(super) fn judge(&mut self, address: &Arc<str>, version: &Version, now: Moment) -> Verdict {
         // A version that says nothing of order is not noted: there is nothing to compare.
-        if version.as_number().is_none() {
+        let Some(version) = version.as_number() else {
             return Verdict::Good;
-        }
+        };
         let verdict = match self.by_address.get_mut(address) {
-            Some(entry) if *version < entry.version => {
+            Some(entry) if version < entry.version => {
                 let since = *entry.lower_since.get_or_insert(now);
                 match now.since(since) >= Self::NEW_LIFE_AFTER {
                     true => Verdict::NewLife,
@@ -67,19 +69,19 @@ impl Seen {
             _ => Verdict::Good,
         };
         if verdict != Verdict::RolledBack {
-            self.note(address, version);
+            self.note(Arc::clone(address), version);
         }
         verdict
     }
 
     /// Accepts nothing below `floor` from now on.
     pub(super) fn raise(&mut self, address: &str, floor: &Version) {
-        let raises = match self.by_address.get(address) {
-            Some(entry) => *floor > entry.version,
-            None => floor.as_number().is_some(),
+        let Some(floor) = floor.as_number() else {
+            return;
         };
-        if raises {
-            self.note(address, floor);
+        let held = self.by_address.get(address);
+        if held.is_none_or(|entry| floor > entry.version) {
+            self.note(Arc::from(address), floor);
         }
     }
 
@@ -89,8 +91,8 @@ impl Seen {
         }
     }
 
-    fn note(&mut self, address: &str, version: &Version) {
-        self.forget(address);
+    fn note(&mut self, address: Arc<str>, version: u64) {
+        self.forget(&address);
         while self.by_address.len() >= self.most {
             let Some((_, oldest)) = self.by_touch.pop_first() else {
                 break;
@@ -100,12 +102,12 @@ impl Seen {
         let touch = self.next;
         self.next += 1;
         let entry = Entry {
-            version: version.clone(),
+            version,
             lower_since: None,
             touch,
         };
-        self.by_address.insert(Box::from(address), entry);
-        self.by_touch.insert(touch, Box::from(address));
+        self.by_address.insert(Arc::clone(&address), entry);
+        self.by_touch.insert(touch, address);
     }
 }
 
@@ -122,35 +124,71 @@ mod tests {
     #[test]
     fn a_lower_version_is_refused_and_the_same_or_a_higher_one_is_good() {
         let mut seen = Seen::new(10);
-        assert_eq!(seen.judge("a", &version(3), START), Verdict::Good);
-        assert_eq!(seen.judge("a", &version(2), START), Verdict::RolledBack);
-        assert_eq!(seen.judge("a", &version(3), START), Verdict::Good);
-        assert_eq!(seen.judge("a", &version(4), START), Verdict::Good);
-        assert_eq!(seen.judge("a", &version(3), START), Verdict::RolledBack);
-        assert_eq!(seen.judge("b", &version(1), START), Verdict::Good);
+        assert_eq!(
+            seen.judge(&Arc::from("a"), &version(3), START),
+            Verdict::Good
+        );
+        assert_eq!(
+            seen.judge(&Arc::from("a"), &version(2), START),
+            Verdict::RolledBack
+        );
+        assert_eq!(
+            seen.judge(&Arc::from("a"), &version(3), START),
+            Verdict::Good
+        );
+        assert_eq!(
+            seen.judge(&Arc::from("a"), &version(4), START),
+            Verdict::Good
+        );
+        assert_eq!(
+            seen.judge(&Arc::from("a"), &version(3), START),
+            Verdict::RolledBack
+        );
+        assert_eq!(
+            seen.judge(&Arc::from("b"), &version(1), START),
+            Verdict::Good
+        );
     }
 
     #[test]
     fn a_version_that_stays_lower_is_a_new_life() {
         let mut seen = Seen::new(10);
-        seen.judge("a", &version(9), START);
-        assert_eq!(seen.judge("a", &version(1), START), Verdict::RolledBack);
+        seen.judge(&Arc::from("a"), &version(9), START);
+        assert_eq!(
+            seen.judge(&Arc::from("a"), &version(1), START),
+            Verdict::RolledBack
+        );
         let almost = START + Duration::from_millis(9_999);
-        assert_eq!(seen.judge("a", &version(1), almost), Verdict::RolledBack);
+        assert_eq!(
+            seen.judge(&Arc::from("a"), &version(1), almost),
+            Verdict::RolledBack
+        );
         let then = START + Seen::NEW_LIFE_AFTER;
-        assert_eq!(seen.judge("a", &version(1), then), Verdict::NewLife);
-        assert_eq!(seen.judge("a", &version(1), then), Verdict::Good);
+        assert_eq!(
+            seen.judge(&Arc::from("a"), &version(1), then),
+            Verdict::NewLife
+        );
+        assert_eq!(
+            seen.judge(&Arc::from("a"), &version(1), then),
+            Verdict::Good
+        );
     }
 
     #[test]
     fn a_version_that_comes_back_up_starts_the_wait_anew() {
         let mut seen = Seen::new(10);
-        seen.judge("a", &version(9), START);
-        seen.judge("a", &version(1), START);
+        seen.judge(&Arc::from("a"), &version(9), START);
+        seen.judge(&Arc::from("a"), &version(1), START);
         let later = START + Duration::from_secs(5);
-        assert_eq!(seen.judge("a", &version(9), later), Verdict::Good);
+        assert_eq!(
+            seen.judge(&Arc::from("a"), &version(9), later),
+            Verdict::Good
+        );
         let then = START + Seen::NEW_LIFE_AFTER;
-        assert_eq!(seen.judge("a", &version(1), then), Verdict::RolledBack);
+        assert_eq!(
+            seen.judge(&Arc::from("a"), &version(1), then),
+            Verdict::RolledBack
+        );
     }
 
     #[test]
@@ -158,28 +196,46 @@ mod tests {
         let mut seen = Seen::new(10);
         seen.raise("a", &version(5));
         seen.raise("a", &version(2));
-        assert_eq!(seen.judge("a", &version(4), START), Verdict::RolledBack);
+        assert_eq!(
+            seen.judge(&Arc::from("a"), &version(4), START),
+            Verdict::RolledBack
+        );
         seen.forget("a");
-        assert_eq!(seen.judge("a", &version(4), START), Verdict::Good);
+        assert_eq!(
+            seen.judge(&Arc::from("a"), &version(4), START),
+            Verdict::Good
+        );
     }
 
     #[test]
     fn the_table_is_bounded_and_drops_what_was_touched_least_recently() {
         let mut seen = Seen::new(3);
         for name in ["a", "b", "c", "a", "d"] {
-            seen.judge(name, &version(5), START);
+            seen.judge(&Arc::from(name), &version(5), START);
         }
         assert_eq!(seen.by_address.len(), 3);
         assert_eq!(seen.by_touch.len(), 3);
-        assert_eq!(seen.judge("b", &version(1), START), Verdict::Good);
-        assert_eq!(seen.judge("a", &version(1), START), Verdict::RolledBack);
+        assert_eq!(
+            seen.judge(&Arc::from("b"), &version(1), START),
+            Verdict::Good
+        );
+        assert_eq!(
+            seen.judge(&Arc::from("a"), &version(1), START),
+            Verdict::RolledBack
+        );
     }
 
     #[test]
     fn versions_without_order_are_not_judged() {
         let mut seen = Seen::new(3);
-        assert_eq!(seen.judge("a", &Version::none(), START), Verdict::Good);
-        assert_eq!(seen.judge("a", &Version::tag(b"x"), START), Verdict::Good);
+        assert_eq!(
+            seen.judge(&Arc::from("a"), &Version::none(), START),
+            Verdict::Good
+        );
+        assert_eq!(
+            seen.judge(&Arc::from("a"), &Version::tag(b"x"), START),
+            Verdict::Good
+        );
         assert!(seen.by_address.is_empty());
     }
 }

@@ -1,28 +1,30 @@
 //! One landed value, from its landing to its end.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwapOption;
 
 use crate::clock::Moment;
-use crate::layers::cache::flight::Flight;
-use crate::secret::{Record, Version};
+use crate::secret::{Answer, Contents, Record, Selected, Version};
 
 /// A value until its end, its eviction or its invalidation. A slot is filled once and emptied once.
+///
+/// Whoever is to be given the value, the waiters of its flight among them, is given the slot: so
+/// emptying it is all that it takes for nobody to be answered the value any more.
 pub(super) struct Slot {
-    pub(super) address: Box<str>,
+    pub(super) address: Arc<str>,
     pub(super) life: Life,
     /// Its place in the order of landings.
     pub(super) number: u64,
     pub(super) weight: usize,
-    record: ArcSwapOption<Record>,
+    answer: Answer,
+    selected: Selected,
+    contents: ArcSwapOption<Contents>,
     /// Whether it was read since the last look for something to evict.
     visited: AtomicBool,
     /// From when on a read asks for a refresh, in nanoseconds of the clock.
     refresh_from: AtomicU64,
-    /// Where waiters take the same value from.
-    flight: Weak<Flight>,
 }
 
 /// The moments in a value's life.
@@ -43,25 +45,26 @@ pub(super) struct Hit {
     pub(super) refresh: bool,
 }
 
-/// A slot that the store has let go of. No look-up finds it any more, nor its value through a link
-/// that is left; the value is to be dropped with [`Detached::forget`].
-#[must_use = "its value stays in memory until it is forgotten"]
+/// The value of a slot that the store has let go of. No look-up finds the slot any more, nor its
+/// value through a link that is left; the value is wiped when this is dropped.
+#[must_use = "its value is wiped when it is dropped, which is better done outside of a lock"]
 pub(super) struct Detached {
     slot: Arc<Slot>,
-    record: Option<Arc<Record>>,
+    contents: Option<Arc<Contents>>,
 }
 
 impl Slot {
-    pub(super) fn new(flight: &Arc<Flight>, record: &Record, life: Life, number: u64) -> Self {
+    pub(super) fn new(address: Arc<str>, record: &Record, life: Life, number: u64) -> Self {
         Self {
-            address: flight.address.clone(),
+            address,
             life,
             number,
             weight: record.weight(),
-            record: ArcSwapOption::from_pointee(record.clone()),
+            answer: record.answer(),
+            selected: record.selected(),
+            contents: ArcSwapOption::new(Some(Arc::clone(record.contents()))),
             visited: AtomicBool::new(false),
             refresh_from: AtomicU64::new(life.refresh.nanos()),
-            flight: Arc::downgrade(flight),
         }
     }
 
@@ -79,9 +82,22 @@ impl Slot {
         Some(Hit { record, refresh })
     }
 
+    /// The same without counting as a read.
+    pub(super) fn peek(&self, now: Moment) -> Option<Record> {
+        self.record().filter(|_| now < self.life.expires)
+    }
+
     /// The value, whatever its age.
     pub(super) fn record(&self) -> Option<Record> {
-        self.record.load().as_deref().cloned()
+        let contents = self.contents.load_full()?;
+        Some(Record::of(contents, self.answer, self.selected))
+    }
+
+    /// Where a field of the record is; nowhere in a slot that was emptied.
+    pub(super) fn find(&self, field: Option<&str>) -> Selected {
+        let contents = self.contents.load();
+        let contents = contents.as_deref();
+        contents.map_or(Selected::Missing, |contents| contents.find(field))
     }
 
     /// Lets reads ask for a refresh again from `moment` on: the last one has failed.
@@ -114,8 +130,8 @@ impl Slot {
 impl Detached {
     /// Takes the value out of `slot`: from here on nobody reads it there.
     pub(super) fn new(slot: Arc<Slot>) -> Self {
-        let record = slot.record.swap(None);
-        Self { slot, record }
+        let contents = slot.contents.swap(None);
+        Self { slot, contents }
     }
 
     pub(super) fn address(&self) -> &str {
@@ -124,19 +140,13 @@ impl Detached {
 
     /// The version of the value, for those who must know what was dropped.
     pub(super) fn version(&self) -> Option<Version> {
-        self.record
-            .as_deref()
-            .map(|record| record.version().clone())
+        let contents = self.contents.as_deref();
+        contents.map(|contents| contents.version().clone())
     }
 
-    /// Drops the value, the copy offered to waiters included; tells whether a clone of it is still
-    /// held elsewhere.
-    ///
-    /// It may wake waiters, whose wakers are foreign code: never call it under a lock.
-    pub(super) fn forget(self) -> bool {
-        if let Some(flight) = self.slot.flight.upgrade() {
-            flight.forget();
-        }
-        self.record.is_some_and(|record| record.references() > 1)
+    /// Whether a clone of the value is held elsewhere.
+    pub(super) fn is_held_elsewhere(&self) -> bool {
+        let contents = self.contents.as_ref();
+        contents.is_some_and(|contents| Arc::strong_count(contents) > 1)
     }
 }

@@ -8,19 +8,19 @@
 //! the first slot without one. Names that an attacker makes up are read once and go first.
 
 use std::collections::hash_map::RandomState;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::clock::{Clock, Moment};
 use crate::error::{Error, ErrorKind};
-use crate::layers::cache::flight::Flight;
+use crate::layers::cache::flight::{Flight, Spelling, Spellings};
 use crate::layers::cache::index::Index;
 use crate::layers::cache::slot::{Detached, Hit, Life, Slot};
 use crate::name::NameRef;
 use crate::rules::is_below;
-use crate::secret::Record;
+use crate::secret::{Record, Selected};
 use crate::sync::lock;
 
 pub(super) struct Store {
@@ -33,9 +33,9 @@ pub(super) struct Store {
 
 #[derive(Default)]
 struct Table {
-    by_address: HashMap<Box<str>, Held>,
+    by_address: HashMap<Arc<str>, Held>,
     by_number: BTreeMap<u64, Arc<Slot>>,
-    by_end: BTreeMap<(Moment, u64), Arc<Slot>>,
+    by_end: BTreeSet<(Moment, u64)>,
     pinned: HashSet<Box<str>>,
     bytes: usize,
     next: u64,
@@ -43,36 +43,47 @@ struct Table {
     hand: u64,
 }
 
-/// A slot and the names under which it is known.
+/// A slot and the names that the index links to it. They outlive the slot: the one that replaces it
+/// takes them over. Names beyond those that are kept take the lock.
 struct Held {
     slot: Arc<Slot>,
-    /// The names that the index links to it, and their fields. They outlive the slot: the one that
-    /// replaces it takes them over.
-    names: Vec<(Box<str>, Option<Box<str>>)>,
-    /// The names under which its flight was asked for.
-    asked: Vec<Box<str>>,
+    names: Spellings,
 }
 
 impl Held {
     /// Whether it may have been answered to a name at or below `path`. Where more names were used
     /// than are kept, or none is known, it may be any.
     fn is_below(&self, path: &str) -> bool {
-        let names = self.names.iter().map(|(name, _)| name).chain(&self.asked);
-        let below = |name: &str| is_below(name.split('#').next().unwrap_or_default(), path);
-        let unknown = self.names.is_empty() && self.asked.is_empty();
-        unknown
-            || self.names.len() >= Store::MOST_NAMES
-            || self.asked.len() > Store::MOST_NAMES
-            || names.into_iter().any(|name| below(name))
+        let Spellings { kept, more } = &self.names;
+        let mut paths = kept.iter().map(|spelling| path_of(&spelling.name));
+        *more || kept.is_empty() || paths.any(|held| is_below(held, path))
+    }
+
+    /// Takes over the names that the value was fetched for. Names of fields that are not there can
+    /// be made up without end: they displace none that is, and only their paths count.
+    fn adopt(&mut self, asked: Spellings) {
+        let there = |spelling: &Spelling| {
+            let selected = self.slot.find(spelling.field.as_deref());
+            matches!(selected, Selected::Index(_))
+        };
+        let (there, missing): (Vec<_>, Vec<_>) = asked.kept.into_iter().partition(there);
+        for spelling in there {
+            if !self.names.knows(&spelling.name) {
+                self.names.push(spelling);
+            }
+        }
+        let kept = &self.names.kept;
+        let is_kept = |path: &str| kept.iter().any(|held| path_of(&held.name) == path);
+        let others = |spelling: &Spelling| !is_kept(path_of(&spelling.name));
+        self.names.more |= asked.more || missing.iter().any(others);
     }
 }
 
-impl Store {
-    /// How many spellings of one address are linked. A backend may fold any number into one
-    /// address (env folds case), and links must not be a way to fill the memory; further spellings
-    /// take the lock.
-    pub(super) const MOST_NAMES: usize = 16;
+fn path_of(name: &str) -> &str {
+    name.split_once('#').map_or(name, |(path, _)| path)
+}
 
+impl Store {
     pub(super) fn new(max_entries: u32, max_bytes: u32) -> Self {
         Self {
             index: Index::new(),
@@ -100,13 +111,9 @@ impl Store {
         let Some(held) = table.by_address.get_mut(address) else {
             return;
         };
-        // After a stampede every waiter of one name comes by here.
-        let known = held.names.iter().any(|(held, _)| **held == *name.as_str());
-        if !known && held.names.len() < Self::MOST_NAMES {
-            held.names
-                .push((Box::from(name.as_str()), field.map(Box::from)));
+        if let Some(spelling) = held.names.add(name.as_str(), field) {
             // Under the lock, so that the link does not come after the end of its slot.
-            self.index.link(name.as_str(), field, &held.slot);
+            self.index.link(spelling, &held.slot);
         }
     }
 
@@ -115,42 +122,41 @@ impl Store {
     /// Fails when there is no room and all that is held was pinned.
     pub(super) fn put(
         &self,
-        flight: &Arc<Flight>,
+        flight: &Flight,
         record: &Record,
         life: Life,
-    ) -> (Vec<Detached>, Result<(), Error>) {
+    ) -> (Vec<Detached>, Result<Arc<Slot>, Error>) {
         let mut table = lock(&self.table);
         let number = table.next;
         table.next += 1;
-        let slot = Arc::new(Slot::new(flight, record, life, number));
+        let address = Arc::clone(&flight.address);
+        let slot = Arc::new(Slot::new(address, record, life, number));
         let replaced = table.remove(&slot.address);
         let (old, names) = replaced.map(|held| (held.slot, held.names)).unzip();
-        let names: Vec<_> = names.unwrap_or_default();
+        let names: Spellings = names.unwrap_or_default();
         let mut out: Vec<_> = old.into_iter().map(Detached::new).collect();
         while table.by_address.len() >= self.max_entries
             || table.bytes.saturating_add(slot.weight) > self.max_bytes
         {
             let Some(victim) = table.victim() else {
-                for (name, _) in names {
-                    self.index.unlink(&name);
-                }
+                self.unlink(&names);
                 return (out, Err(no_room()));
             };
             out.extend(self.detach(&mut table, &victim.address));
         }
         table.bytes += slot.weight;
         table.by_number.insert(number, Arc::clone(&slot));
-        table.by_end.insert((life.ends, number), Arc::clone(&slot));
-        for (name, field) in &names {
-            self.index.link(name, field.as_deref(), &slot);
-        }
-        let held = Held {
-            slot,
+        table.by_end.insert((life.ends, number));
+        let mut held = Held {
+            slot: Arc::clone(&slot),
             names,
-            asked: flight.asked(),
         };
-        table.by_address.insert(flight.address.clone(), held);
-        (out, Ok(()))
+        held.adopt(flight.take_asked());
+        for spelling in &held.names.kept {
+            self.index.link(spelling, &slot);
+        }
+        table.by_address.insert(Arc::clone(&slot.address), held);
+        (out, Ok(slot))
     }
 
     /// Exempts the address from eviction, now and whenever it is held; for what a service cannot
@@ -176,7 +182,7 @@ impl Store {
             .by_address
             .iter()
             .filter(|(_, held)| held.is_below(path));
-        let addresses: Vec<Box<str>> = held.map(|(address, _)| address.clone()).collect();
+        let addresses: Vec<Arc<str>> = held.map(|(address, _)| Arc::clone(address)).collect();
         addresses
             .iter()
             .filter_map(|address| self.detach(&mut table, address))
@@ -207,14 +213,17 @@ impl Store {
         let mut table = lock(&self.table);
         let mut out = Vec::new();
         loop {
-            let Some((&(moment, _), slot)) = table.by_end.first_key_value() else {
+            let Some(&(moment, number)) = table.by_end.first() else {
                 return (out, None);
             };
             if moment > now {
                 return (out, Some(moment));
             }
-            let slot = Arc::clone(slot);
-            out.extend(self.detach(&mut table, &slot.address));
+            match table.by_number.get(&number).map(Arc::clone) {
+                Some(slot) => out.extend(self.detach(&mut table, &slot.address)),
+                // All orders hold the same slots; so that the loop ends whatever happens.
+                None => drop(table.by_end.pop_first()),
+            }
         }
     }
 
@@ -233,11 +242,15 @@ impl Store {
 
     /// Takes the slot at `address` out, and its names out of the index.
     fn detach(&self, table: &mut Table, address: &str) -> Option<Detached> {
-        let Held { slot, names, .. } = table.remove(address)?;
-        for (name, _) in names {
-            self.index.unlink(&name);
-        }
+        let Held { slot, names } = table.remove(address)?;
+        self.unlink(&names);
         Some(Detached::new(slot))
+    }
+
+    fn unlink(&self, names: &Spellings) {
+        for spelling in &names.kept {
+            self.index.unlink(&spelling.name);
+        }
     }
 
     #[cfg(test)]
@@ -269,7 +282,7 @@ impl Table {
             let from_hand = self.by_number.range(self.hand..);
             let before_hand = self.by_number.range(..self.hand);
             for (&number, slot) in from_hand.chain(before_hand) {
-                if !self.pinned.contains(&slot.address) && !slot.take_visited() {
+                if !self.pinned.contains(&*slot.address) && !slot.take_visited() {
                     self.hand = number + 1;
                     return Some(Arc::clone(slot));
                 }
@@ -278,7 +291,7 @@ impl Table {
         // Readers have marked every slot between the two rounds: then any is as good.
         let mut slots = self.by_number.values();
         slots
-            .find(|slot| !self.pinned.contains(&slot.address))
+            .find(|slot| !self.pinned.contains(&*slot.address))
             .cloned()
     }
 }

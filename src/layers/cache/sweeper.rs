@@ -69,8 +69,9 @@ impl Sweeper {
             Some(next) => self.arm(armed, next.max(self.clock.now() + Self::TOGETHER)),
             None => drop(armed),
         }
+        // Wiped here, after the locks.
         for slot in ended {
-            if slot.forget() {
+            if slot.is_held_elsewhere() {
                 self.outlived.fetch_add(1, Ordering::Relaxed);
             }
         }
