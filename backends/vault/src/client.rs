@@ -32,7 +32,7 @@ pub(crate) struct Ask<'a> {
     pub(crate) token: Option<&'a SecretBuf>,
     /// JSON.
     pub(crate) body: Option<&'a SecretBuf>,
-    /// The endpoint to begin with; `None` for the one that answered last.
+    /// The endpoint to begin with; `None` for the one that has not failed since it was come to.
     pub(crate) endpoint: Option<usize>,
 }
 
@@ -41,6 +41,7 @@ pub(crate) struct Ask<'a> {
 pub(crate) struct Reply<'a> {
     response: Response,
     origin: &'a Origin,
+    endpoint: usize,
 }
 
 impl Client {
@@ -78,7 +79,11 @@ impl Client {
                     if response.status() == 412 || response.status() >= 500 {
                         self.leave(number);
                     }
-                    return Ok(Reply { response, origin });
+                    return Ok(Reply {
+                        response,
+                        origin,
+                        endpoint: number,
+                    });
                 }
                 Err(error)
                     if error
@@ -104,9 +109,10 @@ impl Client {
         self.endpoints.len()
     }
 
-    /// Lets the next exchange go to another endpoint, for a reason that the answer's content gave.
-    pub(crate) fn leave_current(&self) {
-        self.leave(self.current.load(Ordering::Relaxed));
+    /// Lets the next exchange go to another endpoint than the one that gave this answer, for a
+    /// reason that its content gave.
+    pub(crate) fn leave_after(&self, reply: &Reply<'_>) {
+        self.leave(reply.endpoint);
     }
 
     /// Moves on from this endpoint, unless another exchange has done so before.

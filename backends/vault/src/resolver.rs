@@ -11,7 +11,7 @@ use secret_resolver_transport::Method;
 
 use crate::alias::Names;
 use crate::auth::{Session, Verdict};
-use crate::client::Ask;
+use crate::client::{Ask, Reply};
 use crate::config::{VaultBuilder, VaultTarget};
 use crate::error::{self, Asked};
 use crate::path::encode;
@@ -126,8 +126,7 @@ impl SecretResolver for VaultBackend {
     }
 
     fn identity(&self) -> u64 {
-        let [logins, ..] = self.0.session.counts();
-        logins
+        self.0.session.identity()
     }
 
     fn login_ends(&self) -> Option<Moment> {
@@ -161,7 +160,7 @@ impl Parts {
         let located = self.names.locate(request.name());
         let target = self.target(located.address().as_str(), request.version())?;
         for again in [false, true] {
-            let token = self.session.token().await?;
+            let token = self.session.token(request.endpoint()).await?;
             let sent = self.session.mark();
             let ask = Ask {
                 method: Method::Get,
@@ -174,7 +173,7 @@ impl Parts {
             match reply.status() {
                 200 => {
                     return self
-                        .record(reply.body(), request)
+                        .record(&reply, request)
                         .map(|record| record.select(located.field()));
                 }
                 404 => {
@@ -207,8 +206,8 @@ impl Parts {
         Ok(target)
     }
 
-    fn record(&self, body: &[u8], request: Request<'_>) -> Result<Record, Error> {
-        let record = wire::record(body, self.value_limit)?;
+    fn record(&self, reply: &Reply<'_>, request: Request<'_>) -> Result<Record, Error> {
+        let record = wire::record(reply.body(), self.value_limit)?;
         if request
             .version()
             .is_some_and(|wanted| wanted != record.version())
@@ -219,7 +218,7 @@ impl Parts {
         }
         if !request.accepts(record.version()) {
             // Perhaps a standby that is behind: another endpoint answers the next attempt.
-            self.session.client().leave_current();
+            self.session.client().leave_after(reply);
         }
         request.admit(record)
     }

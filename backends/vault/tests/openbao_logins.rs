@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::*;
-use secret_resolver::{Clock, ErrorKind, SecretResolver, SecretResolverExt, SystemClock};
+use secret_resolver::testing::ManualClock;
+use secret_resolver::{Clock, ErrorKind, Resolver, SecretResolver, SecretResolverExt, SystemClock};
 use secret_resolver_vault::{Auth, Credential, VaultBackend};
 use test_servers::OpenBao;
 
@@ -17,6 +18,29 @@ fn revoke_all(server: &OpenBao) {
     server
         .run(&["lease", "revoke", "-prefix", "auth/approle/"])
         .unwrap();
+}
+
+/// The assembled stack on a clock that stands still, so that what its cache remembers does not end
+/// by itself; and the backend in it, for what it counts.
+fn stack_at_rest(server: &OpenBao) -> (Resolver, VaultBackend) {
+    let (clock, role) = (ManualClock::new(), reader(server, HOUR, HOUR));
+    let backend = VaultBackend::builder(target(server, approle(&role)))
+        .with_clock(Arc::new(clock.clone()))
+        .build()
+        .unwrap();
+    let stack = Resolver::builder(backend.clone())
+        .with_clock(clock)
+        .build()
+        .unwrap();
+    (stack, backend)
+}
+
+/// Asserts that a get ends with `kind`, twice, and that the second asks nobody.
+async fn assert_remembered(stack: &Resolver, name: &str, kind: ErrorKind) {
+    assert_eq!(stack.get(name).await.unwrap_err().kind(), kind);
+    let fetches = stack.status().fetches;
+    assert_eq!(stack.get(name).await.unwrap_err().kind(), kind);
+    assert_eq!(stack.status().fetches, fetches);
 }
 
 fn live_logins(server: &OpenBao) -> usize {
@@ -280,5 +304,51 @@ fn shutdown_leaves_a_plain_token_alone() {
             .await;
         assert_eq!((report.revoked, report.not_revoked), (0, 0));
         assert!(server.run_as(&token, &["token", "lookup"]).is_ok());
+    });
+}
+
+#[test]
+fn a_denial_that_is_remembered_does_not_outlast_the_login_that_was_denied() {
+    let server = OpenBao::start().unwrap();
+    for (path, value) in [("app/a", "v"), ("app/b", "w"), ("other/c", "granted")] {
+        server.put(path, &[("value", value)]).unwrap();
+    }
+    let (stack, backend) = stack_at_rest(&server);
+    block_on(async {
+        // The login, so that the denial is of an identity that lasts until the next.
+        assert_eq!(text(stack.get("app/a").await), "v");
+        assert_remembered(&stack, "other/c", ErrorKind::Denied).await;
+        // Tokens of the role may read it from now on, but the one in use has no such policy.
+        let policy = r#"path "secret/data/other/*" { capabilities = ["read"] }"#;
+        server.policy("wider", policy).unwrap();
+        server
+            .approle("reader", &["reader", "wider"], HOUR, HOUR)
+            .unwrap();
+        assert_remembered(&stack, "other/c", ErrorKind::Denied).await;
+        assert_eq!(backend.stats().logins, 1);
+        revoke_all(&server);
+        assert_eq!(text(stack.get("app/b").await), "w");
+        assert_eq!(backend.stats().logins, 2);
+        assert_eq!(text(stack.get("other/c").await), "granted");
+        assert_eq!(backend.stats().logins, 2);
+    });
+}
+
+#[test]
+fn an_absence_that_is_remembered_does_not_outlast_the_login_that_was_told_so() {
+    let server = OpenBao::start().unwrap();
+    for (path, value) in [("app/a", "v"), ("app/b", "w")] {
+        server.put(path, &[("value", value)]).unwrap();
+    }
+    let (stack, backend) = stack_at_rest(&server);
+    block_on(async {
+        assert_eq!(text(stack.get("app/a").await), "v");
+        assert_remembered(&stack, "app/late", ErrorKind::NotFound).await;
+        server.put("app/late", &[("value", "there")]).unwrap();
+        assert_remembered(&stack, "app/late", ErrorKind::NotFound).await;
+        revoke_all(&server);
+        assert_eq!(text(stack.get("app/b").await), "w");
+        assert_eq!(backend.stats().logins, 2);
+        assert_eq!(text(stack.get("app/late").await), "there");
     });
 }

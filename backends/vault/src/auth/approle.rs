@@ -16,6 +16,7 @@ pub(super) async fn login(
     mount: &str,
     role_id: &SecretBuf,
     secret_id: &SecretBuf,
+    endpoint: Option<usize>,
 ) -> Result<Issued, Error> {
     let body = wire::approle_login(role_id.expose(), secret_id.expose())?;
     let target = format!("/v1/auth/{mount}/login");
@@ -25,7 +26,7 @@ pub(super) async fn login(
             target: &target,
             token: None,
             body: Some(&body),
-            endpoint: None,
+            endpoint,
         })
         .await?;
     if reply.status() != 200 {

@@ -150,14 +150,19 @@ impl Auth {
         })
     }
 
-    async fn login(&self, client: &Client, loaded: &Loaded) -> Result<Issued, Error> {
+    async fn login(
+        &self,
+        client: &Client,
+        loaded: &Loaded,
+        endpoint: Option<usize>,
+    ) -> Result<Issued, Error> {
         match loaded {
             Loaded::AppRole { role_id, secret_id } => {
                 let mount = path::encode(self.mount.as_deref().unwrap_or("approle"));
-                approle::login(client, &mount, role_id, secret_id).await
+                approle::login(client, &mount, role_id, secret_id, endpoint).await
             }
             Loaded::Token(token) => {
-                let grant = token::lookup(client, token).await?;
+                let grant = token::lookup(client, token, endpoint).await?;
                 Ok(Issued {
                     token: Arc::clone(token),
                     grant,

@@ -72,6 +72,12 @@ impl Session {
             .and_then(|live| live.life.ends())
     }
 
+    /// Changes with every token that is put into use, so that what the store said to the holder of
+    /// an older one can be told.
+    pub(crate) fn identity(&self) -> u64 {
+        self.0.lock().issued
+    }
+
     /// Logins sent, renewals granted, lookups sent after a 403.
     pub(crate) fn counts(&self) -> [u64; 3] {
         let Counts {
@@ -82,13 +88,14 @@ impl Session {
         [logins, renewals, lookups].map(|count| count.load(Ordering::Relaxed))
     }
 
-    /// A token that may be sent now.
+    /// A token that may be sent now. A login that it takes begins at `endpoint`, where the request
+    /// goes, so that what fails there is put down to it.
     ///
     /// # Cancel safety
     /// A login that it waits for goes on, for others and for the next request.
-    pub(crate) async fn token(&self) -> Result<Arc<Token>, Error> {
+    pub(crate) async fn token(&self, endpoint: Option<usize>) -> Result<Arc<Token>, Error> {
         for _ in 0..ROUNDS {
-            let (flight, is_login) = match self.0.look()? {
+            let (flight, is_login) = match self.0.look(endpoint)? {
                 Look::Token(token) => return Ok(token),
                 Look::Wait(flight, is_login) => (flight, is_login),
             };
@@ -172,7 +179,7 @@ impl Shared {
     }
 
     /// The token, if it may be sent; else what to wait for, which is started if need be.
-    fn look(self: &Arc<Self>) -> Result<Look, Error> {
+    fn look(self: &Arc<Self>, endpoint: Option<usize>) -> Result<Look, Error> {
         let now = self.clock.now();
         let mut state = self.lock();
         if state.ended {
@@ -202,7 +209,7 @@ impl Shared {
         let errand = match state.errand.take().filter(|_| !idle) {
             Some(errand) => errand,
             None => Errand {
-                flight: Flight::start(now, Arc::clone(self).login())?,
+                flight: Flight::start(now, Arc::clone(self).login(endpoint))?,
                 is_login: true,
             },
         };
@@ -214,7 +221,7 @@ impl Shared {
     async fn refresh(self: Arc<Self>, refresh: Refresh, token: Arc<Token>) -> Result<(), Error> {
         let outcome = match refresh {
             Refresh::Renew => self.renew(&token).await,
-            Refresh::Login => Arc::clone(&self).login().await,
+            Refresh::Login => Arc::clone(&self).login(None).await,
         };
         if let Err(error) = &outcome {
             // What the store refuses to renew must be had by a login; an outage may pass.
@@ -241,12 +248,12 @@ impl Shared {
         Ok(())
     }
 
-    async fn login(self: Arc<Self>) -> Result<(), Error> {
+    async fn login(self: Arc<Self>, endpoint: Option<usize>) -> Result<(), Error> {
         let loaded = self.auth.load().await?;
         let asked = self.clock.now();
         self.lock().admit(&loaded, asked)?;
         self.counts.logins.fetch_add(1, Ordering::Relaxed);
-        match self.auth.login(&self.client, &loaded).await {
+        match self.auth.login(&self.client, &loaded, endpoint).await {
             Ok(issued) => self.install(issued, asked).await,
             Err(error) => {
                 tracing::warn!(backend = error::BACKEND, method = self.auth.name(), %error, "login failed");

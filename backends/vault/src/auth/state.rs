@@ -19,7 +19,8 @@ pub(super) struct State {
     pub(super) held: Option<Held>,
     /// The last token that died: one that was given to us is not sent again.
     spent: Option<Arc<SecretBuf>>,
-    issued: u64,
+    /// How many tokens were put into use.
+    pub(super) issued: u64,
     pub(super) ended: bool,
     /// Whether a token that was issued after the end could be revoked.
     pub(super) late: Option<bool>,

@@ -8,8 +8,13 @@ use crate::error::{self, Asked};
 use crate::wire::{self, Grant};
 
 /// The life that is left to the token.
-pub(super) async fn lookup(client: &Client, token: &SecretBuf) -> Result<Grant, Error> {
-    let reply = ask(client, Method::Get, "/v1/auth/token/lookup-self", token).await?;
+pub(super) async fn lookup(
+    client: &Client,
+    token: &SecretBuf,
+    endpoint: Option<usize>,
+) -> Result<Grant, Error> {
+    let target = "/v1/auth/token/lookup-self";
+    let reply = ask(client, Method::Get, target, token, endpoint).await?;
     match reply.status() {
         200 => wire::lookup(reply.body()),
         _ => Err(error::of_reply(Asked::Lookup, &reply)),
@@ -18,7 +23,8 @@ pub(super) async fn lookup(client: &Client, token: &SecretBuf) -> Result<Grant, 
 
 /// The life that a renewal gives it: as long as its role says, within its longest.
 pub(super) async fn renew(client: &Client, token: &SecretBuf) -> Result<Grant, Error> {
-    let reply = ask(client, Method::Post, "/v1/auth/token/renew-self", token).await?;
+    let target = "/v1/auth/token/renew-self";
+    let reply = ask(client, Method::Post, target, token, None).await?;
     match reply.status() {
         200 => wire::renewal(reply.body()),
         _ => Err(error::of_reply(Asked::Renewal, &reply)),
@@ -27,7 +33,8 @@ pub(super) async fn renew(client: &Client, token: &SecretBuf) -> Result<Grant, E
 
 /// Ends it.
 pub(super) async fn revoke(client: &Client, token: &SecretBuf) -> Result<(), Error> {
-    let reply = ask(client, Method::Post, "/v1/auth/token/revoke-self", token).await?;
+    let target = "/v1/auth/token/revoke-self";
+    let reply = ask(client, Method::Post, target, token, None).await?;
     match reply.status() {
         200 | 204 => Ok(()),
         _ => Err(error::of_reply(Asked::Revocation, &reply)),
@@ -39,6 +46,7 @@ async fn ask<'a>(
     method: Method,
     target: &str,
     token: &SecretBuf,
+    endpoint: Option<usize>,
 ) -> Result<Reply<'a>, Error> {
     client
         .send(Ask {
@@ -46,7 +54,7 @@ async fn ask<'a>(
             target,
             token: Some(token),
             body: None,
-            endpoint: None,
+            endpoint,
         })
         .await
 }

@@ -78,7 +78,7 @@ impl Session {
         }
         let at = shared.verdicts.next();
         shared.counts.lookups.fetch_add(1, Ordering::Relaxed);
-        match token::lookup(&shared.client, &token.secret).await {
+        match token::lookup(&shared.client, &token.secret, None).await {
             Ok(_) => {
                 *last = Last {
                     alive: Some((token.number, at)),

@@ -1,0 +1,258 @@
+//! Two endpoints of one store: which of them a read goes to, and what becomes of the answer of one
+//! that is behind. A scripted server plays each, because one store would answer the same at both.
+
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+mod common;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::*;
+use secret_resolver::testing::ManualClock;
+use secret_resolver::{ErrorKind, NameRef, Request, Resolver, SecretResolver, Version};
+use secret_resolver_transport::{Origin, Trust};
+use secret_resolver_vault::{Auth, VaultBackend, VaultTarget};
+use test_servers::Reply;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// The endpoints, in the order of the config, and the clock of all that asks them.
+struct Pair {
+    first: Fake,
+    second: Fake,
+    clock: ManualClock,
+}
+
+impl Pair {
+    fn start() -> (Self, VaultBackend) {
+        let pair = Self {
+            first: Fake::start(),
+            second: Fake::start(),
+            clock: ManualClock::new(),
+        };
+        let Self { first, second, .. } = &pair;
+        let both = [first.ca.pem(), second.ca.pem()].concat();
+        let trust = Trust::from_pem(both.as_bytes()).unwrap();
+        let auth = Auth::approle(value("role"), value("secret"));
+        let target = VaultTarget::new(Origin::parse(&first.server.origin()).unwrap(), trust, auth)
+            .with_endpoint(Origin::parse(&second.server.origin()).unwrap());
+        let backend = VaultBackend::builder(target)
+            .with_clock(Arc::new(pair.clock.clone()))
+            .build()
+            .unwrap();
+        (pair, backend)
+    }
+
+    /// The assembled stack, in which a value lives for a second at most.
+    fn stack(&self, backend: VaultBackend) -> Resolver {
+        Resolver::builder(backend)
+            .with_clock(self.clock.clone())
+            .with_ttl(SECOND)
+            .build()
+            .unwrap()
+    }
+
+    /// How often each endpoint was asked for the secret.
+    fn reads(&self) -> [usize; 2] {
+        [&self.first, &self.second].map(|fake| fake.asked("/data/a"))
+    }
+}
+
+/// Lets an endpoint hold this as the secret.
+fn holds(fake: &Fake, version: u64, value: &str) {
+    let body = format!(
+        r#"{{"data":{{"data":{{"value":"{value}"}},"metadata":{{"version":{version}}}}}}}"#
+    );
+    answers(fake, Reply::json(200, &body));
+}
+
+/// Lets an endpoint answer this to each read of the secret, and to logins as before.
+fn answers(fake: &Fake, reply: Reply) {
+    fake.state().instead = Some(("/data/a", reply));
+}
+
+/// A read of the secret, directed or not.
+async fn read(backend: &VaultBackend, endpoint: Option<usize>) -> Result<String, ErrorKind> {
+    let request = Request::new(NameRef::parse("a").unwrap());
+    let directed = endpoint.map(|endpoint| request.at_endpoint(endpoint));
+    let answer = backend.resolve(directed.unwrap_or(request)).await;
+    let record = answer.map_err(|error| error.kind())?;
+    Ok(text(record.into_secret()))
+}
+
+#[test]
+fn a_directed_read_goes_to_its_endpoint_and_to_no_other() {
+    let (pair, backend) = Pair::start();
+    holds(&pair.first, 1, "of the first");
+    holds(&pair.second, 1, "of the second");
+    block_on(async {
+        assert_eq!(backend.endpoints(), 2);
+        let mut reads = [0, 0];
+        // Both orders, and each endpoint twice in a row: whom the last read asked is no matter.
+        for endpoint in [1, 0, 0, 1, 1, 0] {
+            let expected = ["of the first", "of the second"][endpoint];
+            assert_eq!(
+                read(&backend, Some(endpoint)).await.as_deref(),
+                Ok(expected)
+            );
+            reads[endpoint] += 1;
+            assert_eq!(pair.reads(), reads);
+        }
+    });
+}
+
+#[test]
+fn a_directed_read_that_fails_is_not_tried_at_another_endpoint() {
+    let (pair, backend) = Pair::start();
+    holds(&pair.first, 1, "of the first");
+    block_on(async {
+        for outage in [
+            Reply::status(503),
+            Reply::status(412),
+            Reply::status(429),
+            Reply::CloseAtOnce,
+        ] {
+            answers(&pair.second, outage.clone());
+            let refused = read(&backend, Some(1)).await.unwrap_err();
+            assert!(
+                matches!(refused, ErrorKind::Unavailable | ErrorKind::Throttled),
+                "{refused} for {outage:?}"
+            );
+        }
+        // A connection that was closed without an answer may have been tried once more.
+        assert!(pair.reads()[1] >= 4);
+        assert_eq!(pair.reads()[0], 0);
+    });
+}
+
+#[test]
+fn a_directed_read_that_meets_a_redirect_is_answered_by_another_endpoint() {
+    let (pair, backend) = Pair::start();
+    holds(&pair.first, 1, "of the first");
+    // So a standby says that it cannot answer, and nothing above would try another for it.
+    let location = format!("{}/v1/secret/data/a", pair.first.server.origin());
+    answers(
+        &pair.second,
+        Reply::status(307).with_header("Location", &location),
+    );
+    block_on(async {
+        assert_eq!(read(&backend, Some(1)).await.as_deref(), Ok("of the first"));
+        assert_eq!(pair.reads(), [1, 1]);
+    });
+}
+
+#[test]
+fn an_undirected_read_stays_with_the_endpoint_that_answers_it() {
+    let (pair, backend) = Pair::start();
+    holds(&pair.first, 1, "of the first");
+    holds(&pair.second, 1, "of the second");
+    block_on(async {
+        for _ in 0..3 {
+            assert_eq!(read(&backend, None).await.as_deref(), Ok("of the first"));
+        }
+        answers(&pair.first, Reply::status(503));
+        assert_eq!(read(&backend, None).await, Err(ErrorKind::Unavailable));
+        for _ in 0..3 {
+            assert_eq!(read(&backend, None).await.as_deref(), Ok("of the second"));
+            // What a directed read meets elsewhere is no reason to leave the one that answers.
+            assert_eq!(read(&backend, Some(0)).await, Err(ErrorKind::Unavailable));
+        }
+        // Nor is it one that the first is back.
+        holds(&pair.first, 1, "of the first");
+        assert_eq!(read(&backend, None).await.as_deref(), Ok("of the second"));
+        answers(&pair.second, Reply::status(503));
+        assert_eq!(read(&backend, None).await, Err(ErrorKind::Unavailable));
+        assert_eq!(read(&backend, None).await.as_deref(), Ok("of the first"));
+    });
+}
+
+#[test]
+fn a_direction_to_an_endpoint_that_is_not_there_is_answered_by_one_that_is() {
+    let (pair, backend) = Pair::start();
+    block_on(async {
+        for (past, nowhere) in [2, 3, 1000, usize::MAX - 1, usize::MAX]
+            .into_iter()
+            .enumerate()
+        {
+            assert_eq!(read(&backend, Some(nowhere)).await.as_deref(), Ok("v"));
+            assert_eq!(pair.reads().iter().sum::<usize>(), past + 1, "{nowhere}");
+        }
+    });
+}
+
+#[test]
+fn a_lower_version_at_one_endpoint_is_healed_by_the_other() {
+    let (pair, backend) = Pair::start();
+    let stack = pair.stack(backend);
+    holds(&pair.first, 1, "old");
+    holds(&pair.second, 2, "new");
+    block_on(async {
+        // The breaker directs the fetches by turns, so the version that was seen is the second's.
+        assert_eq!(text(stack.get("a").await), "old");
+        pair.clock.advance(SECOND);
+        assert_eq!(text(stack.get("a").await), "new");
+        assert_eq!(pair.reads(), [1, 1]);
+        // Not even the ten seconds after which a lower version is a new life let the first through,
+        // because each answer of the second says that there is none.
+        for round in 2..6 {
+            pair.clock.advance(5 * SECOND);
+            let healed = stack.get("a").await.unwrap();
+            assert_eq!(
+                (healed.expose_str().unwrap(), healed.version()),
+                ("new", &Version::number(2))
+            );
+            assert_eq!(pair.reads(), [round, round]);
+        }
+    });
+}
+
+#[test]
+fn a_lower_version_at_every_endpoint_is_refused_after_each_was_asked_once() {
+    let (pair, backend) = Pair::start();
+    let stack = pair.stack(backend);
+    holds(&pair.first, 5, "seen");
+    holds(&pair.second, 5, "seen");
+    block_on(async {
+        assert_eq!(text(stack.get("a").await), "seen");
+        let [first, second] = pair.reads();
+        holds(&pair.first, 3, "behind");
+        holds(&pair.second, 4, "behind");
+        pair.clock.advance(SECOND);
+        let refused = stack.get("a").await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Refused, "{refused}");
+        assert_eq!(pair.reads(), [first + 1, second + 1]);
+        // It is not remembered: once either endpoint has caught up, it is answered.
+        holds(&pair.second, 6, "caught up");
+        assert_eq!(text(stack.get("a").await), "caught up");
+    });
+}
+
+#[test]
+fn a_directed_read_that_is_behind_does_not_leave_the_endpoint_that_is_not() {
+    let (pair, backend) = Pair::start();
+    holds(&pair.first, 5, "new");
+    holds(&pair.second, 1, "behind");
+    let floor = Version::number(5);
+    block_on(async {
+        let request = Request::new(NameRef::parse("a").unwrap()).at_least(&floor);
+        assert!(backend.resolve(request).await.is_ok());
+        let behind = backend.resolve(request.at_endpoint(1)).await;
+        assert_eq!(behind.unwrap_err().kind(), ErrorKind::Refused);
+        assert!(backend.resolve(request).await.is_ok());
+    });
+}
+
+#[test]
+fn a_login_begins_at_the_endpoint_of_the_read_that_needs_it() {
+    let (pair, backend) = Pair::start();
+    holds(&pair.second, 1, "of the second");
+    // So that a login there would be an outage of the wrong endpoint.
+    pair.first.state().instead = Some(("/login", Reply::status(503)));
+    block_on(async {
+        let answer = read(&backend, Some(1)).await;
+        assert_eq!(answer.as_deref(), Ok("of the second"));
+        let logins = [&pair.first, &pair.second].map(|fake| fake.asked("/login"));
+        assert_eq!(logins, [0, 1]);
+    });
+}
