@@ -41,9 +41,12 @@ pub(super) fn assemble(config: ResolverBuilder, clock: Arc<dyn Clock>) -> Result
         let layers = Deadline::new(store, Arc::clone(&clock), attempt);
         // Waiting for a permit is no failure of the store: outside the attempt's time, and below
         // the breaker, which does not count it.
-        let mut limit = limit;
-        limit.fair_time = limit.fair_time.max(cache.flight_budget / 4);
-        let layers = Limit::new(layers, Arc::clone(&clock), limit)?;
+        let fair_time = cache.flight_budget / 4;
+        let limit = limit.clone().map(|mut limit| {
+            limit.fair_time = limit.fair_time.max(fair_time);
+            Ok(limit)
+        })?;
+        let layers = Limit::by_prefix(layers, Arc::clone(&clock), limit)?;
         // A timeout counts only of an attempt that had a fair time; no attempt has more than its own.
         let mut breaker = breaker;
         breaker.fair_time = breaker.fair_time.min(attempt / 2);

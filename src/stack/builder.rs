@@ -23,7 +23,7 @@ pub struct ResolverBuilder {
     pub(super) routes: Vec<(String, Arc<dyn SecretResolver>)>,
     pub(super) retry: RetryConfig,
     pub(super) breaker: BreakerConfig,
-    pub(super) limit: LimitConfig,
+    pub(super) limit: ByPrefix<LimitConfig>,
     pub(super) fallbacks: ByPrefix<Option<Arc<dyn SecretResolver>>>,
     pub(super) on_downgrade: Option<Box<Callback>>,
 }
@@ -79,7 +79,16 @@ impl ResolverBuilder {
     /// How many requests a store has at once, and how many wait. Default 64 and 16,384.
     #[must_use]
     pub fn with_limit(mut self, limit: LimitConfig) -> Self {
-        self.limit = limit;
+        self.limit.set_all(limit);
+        self
+    }
+
+    /// A limit of their own for the names at and below the path `prefix`, so that a flood of names
+    /// there holds up no others; the longest prefix counts. The store then has at most the sum of
+    /// its limits.
+    #[must_use]
+    pub fn with_limit_for(mut self, prefix: &str, limit: LimitConfig) -> Self {
+        self.limit.set(prefix, limit);
         self
     }
 

@@ -69,7 +69,7 @@ impl Resolver {
             routes: Vec::new(),
             retry: RetryConfig::default(),
             breaker: BreakerConfig::default(),
-            limit: LimitConfig::default(),
+            limit: ByPrefix::new(LimitConfig::default()),
             fallbacks: ByPrefix::new(None),
             on_downgrade: None,
         }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::watch;
+use zeroize::Zeroizing;
 
 use crate::clock::{Clock, Moment};
 use crate::error::{Error, ErrorKind};
@@ -88,7 +89,8 @@ struct Stored {
     version: u64,
     lease: Option<Duration>,
     conditional: bool,
-    fields: BTreeMap<String, Vec<u8>>,
+    // Wiped, so that a test which looks for copies of a value finds none of the mock's making.
+    fields: BTreeMap<String, Zeroizing<Vec<u8>>>,
 }
 
 impl MockBackend {
@@ -128,7 +130,8 @@ impl MockBackend {
         let stored = state.records.entry(name.path().to_owned()).or_default();
         stored.version += 1;
         let field = name.field().unwrap_or_default().to_owned();
-        stored.fields.insert(field, value.as_ref().to_vec());
+        let value = Zeroizing::new(value.as_ref().to_vec());
+        stored.fields.insert(field, value);
     }
 
     /// Gives the record of `name` a lease.

@@ -1,6 +1,9 @@
 //! Outages without any exception: what retries, breakers and routes make of a failing store.
 
-use secret_resolver::SystemClock;
+use secret_resolver::layers::LimitConfig;
+use secret_resolver::{
+    Record, Request, ResolveFuture, SecretBuf, SecretResolver, SystemClock, Version,
+};
 
 use super::*;
 
@@ -150,4 +153,71 @@ async fn a_flood_of_cold_names_on_a_healthy_store_asks_no_fallback_and_opens_no_
             .all(|breaker| breaker.state == closed),
         "{status:?}"
     );
+}
+
+#[tokio::test]
+async fn a_flood_below_a_prefix_with_a_limit_of_its_own_holds_up_no_other_name() {
+    let clock = ManualClock::new();
+    let store = MockBackend::new().with_value(NAME, "primary");
+    let mut few = LimitConfig::default();
+    (few.max_concurrent, few.max_queued) = (2, 2);
+    let resolver = Resolver::builder(store.clone())
+        .with_attempts(1)
+        .with_clock(clock.clone())
+        .with_limit(few)
+        .with_limit_for("tenants", few)
+        .build()
+        .unwrap();
+    store.always(Reply::Hang);
+    let flood = (0..100).map(|number| {
+        let resolver = resolver.clone();
+        tokio::spawn(async move { resolver.get(&format!("tenants/{number}")).await })
+    });
+    let flood: Vec<_> = flood.collect();
+    store.called(2).await;
+    store.always(None);
+    let answer = resolver.get(NAME).await.unwrap();
+    assert_eq!(answer.expose_str().unwrap(), "primary");
+    assert_eq!(store.calls(), 3);
+    clock.advance(Duration::from_secs(5));
+    for get in flood {
+        assert!(get.await.unwrap().is_err());
+    }
+}
+
+/// A store of two endpoints, of which one is behind: it answers these versions in turn.
+#[derive(Debug)]
+struct Behind(std::sync::Mutex<Vec<u64>>);
+
+impl SecretResolver for Behind {
+    fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
+        let version = self.0.lock().unwrap().remove(0);
+        let record = SecretBuf::from_slice(b"value").and_then(|value| {
+            let record = Record::builder("behind").field("", value);
+            record.version(Version::number(version)).build()
+        });
+        ResolveFuture::ready(record.and_then(|record| request.admit(record)))
+    }
+
+    fn endpoints(&self) -> usize {
+        2
+    }
+}
+
+#[tokio::test]
+async fn a_lower_version_at_one_endpoint_is_healed_by_another_also_where_names_are_routed() {
+    let store = Behind(std::sync::Mutex::new(vec![7, 3, 8, 5, 6]));
+    let resolver = Resolver::builder(MockBackend::new())
+        .with_clock(ManualClock::new())
+        .with_route("legacy", store)
+        .build()
+        .unwrap();
+    let version = async || {
+        resolver.invalidator().invalidate("legacy/token").unwrap();
+        let answer = resolver.get("legacy/token").await;
+        answer.map(|secret| secret.version().as_number().unwrap())
+    };
+    assert_eq!(version().await.unwrap(), 7);
+    assert_eq!(version().await.unwrap(), 8);
+    assert_eq!(version().await.unwrap_err().kind(), ErrorKind::Refused);
 }

@@ -3,17 +3,18 @@
 //! It bounds concurrency, not rate. Waiting for a permit is this process's own affair: it is never
 //! an error that speaks of the store.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+mod gate;
 
-use tokio::sync::{Semaphore, SemaphorePermit, TryAcquireError};
+use std::sync::Arc;
+use std::time::Duration;
 
 use crate::clock::{Clock, Moment};
 use crate::error::{Error, ErrorKind};
-use crate::layers::route::{earliest_deadline, exactly};
-use crate::race::race;
+use crate::layers::route::{Part, earliest_deadline, exactly, shared_out};
 use crate::resolver::{Request, ResolveFuture, ResolveManyFuture, SecretResolver, ShutdownFuture};
+use crate::rules::{ByPrefix, check_prefix};
+use crate::secret::Record;
+use gate::Gate;
 
 /// Bounds of a [`Limit`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +43,9 @@ pub struct LimitConfig {
 /// holds, and a large batch does not empty the pipe for everybody else. A piece lives by the
 /// earliest deadline in it.
 ///
+/// Names below a prefix can have a limit of their own, in place of the one for all: a flood of
+/// names there neither waits for others nor makes them wait. The store then has at most the sum.
+///
 /// # Order
 /// Below the breaker, which must not let requests queue for a store that is away; and so that a
 /// half-open trial queues like all others. Above the attempt's timeout, so that waiting for our own
@@ -66,9 +70,7 @@ pub struct LimitConfig {
 pub struct Limit<R> {
     inner: R,
     clock: Arc<dyn Clock>,
-    config: LimitConfig,
-    permits: Semaphore,
-    queued: AtomicU32,
+    gates: ByPrefix<Gate>,
 }
 
 impl Default for LimitConfig {
@@ -103,14 +105,31 @@ impl<R: SecretResolver> Limit<R> {
     /// # Errors
     /// [`ErrorKind::Misconfigured`] when a bound makes no sense.
     pub fn new(inner: R, clock: Arc<dyn Clock>, config: LimitConfig) -> Result<Self, Error> {
-        config.check()?;
+        Self::by_prefix(inner, clock, ByPrefix::new(config))
+    }
+
+    pub(crate) fn by_prefix(
+        inner: R,
+        clock: Arc<dyn Clock>,
+        configs: ByPrefix<LimitConfig>,
+    ) -> Result<Self, Error> {
+        configs.check()?;
         Ok(Self {
             inner,
             clock,
-            config,
-            permits: Semaphore::new(config.max_concurrent as usize),
-            queued: AtomicU32::new(0),
+            gates: configs.map(Gate::new)?,
         })
+    }
+
+    /// Gives the names at and below the path `prefix` a limit of their own; the longest prefix
+    /// counts.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Misconfigured`] when a bound makes no sense, or the prefix is no path.
+    pub fn with_limit_for(mut self, prefix: &str, config: LimitConfig) -> Result<Self, Error> {
+        check_prefix(prefix)?;
+        self.gates.set(prefix, Gate::new(config)?);
+        Ok(self)
     }
 
     /// The resolver inside.
@@ -120,38 +139,26 @@ impl<R: SecretResolver> Limit<R> {
 
     /// How many calls wait for a permit now.
     pub fn queued(&self) -> u32 {
-        self.queued.load(Ordering::Acquire)
+        self.gates.values().map(Gate::queued).sum()
     }
 
-    /// Permits for `number` requests, at once or after those who came before.
-    async fn enter(
-        &self,
-        number: u32,
-        deadline: Option<Moment>,
-    ) -> Result<SemaphorePermit<'_>, Error> {
-        // A released permit belongs to the first who waits, so this overtakes nobody.
-        match self.permits.try_acquire_many(number) {
-            Ok(permit) => return Ok(permit),
-            Err(TryAcquireError::Closed) => return Err(closed()),
-            Err(TryAcquireError::NoPermits) => {}
-        }
-        let _place = Place::take(&self.queued, self.config.max_queued)?;
-        let permit = async {
-            let permit = self.permits.acquire_many(number).await;
-            permit.map_err(|_| closed())
-        };
-        match deadline {
-            None => permit.await,
-            // Dropping the wait takes it out of the queue.
-            Some(deadline) => {
-                let latest = deadline.before(self.config.fair_time);
-                let late = async {
-                    self.clock.sleep_until(latest).await;
-                    Err(too_late())
-                };
-                race(permit, late).await
+    /// The answers of what goes through one gate, piece by piece.
+    async fn pass(&self, gate: &Gate, requests: Vec<Request<'_>>) -> Vec<Result<Record, Error>> {
+        let most = gate.piece();
+        let mut answers = Vec::with_capacity(requests.len());
+        for piece in requests.chunks(most as usize) {
+            // A piece is no longer than `most`, so the number fits.
+            let number = u32::try_from(piece.len()).unwrap_or(most);
+            let deadline = earliest_deadline(piece);
+            match gate.enter(number, deadline, &*self.clock).await {
+                Ok(_permit) => {
+                    let part = self.inner.resolve_many(piece).await;
+                    answers.extend(exactly(piece.len(), part));
+                }
+                Err(error) => answers.extend(piece.iter().map(|_| Err(error.clone()))),
             }
         }
+        answers
     }
 }
 
@@ -159,72 +166,27 @@ impl<R: SecretResolver> Limit<R> {
 impl<R: SecretResolver> SecretResolver for Limit<R> {
     fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
         ResolveFuture::new(async move {
+            let gate = self.gates.get(request.name().path());
             // Declared before the request, so it is given back after it has ended.
-            let _permit = self.enter(1, request.deadline()).await?;
+            let _permit = gate.enter(1, request.deadline(), &*self.clock).await?;
             self.inner.resolve(request).await
         })
     }
 
     fn resolve_many<'a>(&'a self, requests: &'a [Request<'a>]) -> ResolveManyFuture<'a> {
-        ResolveManyFuture::new(async move {
-            let most = (self.config.max_concurrent / 4).max(1);
-            let mut answers = Vec::with_capacity(requests.len());
-            for piece in requests.chunks(most as usize) {
-                // A piece is no longer than `most`, so the number fits.
-                let number = u32::try_from(piece.len()).unwrap_or(most);
-                match self.enter(number, earliest_deadline(piece)).await {
-                    Ok(_permit) => {
-                        let part = self.inner.resolve_many(piece).await;
-                        answers.extend(exactly(piece.len(), part));
-                    }
-                    Err(error) => answers.extend(piece.iter().map(|_| Err(error.clone()))),
-                }
-            }
-            answers
-        })
+        let gate = |request: &Request<'_>| self.gates.numbered(request.name().path());
+        let pass = |gate, share| Box::pin(self.pass(gate, share)) as Part<'a, _>;
+        ResolveManyFuture::new(shared_out(requests, gate, pass))
     }
 
     pass_on!(self => self.inner);
 
     fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {
         ShutdownFuture::new(async move {
-            self.permits.close();
+            self.gates.values().for_each(Gate::close);
             self.inner.shutdown(deadline).await
         })
     }
-}
-
-/// A place in the queue, left when it is dropped.
-struct Place<'a>(&'a AtomicU32);
-
-impl<'a> Place<'a> {
-    fn take(queued: &'a AtomicU32, most: u32) -> Result<Self, Error> {
-        let one_more = |queued: u32| (queued < most).then_some(queued + 1);
-        match queued.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more) {
-            Ok(_) => Ok(Self(queued)),
-            Err(_) => Err(Error::new(
-                ErrorKind::Overloaded,
-                "too many requests wait for a permit of our own; ask less, or raise the limit",
-            )),
-        }
-    }
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-fn too_late() -> Error {
-    Error::new(
-        ErrorKind::Overloaded,
-        "waited for our own permit until the deadline; ask less, or raise the limit",
-    )
-}
-
-fn closed() -> Error {
-    Error::new(ErrorKind::Closed, "the resolver was shut down")
 }
 
 #[cfg(test)]

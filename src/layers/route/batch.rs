@@ -3,6 +3,7 @@
 //! A batch goes out in pieces and comes back in order; a resolver that answers too few or too many
 //! breaks its contract, and must not give one name another's value for it.
 
+use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::Poll;
@@ -26,6 +27,39 @@ pub(in crate::layers) fn exactly(
         ))
     });
     answers.into_iter().chain(missing).take(number)
+}
+
+/// Splits a batch into the shares of those that `owner` names, each by its number, asks all of them
+/// at once, and answers in the order of the batch.
+///
+/// # Cancel safety
+/// As that of `ask`.
+pub(in crate::layers) async fn shared_out<'a, 'p, O: Copy>(
+    requests: &'p [Request<'a>],
+    owner: impl Fn(&Request<'a>) -> (usize, O),
+    ask: impl Fn(O, Vec<Request<'a>>) -> Part<'p, Vec<Result<Record, Error>>>,
+) -> Vec<Result<Record, Error>> {
+    // For each owner, where its requests stand in the batch, and the requests.
+    let mut shares: BTreeMap<usize, (O, Vec<usize>, Vec<Request<'a>>)> = BTreeMap::new();
+    for (position, request) in requests.iter().enumerate() {
+        let (number, owner) = owner(request);
+        let empty = || (owner, Vec::new(), Vec::new());
+        let (_, positions, share) = shares.entry(number).or_insert_with(empty);
+        positions.push(position);
+        share.push(*request);
+    }
+    let (places, parts): (Vec<_>, Vec<_>) = shares
+        .into_values()
+        .map(|(owner, positions, share)| (positions, ask(owner, share)))
+        .unzip();
+    let mut answers: Vec<(usize, _)> = Vec::with_capacity(requests.len());
+    for (positions, part) in places.into_iter().zip(join(parts).await) {
+        let part = exactly(positions.len(), part);
+        answers.extend(positions.into_iter().zip(part));
+    }
+    // Each position is there once.
+    answers.sort_by_key(|&(position, _)| position);
+    answers.into_iter().map(|(_, answer)| answer).collect()
 }
 
 /// Awaits all of `parts` concurrently and returns their outputs in order.

@@ -21,7 +21,7 @@ use crate::resolver::{
     Request, ResolveFuture, ResolveManyFuture, SecretResolver, ShutdownFuture, ShutdownReport,
 };
 use crate::secret::Record;
-pub(in crate::layers) use batch::{Part, earliest_deadline, exactly, join};
+pub(in crate::layers) use batch::{Part, earliest_deadline, exactly, join, shared_out};
 
 /// Gives each name to the store of the longest prefix that it is below.
 ///
@@ -172,38 +172,22 @@ impl SecretResolver for Route {
 
     /// One batch for each store, all at once.
     fn resolve_many<'a>(&'a self, requests: &'a [Request<'a>]) -> ResolveManyFuture<'a> {
-        ResolveManyFuture::new(async move {
-            let mut answers: Vec<_> = requests
-                .iter()
-                .map(|request| Err(no_store(request.name())))
-                .collect();
-            // For each store, where its requests stand in the batch, and the requests.
-            let mut shares: BTreeMap<usize, (Vec<usize>, Vec<Request<'a>>)> = BTreeMap::new();
-            for (position, request) in requests.iter().enumerate() {
-                if let Some((number, _)) = self.store_for(request.name()) {
-                    let (positions, share) = shares.entry(number).or_default();
-                    positions.push(position);
-                    share.push(request.renamed(request.name()));
-                }
-            }
-            let ask = |(number, (positions, share)): (usize, (Vec<usize>, Vec<_>))| {
-                let store = self.stores.get(number)?;
-                Some(Box::pin(async move {
-                    let answers = store.resolve_many(&share).await;
-                    (positions, answers)
-                }) as Part<'a, Answered>)
-            };
-            let parts = shares.into_iter().filter_map(ask).collect();
-            for (positions, part) in join(parts).await {
-                let part = exactly(positions.len(), part);
-                for (position, answer) in positions.into_iter().zip(part) {
-                    if let Some(place) = answers.get_mut(position) {
-                        *place = answer;
-                    }
-                }
-            }
-            answers
-        })
+        let owner = |request: &Request<'_>| match self.store_for(request.name()) {
+            Some((number, store)) => (number, Some(store)),
+            None => (self.stores.len(), None),
+        };
+        let ask = |store: Option<&'a Arc<dyn SecretResolver>>, share: Vec<Request<'a>>| {
+            Box::pin(async move {
+                let Some(store) = store else {
+                    let none = share.iter().map(|request| Err(no_store(request.name())));
+                    return none.collect();
+                };
+                let to_it = |request: Request<'a>| request.renamed(request.name());
+                let share: Vec<_> = share.into_iter().map(to_it).collect();
+                store.resolve_many(&share).await
+            }) as Part<'a, Vec<Result<Record, Error>>>
+        };
+        ResolveManyFuture::new(shared_out(requests, owner, ask))
     }
 
     /// The store's own address behind the store's number, so that two stores which keep different
@@ -219,10 +203,12 @@ impl SecretResolver for Route {
         Located::new(format!("{number}:{}", inner.address().as_str()), field)
     }
 
-    /// One, whatever the stores have: endpoint 2 of one store is not endpoint 2 of another, so
-    /// nobody above can direct a request. A direction that comes all the same goes no further.
+    /// As many as the store with the most: whoever asks again until every endpoint was asked asks
+    /// often enough. Nobody above can direct a request, for endpoint 2 of one store is not endpoint
+    /// 2 of another: a direction goes no further, and the layers of the store take turns.
     fn endpoints(&self) -> usize {
-        1
+        let endpoints = self.stores.iter().map(|store| store.endpoints());
+        endpoints.max().unwrap_or(1)
     }
 
     /// Changes when any store's does.
@@ -257,9 +243,6 @@ impl SecretResolver for Route {
         })
     }
 }
-
-/// Where the requests of one store stand in the batch, and its answers.
-type Answered = (Vec<usize>, Vec<Result<Record, Error>>);
 
 fn no_store(name: NameRef<'_>) -> Error {
     Error::new(

@@ -6,6 +6,8 @@
 
 mod caching;
 
+#[cfg(target_os = "linux")]
+pub use caching::no_value_outlives_its_end_in_memory;
 pub use caching::{
     Caching, Make, a_caller_who_leaves_does_not_end_the_fetch,
     a_value_within_its_time_is_not_fetched_again, all_of_caching, all_who_wait_share_an_error,

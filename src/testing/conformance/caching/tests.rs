@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 
 use super::*;
-use crate::layers::{Cache, CacheConfig, Deadline};
+use crate::layers::{Cache, CacheConfig, Deadline, LimitConfig};
 use crate::resolver::ResolveFuture;
 use crate::stack::Resolver;
 use crate::sync::lock;
@@ -37,6 +37,23 @@ fn with_exceptions(store: MockBackend, clock: ManualClock) -> Result<Caching, Er
         .build()?;
     let invalidator = resolver.invalidator();
     Ok(Caching::new(Arc::new(resolver), invalidator))
+}
+
+fn routed(store: MockBackend, clock: ManualClock) -> Result<Caching, Error> {
+    let resolver = Resolver::builder(MockBackend::new())
+        .with_attempts(1)
+        .with_clock(clock)
+        .with_route("law", store)
+        .with_route("other", MockBackend::new())
+        .with_limit_for("other", LimitConfig::default())
+        .build()?;
+    let invalidator = resolver.invalidator();
+    Ok(Caching::new(Arc::new(resolver), invalidator))
+}
+
+#[tokio::test]
+async fn a_resolver_of_several_stores_keeps_all_laws_of_caching() {
+    all_of_caching(&routed).await.unwrap();
 }
 
 #[tokio::test]
@@ -131,6 +148,7 @@ rejects! {
     a_cache_without_a_fence_is_rejected: nothing_fetched_before_an_invalidation_is_answered, KeepsForEver;
     a_fetch_for_each_name_is_rejected: names_of_one_record_are_fetched_together, PassesThrough;
     a_value_in_an_outage_is_rejected: an_outage_is_answered_as_an_error, KeepsForEver;
+    a_value_that_is_not_wiped_is_rejected: no_value_outlives_its_end_in_memory, KeepsForEver;
 }
 
 #[tokio::test]

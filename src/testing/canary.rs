@@ -1,0 +1,188 @@
+//! Looks for a secret in this process's own memory, as an attacker with its rights would. Linux.
+
+use std::collections::hash_map::RandomState;
+use std::fmt;
+use std::fs::File;
+use std::hash::BuildHasher;
+use std::io::{self, BufRead as _, BufReader};
+use std::os::unix::fs::FileExt as _;
+
+use crate::error::Error;
+use crate::secret::SecretBuf;
+
+/// A value that stands nowhere in memory but where it is put, to be looked for there.
+///
+/// It is itself kept masked, so that the search does not find what it searches with. Each one is
+/// another: tests of one process do not find each other's.
+///
+/// ```
+/// use secret_resolver::testing::Canary;
+///
+/// let canary = Canary::new();
+/// let value = canary.value()?;
+/// assert_eq!(canary.found()?, 1);
+/// drop(value);
+/// assert_eq!(canary.found()?, 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Canary {
+    masked: [u8; Self::LENGTH],
+}
+
+impl Canary {
+    /// How many bytes the value has.
+    pub const LENGTH: usize = 40;
+
+    const MASK: u8 = 0x5a;
+
+    /// Draws a value.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut masked = [0; Self::LENGTH];
+        for (number, part) in masked.chunks_mut(8).enumerate() {
+            // Keys that differ for each; not for cryptography, only for values that differ.
+            let drawn = RandomState::new().hash_one(number);
+            part.copy_from_slice(&drawn.to_ne_bytes());
+        }
+        Self { masked }
+    }
+
+    /// The value, in the clear.
+    ///
+    /// # Errors
+    /// As [`SecretBuf::with_capacity`].
+    pub fn value(&self) -> Result<SecretBuf, Error> {
+        let mut value = SecretBuf::with_capacity(Self::LENGTH)?;
+        for byte in self.masked {
+            value.push(&[byte ^ Self::MASK])?;
+        }
+        Ok(value)
+    }
+
+    /// How often the value stands in the memory that this process can write.
+    ///
+    /// It reads all of it, which takes tenths of a second. What another thread copies about
+    /// meanwhile may be missed or found twice.
+    ///
+    /// # Errors
+    /// When `/proc/self` cannot be read.
+    pub fn found(&self) -> io::Result<usize> {
+        let memory = File::open("/proc/self/mem")?;
+        let maps = BufReader::new(File::open("/proc/self/maps")?);
+        let mut window = vec![0_u8; 1 << 20];
+        let mut count = 0;
+        for line in maps.lines() {
+            if let Some((start, end)) = writable(&line?) {
+                count += self.found_in(&memory, start, end, &mut window);
+            }
+        }
+        Ok(count)
+    }
+
+    fn found_in(&self, memory: &File, start: u64, end: u64, window: &mut [u8]) -> usize {
+        // The window itself is not searched: while it is filled it holds what it is filled with.
+        let own = window.as_ptr() as u64..window.as_ptr() as u64 + window.len() as u64;
+        let mut at = start;
+        let mut count = 0;
+        while at < end {
+            if own.contains(&at) {
+                at = own.end;
+                continue;
+            }
+            let stop = if at < own.start {
+                end.min(own.start)
+            } else {
+                end
+            };
+            // No longer than the window, so it fits.
+            let wanted = usize::try_from(stop - at).unwrap_or(usize::MAX);
+            let wanted = wanted.min(window.len());
+            let read = &mut window[..wanted];
+            // A mapping may have gone since it was listed, and some cannot be read at all.
+            if memory.read_exact_at(read, at).is_err() {
+                break;
+            }
+            for byte in &mut *read {
+                *byte ^= Self::MASK;
+            }
+            let places = read.windows(Self::LENGTH);
+            count += places.filter(|place| **place == self.masked).count();
+            read.fill(0);
+            // A value may lie across two windows, but for the last bytes of a mapping.
+            let last = at + wanted as u64 >= stop;
+            let overlap = if last { 0 } else { Self::LENGTH as u64 - 1 };
+            at += wanted as u64 - overlap;
+        }
+        count
+    }
+}
+
+/// The bounds of a mapping that can be read and written, from its line in `/proc/self/maps`.
+fn writable(line: &str) -> Option<(u64, u64)> {
+    let mut parts = line.split_whitespace();
+    let (range, rights) = (parts.next()?, parts.next()?);
+    let (start, end) = range.split_once('-').filter(|_| rights.starts_with("rw"))?;
+    let address = |text| u64::from_str_radix(text, 16).ok();
+    Some((address(start)?, address(end)?))
+}
+
+impl Default for Canary {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Canary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Canary([masked])")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_copy_is_found_and_what_is_wiped_is_not() {
+        let canary = Canary::new();
+        let copies: Vec<_> = (0..3).map(|_| canary.value().unwrap()).collect();
+        assert_eq!(canary.found().unwrap(), 3);
+        let plain = copies[0].expose().to_vec();
+        assert_eq!(canary.found().unwrap(), 4);
+        drop(copies);
+        assert_eq!(canary.found().unwrap(), 1);
+        drop(zeroize::Zeroizing::new(plain));
+        assert_eq!(canary.found().unwrap(), 0);
+    }
+
+    #[test]
+    fn a_value_across_two_windows_is_found_once() {
+        let canary = Canary::new();
+        // Larger than the window, so that some offset lies across its end wherever it begins.
+        let mut large = zeroize::Zeroizing::new(vec![0_u8; 3 << 20]);
+        let value = canary.value().unwrap();
+        for at in [
+            0,
+            (1 << 20) - 20,
+            (1 << 20) + 77,
+            large.len() - Canary::LENGTH,
+        ] {
+            large.fill(0);
+            large[at..at + Canary::LENGTH].copy_from_slice(value.expose());
+            assert_eq!(canary.found().unwrap(), 2, "at {at}");
+        }
+        let page = 4096;
+        for at in (page - 20..(2 << 20)).step_by(64 * page) {
+            large.fill(0);
+            large[at..at + Canary::LENGTH].copy_from_slice(value.expose());
+            assert_eq!(canary.found().unwrap(), 2, "at {at}");
+        }
+    }
+
+    #[test]
+    fn two_canaries_are_not_taken_for_each_other() {
+        let (one, other) = (Canary::new(), Canary::new());
+        let _value = one.value().unwrap();
+        assert_eq!((one.found().unwrap(), other.found().unwrap()), (1, 0));
+    }
+}
