@@ -127,6 +127,7 @@ impl Record {
     /// # Errors
     /// [`ErrorKind::NotFound`] when the record has no such field, or when no field was named and
     /// there is not exactly one.
+    #[inline]
     pub fn into_secret(self) -> Result<Secret, Error> {
         match self.selected {
             Selected::Index(_) => Ok(Secret::of(self)),
@@ -214,6 +215,7 @@ impl Record {
         field.map_or(&[], |(_, value)| value.expose())
     }
 
+    #[cold]
     fn no_such_field(&self) -> Error {
         Error::new(
             ErrorKind::NotFound,

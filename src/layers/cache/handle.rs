@@ -75,13 +75,12 @@ impl SecretHandle {
     /// fetch is under way.
     pub fn secret(&self) -> Result<Secret, Error> {
         let link = self.cell.link.load();
-        let hit = link
-            .as_deref()
-            .and_then(|link| link.read(&*self.cell.clock));
-        match hit.map(|hit| hit.record).or_else(|| self.cell.latest()) {
-            Some(record) => record.into_secret(),
-            None => Err(self.cell.why_not()),
+        if let Some(link) = link.as_deref()
+            && let Some(hit) = link.read(&*self.cell.clock)
+        {
+            return hit.record.into_secret();
         }
+        self.cell.latest()
     }
 
     /// Waits until the secret has another value than when it was last waited for, or than when the
@@ -256,12 +255,16 @@ impl Cell {
         }
     }
 
-    /// What has landed since the job last looked: a refresh that replaces a value ends the old
-    /// one's slot a moment before the job hears of the new one.
-    fn latest(&self) -> Option<Record> {
-        let slot = self.store.at(&self.address)?;
-        let link = Link::new(slot, self.field.as_deref());
-        link.read(&*self.clock).map(|hit| hit.record)
+    /// What has landed since the job last looked, or why there is nothing: a refresh that replaces a
+    /// value ends the old one's slot a moment before the job hears of the new one.
+    #[cold]
+    fn latest(&self) -> Result<Secret, Error> {
+        let slot = self.store.at(&self.address);
+        let link = slot.map(|slot| Link::new(slot, self.field.as_deref()));
+        match link.and_then(|link| link.read(&*self.clock)) {
+            Some(hit) => hit.record.into_secret(),
+            None => Err(self.why_not()),
+        }
     }
 
     fn why_not(&self) -> Error {

