@@ -76,6 +76,64 @@ fn resolver_get_with_subscriber(bencher: Bencher<'_, '_>) {
     tracing::subscriber::with_default(InfoOnly, || pass(bencher, |name| poll(resolver.get(name))));
 }
 
+/// The same, with a recorder of metrics beside the subscriber. A recorder holds for the whole process,
+/// so this is run alone: `cargo bench --bench hit --features metrics -- watched`.
+#[cfg(feature = "metrics")]
+#[divan::bench(threads = THREADS, sample_count = 200, sample_size = 64)]
+fn resolver_get_watched(bencher: Bencher<'_, '_>) {
+    let _ = metrics::set_global_recorder(Counts);
+    let _ = tracing::subscriber::set_global_default(InfoOnly);
+    let resolver = warm();
+    pass(bencher, |name| poll(resolver.get(name)));
+}
+
+/// Counts, as a recorder that is asked for its figures from time to time does.
+#[cfg(feature = "metrics")]
+struct Counts;
+
+#[cfg(feature = "metrics")]
+impl metrics::Recorder for Counts {
+    fn describe_counter(
+        &self,
+        _: metrics::KeyName,
+        _: Option<metrics::Unit>,
+        _: metrics::SharedString,
+    ) {
+    }
+
+    fn describe_gauge(
+        &self,
+        _: metrics::KeyName,
+        _: Option<metrics::Unit>,
+        _: metrics::SharedString,
+    ) {
+    }
+
+    fn describe_histogram(
+        &self,
+        _: metrics::KeyName,
+        _: Option<metrics::Unit>,
+        _: metrics::SharedString,
+    ) {
+    }
+
+    fn register_counter(&self, _: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Counter {
+        metrics::Counter::from_arc(Arc::new(std::sync::atomic::AtomicU64::new(0)))
+    }
+
+    fn register_gauge(&self, _: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Gauge {
+        metrics::Gauge::noop()
+    }
+
+    fn register_histogram(
+        &self,
+        _: &metrics::Key,
+        _: &metrics::Metadata<'_>,
+    ) -> metrics::Histogram {
+        metrics::Histogram::noop()
+    }
+}
+
 /// What a handle's read costs.
 #[divan::bench(threads = THREADS, sample_count = 200, sample_size = 64)]
 fn handle_secret(bencher: Bencher<'_, '_>) {

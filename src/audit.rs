@@ -1,10 +1,13 @@
 //! What is told of the work: audit events, and metrics where the feature is on.
 //!
 //! Events go to the target `secret_resolver::audit`: fetches at INFO, refusals and downgrades at
-//! WARN, hits at TRACE. They name the secret, the backend, the outcome, the version and the time it
+//! WARN, hits at TRACE; what is refused without asking at DEBUG. They name the secret, the backend, the outcome, the version and the time it
 //! took; never a value. Metrics carry the outcome; never a name, which would be a label without
 //! bound.
 
+use std::sync::atomic::AtomicU64;
+#[cfg(feature = "metrics")]
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind};
@@ -12,6 +15,18 @@ use crate::name::NameRef;
 use crate::secret::{Freshness, Version};
 
 const TARGET: &str = "secret_resolver::audit";
+
+/// Of nobody's span: many may wait for the fetch. What the backend logs stands inside.
+pub(crate) fn fetching(name: NameRef<'_>) -> tracing::Span {
+    tracing::info_span!(parent: None, "secret_fetch", %name)
+}
+
+/// A get was refused without a fetch: by what the store has said moments ago, or by our own bounds.
+/// Quiet, because a loop over one name would fill the log.
+pub(crate) fn refused_unasked(name: NameRef<'_>, error: &Error) {
+    let kind = error.kind();
+    tracing::debug!(target: TARGET, %name, ?kind, "refused without asking");
+}
 
 /// One fetch has ended.
 pub(crate) fn fetched(
@@ -73,12 +88,16 @@ pub(crate) fn invalidated(what: &dyn std::fmt::Display, how: &'static str) {
     metrics::counter!("secret_resolver_invalidations_total", "how" => how).increment(1);
 }
 
-/// Hits are counted apart, by thread; the sum is handed on when something else happens anyway.
-pub(crate) fn hits(sum: u64) {
+/// Hits are counted apart, by thread; what has come together is handed on when something else happens
+/// anyway. `told` is how many were handed on before: a process may have several caches.
+pub(crate) fn hits(sum: u64, told: &AtomicU64) {
     #[cfg(feature = "metrics")]
-    metrics::counter!("secret_resolver_hits_total").absolute(sum);
+    {
+        let before = told.fetch_max(sum, Ordering::Relaxed);
+        metrics::counter!("secret_resolver_hits_total").increment(sum.saturating_sub(before));
+    }
     #[cfg(not(feature = "metrics"))]
-    let _ = sum;
+    let _ = (sum, told);
 }
 
 /// The kinds that say that somebody was kept from something.

@@ -23,23 +23,35 @@ pub(crate) struct Driver {
 impl Driver {
     /// Starts the thread.
     pub(crate) fn start() -> Result<Self, Error> {
-        let failed = |_| {
+        let failed = |_: std::io::Error| {
             Error::new(
                 ErrorKind::Overloaded,
                 "the thread for fetches cannot be started; raise the limits on threads and files",
             )
         };
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            // Blocking work is only name resolution and small files.
-            .max_blocking_threads(4)
-            .thread_name("secrets-blocking")
-            .build()
-            .map_err(failed)?;
         let (jobs, mut queue) = mpsc::unbounded_channel::<Job>();
+        let (built, started) = std::sync::mpsc::sync_channel(1);
         std::thread::Builder::new()
             .name("secrets-fetch".into())
             .spawn(move || {
+                // Made where it is dropped: a runtime must not be dropped within another, which a
+                // thread that cannot be started would do.
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    // Blocking work is only name resolution and small files. A name server that hangs
+                    // holds a thread for each store and look-up, so there are some to spare; they end
+                    // when they are idle.
+                    .max_blocking_threads(32)
+                    .thread_name("secrets-blocking")
+                    .build();
+                let runtime = match runtime {
+                    Ok(runtime) => runtime,
+                    Err(error) => {
+                        let _ = built.send(Err(error));
+                        return;
+                    }
+                };
+                let _ = built.send(Ok(()));
                 runtime.block_on(async {
                     while let Some(job) = queue.recv().await {
                         // A job that panics ends alone: the runtime catches it.
@@ -50,6 +62,11 @@ impl Driver {
                 runtime.shutdown_background();
             })
             .map_err(failed)?;
+        // The thread says one of both, unless it panics; then the queue is closed, and every fetch
+        // says so.
+        if let Ok(Err(error)) = started.recv() {
+            return Err(failed(error));
+        }
         Ok(Self { jobs })
     }
 

@@ -34,7 +34,7 @@ pub struct Invalidator {
 /// What can be invalidated. All of it takes effect before the call returns.
 pub(crate) trait Fence: Send + Sync + 'static {
     fn invalidate(&self, name: NameRef<'_>);
-    fn invalidate_address(&self, address: &str);
+    fn invalidate_address(&self, address: &Address<'_>);
     fn invalidate_below(&self, path: &str);
     fn invalidate_all(&self);
     fn raise(&self, name: NameRef<'_>, floor: &Version);
@@ -80,9 +80,10 @@ impl Invalidator {
         self.invalidate(&name)
     }
 
-    /// Invalidates the record at an address, for signals that speak in the store's own ids.
+    /// Invalidates the record at an address, for signals that speak in the store's own ids. Where
+    /// names are routed, at every store: which one has sent the signal is not known.
     pub fn invalidate_address(&self, address: &Address<'_>) {
-        self.each(|fence| fence.invalidate_address(address.as_str()));
+        self.each(|fence| fence.invalidate_address(address));
         audit::invalidated(&address.as_str(), "address");
     }
 

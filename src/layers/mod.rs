@@ -12,6 +12,13 @@ macro_rules! pass_on {
             $inner.locate(name)
         }
 
+        fn addresses<'a>(
+            &'a $this,
+            own: &'a crate::address::Address<'a>,
+        ) -> Vec<crate::address::Address<'a>> {
+            $inner.addresses(own)
+        }
+
         fn endpoints(&$this) -> usize {
             $inner.endpoints()
         }

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 
+use crate::clock::Moment;
 use crate::error::Error;
 use crate::name::{AsName, NameRef, SecretName};
 use crate::resolver::{Request, RequireError, Required, SecretResolver};
@@ -52,26 +53,7 @@ pub trait SecretResolverExt: SecretResolver {
     where
         N: AsName + Sync,
     {
-        async move {
-            let names: Vec<_> = names.iter().map(AsName::as_name).collect();
-            let valid: Vec<_> = names
-                .iter()
-                .flatten()
-                .map(|&name| Request::new(name))
-                .collect();
-            let mut answers = self.resolve_many(&valid).await.into_iter();
-            let mut answer = |name: NameRef<'_>| {
-                // A resolver that answers too few breaks its contract; that must not panic here.
-                let answer = answers.next().unwrap_or_else(|| Err(no_answer()));
-                answer
-                    .and_then(Record::into_secret)
-                    .map_err(|error| named(error, name))
-            };
-            names
-                .into_iter()
-                .map(|name| name.and_then(&mut answer))
-                .collect()
-        }
+        many(self, names, None)
     }
 
     /// Checks that all of these names resolve, as a service does when it starts.
@@ -88,17 +70,57 @@ pub trait SecretResolverExt: SecretResolver {
     where
         N: AsName + Sync,
     {
-        async move {
-            let answers = self.get_many(names).await;
-            let names = names
-                .iter()
-                .map(|name| name.as_name().ok().map(NameRef::to_owned));
-            Required::sort(names.collect::<Vec<Option<SecretName>>>(), answers)
-        }
+        required(self, names, None)
     }
 }
 
 impl<R: SecretResolver + ?Sized> SecretResolverExt for R {}
+
+/// As [`SecretResolverExt::require`], with an end to waiting.
+pub(crate) async fn required<R, N>(
+    resolver: &R,
+    names: &[N],
+    deadline: Option<Moment>,
+) -> Result<Required, RequireError>
+where
+    R: SecretResolver + ?Sized,
+    N: AsName + Sync,
+{
+    let answers = many(resolver, names, deadline).await;
+    let names = names
+        .iter()
+        .map(|name| name.as_name().ok().map(NameRef::to_owned));
+    Required::sort(names.collect::<Vec<Option<SecretName>>>(), answers)
+}
+
+async fn many<R, N>(
+    resolver: &R,
+    names: &[N],
+    deadline: Option<Moment>,
+) -> Vec<Result<Secret, Error>>
+where
+    R: SecretResolver + ?Sized,
+    N: AsName + Sync,
+{
+    let names: Vec<_> = names.iter().map(AsName::as_name).collect();
+    let requests = names.iter().flatten().map(|&name| {
+        let request = Request::new(name);
+        deadline.map_or(request, |deadline| request.with_deadline(deadline))
+    });
+    let valid: Vec<_> = requests.collect();
+    let mut answers = resolver.resolve_many(&valid).await.into_iter();
+    let mut answer = |name: NameRef<'_>| {
+        // A resolver that answers too few breaks its contract; that must not panic here.
+        let answer = answers.next().unwrap_or_else(|| Err(no_answer()));
+        answer
+            .and_then(Record::into_secret)
+            .map_err(|error| named(error, name))
+    };
+    names
+        .into_iter()
+        .map(|name| name.and_then(&mut answer))
+        .collect()
+}
 
 fn named(error: Error, name: NameRef<'_>) -> Error {
     match error.name() {

@@ -12,6 +12,7 @@ mod require;
 mod shutdown;
 
 pub use ext::SecretResolverExt;
+pub(crate) use ext::required;
 pub use future::{ResolveFuture, ResolveManyFuture, join_all};
 pub use request::Request;
 pub use require::{RequireError, Required};
@@ -20,7 +21,7 @@ pub use shutdown::{ShutdownFuture, ShutdownReport};
 use std::fmt;
 use std::sync::Arc;
 
-use crate::address::Located;
+use crate::address::{Address, Located};
 use crate::clock::Moment;
 use crate::name::NameRef;
 
@@ -91,6 +92,14 @@ pub trait SecretResolver: fmt::Debug + Send + Sync + 'static {
         Located::by_path(name)
     }
 
+    /// The addresses under which records are known here that a store keeps at its own id `own`, as
+    /// its signals tell it. A router has one for each of its stores.
+    ///
+    /// Provided: `own` itself.
+    fn addresses<'a>(&'a self, own: &'a Address<'a>) -> Vec<Address<'a>> {
+        vec![own.clone()]
+    }
+
     /// How many interchangeable endpoints the store is asked at. A layer that knows which of them
     /// fail directs an attempt with [`Request::at_endpoint`]; a backend with several honours it.
     ///
@@ -145,6 +154,10 @@ macro_rules! forward {
 
             fn locate<'a>(&'a self, name: NameRef<'a>) -> Located<'a> {
                 (**self).locate(name)
+            }
+
+            fn addresses<'a>(&'a self, own: &'a Address<'a>) -> Vec<Address<'a>> {
+                (**self).addresses(own)
             }
 
             fn endpoints(&self) -> usize {

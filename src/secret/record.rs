@@ -258,7 +258,8 @@ impl RecordBuilder {
         self
     }
 
-    /// Sets how long the store lets the value live, counted from the request.
+    /// Sets how long the store lets the value live, counted from the request: the earliest end of its
+    /// own lease and of whatever else it dies with, such as the token that a dynamic secret hangs on.
     #[must_use]
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = Some(lease);

@@ -41,9 +41,10 @@ pub(super) fn assemble(config: ResolverBuilder, clock: Arc<dyn Clock>) -> Result
         let layers = Deadline::new(store, Arc::clone(&clock), attempt);
         // Waiting for a permit is no failure of the store: outside the attempt's time, and below
         // the breaker, which does not count it.
-        let fair_time = cache.flight_budget / 4;
+        // Who has waited gets an attempt's whole time: else a queue of ours would make a store that
+        // is merely slow time out, and open its breaker.
         let limit = limit.clone().map(|mut limit| {
-            limit.fair_time = limit.fair_time.max(fair_time);
+            limit.fair_time = limit.fair_time.max(attempt);
             Ok(limit)
         })?;
         let layers = Limit::by_prefix(layers, Arc::clone(&clock), limit)?;

@@ -13,7 +13,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::address::Located;
+use crate::address::{Address, Located};
 use crate::clock::{Clock, Moment};
 use crate::error::{Error, ErrorKind};
 use crate::invalidate::Invalidator;
@@ -25,7 +25,7 @@ use crate::name::{AsName, NameRef};
 use crate::race::race;
 use crate::resolver::{
     Request, RequireError, Required, ResolveFuture, ResolveManyFuture, SecretResolver,
-    SecretResolverExt, ShutdownFuture, ShutdownReport,
+    SecretResolverExt, ShutdownFuture, ShutdownReport, required,
 };
 use crate::rules::ByPrefix;
 use crate::secret::Secret;
@@ -119,20 +119,27 @@ impl Resolver {
     where
         N: AsName + Sync,
     {
-        let required = self.stack.layers.require(names).await?;
-        // Only now: names that do not resolve must not take the places of those that do.
+        let required = required(&self.stack.layers, names, None).await?;
+        self.pin(names)?;
+        Ok(required)
+    }
+
+    /// Exempts the records of `names` from eviction. Only once they resolve: names that do not must
+    /// not take the places of those that do.
+    fn pin<N: AsName>(&self, names: &[N]) -> Result<(), RequireError> {
         for (position, name) in names.iter().enumerate() {
             if let Ok(name) = name.as_name() {
                 let failed = |error| Required::none(names.len(), position, name, error);
                 self.cache().pin(name).map_err(failed)?;
             }
         }
-        Ok(required)
+        Ok(())
     }
 
-    /// As [`require`](Self::require), asking again until all resolve or `limit` is over, for a
-    /// service that starts together with its store. Only errors that may pass are waited for; a
-    /// denied or missing secret is answered at once.
+    /// As [`require`](Self::require), asking again every quarter of a second until all resolve or
+    /// `limit` is over, for a service that starts together with its store. Only errors that may pass
+    /// are waited for; a denied or missing secret is answered at once. An open breaker does not keep
+    /// it from asking.
     ///
     /// # Errors
     /// As [`require`](Self::require), from the last try.
@@ -150,8 +157,11 @@ impl Resolver {
         let clock = &self.stack.clock;
         let end = clock.now() + limit;
         loop {
-            let error = match self.require(names).await {
-                Ok(required) => return Ok(required),
+            for breaker in &self.stack.breakers {
+                breaker.allow_trial();
+            }
+            let error = match required(&self.stack.layers, names, Some(end)).await {
+                Ok(required) => return self.pin(names).map(|()| required),
                 Err(error) => error,
             };
             let next = clock.now() + Self::REQUIRE_AGAIN;
@@ -184,10 +194,11 @@ impl Resolver {
     }
 
     /// A handle on this secret, which is current when it is returned and is kept so in the
-    /// background until its last clone is dropped.
+    /// background until its last clone is dropped. Until then its record is exempt from eviction.
     ///
     /// # Errors
-    /// As [`get`](Self::get), by which the first value is fetched.
+    /// As [`get`](Self::get), by which the first value is fetched; [`ErrorKind::Overloaded`] when
+    /// half of the entries are exempt from eviction already.
     ///
     /// # Cancel safety
     /// May be dropped at any time.
@@ -196,7 +207,7 @@ impl Resolver {
         N: AsName + ?Sized + Sync,
     {
         self.get(name).await?;
-        let mut handle = self.cache().handle(name.as_name()?);
+        let mut handle = self.cache().handle(name.as_name()?)?;
         // The job has only to find what the get has brought.
         let late = self
             .stack
@@ -280,6 +291,10 @@ impl SecretResolver for Resolver {
 
     fn locate<'a>(&'a self, name: NameRef<'a>) -> Located<'a> {
         self.stack.layers.locate(name)
+    }
+
+    fn addresses<'a>(&'a self, own: &'a Address<'a>) -> Vec<Address<'a>> {
+        self.stack.layers.addresses(own)
     }
 
     fn endpoints(&self) -> usize {

@@ -104,6 +104,16 @@ async fn a_store_that_hangs_opens_its_breaker_however_short_the_deadline_is() {
 async fn a_flood_of_cold_names_on_a_healthy_store_asks_no_fallback_and_opens_no_breaker() {
     // In real time: the store answers 64 at a time, each after a tenth of a second, so by far not
     // all of the names fit into the 4 s of a fetch.
+    flood(Duration::from_millis(100)).await;
+}
+
+#[tokio::test]
+async fn nor_does_a_flood_on_a_store_that_is_slow() {
+    // Who has waited for a permit has the time of an attempt left, and the store needs less.
+    flood(Duration::from_millis(1_400)).await;
+}
+
+async fn flood(latency: Duration) {
     let clock = SystemClock::start().unwrap();
     let store = MockBackend::new().with_clock(clock.clone());
     let fallback = MockBackend::new();
@@ -116,10 +126,7 @@ async fn a_flood_of_cold_names_on_a_healthy_store_asks_no_fallback_and_opens_no_
     for name in &names {
         store.set(name, "value");
     }
-    store.always(Reply::Delay(
-        Duration::from_millis(100),
-        Box::new(Reply::Stored),
-    ));
+    store.always(Reply::Delay(latency, Box::new(Reply::Stored)));
     let gets = names.into_iter().map(|name| {
         let resolver = resolver.clone();
         tokio::spawn(async move { resolver.get(&name).await })
@@ -220,4 +227,39 @@ async fn a_lower_version_at_one_endpoint_is_healed_by_another_also_where_names_a
     assert_eq!(version().await.unwrap(), 7);
     assert_eq!(version().await.unwrap(), 8);
     assert_eq!(version().await.unwrap_err().kind(), ErrorKind::Refused);
+}
+
+#[tokio::test]
+async fn a_shutdown_is_no_outage_and_lets_no_fallback_answer() {
+    // Many values, so that the shutdown takes its time between its first step and its last.
+    let store = MockBackend::new();
+    let fallback = MockBackend::new();
+    let resolver = Resolver::builder(store.clone())
+        .dangerous_fallback_to(fallback.clone())
+        .build()
+        .unwrap();
+    for number in 0..2_000 {
+        let name = format!("held/{number}");
+        store.set(&name, "value");
+        resolver.get(&name).await.unwrap();
+    }
+    store.always(Reply::Hang);
+    let gets: Vec<_> = (0..20)
+        .map(|number| {
+            let (resolver, name) = (resolver.clone(), format!("waiting/{number}"));
+            fallback.set(&name, "fallback");
+            tokio::spawn(async move { resolver.get(&name).await })
+        })
+        .collect();
+    store.called(2_020).await;
+    let end = tokio::task::spawn_blocking(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let shutdown = resolver.shutdown_within(Duration::from_secs(1));
+        runtime.unwrap().block_on(shutdown)
+    });
+    for get in gets {
+        assert_eq!(get.await.unwrap().unwrap_err().kind(), ErrorKind::Closed);
+    }
+    assert_eq!(fallback.calls(), 0);
+    end.await.unwrap();
 }

@@ -109,6 +109,13 @@ impl Endpoint {
         Some(self.generation)
     }
 
+    /// Lets an attempt be the trial from `now` on.
+    pub(super) fn allow_trial(&mut self, now: Moment) {
+        if let BreakerState::Open { until } = &mut self.state {
+            *until = now.min(*until);
+        }
+    }
+
     /// From when on an attempt is admitted.
     pub(super) fn admits_at(&self, config: &BreakerConfig) -> Moment {
         match self.state {

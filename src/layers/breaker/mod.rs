@@ -197,6 +197,15 @@ impl<R: SecretResolver> Breaker<R> {
 }
 
 impl BreakerMonitor {
+    /// Lets the next attempt at each open endpoint be its trial, however long it was to stay open:
+    /// for who asks at his own, slow pace whether the store is there.
+    pub(crate) fn allow_trial(&self) {
+        let now = self.0.clock.now();
+        for endpoint in &mut lock(&self.0.state).endpoints {
+            endpoint.allow_trial(now);
+        }
+    }
+
     /// How each endpoint does now.
     #[must_use]
     pub fn status(&self) -> Vec<BreakerStatus> {

@@ -4,6 +4,7 @@
 
 use std::sync::atomic::Ordering;
 
+use crate::address::Address;
 use crate::clock::Moment;
 use crate::invalidate::Fence;
 use crate::layers::cache::flights::{Flights, Flying};
@@ -23,15 +24,14 @@ struct Signalled {
 impl<R: SecretResolver> Fence for Flights<R> {
     fn invalidate(&self, name: NameRef<'_>) {
         let located = self.inner.locate(name);
-        self.invalidate_address(located.address().as_str());
+        self.invalidate_each(std::slice::from_ref(located.address()));
     }
 
-    fn invalidate_address(&self, address: &str) {
-        self.fence(|flying, at| {
-            let taken = self.store.take(address);
-            flying.signal(address, taken.as_ref(), at);
-            taken.into_iter().collect()
-        });
+    fn invalidate_address(&self, address: &Address<'_>) {
+        // A store's own id, or what `locate` has answered here.
+        let mut addresses = self.inner.addresses(address);
+        addresses.push(address.clone());
+        self.invalidate_each(&addresses);
     }
 
     fn invalidate_below(&self, path: &str) {
@@ -75,14 +75,14 @@ impl<R: SecretResolver> Fence for Flights<R> {
 }
 
 impl<R: SecretResolver> Flights<R> {
-    /// Drops what is held at `address` and fences the flight there, without the suspicion that a
-    /// signal brings: the caller knows of a newer version.
-    pub(super) fn drop_older(&self, address: &str) {
-        self.fence(|flying, _| {
-            if let Some(flight) = flying.flights.get(address) {
-                flight.fence();
-            }
-            self.store.take(address).into_iter().collect()
+    fn invalidate_each(&self, addresses: &[Address<'_>]) {
+        self.fence(|flying, at| {
+            let take = |address: &Address<'_>| {
+                let taken = self.store.take(address.as_str());
+                flying.signal(address.as_str(), taken.as_ref(), at);
+                taken
+            };
+            addresses.iter().filter_map(take).collect()
         });
     }
 

@@ -39,7 +39,8 @@ pub(super) enum Outcome {
     Flying,
     /// Where the value is until its end: a waiter who comes late finds the slot empty.
     Landed(Arc<Slot>),
-    Failed(Error),
+    /// In the epoch of the landing: what was refused or not there may have been signalled since.
+    Failed(Error, u64),
 }
 
 /// A claim on the outcome of a flight.

@@ -16,6 +16,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::address::Located;
+use crate::audit;
 use crate::clock::{Clock, Moment};
 use crate::counter::Sharded;
 use crate::downgrade::Downgrades;
@@ -42,6 +43,8 @@ pub(super) struct Flights<R> {
     pub(super) sweeper: Arc<Sweeper>,
     pub(super) downgrades: Downgrades,
     pub(super) hits: Sharded,
+    /// How many hits metrics were told of.
+    hits_told: AtomicU64,
     fetches: AtomicU64,
     flying: Mutex<Flying>,
     pub(super) epoch: AtomicU64,
@@ -103,6 +106,7 @@ impl<R: SecretResolver> Flights<R> {
             store,
             downgrades,
             hits: Sharded::default(),
+            hits_told: AtomicU64::new(0),
             fetches: AtomicU64::new(0),
             flying: Mutex::new(Flying {
                 flights: HashMap::new(),
@@ -143,7 +147,8 @@ impl<R: SecretResolver> Flights<R> {
         self.epoch.load(Ordering::Acquire)
     }
 
-    pub(super) fn join(&self, located: &Located<'_>, name: NameRef<'_>) -> Joined {
+    /// What is held, unless it is to be had `anew`, or the flight that brings it.
+    pub(super) fn join(&self, located: &Located<'_>, name: NameRef<'_>, anew: bool) -> Joined {
         let address = located.address().as_str();
         // Foreign code, so before the lock.
         let identity = self.inner.identity();
@@ -158,7 +163,8 @@ impl<R: SecretResolver> Flights<R> {
         }
         // A flight may have landed between the caller's look and this lock.
         let now = self.clock.now();
-        if let Some(hit) = self.store.at(address).and_then(|slot| slot.read(now)) {
+        let held = self.store.at(address).filter(|_| !anew);
+        if let Some(hit) = held.and_then(|slot| slot.read(now)) {
             return Joined::Held(hit);
         }
         if let Some(error) = flying.negatives.get(address, now, identity) {
@@ -228,7 +234,7 @@ impl<R: SecretResolver> Flights<R> {
             return report;
         }
         flying.closed = true;
-        self.epoch.fetch_add(1, Ordering::Release);
+        let epoch = 1 + self.epoch.fetch_add(1, Ordering::Release);
         let flights = std::mem::take(&mut flying.flights);
         flying.negatives.clear();
         flying.settling.clear();
@@ -244,7 +250,7 @@ impl<R: SecretResolver> Flights<R> {
         report.values_still_held = held.count();
         drop(values);
         for flight in flights.into_values() {
-            flight.end(Outcome::Failed(closed_error()));
+            flight.end(Outcome::Failed(closed_error(), epoch));
         }
         report
     }
@@ -273,6 +279,10 @@ impl<R: SecretResolver> Flights<R> {
             outlived: self.sweeper.outlived(),
             ..Status::default()
         }
+    }
+
+    pub(super) fn tell_hits(&self) {
+        audit::hits(self.hits.sum(), &self.hits_told);
     }
 
     pub(super) fn asked(&self) {

@@ -115,9 +115,18 @@ impl<R: SecretResolver> Flights<R> {
     pub(super) fn handle(
         self: &Arc<Self>,
         name: SecretName,
-    ) -> (SecretHandle, impl Future<Output = ()> + Send + 'static) {
+    ) -> Result<
+        (
+            SecretHandle,
+            impl Future<Output = ()> + Send + 'static + use<R>,
+        ),
+        Error,
+    > {
         let (alive, dropped) = oneshot::channel();
         let located = self.inner.locate(name.as_ref());
+        // Released with the cell: a value that was evicted could not be read, nor would the job hear
+        // of it.
+        self.store.retain(located.address().as_str())?;
         let cell = Arc::new(Cell {
             clock: Arc::clone(&self.clock),
             store: Arc::clone(&self.store),
@@ -132,7 +141,7 @@ impl<R: SecretResolver> Flights<R> {
         });
         let changes = cell.changes.subscribe();
         let job = keep(Arc::clone(self), Arc::downgrade(&cell), name, dropped);
-        (SecretHandle { cell, changes }, job)
+        Ok((SecretHandle { cell, changes }, job))
     }
 
     /// Joins or starts the flight for `name` and waits for its end. For jobs on the driver.
@@ -142,7 +151,10 @@ impl<R: SecretResolver> Flights<R> {
             .then(|| self.start_refresh(&located, name.as_ref()))
             .flatten();
         // Without a value to refresh, or with a flight under way, it is a fetch like any other.
-        let joined = started.map_or_else(|| self.join(&located, name.as_ref()), Joined::Started);
+        let joined = started.map_or_else(
+            || self.join(&located, name.as_ref(), false),
+            Joined::Started,
+        );
         let mut waiter = match joined {
             Joined::Held(_) => return Ok(()),
             Joined::Refused(error) => return Err(error),
@@ -155,7 +167,7 @@ impl<R: SecretResolver> Flights<R> {
             }
         };
         match waiter.outcome().await {
-            Some(super::flight::Outcome::Failed(error)) => Err(error),
+            Some(super::flight::Outcome::Failed(error, _)) => Err(error),
             Some(_) => Ok(()),
             None => Err(super::flights::lost()),
         }
@@ -235,6 +247,12 @@ impl Drop for Closing {
                 .store(Some(Arc::new(super::flights::closed_error())));
             cell.changes.send_replace(CLOSED);
         }
+    }
+}
+
+impl Drop for Cell {
+    fn drop(&mut self) {
+        self.store.release(&self.address);
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tracing::Instrument as _;
+
 use crate::audit;
 use crate::clock::Moment;
 use crate::error::{Error, ErrorKind};
@@ -33,7 +35,16 @@ struct Fetched {
 
 impl<R: SecretResolver> Flights<R> {
     /// Fetches until an answer may land. The job of the driver.
-    pub(super) async fn fly(self: Arc<Self>, flight: Arc<Flight>, name: SecretName) {
+    pub(super) fn fly(
+        self: Arc<Self>,
+        flight: Arc<Flight>,
+        name: SecretName,
+    ) -> impl Future<Output = ()> + Send {
+        let span = audit::fetching(name.as_ref());
+        self.until_landed(flight, name).instrument(span)
+    }
+
+    async fn until_landed(self: Arc<Self>, flight: Arc<Flight>, name: SecretName) {
         // Ends the flight also when the fetch panics or the driver drops it.
         let landing = Landing {
             flights: &self,
@@ -110,6 +121,8 @@ impl<R: SecretResolver> Landing<'_, R> {
         let Self { flights, flight } = self;
         let mut flying = flights.lock();
         if flying.closed {
+            drop(flying);
+            self.end_closed();
             return Landed::Done;
         }
         if flight.generation() != fetched.generation {
@@ -141,6 +154,7 @@ impl<R: SecretResolver> Landing<'_, R> {
             out.extend(self.fail(&mut flying, error, fetched.identity));
         }
         flying.flights.remove(&flight.address);
+        let epoch = flights.epoch();
         drop(flying);
         // Wiped here, after the lock.
         drop(out);
@@ -156,7 +170,7 @@ impl<R: SecretResolver> Landing<'_, R> {
                 Ok(told)
             }
             Err(error) => {
-                flight.end(Outcome::Failed(error.clone()));
+                flight.end(Outcome::Failed(error.clone(), epoch));
                 Err(error)
             }
         };
@@ -165,8 +179,14 @@ impl<R: SecretResolver> Landing<'_, R> {
         }
         let took = flights.clock.now().since(fetched.began);
         audit::fetched(name, told.as_ref(), took);
-        audit::hits(flights.hits.sum());
+        flights.tell_hits();
         Landed::Done
+    }
+
+    /// Ends the flight as what it is: a shutdown is no outage, so it permits no fallback.
+    fn end_closed(&self) {
+        let closed = Outcome::Failed(closed_error(), self.flights.epoch());
+        self.flight.end_if_flying(closed);
     }
 
     /// Gives back the claim on a refresh that came to nothing.
@@ -242,10 +262,11 @@ impl<R: SecretResolver> Landing<'_, R> {
             .settling
             .may_be_old(&flight.address, record.version(), now)
         {
-            // Perhaps the very value that a signal was about: not trusted for long, never stale.
+            // Perhaps the very value that a signal was about: not trusted for long, never stale. Asked
+            // for again in time, so that nobody has to do without.
             let expires = expires.min(now + Settling::RECHECK);
             return Ok(Life {
-                refresh: expires,
+                refresh: now + expires.since(now) / 2,
                 expires,
                 ends: expires,
             });
@@ -265,7 +286,11 @@ impl<R: SecretResolver> Landing<'_, R> {
         let Self { flights, flight } = self;
         let now = flights.clock.now();
         if Negatives::is_one(error.kind()) {
-            let until = now + flights.config.negative_ttl;
+            let mut until = now + flights.config.negative_ttl;
+            // A signal may be about a secret that is not there yet, too.
+            if flying.settling.is_unsettled(&flight.address, now) {
+                until = until.min(now + Settling::RECHECK);
+            }
             flying
                 .negatives
                 .put(&flight.address, error, until, identity);
@@ -287,11 +312,16 @@ impl<R: SecretResolver> Drop for Landing<'_, R> {
         if unlanded {
             flying.flights.remove(&self.flight.address);
         }
+        let closed = flying.closed;
         drop(flying);
+        if closed {
+            self.end_closed();
+        }
         if unlanded {
             self.refresh_later();
         }
         // Also when it left the table and something panicked on the way to its end.
-        self.flight.end_if_flying(Outcome::Failed(lost()));
+        let lost = Outcome::Failed(lost(), self.flights.epoch());
+        self.flight.end_if_flying(lost);
     }
 }

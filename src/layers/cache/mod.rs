@@ -53,6 +53,8 @@ pub use handle::SecretHandle;
 
 use flight::{Flight, Outcome};
 use flights::{Flights, Joined};
+use negative::Negatives;
+use slot::Hit;
 
 /// A resolver that answers from memory what `R` has answered within its time to live.
 ///
@@ -126,9 +128,7 @@ impl<R: SecretResolver> Cache<R> {
             let located = self.flights.inner.locate(name);
             let slot = self.flights.slot(located.address().as_str())?;
             let hit = slot.read(self.flights.clock.now())?;
-            if hit.refresh {
-                self.refresh(name.as_str());
-            }
+            self.answered(name.as_str(), &hit);
             self.flights.link(name, &located, &hit.record);
             Some(hit.record.select(located.field()))
         })
@@ -138,25 +138,30 @@ impl<R: SecretResolver> Cache<R> {
     /// needs no parsing.
     pub(crate) fn peek_text(&self, text: &str) -> Option<Record> {
         let hit = self.flights.hit(text)?;
+        self.answered(text, &hit);
+        Some(hit.record)
+    }
+
+    /// Counts a hit, and starts the refresh that it may be the one to ask for.
+    fn answered(&self, text: &str, hit: &Hit) {
         self.flights.hits.add_one();
         audit::hit(text);
         if hit.refresh {
             self.refresh(text);
         }
-        Some(hit.record)
     }
 
     /// Exempts the record of `name` from eviction.
     pub(crate) fn pin(&self, name: NameRef<'_>) -> Result<(), Error> {
         let located = self.flights.inner.locate(name);
-        self.flights.store.pin(located.address().as_str())
+        self.flights.store.require(located.address().as_str())
     }
 
     /// A handle on `name`, kept current on the driver.
-    pub(crate) fn handle(&self, name: NameRef<'_>) -> SecretHandle {
-        let (handle, job) = self.flights.handle(name.to_owned());
+    pub(crate) fn handle(&self, name: NameRef<'_>) -> Result<SecretHandle, Error> {
+        let (handle, job) = self.flights.handle(name.to_owned())?;
         self.driver.spawn(job);
-        handle
+        Ok(handle)
     }
 
     pub(crate) fn status(&self) -> Status {
@@ -176,45 +181,45 @@ impl<R: SecretResolver> Cache<R> {
 
     fn launch(&self, flight: Arc<Flight>, name: NameRef<'_>) {
         let flights = Arc::clone(&self.flights);
-        // Of nobody's span: many may wait for it. What the backend logs stands inside.
-        let span = tracing::info_span!(parent: None, "secret_fetch", %name);
-        let job = flights.fly(flight, name.to_owned());
-        self.driver.spawn(job.instrument(span));
+        self.driver.spawn(flights.fly(flight, name.to_owned()));
     }
 
     /// Joins or starts flights until one brings an answer that may be given.
     async fn miss(&self, request: Request<'_>) -> Result<Record, Error> {
         let located = self.flights.inner.locate(request.name());
-        let mut refetched = false;
+        let mut anew = 0;
         loop {
-            let record = match self.fetched(&located, request.name()).await {
+            let record = match self.fetched(&located, request.name(), anew > 0).await {
                 Ok(Some(record)) => record,
                 Ok(None) => continue,
                 Err(error) => return self.without_primary(&request, &located, error),
             };
-            if refetched || request.accepts(record.version()) {
+            if anew == 2 || request.accepts(record.version()) {
                 return request.admit(record.select(located.field()));
             }
-            // The caller knows of a newer version, so what is held is old news for everybody.
-            self.flights.drop_older(located.address().as_str());
-            refetched = true;
+            // The caller knows of a newer version. What is held stays until that one lands: only the
+            // store can say that there is one. Twice, for a flight that was joined may have begun
+            // before the caller knew.
+            anew += 1;
         }
     }
 
-    /// What is held or one flight brings. `None` when it may not be answered any more: between its
+    /// What is held, unless it is to be had anew, or one flight brings. `None` when it may not be answered any more: between its
     /// landing and this poll it has expired or been fenced. Then the caller asks again, and its
     /// deadline bounds how often.
     async fn fetched(
         &self,
         located: &Located<'_>,
         name: NameRef<'_>,
+        anew: bool,
     ) -> Result<Option<Record>, Error> {
-        let mut waiter = match self.flights.join(located, name) {
-            Joined::Refused(error) => return Err(error),
+        let mut waiter = match self.flights.join(located, name, anew) {
+            Joined::Refused(error) => {
+                audit::refused_unasked(name, &error);
+                return Err(error);
+            }
             Joined::Held(hit) => {
-                if hit.refresh {
-                    self.refresh(name.as_str());
-                }
+                self.answered(name.as_str(), &hit);
                 self.flights.link(name, located, &hit.record);
                 return Ok(Some(hit.record));
             }
@@ -227,7 +232,14 @@ impl<R: SecretResolver> Cache<R> {
         };
         match waiter.outcome().await {
             Some(Outcome::Landed(slot)) => Ok(slot.peek(self.flights.clock.now())),
-            Some(Outcome::Failed(error)) => Err(error),
+            // The store's word about the secret is fenced like a value; an outage says nothing of it.
+            Some(Outcome::Failed(error, epoch)) => {
+                let said = Negatives::is_one(error.kind());
+                match said && self.flights.epoch() != epoch {
+                    true => Ok(None),
+                    false => Err(error),
+                }
+            }
             Some(Outcome::Flying) => Ok(None),
             None => Err(flights::lost()),
         }
@@ -266,7 +278,10 @@ impl<R: SecretResolver> Cache<R> {
             Decision::ServeStale => Freshness::Stale { by },
             Decision::Fail | Decision::DropAndFail | Decision::AskFallback => return Err(error),
         };
-        let record = request.admit(record.select(located.field()))?;
+        if !request.accepts(record.version()) {
+            return Err(error);
+        }
+        let record = record.select(located.field());
         self.flights
             .downgrades
             .report(request.name(), freshness, &error);
@@ -282,7 +297,8 @@ impl<R: SecretResolver> Cache<R> {
         let flights = Arc::clone(&self.flights);
         let name = request.name().to_owned();
         let version = request.version().cloned();
-        self.driver.spawn(async move {
+        let span = audit::fetching(request.name());
+        let job = async move {
             let began = flights.clock.now();
             let budget = began + flights.config.flight_budget;
             let mut read = Request::new(name.as_ref()).with_deadline(budget);
@@ -304,7 +320,8 @@ impl<R: SecretResolver> Cache<R> {
             };
             audit::fetched(name.as_ref(), told.as_ref(), took);
             let _ = answer.send(record);
-        });
+        };
+        self.driver.spawn(job.instrument(span));
         wait.await.unwrap_or_else(|_| Err(flights::lost()))
     }
 }

@@ -3,7 +3,8 @@
 //! A store or a follower that is restored from a backup, or that an attacker holds, may answer an
 //! old value. A version lower than one already seen is refused. A record that was deleted and made
 //! anew starts its count again: one that stays lower for ten seconds is taken for that, with a
-//! warning. The table outlives expiry and eviction of the values and is bounded: the entry that was
+//! warning. That it was not found in between says nothing: an endpoint that is behind, or that lies,
+//! says so, too. The table outlives expiry and eviction of the values and is bounded: the entry that was
 //! touched least recently goes first.
 
 use std::collections::{BTreeMap, HashMap};

@@ -31,6 +31,7 @@ impl Settling {
         now: Moment,
         until: Moment,
     ) {
+        self.forget_settled(now);
         let version = match (dropped, self.by_address.get(address)) {
             (Some(version), _) => version,
             // A second signal soon after the first, before anything was fetched: still about the
@@ -39,13 +40,7 @@ impl Settling {
             (None, _) => Version::none(),
         };
         while self.order.len() >= Self::MOST {
-            let Some((moment, oldest)) = self.order.pop_front() else {
-                break;
-            };
-            let same = |(_, held): &(Version, Moment)| *held == moment;
-            if self.by_address.get(&oldest).is_some_and(same) {
-                self.by_address.remove(&oldest);
-            }
+            self.forget_oldest();
         }
         self.by_address.insert(Box::from(address), (version, until));
         self.order.push_back((until, Box::from(address)));
@@ -60,8 +55,37 @@ impl Settling {
         self.all_until = Some(until);
     }
 
+    /// Forgets what has settled without a new answer: a version may be a digest of a value.
+    fn forget_settled(&mut self, now: Moment) {
+        while let Some((until, _)) = self.order.front()
+            && now >= *until
+        {
+            self.forget_oldest();
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        let Some((until, address)) = self.order.pop_front() else {
+            return;
+        };
+        // It may have been signalled again since.
+        let same = |(_, held): &(Version, Moment)| *held == until;
+        if self.by_address.get(&address).is_some_and(same) {
+            self.by_address.remove(&address);
+        }
+    }
+
+    /// Whether there was a signal for the address, so soon before `now` that it may have come before
+    /// what it is about.
+    pub(super) fn is_unsettled(&self, address: &str, now: Moment) -> bool {
+        let held = self.by_address.get(address);
+        let all = self.all_until.is_some_and(|until| now < until);
+        all || held.is_some_and(|(_, until)| now < *until)
+    }
+
     /// Whether an answer of `version` may be the one that the signal was about.
     pub(super) fn may_be_old(&mut self, address: &str, version: &Version, now: Moment) -> bool {
+        self.forget_settled(now);
         let all = self.all_until.is_some_and(|until| now < until);
         let Some((dropped, until)) = self.by_address.get(address) else {
             return all;

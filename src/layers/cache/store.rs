@@ -8,7 +8,7 @@
 //! the first slot without one. Names that an attacker makes up are read once and go first.
 
 use std::collections::hash_map::RandomState;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -36,11 +36,18 @@ struct Table {
     by_address: HashMap<Arc<str>, Held>,
     by_number: BTreeMap<u64, Arc<Slot>>,
     by_end: BTreeSet<(Moment, u64)>,
-    pinned: HashSet<Box<str>>,
+    pinned: HashMap<Box<str>, Pin>,
     bytes: usize,
     next: u64,
     /// Where the look for something to evict goes on.
     hand: u64,
+}
+
+/// Why an address is exempt from eviction.
+#[derive(Default)]
+struct Pin {
+    required: bool,
+    handles: usize,
 }
 
 /// A slot and the names that the index links to it. They outlive the slot: the one that replaces it
@@ -131,16 +138,18 @@ impl Store {
         table.next += 1;
         let address = Arc::clone(&flight.address);
         let slot = Arc::new(Slot::new(address, record, life, number));
+        // Before anything is taken out: what cannot be held costs nobody else his value, and itself
+        // not the one that is still good.
+        if !self.has_room(&table, &slot) {
+            return (Vec::new(), Err(no_room()));
+        }
         let replaced = table.remove(&slot.address);
         let (old, names) = replaced.map(|held| (held.slot, held.names)).unzip();
         let names: Spellings = names.unwrap_or_default();
         let mut out: Vec<_> = old.into_iter().map(Detached::new).collect();
-        while table.by_address.len() >= self.max_entries
-            || table.bytes.saturating_add(slot.weight) > self.max_bytes
-        {
+        while self.is_over(table.by_address.len() + 1, table.bytes + slot.weight) {
             let Some(victim) = table.victim() else {
-                self.unlink(&names);
-                return (out, Err(no_room()));
+                break;
             };
             out.extend(self.detach(&mut table, &victim.address));
         }
@@ -159,19 +168,55 @@ impl Store {
         (out, Ok(slot))
     }
 
+    /// Whether the slot fits beside those that are exempt from eviction, but for the one it replaces.
+    fn has_room(&self, table: &Table, slot: &Slot) -> bool {
+        let pinned = table.pinned.keys();
+        let others = pinned.filter(|address| ***address != *slot.address);
+        let pinned = others.filter_map(|address| table.by_address.get(&**address));
+        let weights = pinned.map(|held| held.slot.weight);
+        let (entries, bytes) = weights.fold((1, slot.weight), |(entries, bytes), weight| {
+            (entries + 1, bytes + weight)
+        });
+        !self.is_over(entries, bytes)
+    }
+
+    fn is_over(&self, entries: usize, bytes: usize) -> bool {
+        entries > self.max_entries || bytes > self.max_bytes
+    }
+
     /// Exempts the address from eviction, now and whenever it is held; for what a service cannot
-    /// do without. At most half of the entries can be pinned.
-    pub(super) fn pin(&self, address: &str) -> Result<(), Error> {
+    /// do without.
+    pub(super) fn require(&self, address: &str) -> Result<(), Error> {
+        self.pin(address, |pin| pin.required = true)
+    }
+
+    /// The same until [`release`](Self::release), for a handle.
+    pub(super) fn retain(&self, address: &str) -> Result<(), Error> {
+        self.pin(address, |pin| pin.handles += 1)
+    }
+
+    pub(super) fn release(&self, address: &str) {
         let mut table = lock(&self.table);
-        if !table.pinned.contains(address) {
-            if table.pinned.len() >= self.max_entries.div_ceil(2) {
-                return Err(Error::new(
-                    ErrorKind::Overloaded,
-                    "more secrets are required than half of max_entries; raise it",
-                ));
-            }
-            table.pinned.insert(Box::from(address));
+        let Some(pin) = table.pinned.get_mut(address) else {
+            return;
+        };
+        pin.handles = pin.handles.saturating_sub(1);
+        if !pin.required && pin.handles == 0 {
+            table.pinned.remove(address);
         }
+    }
+
+    /// At most half of the entries can be pinned.
+    fn pin(&self, address: &str, add: impl FnOnce(&mut Pin)) -> Result<(), Error> {
+        let mut table = lock(&self.table);
+        let known = table.pinned.contains_key(address);
+        if !known && table.pinned.len() >= self.max_entries.div_ceil(2) {
+            return Err(Error::new(
+                ErrorKind::Overloaded,
+                "more secrets are required, or have handles, than half of max_entries; raise it",
+            ));
+        }
+        add(table.pinned.entry(Box::from(address)).or_default());
         Ok(())
     }
 
@@ -282,7 +327,7 @@ impl Table {
             let from_hand = self.by_number.range(self.hand..);
             let before_hand = self.by_number.range(..self.hand);
             for (&number, slot) in from_hand.chain(before_hand) {
-                if !self.pinned.contains(&*slot.address) && !slot.take_visited() {
+                if !self.pinned.contains_key(&*slot.address) && !slot.take_visited() {
                     self.hand = number + 1;
                     return Some(Arc::clone(slot));
                 }
@@ -291,7 +336,7 @@ impl Table {
         // Readers have marked every slot between the two rounds: then any is as good.
         let mut slots = self.by_number.values();
         slots
-            .find(|slot| !self.pinned.contains(&*slot.address))
+            .find(|slot| !self.pinned.contains_key(&*slot.address))
             .cloned()
     }
 }

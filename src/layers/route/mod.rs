@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hasher};
 use std::sync::Arc;
 
-use crate::address::Located;
+use crate::address::{Address, Located};
 use crate::clock::Moment;
 use crate::error::{Error, ErrorKind};
 use crate::name::NameRef;
@@ -201,6 +201,16 @@ impl SecretResolver for Route {
         let inner = store.locate(name);
         let field = inner.field().map(|field| Cow::Owned(field.to_owned()));
         Located::new(format!("{number}:{}", inner.address().as_str()), field)
+    }
+
+    /// Those of each store, behind its number: which of them a signal comes from is not known here.
+    fn addresses<'a>(&'a self, own: &'a Address<'a>) -> Vec<Address<'a>> {
+        let stores = self.stores.iter().enumerate();
+        let of = |(number, store): (usize, &'a Arc<dyn SecretResolver>)| {
+            let addresses = store.addresses(own).into_iter();
+            addresses.map(move |address| Address::from(format!("{number}:{}", address.as_str())))
+        };
+        stores.flat_map(of).collect()
     }
 
     /// As many as the store with the most: whoever asks again until every endpoint was asked asks

@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use crate::address::Located;
+use crate::address::{Address, Located};
 use crate::clock::Moment;
 use crate::error::{Error, ErrorKind};
 use crate::layers::route::exactly;
@@ -26,6 +26,9 @@ use crate::resolver::{Request, ResolveFuture, ResolveManyFuture, SecretResolver,
 /// [`ErrorKind::InvalidName`]. An error that names the secret names it as the caller did: the path
 /// may be private, and the caller never wrote it. A detail that a backend adds from its
 /// configuration (the path of a file, the name of a variable) is left as it is.
+///
+/// # Cost
+/// Each call puts a full name together, which allocates, also for a cached secret.
 ///
 /// # Cancel safety
 /// It holds nothing: dropping a future drops what it asked for.
@@ -136,6 +139,10 @@ impl<R: SecretResolver> SecretResolver for Scoped<R> {
                 Located::new(self.text(name.path()), field)
             }
         }
+    }
+
+    fn addresses<'a>(&'a self, own: &'a Address<'a>) -> Vec<Address<'a>> {
+        self.inner.addresses(own)
     }
 
     fn endpoints(&self) -> usize {

@@ -11,7 +11,7 @@ use crate::resolver::{ResolveFuture, ResolveManyFuture, ShutdownFuture};
 use crate::secret::{Record, SecretBuf};
 use crate::stack::Resolver;
 use crate::sync::lock;
-use crate::testing::{ManualClock, MockBackend};
+use crate::testing::{ManualClock, MockBackend, Reply};
 
 fn mock() -> MockBackend {
     MockBackend::new()
@@ -60,6 +60,28 @@ async fn the_cache_keeps_all_laws() {
 #[tokio::test]
 async fn the_assembled_resolver_keeps_all_laws() {
     keeps_all(Resolver::builder(mock()).build().unwrap()).await;
+}
+
+/// All laws but those of what is not there: for that the primary's own error stays the answer.
+#[tokio::test]
+async fn a_resolver_whose_fallback_answers_keeps_the_laws() {
+    let away = MockBackend::new();
+    away.always(Reply::Error(ErrorKind::Unavailable));
+    let resolver = Resolver::builder(away)
+        .with_attempts(1)
+        .dangerous_fallback_to(mock());
+    let subject = subject(resolver.build().unwrap());
+    answers_what_is_stored(&subject).await.unwrap();
+    the_named_field_is_selected(&subject).await.unwrap();
+    gets_at_once_agree(&subject).await.unwrap();
+    locate_is_stable(&subject).await.unwrap();
+    a_dropped_call_leaves_it_usable(&subject).await.unwrap();
+    nothing_shown_holds_a_value(&subject).await.unwrap();
+    an_exact_version_is_never_another(&subject).await.unwrap();
+    a_version_below_the_floor_is_not_answered(&subject)
+        .await
+        .unwrap();
+    after_shutdown_all_is_refused(&subject).await.unwrap();
 }
 
 #[tokio::test]

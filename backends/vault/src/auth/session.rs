@@ -20,6 +20,9 @@ use crate::auth::{Auth, Issued, token};
 use crate::client::Client;
 use crate::{error, race};
 
+/// Where the core's audit events go, too.
+const AUDIT: &str = "secret_resolver::audit";
+
 /// How often a request waits for a token before it gives up on tokens that die at once.
 const ROUNDS: usize = 3;
 
@@ -231,7 +234,7 @@ impl Shared {
             if let Some(live) = self.lock().live_of(token.number) {
                 live.life.postpone(now, next);
             }
-            tracing::warn!(backend = error::BACKEND, %error, "token not refreshed; it is used while it lives");
+            tracing::warn!(target: AUDIT, backend = error::BACKEND, %error, "token not refreshed; it is used while it lives");
         }
         outcome
     }
@@ -243,7 +246,8 @@ impl Shared {
         if let Some(life) = life {
             self.counts.renewals.fetch_add(1, Ordering::Relaxed);
             let life_seconds = life.seconds();
-            tracing::info!(backend = error::BACKEND, life_seconds, "token renewed");
+            let micros = self.micros_since(asked);
+            tracing::info!(target: AUDIT, backend = error::BACKEND, life_seconds, micros, "token renewed");
         }
         Ok(())
     }
@@ -256,7 +260,8 @@ impl Shared {
         match self.auth.login(&self.client, &loaded, endpoint).await {
             Ok(issued) => self.install(issued, asked).await,
             Err(error) => {
-                tracing::warn!(backend = error::BACKEND, method = self.auth.name(), %error, "login failed");
+                let (method, micros) = (self.auth.name(), self.micros_since(asked));
+                tracing::warn!(target: AUDIT, backend = error::BACKEND, method, %error, micros, "login failed");
                 self.lock().hold(loaded, error.clone(), self.clock.now());
                 Err(error)
             }
@@ -272,8 +277,10 @@ impl Shared {
         let life = Life::begin(asked, grant);
         if self.lock().install(&secret, life) {
             tracing::info!(
+                target: AUDIT,
                 backend = error::BACKEND,
                 method = self.auth.name(),
+                micros = self.micros_since(asked),
                 life_seconds = life.seconds(),
                 renewable = grant.renewable,
                 "logged in"
@@ -287,12 +294,17 @@ impl Shared {
         Err(error::closed())
     }
 
+    fn micros_since(&self, moment: Moment) -> u64 {
+        let took = self.clock.now().since(moment);
+        u64::try_from(took.as_micros()).unwrap_or(u64::MAX)
+    }
+
     async fn revoke(&self, secret: &SecretBuf) -> bool {
         let revoked = token::revoke(&self.client, secret).await;
         match &revoked {
-            Ok(()) => tracing::info!(backend = error::BACKEND, "token revoked"),
+            Ok(()) => tracing::info!(target: AUDIT, backend = error::BACKEND, "token revoked"),
             Err(error) => {
-                tracing::warn!(backend = error::BACKEND, %error, "token not revoked; it dies with its life")
+                tracing::warn!(target: AUDIT, backend = error::BACKEND, %error, "token not revoked; it dies with its life")
             }
         }
         revoked.is_ok()

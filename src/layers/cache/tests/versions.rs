@@ -121,3 +121,19 @@ async fn an_endpoint_that_is_behind_is_passed_over_for_the_next() {
         ErrorKind::Refused
     );
 }
+
+#[tokio::test]
+async fn a_record_that_was_gone_in_between_is_still_refused_a_lower_version_at_first() {
+    let bench = bench();
+    bench.backend.set_version(NAME, 7);
+    bench.text().await;
+    // An endpoint that lies can say so, too; whoever restores on purpose forgets the version.
+    bench.backend.remove(NAME);
+    bench.cache.invalidator().invalidate(NAME).unwrap();
+    assert_eq!(bench.get().await.unwrap_err().kind(), ErrorKind::NotFound);
+    bench.backend.set(NAME, "anew");
+    bench.clock.advance(Duration::from_secs(5));
+    assert_eq!(bench.get().await.unwrap_err().kind(), ErrorKind::Refused);
+    bench.clock.advance(Duration::from_secs(10));
+    assert_eq!(bench.text().await, "anew");
+}

@@ -1,0 +1,90 @@
+//! A cache that is full, and a process that has no more to give.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::process::Command;
+use std::time::Duration;
+
+use secret_resolver::testing::{ManualClock, MockBackend};
+use secret_resolver::{ErrorKind, Resolver};
+
+const NAME: &str = "prod/db#password";
+
+/// A resolver with room for ten records, and a store that has whatever is asked for.
+fn small() -> (ManualClock, MockBackend, Resolver) {
+    let clock = ManualClock::new();
+    let backend = MockBackend::new().with_value(NAME, "v1");
+    let builder = Resolver::builder(backend.clone())
+        .with_attempts(1)
+        .with_max_entries(10)
+        .with_clock(clock.clone());
+    (clock, backend, builder.build().unwrap())
+}
+
+/// Reads made-up names, each twice, so that they look as used as any.
+async fn flood(backend: &MockBackend, resolver: &Resolver, round: usize) {
+    for number in 0..50 {
+        let name = format!("flood/{round}/{number}");
+        backend.set(&name, "x");
+        resolver.get(&name).await.unwrap();
+        resolver.get(&name).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_handle_keeps_its_record_from_eviction_until_it_is_dropped() {
+    let (clock, backend, resolver) = small();
+    let handle = resolver.handle(NAME).await.unwrap();
+    let other = handle.clone();
+    for round in 0..5 {
+        flood(&backend, &resolver, round).await;
+        clock.advance(Duration::from_secs(1));
+        assert!(handle.secret().is_ok());
+    }
+    assert_eq!(backend.calls_of(NAME), 1);
+    drop(handle);
+    flood(&backend, &resolver, 5).await;
+    assert!(other.secret().is_ok());
+    drop(other);
+    flood(&backend, &resolver, 6).await;
+    assert!(resolver.peek(NAME).is_err());
+}
+
+#[tokio::test]
+async fn handles_can_fill_half_of_the_cache_and_give_their_places_back() {
+    let (_, backend, resolver) = small();
+    let mut handles = Vec::new();
+    for number in 0..5 {
+        let name = format!("handle/{number}");
+        backend.set(&name, "x");
+        handles.push(resolver.handle(&name).await.unwrap());
+    }
+    let refused = resolver.handle(NAME).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Overloaded);
+    assert!(resolver.require(&[NAME]).await.is_err());
+    // One more on a record that has one takes no place.
+    handles.push(resolver.handle("handle/0").await.unwrap());
+    handles.clear();
+    assert!(resolver.handle(NAME).await.is_ok());
+}
+
+/// Run by the test below in a process of its own, in which no thread of the default size can start.
+#[tokio::test]
+#[ignore = "a process of its own runs it"]
+async fn build_where_no_thread_can_start() {
+    let refused = Resolver::builder(MockBackend::new()).build().unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Overloaded);
+}
+
+#[test]
+fn a_thread_that_cannot_start_is_an_error_also_inside_a_runtime() {
+    let mut process = Command::new(std::env::current_exe().unwrap());
+    process
+        .args(["build_where_no_thread_can_start", "--exact", "--ignored"])
+        // In the harness's own thread, for it can start none either.
+        .arg("--test-threads=1")
+        .env("RUST_MIN_STACK", "100000000000000");
+    let output = process.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("1 passed"), "{said}");
+}

@@ -1,0 +1,100 @@
+//! Signals in the assembled stack: whom they reach, and what is believed soon after one.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::time::Duration;
+
+use secret_resolver::testing::{ManualClock, MockBackend, Reply};
+use secret_resolver::{
+    Address, ErrorKind, NameRef, Request, Resolver, SecretResolver, SecretResolverExt, Version,
+};
+
+const NAME: &str = "prod/db#password";
+
+fn setup() -> (ManualClock, MockBackend, Resolver) {
+    let clock = ManualClock::new();
+    let backend = MockBackend::new().with_value(NAME, "first");
+    let builder = Resolver::builder(backend.clone())
+        .with_attempts(1)
+        .with_clock(clock.clone());
+    (clock, backend, builder.build().unwrap())
+}
+
+async fn text(resolver: &impl SecretResolver, name: &str) -> String {
+    let secret = resolver.get(name).await.unwrap();
+    secret.expose_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_signal_in_a_stores_own_ids_reaches_every_route_and_every_scope() {
+    let primary = MockBackend::new().with_value("a/x", "first");
+    let routed = MockBackend::new().with_value("legacy/x", "first");
+    let resolver = Resolver::builder(primary.clone())
+        .with_clock(ManualClock::new())
+        .with_route("legacy", routed.clone())
+        .build()
+        .unwrap();
+    let scoped = resolver.scoped("legacy").unwrap();
+    for (store, name) in [(&primary, "a/x"), (&routed, "legacy/x")] {
+        assert_eq!(text(&resolver, name).await, "first");
+        store.set(name, "second");
+        // As a webhook of the store would, which knows nothing of routes.
+        resolver
+            .invalidator()
+            .invalidate_address(&Address::from(name));
+        assert_eq!(text(&resolver, name).await, "second", "{name}");
+    }
+    // And in the words of `locate`, which tells stores apart; through a scope, too.
+    assert_eq!(text(&scoped, "x").await, "second");
+    routed.set("legacy/x", "third");
+    let located = scoped.locate(NameRef::parse("x").unwrap());
+    resolver.invalidator().invalidate_address(located.address());
+    assert_eq!(text(&scoped, "x").await, "third");
+    let own = Address::from("legacy/x");
+    assert!(scoped.addresses(&own).contains(located.address()));
+}
+
+#[tokio::test]
+async fn soon_after_a_signal_a_refusal_is_remembered_for_a_moment_only() {
+    for kind in [ErrorKind::NotFound, ErrorKind::Denied] {
+        let (clock, backend, resolver) = setup();
+        // The secret is created; the signal comes before the store's own commit.
+        backend.always(Reply::Error(kind));
+        resolver.invalidator().invalidate(NAME).unwrap();
+        assert_eq!(resolver.get(NAME).await.unwrap_err().kind(), kind);
+        assert_eq!(resolver.get(NAME).await.unwrap_err().kind(), kind);
+        assert_eq!(backend.calls(), 1);
+        backend.always(None);
+        clock.advance(Duration::from_millis(250));
+        assert_eq!(text(&resolver, NAME).await, "first");
+    }
+}
+
+#[tokio::test]
+async fn a_floor_that_the_store_cannot_meet_takes_nobody_elses_value() {
+    let (clock, backend, resolver) = setup();
+    assert_eq!(text(&resolver, NAME).await, "first");
+    let name = NameRef::parse(NAME).unwrap();
+    let highest = Version::number(u64::MAX);
+    let asked = || resolver.resolve(Request::new(name).at_least(&highest));
+    // In an outage, the outage is the answer; and the value stays.
+    backend.always(Reply::Error(ErrorKind::Unavailable));
+    assert_eq!(asked().await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(text(&resolver, NAME).await, "first");
+    // Where the store answers, too, but has nothing that is new enough.
+    backend.always(None);
+    let calls = backend.calls();
+    assert_eq!(asked().await.unwrap_err().kind(), ErrorKind::Refused);
+    assert!(backend.calls() > calls);
+    assert_eq!(text(&resolver, NAME).await, "first");
+    clock.advance(Duration::from_secs(200));
+    assert_eq!(text(&resolver, NAME).await, "first");
+    // And one that it has is everybody's from then on.
+    backend.set(NAME, "second");
+    let second = Version::number(2);
+    let record = resolver.resolve(Request::new(name).at_least(&second)).await;
+    assert_eq!(record.unwrap().version(), &second);
+    let calls = backend.calls();
+    assert_eq!(text(&resolver, NAME).await, "second");
+    assert_eq!(backend.calls(), calls);
+}
