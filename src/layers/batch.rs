@@ -77,3 +77,54 @@ fn in_time<'a>(
         _ => answer,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::name::NameRef;
+    use crate::secret::SecretBuf;
+    use crate::testing::ManualClock;
+
+    #[test]
+    fn under_signals_without_end_it_gives_others_a_turn_and_ends_at_its_deadline() {
+        let clock = ManualClock::new();
+        let deadline = clock.now() + Duration::from_secs(5);
+        let name = NameRef::parse("a").unwrap();
+        let requests = [Request::new(name).with_deadline(deadline); 2];
+        // Whenever it looks, something was invalidated since.
+        let signals = Cell::new(0);
+        let epoch = || {
+            signals.set(signals.get() + 1);
+            signals.get()
+        };
+        let ask = |_: Request<'_>| {
+            let value = SecretBuf::from_slice(b"x").unwrap();
+            ResolveFuture::ready(Ok(Record::single("test", value)))
+        };
+        let mut batch = pin!(whole(&requests, &clock, epoch, ask));
+        let mut cx = Context::from_waker(Waker::noop());
+        for _ in 0..100 {
+            assert!(batch.as_mut().poll(&mut cx).is_pending());
+        }
+        clock.advance(Duration::from_secs(5));
+        let Some(answers) = (0..3).find_map(|_| match batch.as_mut().poll(&mut cx) {
+            Poll::Ready(answers) => Some(answers),
+            Poll::Pending => None,
+        }) else {
+            panic!("it outlasts its deadline");
+        };
+        let kind = |answer: &Result<Record, Error>| answer.as_ref().unwrap_err().kind();
+        assert!(
+            answers
+                .iter()
+                .all(|answer| kind(answer) == ErrorKind::Timeout)
+        );
+    }
+}

@@ -6,7 +6,7 @@
 
 use std::collections::hash_map::RandomState;
 use std::fmt;
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -267,7 +267,11 @@ impl Cell {
         };
         // A keyed hash, not the value: that one is gone by the time the next comes. A change that
         // it misses would need two values with the same 64 bits under a key that nobody knows.
-        let print = self.keys.hash_one(secret.expose_secret()).max(1);
+        let mut hasher = self.keys.build_hasher();
+        hasher.write(secret.expose_secret());
+        // Pushes the value's last bytes out of the hasher, which is not wiped.
+        hasher.write(&[0; 8]);
+        let print = hasher.finish().max(1);
         if self.print.swap(print, Ordering::Relaxed) != print {
             self.changes.send_modify(|count| *count += 1);
         }

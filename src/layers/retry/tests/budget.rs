@@ -21,7 +21,11 @@ fn a_thousand_requests_at_once_are_no_storm() {
     let requests = (0..1000).map(|_| retry.resolve(Request::new(name())));
     let answers = drive(&manual, crate::join_all(requests));
     assert_eq!(answers.len(), 1000);
-    assert!(store.asked() <= 1000 + 200 + 10, "{}", store.asked());
+    let attempts = store.asked();
+    assert!(
+        (1000 + 200..=1000 + 200 + 10).contains(&attempts),
+        "{attempts}"
+    );
 }
 
 #[test]
@@ -69,4 +73,6 @@ fn the_budget_is_kept_from_many_threads_at_once() {
             .sum()
     });
     assert!(retries <= 40_000 / 5 + 10, "{retries}");
+    // But for the first, none finds the bucket too full to pay in.
+    assert!(retries >= 40_000 / 5, "{retries}");
 }

@@ -1,0 +1,65 @@
+//! A subscriber that panics: it is the application's code, and costs nobody an answer.
+//!
+//! In a program of its own, for it is the whole process's subscriber.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use secret_resolver::Resolver;
+use secret_resolver::testing::{Gate, ManualClock, MockBackend, Reply};
+use tracing::{Event, Level, Metadata, Subscriber, span};
+
+/// Panics at each audit event of a fetch.
+struct Panics;
+
+impl Subscriber for Panics {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        *metadata.level() <= Level::INFO
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        let audit = event.metadata().target() == "secret_resolver::audit";
+        assert!(!audit, "of the test's own making");
+    }
+
+    fn enter(&self, _: &span::Id) {}
+
+    fn exit(&self, _: &span::Id) {}
+}
+
+#[tokio::test]
+async fn a_subscriber_that_panics_costs_nobody_an_answer() {
+    tracing::subscriber::set_global_default(Panics).unwrap();
+    let store = MockBackend::new().with_value("a/b", "value");
+    let resolver = Resolver::builder(store.clone())
+        .with_attempts(1)
+        .with_clock(ManualClock::new())
+        .build()
+        .unwrap();
+    let gate = Gate::new();
+    store.script("a/b", [gate.then(Reply::Stored)]);
+    let waiting: Vec<_> = (0..10)
+        .map(|_| {
+            let resolver = resolver.clone();
+            tokio::spawn(async move { resolver.get("a/b").await })
+        })
+        .collect();
+    store.called(1).await;
+    gate.open();
+    for get in waiting {
+        assert_eq!(get.await.unwrap().unwrap().expose_str().unwrap(), "value");
+    }
+    // An error, too; and the thread of the fetches goes on.
+    assert!(resolver.get("none/such").await.is_err());
+    store.set("c/d", "other");
+    let other = resolver.get("c/d").await.unwrap();
+    assert_eq!(other.expose_str().unwrap(), "other");
+    assert_eq!(resolver.status().flights, 0);
+}
