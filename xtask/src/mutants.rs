@@ -101,12 +101,12 @@ fn broken(text: &str, mutant: &Mutant) -> Result<String> {
 }
 
 fn compiles(tree: &Path, mutant: &Mutant) -> Result<bool> {
-    succeeds(in_copy(tree, mutant).arg("--no-run"))
+    succeeds(in_copy(tree, mutant)?.arg("--no-run"))
 }
 
 /// Whether the mutant's test ran and passed. A test that does not end is ended by `timeout`, and has not passed.
 fn passes(tree: &Path, mutant: &Mutant) -> Result<bool> {
-    let mut command = in_copy(tree, mutant);
+    let mut command = in_copy(tree, mutant)?;
     command.arg(mutant.test).env("RUST_BACKTRACE", "0");
     let mut limited = Command::new("timeout");
     limited
@@ -136,14 +136,46 @@ fn passes(tree: &Path, mutant: &Mutant) -> Result<bool> {
     }
 }
 
-fn in_copy(tree: &Path, mutant: &Mutant) -> Command {
+/// The command for the mutant's test, which builds nothing beside it.
+fn in_copy(tree: &Path, mutant: &Mutant) -> Result<Command> {
     let mut command = cargo();
     command
         .current_dir(tree)
-        .args(["test", "--locked", "--all-features", "--tests"])
+        .args(["test", "--locked", "--all-features"])
         .args(["--package", mutant.package])
+        .args(program_of(mutant.test)?)
         .env("CARGO_TARGET_DIR", target().join("mutants/target"));
-    command
+    Ok(command)
+}
+
+/// Which of its package's test programs has the test.
+fn program_of(test: &str) -> Result<Vec<String>> {
+    let begins = format!("fn {test}()");
+    let has = |file: &PathBuf| fs::read_to_string(file).is_ok_and(|text| text.contains(&begins));
+    let file = ["src", "tests", "backends", "transport"]
+        .iter()
+        .find_map(|folder| rust_below(&root().join(folder)).into_iter().find(has))
+        .ok_or_else(|| format!("there is no test {test}"))?;
+    let below = file.strip_prefix(root()).unwrap_or(&file);
+    if below.components().any(|part| part.as_os_str() == "src") {
+        return Ok(vec!["--lib".to_owned()]);
+    }
+    // A file in the folder of tests is a program, or a folder there.
+    let mut parts = below.iter().skip_while(|part| *part != "tests").skip(1);
+    let program = parts.next().map(|part| Path::new(part).with_extension(""));
+    let program = program.ok_or_else(|| format!("{} is no test", below.display()))?;
+    Ok(vec!["--test".to_owned(), program.display().to_string()])
+}
+
+/// All Rust files below a folder.
+fn rust_below(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let files = |path: PathBuf| match path.is_dir() {
+        true => rust_below(&path),
+        false if path.extension().is_some_and(|end| end == "rs") => vec![path],
+        false => Vec::new(),
+    };
+    entries.flat_map(|entry| files(entry.path())).collect()
 }
 
 fn succeeds(command: &mut Command) -> Result<bool> {
@@ -188,7 +220,10 @@ mod tests {
     #[test]
     fn every_mutant_fits_the_code_and_its_test_is_there() {
         let sources = ["src", "tests", "backends", "transport"].map(|folder| root().join(folder));
-        let all: String = sources.iter().map(|folder| rust_below(folder)).collect();
+        let files = sources.iter().flat_map(|folder| rust_below(folder));
+        let all: String = files
+            .map(|file| fs::read_to_string(file).unwrap())
+            .collect();
         for mutant in MUTANTS {
             let text = fs::read_to_string(root().join(mutant.file)).unwrap();
             assert_ne!(broken(&text, mutant).unwrap(), text);
@@ -203,17 +238,5 @@ mod tests {
         assert!(broken("", mutant).is_err());
         assert!(broken(&mutant.from.repeat(2), mutant).is_err());
         assert_eq!(broken(mutant.from, mutant).unwrap(), mutant.to);
-    }
-
-    fn rust_below(folder: &Path) -> String {
-        let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
-        let text = |entry: fs::DirEntry| match entry.path() {
-            path if path.is_dir() => rust_below(&path),
-            path if path.extension().is_some_and(|end| end == "rs") => {
-                fs::read_to_string(path).unwrap()
-            }
-            _ => String::new(),
-        };
-        entries.map(text).collect()
     }
 }
