@@ -4,12 +4,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use secret_resolver::Resolver;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use secret_resolver::testing::{Gate, ManualClock, MockBackend, Reply};
+use secret_resolver::{ErrorKind, Resolver};
 use tracing::{Event, Level, Metadata, Subscriber, span};
 
-/// Panics at each audit event of a fetch.
+/// Panics at each audit event of a fetch; and, once it is told to, at each span of one.
 struct Panics;
+
+static AT_SPANS: AtomicBool = AtomicBool::new(false);
 
 impl Subscriber for Panics {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
@@ -17,6 +21,10 @@ impl Subscriber for Panics {
     }
 
     fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        assert!(
+            !AT_SPANS.load(Ordering::Relaxed),
+            "of the test's own making"
+        );
         span::Id::from_u64(1)
     }
 
@@ -61,5 +69,12 @@ async fn a_subscriber_that_panics_costs_nobody_an_answer() {
     store.set("c/d", "other");
     let other = resolver.get("c/d").await.unwrap();
     assert_eq!(other.expose_str().unwrap(), "other");
+    // Without its span a fetch is not begun. That is an error at once, not a wait without an end.
+    AT_SPANS.store(true, Ordering::Relaxed);
+    store.set("e/f", "never read");
+    for _ in 0..2 {
+        let error = resolver.get("e/f").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+    }
     assert_eq!(resolver.status().flights, 0);
 }

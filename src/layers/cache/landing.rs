@@ -35,31 +35,16 @@ struct Fetched {
 
 impl<R: SecretResolver> Flights<R> {
     /// Fetches until an answer may land. The job of the driver.
-    pub(super) fn fly(
-        self: Arc<Self>,
-        flight: Arc<Flight>,
-        name: SecretName,
-    ) -> impl Future<Output = ()> + Send {
-        let span = audit::fetching(name.as_ref());
-        self.until_landed(flight, name).instrument(span)
-    }
-
-    async fn until_landed(self: Arc<Self>, flight: Arc<Flight>, name: SecretName) {
-        // Ends the flight also when the fetch panics or the driver drops it.
+    pub(super) async fn fly(self: Arc<Self>, flight: Arc<Flight>, name: SecretName) {
+        // First of all: it ends the flight also when the fetch, or a subscriber, panics, and when the
+        // driver drops the job.
         let landing = Landing {
             flights: &self,
             flight: &flight,
         };
-        // An endpoint that is behind is asked once; the layers below go on to the next by turns.
-        let mut other_endpoints = self.inner.endpoints().saturating_sub(1);
-        loop {
-            let fetched = landing.fetch(name.as_ref()).await;
-            match landing.land(fetched, name.as_ref(), other_endpoints > 0) {
-                Landed::Done => return,
-                Landed::Fenced => {}
-                Landed::RolledBack => other_endpoints -= 1,
-            }
-        }
+        let name = name.as_ref();
+        let span = audit::fetching(name);
+        landing.until_landed(name).instrument(span).await;
     }
 }
 
@@ -73,6 +58,19 @@ enum Landed {
 }
 
 impl<R: SecretResolver> Landing<'_, R> {
+    async fn until_landed(&self, name: NameRef<'_>) {
+        // An endpoint that is behind is asked once; the layers below go on to the next by turns.
+        let mut other_endpoints = self.flights.inner.endpoints().saturating_sub(1);
+        loop {
+            let fetched = self.fetch(name).await;
+            match self.land(fetched, name, other_endpoints > 0) {
+                Landed::Done => return,
+                Landed::Fenced => {}
+                Landed::RolledBack => other_endpoints -= 1,
+            }
+        }
+    }
+
     async fn fetch(&self, name: NameRef<'_>) -> Fetched {
         let Self { flights, flight } = self;
         let generation = flight.generation();

@@ -318,8 +318,9 @@ impl<R: SecretResolver> Cache<R> {
                 Ok(record) => Ok((record.answer().backend(), record.version().clone())),
                 Err(error) => Err(error.clone()),
             };
-            audit::fetched(name.as_ref(), told.as_ref(), took);
+            // First the answer: a subscriber is foreign code.
             let _ = answer.send(record);
+            audit::fetched(name.as_ref(), told.as_ref(), took);
         };
         self.driver.spawn(job.instrument(span));
         wait.await.unwrap_or_else(|_| Err(flights::lost()))

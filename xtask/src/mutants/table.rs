@@ -221,8 +221,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "11: other endpoints are not asked for what one is behind with",
         "src/layers/cache/landing.rs",
         [
-            "self.inner.endpoints().saturating_sub(1);",
-            "self.inner.endpoints().min(0);",
+            "self.flights.inner.endpoints().saturating_sub(1);",
+            "self.flights.inner.endpoints().min(0);",
         ],
         "an_endpoint_that_is_behind_is_passed_over_for_the_next",
     ),
