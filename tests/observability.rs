@@ -4,6 +4,7 @@
 
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use secret_resolver::testing::{ManualClock, MockBackend, Reply};
 use secret_resolver::{ErrorKind, Resolver};
@@ -135,6 +136,17 @@ mod facade {
     }
 }
 
+/// Waits until something is so; what never is fails the test.
+async fn until(so: impl Fn() -> bool) {
+    let wait = async {
+        while !so() {
+            tokio::task::yield_now().await;
+        }
+    };
+    let ended = tokio::time::timeout(Duration::from_secs(10), wait).await;
+    ended.unwrap_or_else(|_| panic!("it was not so within 10 s"));
+}
+
 /// One test, for the subscriber and the recorder are the process's.
 #[tokio::test]
 async fn every_fetch_refusal_downgrade_and_invalidation_is_told_and_no_value_is() {
@@ -156,6 +168,7 @@ async fn every_fetch_refusal_downgrade_and_invalidation_is_told_and_no_value_is(
         .with_attempts(1)
         .with_clock(clock.clone())
         .dangerous_fallback_to(fallback)
+        .serve_stale_up_to_for("prod/stale", Duration::from_secs(60))
         .build()
         .unwrap();
     for _ in 0..5 {
@@ -169,18 +182,48 @@ async fn every_fetch_refusal_downgrade_and_invalidation_is_told_and_no_value_is(
     resolver.get(NAME).await.unwrap();
 
     // An event comes when the answer is out already.
-    while lines.with("name=").len() < 10 {
-        tokio::task::yield_now().await;
-    }
+    until(|| lines.with("name=").len() >= 10).await;
     assert_eq!(lines.with("message=fetched"), [Level::INFO, Level::INFO]);
     assert_eq!(lines.with("message=hit"), [Level::TRACE; 4]);
     assert_eq!(lines.with("message=refused"), [Level::WARN]);
     assert_eq!(lines.with("message=not fetched").len(), 2);
     assert_eq!(lines.with("message=invalidated"), [Level::INFO]);
     assert_eq!(lines.with("that the primary did not give"), [Level::WARN]);
+    let of_fallback = "name=prod/db#password freshness=Fallback cause=Unavailable";
+    assert_eq!(lines.with(of_fallback), [Level::WARN]);
     // By the primary, then by the fallback.
     let fetched = lines.with("name=prod/db#password backend=\"mock\" version=Version(1)");
     assert_eq!(fetched.len(), 2);
+    let status = resolver.status();
+    assert_eq!(
+        (status.hits, status.fetches, status.fallback_answers),
+        (4, 4, 1)
+    );
+
+    // A stale answer is told of like one of the fallback.
+    store.set("prod/stale", "canary-4713");
+    resolver.get("prod/stale").await.unwrap();
+    clock.advance(Duration::from_secs(300));
+    store.script("prod/stale", [Reply::Error(ErrorKind::Timeout)]);
+    resolver.get("prod/stale").await.unwrap();
+    until(|| lines.with("name=prod/stale").len() >= 3).await;
+    assert_eq!(lines.with("that the primary did not give").len(), 2);
+    let stale = lines.with("name=prod/stale freshness=Stale");
+    assert_eq!(stale, [Level::WARN]);
+    assert_eq!(lines.with("cause=Timeout"), [Level::WARN]);
+    assert_eq!(resolver.status().stale_answers, 1);
+
+    // A second resolver of the process, whose hits add to those of the first.
+    let second = Resolver::builder(store).with_clock(clock).build().unwrap();
+    second.get("prod/stale").await.unwrap();
+    for _ in 0..3 {
+        second.get("prod/stale").await.unwrap();
+    }
+    second.get("none/such").await.unwrap_err();
+    // Hits are handed on after each fetch; these two hand on that there were no more.
+    resolver.get("none/last").await.unwrap_err();
+    second.get("none/last").await.unwrap_err();
+
     let all = lines.all();
     assert!(
         all.contains("span secret_fetch name=prod/db#password"),
@@ -188,28 +231,25 @@ async fn every_fetch_refusal_downgrade_and_invalidation_is_told_and_no_value_is(
     );
     assert!(!all.contains("canary"), "{all}");
 
-    let status = resolver.status();
-    assert_eq!(
-        (status.hits, status.fetches, status.fallback_answers),
-        (4, 4, 1)
-    );
-
     #[cfg(feature = "metrics")]
     {
-        let counts = facade.0.lock().unwrap().clone();
+        let counts = || facade.0.lock().unwrap().clone();
+        until(|| counts().get("secret_resolver_fetch_seconds") == Some(&11)).await;
+        let counts = counts();
         let expected = [
             ("secret_resolver_downgrades_total,how=fallback", 1),
-            ("secret_resolver_fetch_seconds", 5),
+            ("secret_resolver_downgrades_total,how=stale", 1),
             ("secret_resolver_fetches_total,outcome=denied", 1),
-            ("secret_resolver_fetches_total,outcome=not found", 1),
-            ("secret_resolver_fetches_total,outcome=ok", 2),
+            ("secret_resolver_fetches_total,outcome=not found", 4),
+            ("secret_resolver_fetches_total,outcome=ok", 4),
+            ("secret_resolver_fetches_total,outcome=timed out", 1),
             ("secret_resolver_fetches_total,outcome=unavailable", 1),
+            ("secret_resolver_hits_total", 4 + 3),
             ("secret_resolver_invalidations_total,how=name", 1),
         ];
         for (key, count) in expected {
             assert_eq!(counts.get(key), Some(&count), "{key} in {counts:?}");
         }
-        assert!(counts.contains_key("secret_resolver_hits_total"));
         assert!(
             !format!("{counts:?}").contains("prod"),
             "a name is a label: {counts:?}"

@@ -1,5 +1,7 @@
 //! The fallback: when it is asked, what its answer may not do, and that it holds nobody up.
 
+use secret_resolver::{Address, Invalidator, Version};
+
 use super::*;
 
 #[tokio::test]
@@ -16,6 +18,25 @@ async fn a_fallback_is_asked_only_in_an_outage_and_its_answer_is_marked() {
         assert_eq!(bench.fallback.calls(), asked, "{kind:?}");
         assert_eq!(bench.resolver.status().fallback_answers, asked as u64);
     }
+}
+
+#[tokio::test]
+async fn every_answer_of_a_fallback_is_reported_with_its_name_and_its_cause() {
+    let reports = Reports::default();
+    let bench = bench(|builder, fallback| {
+        builder
+            .dangerous_fallback_to(fallback)
+            .on_downgrade(reports.callback())
+    });
+    bench.fail(ErrorKind::Timeout);
+    bench.text().await.unwrap();
+    // From the fallback's cache, and reported all the same.
+    bench.fail(ErrorKind::Unavailable);
+    bench.text().await.unwrap();
+    assert_eq!(bench.fallback.calls(), 1);
+    let report = |cause| (NAME.to_owned(), Freshness::Fallback, cause);
+    let causes = [ErrorKind::Timeout, ErrorKind::Unavailable];
+    assert_eq!(reports.all(), causes.map(report));
 }
 
 #[tokio::test]
@@ -95,28 +116,53 @@ async fn one_failed_refresh_never_puts_a_fallbacks_value_over_a_live_one() {
         assert_eq!(bench.text().await, Ok(("primary".into(), Freshness::Fresh)));
     }
     bench.primary.called(2).await;
+    // Only what is asked from here on is asked after the failure.
+    bench.landed().await;
     assert_eq!(bench.text().await, Ok(("primary".into(), Freshness::Fresh)));
-    assert_eq!(bench.fallback.calls(), 0);
+    assert_eq!((bench.primary.calls(), bench.fallback.calls()), (2, 0));
+}
+
+#[tokio::test]
+async fn a_fallback_is_asked_again_after_two_seconds_of_an_outage() {
+    let bench = bench(|builder, fallback| builder.dangerous_fallback_to(fallback));
+    bench.fail(ErrorKind::Unavailable);
+    for asked in 1..=3 {
+        let value = format!("the {asked}. value");
+        bench.fallback.set(NAME, &value);
+        assert_eq!(bench.text().await, Ok((value, Freshness::Fallback)));
+        assert_eq!(bench.fallback.calls(), asked);
+        bench.clock.advance(Duration::from_secs(2));
+    }
 }
 
 #[tokio::test]
 async fn an_invalidation_reaches_the_fallbacks_answers_too() {
-    let bench = bench(|builder, fallback| builder.dangerous_fallback_to(fallback));
-    bench.fail(ErrorKind::Unavailable);
-    bench.text().await.unwrap();
-    bench.text().await.unwrap();
-    assert_eq!(bench.fallback.calls(), 1);
-    bench.fallback.set(NAME, "rotated");
-    bench.resolver.invalidator().invalidate(NAME).unwrap();
-    assert_eq!(
-        bench.text().await,
-        Ok(("rotated".into(), Freshness::Fallback))
-    );
+    let signals: [fn(&Invalidator); 5] = [
+        |signal| signal.invalidate(NAME).unwrap(),
+        |signal| signal.invalidate_address(&Address::from("prod/db")),
+        |signal| signal.invalidate_prefix("prod").unwrap(),
+        |signal| signal.invalidate_all(),
+        |signal| {
+            let lowest = Version::number(1);
+            signal.invalidate_below_version(NAME, &lowest).unwrap();
+        },
+    ];
+    for (number, signal) in signals.into_iter().enumerate() {
+        let bench = bench(|builder, fallback| builder.dangerous_fallback_to(fallback));
+        bench.fail(ErrorKind::Unavailable);
+        bench.text().await.unwrap();
+        bench.text().await.unwrap();
+        assert_eq!(bench.fallback.calls(), 1);
+        bench.fallback.set(NAME, "rotated");
+        signal(&bench.resolver.invalidator());
+        let rotated = ("rotated".to_owned(), Freshness::Fallback);
+        assert_eq!(bench.text().await, Ok(rotated), "after signal {number}");
+    }
 }
 
 #[tokio::test]
 async fn a_request_for_a_version_asks_no_fallback() {
-    use secret_resolver::{NameRef, Request, SecretResolver as _, Version};
+    use secret_resolver::{NameRef, Request, SecretResolver as _};
     let bench = bench(|builder, fallback| builder.dangerous_fallback_to(fallback));
     bench.fail(ErrorKind::Unavailable);
     let version = Version::number(1);
@@ -131,7 +177,6 @@ async fn a_request_for_a_version_asks_no_fallback() {
 
 #[tokio::test]
 async fn a_floor_is_one_of_the_primarys_versions_alone() {
-    use secret_resolver::Version;
     let bench = bench(|builder, fallback| builder.dangerous_fallback_to(fallback));
     let invalidator = bench.resolver.invalidator();
     invalidator
@@ -160,6 +205,20 @@ async fn a_fallback_that_hangs_does_not_hold_a_get_past_its_deadline() {
         answer.unwrap_err().kind(),
         ErrorKind::Timeout | ErrorKind::Unavailable
     ));
+}
+
+#[tokio::test]
+async fn a_fallback_that_hangs_leaves_the_primarys_error_before_the_callers_deadline() {
+    let bench = bench(|builder, fallback| builder.dangerous_fallback_to(fallback));
+    bench.fail(ErrorKind::Unavailable);
+    bench.fallback.always(Reply::Hang);
+    let pass = async {
+        bench.fallback.called(1).await;
+        // The fallback has a fifth of the caller's five seconds.
+        bench.clock.advance(Duration::from_secs(1));
+    };
+    let (answer, ()) = within(async { tokio::join!(bench.text(), pass) }).await;
+    assert_eq!(answer, Err(ErrorKind::Unavailable));
 }
 
 #[tokio::test]

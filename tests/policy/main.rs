@@ -9,10 +9,12 @@ mod fallback;
 mod outages;
 mod stale;
 
+use std::future::Future;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use secret_resolver::testing::{ManualClock, MockBackend, Reply};
-use secret_resolver::{ErrorKind, Freshness, Resolver, ResolverBuilder};
+use secret_resolver::{Downgrade, ErrorKind, Freshness, Resolver, ResolverBuilder};
 
 const NAME: &str = "prod/db#password";
 const TTL: Duration = Duration::from_secs(300);
@@ -59,6 +61,41 @@ impl Bench {
     fn fail(&self, kind: ErrorKind) {
         self.primary.always(Reply::Error(kind));
     }
+
+    /// Waits until no fetch of the primary is in flight: what the last one left behind is seen.
+    async fn landed(&self) {
+        within(async {
+            while self.resolver.status().flights > 0 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+}
+
+/// What was reported to a callback, in order: of which name, how it was had, and why.
+#[derive(Clone, Default)]
+struct Reports(Arc<Mutex<Vec<(String, Freshness, ErrorKind)>>>);
+
+impl Reports {
+    fn callback(&self) -> impl Fn(&Downgrade<'_>) + Send + Sync + 'static {
+        let Self(reports) = self.clone();
+        move |downgrade| {
+            let name = downgrade.name.as_str().to_owned();
+            let report = (name, downgrade.freshness, downgrade.cause);
+            reports.lock().unwrap().push(report);
+        }
+    }
+
+    fn all(&self) -> Vec<(String, Freshness, ErrorKind)> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+/// What hangs fails its test, not the patience of whoever runs the tests.
+async fn within<T>(future: impl Future<Output = T>) -> T {
+    let ended = tokio::time::timeout(Duration::from_secs(10), future).await;
+    ended.unwrap_or_else(|_| panic!("it has not ended within 10 s"))
 }
 
 fn stale(bench: Result<(String, Freshness), ErrorKind>) -> bool {

@@ -1,6 +1,7 @@
 //! Outages without any exception: what retries, breakers and routes make of a failing store.
 
 use secret_resolver::layers::LimitConfig;
+use secret_resolver::testing::Gate;
 use secret_resolver::{
     Record, Request, ResolveFuture, SecretBuf, SecretResolver, SystemClock, Version,
 };
@@ -104,16 +105,6 @@ async fn a_store_that_hangs_opens_its_breaker_however_short_the_deadline_is() {
 async fn a_flood_of_cold_names_on_a_healthy_store_asks_no_fallback_and_opens_no_breaker() {
     // In real time: the store answers 64 at a time, each after a tenth of a second, so by far not
     // all of the names fit into the 4 s of a fetch.
-    flood(Duration::from_millis(100)).await;
-}
-
-#[tokio::test]
-async fn nor_does_a_flood_on_a_store_that_is_slow() {
-    // Who has waited for a permit has the time of an attempt left, and the store needs less.
-    flood(Duration::from_millis(1_400)).await;
-}
-
-async fn flood(latency: Duration) {
     let clock = SystemClock::start().unwrap();
     let store = MockBackend::new().with_clock(clock.clone());
     let fallback = MockBackend::new();
@@ -126,7 +117,10 @@ async fn flood(latency: Duration) {
     for name in &names {
         store.set(name, "value");
     }
-    store.always(Reply::Delay(latency, Box::new(Reply::Stored)));
+    store.always(Reply::Delay(
+        Duration::from_millis(100),
+        Box::new(Reply::Stored),
+    ));
     let gets = names.into_iter().map(|name| {
         let resolver = resolver.clone();
         tokio::spawn(async move { resolver.get(&name).await })
@@ -227,6 +221,70 @@ async fn a_lower_version_at_one_endpoint_is_healed_by_another_also_where_names_a
     assert_eq!(version().await.unwrap(), 7);
     assert_eq!(version().await.unwrap(), 8);
     assert_eq!(version().await.unwrap_err().kind(), ErrorKind::Refused);
+}
+
+#[tokio::test]
+async fn nor_does_a_flood_on_a_store_that_is_slow() {
+    let clock = ManualClock::new();
+    let store = MockBackend::new().with_clock(clock.clone());
+    let fallback = MockBackend::new();
+    let resolver = Resolver::builder(store.clone())
+        .with_attempts(1)
+        .with_clock(clock.clone())
+        .dangerous_fallback_to(fallback.clone())
+        .build()
+        .unwrap();
+    // It takes 1.4 s for an answer: so long the gates stay shut.
+    let latency = Duration::from_millis(1_400);
+    let (first, second) = (Gate::new(), Gate::new());
+    store.always(first.then(Reply::Stored));
+    let gets = (0..1_000).map(|number| {
+        let name = format!("cold/{number}");
+        store.set(&name, "value");
+        fallback.set(&name, "fallback");
+        let resolver = resolver.clone();
+        tokio::spawn(async move { resolver.get(&name).await })
+    });
+    let gets: Vec<_> = gets.collect();
+    let flights = async |number| {
+        let reached = async {
+            while resolver.status().flights != number {
+                tokio::task::yield_now().await;
+            }
+        };
+        let reached = tokio::time::timeout(Duration::from_secs(20), reached).await;
+        assert!(reached.is_ok(), "never {number} flights");
+    };
+    // All have begun, and 64 are asked for; then the next 64, who have 2.6 s of the 4 s of a fetch.
+    while resolver.status().fetches < 1_000 {
+        tokio::task::yield_now().await;
+    }
+    store.called(64).await;
+    store.always(second.then(Reply::Stored));
+    clock.advance(latency);
+    first.open();
+    store.called(128).await;
+    flights(1_000 - 64).await;
+    // Who has waited until an attempt's time of 2 s is all that is left waits no longer: the next
+    // permits come at 2.8 s, too late for an answer.
+    clock.advance(Duration::from_secs(2) - latency);
+    flights(64).await;
+    clock.advance(latency * 2 - Duration::from_secs(2));
+    second.open();
+    flights(0).await;
+    let mut answered = 0;
+    for get in gets {
+        match get.await.unwrap() {
+            Ok(secret) => {
+                assert_eq!(secret.answer().freshness(), Freshness::Fresh);
+                answered += 1;
+            }
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Overloaded),
+        }
+    }
+    assert_eq!((answered, store.calls(), fallback.calls()), (128, 128, 0));
+    let failures = resolver.status().breakers[0].failures;
+    assert_eq!(failures, 0);
 }
 
 #[tokio::test]

@@ -1,22 +1,14 @@
 //! Stale values: for how long, for which errors and names, and what ends them before.
 
-use std::sync::{Arc, Mutex};
-
 use super::*;
 
 #[tokio::test]
 async fn stale_is_served_within_its_limit_marked_counted_and_reported() {
-    let reports = Arc::new(Mutex::new(Vec::new()));
-    let seen = Arc::clone(&reports);
+    let reports = Reports::default();
     let bench = bench(|builder, _| {
         builder
             .serve_stale_up_to(STALE)
-            .on_downgrade(move |downgrade| {
-                let name = downgrade.name.as_str().to_owned();
-                seen.lock()
-                    .unwrap()
-                    .push((name, downgrade.freshness, downgrade.cause));
-            })
+            .on_downgrade(reports.callback())
     });
     let expires = bench
         .resolver
@@ -38,12 +30,9 @@ async fn stale_is_served_within_its_limit_marked_counted_and_reported() {
         Ok(("primary".into(), Freshness::Stale { by }))
     );
     assert_eq!(bench.resolver.status().stale_answers, 1);
-    let reported = [(
-        NAME.to_owned(),
-        Freshness::Stale { by },
-        ErrorKind::Unavailable,
-    )];
-    assert_eq!(*reports.lock().unwrap(), reported);
+    let freshness = Freshness::Stale { by };
+    let reported = (NAME.to_owned(), freshness, ErrorKind::Unavailable);
+    assert_eq!(reports.all(), [reported]);
 
     bench.clock.advance(STALE - by);
     assert_eq!(bench.text().await, Err(ErrorKind::Unavailable));

@@ -53,7 +53,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
             "        if now >= self.life.expires {",
             "        if false {",
         ],
-        "an_answer_that_is_polled_late_is_not_older_than_its_poll",
+        "a_stale_limit_holds_for_its_prefix_alone",
     ),
     core(
         "1: the fallback is asked after any error",
@@ -156,6 +156,15 @@ pub(crate) const MUTANTS: &[Mutant] = &[
             "let values: Vec<crate::layers::cache::slot::Detached> = Vec::new();",
         ],
         "a_value_is_gone_from_memory_after_shutdown",
+    ),
+    core(
+        "5: a shutdown is taken for an outage",
+        "src/layers/cache/landing.rs",
+        [
+            "let closed = Outcome::Failed(closed_error(), self.flights.epoch());",
+            "let closed = Outcome::Failed(lost(), self.flights.epoch());",
+        ],
+        "a_shutdown_is_no_outage_and_lets_no_fallback_answer",
     ),
     of(
         VAULT,
@@ -269,6 +278,30 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "a_record_that_is_too_large_is_refused_and_not_held",
     ),
     core(
+        "bounds: a value that does not fit evicts the others first",
+        "src/layers/cache/store.rs",
+        [
+            "if !self.has_room(&table, &slot) {",
+            "if self.max_entries == 0 {",
+        ],
+        "a_value_that_finds_no_room_costs_nobody_else_his_own",
+    ),
+    core(
+        "bounds: a handle's record is evicted",
+        "src/layers/cache/handle.rs",
+        ["self.store.retain(located.address().as_str())?;", ""],
+        "a_handle_keeps_its_record_from_eviction_until_it_is_dropped",
+    ),
+    core(
+        "negatives: a refusal soon after a signal is trusted",
+        "src/layers/cache/landing.rs",
+        [
+            "if flying.settling.is_unsettled(&flight.address, now) {",
+            "if flying.settling.is_unsettled(\"\", now) {",
+        ],
+        "soon_after_a_signal_a_refusal_is_remembered_for_a_moment_only",
+    ),
+    core(
         "negatives: a refusal outlives the login that met it",
         "src/layers/cache/negative.rs",
         [
@@ -333,6 +366,39 @@ pub(crate) const MUTANTS: &[Mutant] = &[
             "let gate = self.gates.get(\"\");",
         ],
         "names_below_a_prefix_wait_for_each_other_and_for_nobody_else",
+    ),
+    core(
+        "limit: a store that is slow times out behind a queue of ours",
+        "src/stack/assemble.rs",
+        [
+            "limit.fair_time = limit.fair_time.max(attempt);",
+            "limit.fair_time = limit.fair_time.max(attempt / 2);",
+        ],
+        "nor_does_a_flood_on_a_store_that_is_slow",
+    ),
+    core(
+        "require: it outlasts its limit",
+        "src/stack/mod.rs",
+        [
+            "required(&self.stack.layers, names, Some(end))",
+            "required(&self.stack.layers, names, None)",
+        ],
+        "a_store_that_hangs_is_waited_for_no_longer_than_the_limit",
+    ),
+    core(
+        "require: a breaker that its own tries have opened keeps it from asking",
+        "src/stack/mod.rs",
+        ["breaker.allow_trial();", "let _ = breaker;"],
+        "a_store_that_comes_up_late_is_found_though_its_breaker_is_open",
+    ),
+    core(
+        "routes: a signal in a store's own ids reaches nobody",
+        "src/layers/cache/fence.rs",
+        [
+            "let mut addresses = self.inner.addresses(address);",
+            "let mut addresses = Vec::new();",
+        ],
+        "a_signal_in_a_stores_own_ids_reaches_every_route_and_every_scope",
     ),
     core(
         "scope: the path is not put before a name",

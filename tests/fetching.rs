@@ -1,0 +1,122 @@
+//! What becomes of one fetch of the assembled resolver: who shares its error, when it is tried
+//! again, how long its answer lives, and what a handle tells of it.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use secret_resolver::testing::{Gate, ManualClock, MockBackend, Reply};
+use secret_resolver::{Clock, ErrorKind, Resolver, ResolverBuilder};
+
+const NAME: &str = "prod/db#password";
+
+fn setup(
+    configure: impl FnOnce(ResolverBuilder) -> ResolverBuilder,
+) -> (ManualClock, MockBackend, Resolver) {
+    let clock = ManualClock::new();
+    let store = MockBackend::new()
+        .with_value(NAME, "v1")
+        .with_clock(clock.clone());
+    let builder = Resolver::builder(store.clone()).with_clock(clock.clone());
+    (clock, store, configure(builder).build().unwrap())
+}
+
+fn poll_once<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// What hangs fails its test, not the patience of whoever runs the tests.
+async fn within<T>(future: impl Future<Output = T>) -> T {
+    let ended = tokio::time::timeout(Duration::from_secs(10), future).await;
+    ended.unwrap_or_else(|_| panic!("it has not ended within 10 s"))
+}
+
+#[tokio::test]
+async fn ten_thousand_cold_gets_of_a_name_that_fails_are_one_fetch_and_share_its_error() {
+    // One that is remembered for a while, and one that is not.
+    for kind in [ErrorKind::Denied, ErrorKind::Unavailable] {
+        let (_clock, store, resolver) = setup(|builder| builder.with_attempts(1));
+        let gate = Gate::new();
+        store.script(NAME, [gate.then(Reply::Error(kind))]);
+        let gets = (0..10_000).map(|_| Box::pin(resolver.get(NAME)));
+        let mut gets: Vec<_> = gets.collect();
+        for get in &mut gets {
+            assert!(poll_once(get.as_mut()).is_pending());
+        }
+        store.called(1).await;
+        gate.open();
+        for get in gets {
+            let error = within(get).await.unwrap_err();
+            assert_eq!(error.kind(), kind);
+            assert_eq!(error.name().map(ToString::to_string).as_deref(), Some(NAME));
+        }
+        assert_eq!((store.calls(), resolver.status().fetches), (1, 1));
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_hangs_once_is_tried_again_within_the_same_get() {
+    // With the default attempts and deadlines.
+    let (clock, store, resolver) = setup(|builder| builder);
+    store.script(NAME, [Reply::Hang]);
+    let start = clock.now();
+    // Lets time pass to the next wake-up once that is no further away than `most`: it is set when
+    // the fetch has come so far.
+    let pass = async |most| {
+        loop {
+            let left = clock.next_wake().map(|wake| wake.since(clock.now()));
+            match left.filter(|left| *left <= most) {
+                Some(left) => return clock.advance(left),
+                None if store.calls() > 1 => return,
+                None => tokio::task::yield_now().await,
+            }
+        }
+    };
+    let pass = async {
+        // One attempt has half of the fetch's four seconds; then it backs off for up to 50 ms.
+        pass(Duration::from_secs(2)).await;
+        pass(Duration::from_millis(50)).await;
+    };
+    let (answer, ()) = within(async { tokio::join!(resolver.get(NAME), pass) }).await;
+    assert_eq!(answer.unwrap().expose_str().unwrap(), "v1");
+    assert_eq!(store.calls(), 2);
+    assert!(clock.now() < start + Duration::from_secs(3));
+}
+
+#[tokio::test]
+async fn a_time_to_live_holds_for_its_prefix_alone() {
+    let short = Duration::from_secs(10);
+    let (clock, store, resolver) = setup(|builder| builder.with_ttl_for("prod/db", short));
+    store.set("prod/dbx", "x");
+    let answers = async || {
+        let secrets = resolver.get_many(&[NAME, "prod/dbx"]).await.into_iter();
+        let texts = secrets.map(|secret| secret.unwrap().expose_str().unwrap().to_owned());
+        texts.collect::<Vec<_>>()
+    };
+    assert_eq!(answers().await, ["v1", "x"]);
+    store.set(NAME, "v2");
+    store.set("prod/dbx", "y");
+    clock.advance(short);
+    assert_eq!(answers().await, ["v2", "x"]);
+}
+
+#[tokio::test]
+async fn a_handle_tells_why_its_last_fetch_failed() {
+    let (_clock, store, resolver) = setup(|builder| builder.with_attempts(1));
+    let handle = resolver.handle(NAME).await.unwrap();
+    store.always(Reply::Error(ErrorKind::Denied));
+    resolver.invalidator().invalidate(NAME).unwrap();
+    let told = async {
+        loop {
+            match handle.secret().unwrap_err().kind() {
+                // The fetch is under way still.
+                ErrorKind::Unavailable => tokio::task::yield_now().await,
+                told => return told,
+            }
+        }
+    };
+    assert_eq!(within(told).await, ErrorKind::Denied);
+}
