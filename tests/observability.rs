@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use secret_resolver::testing::{ManualClock, MockBackend, Reply};
-use secret_resolver::{ErrorKind, Resolver};
+use secret_resolver::{ErrorKind, NameRef, Request, Resolver, SecretResolver, Version};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber, span};
 
@@ -200,6 +200,17 @@ async fn every_fetch_refusal_downgrade_and_invalidation_is_told_and_no_value_is(
         (4, 4, 1)
     );
 
+    // What is refused again without asking is told quietly: a loop must not fill the log.
+    resolver.get("prod/denied").await.unwrap_err();
+    assert_eq!(lines.with("refused without asking"), [Level::DEBUG]);
+
+    // A read of an exact version is told, and counted, like every fetch.
+    let (fetched, version) = (lines.with("message=fetched").len(), Version::number(1));
+    let exact = Request::new(NameRef::parse(NAME).unwrap()).with_version(&version);
+    resolver.resolve(exact).await.unwrap();
+    until(|| lines.with("message=fetched").len() == fetched + 1).await;
+    assert_eq!(resolver.status().fetches, status.fetches + 1);
+
     // A stale answer is told of like one of the fallback.
     store.set("prod/stale", "canary-4713");
     resolver.get("prod/stale").await.unwrap();
@@ -234,14 +245,14 @@ async fn every_fetch_refusal_downgrade_and_invalidation_is_told_and_no_value_is(
     #[cfg(feature = "metrics")]
     {
         let counts = || facade.0.lock().unwrap().clone();
-        until(|| counts().get("secret_resolver_fetch_seconds") == Some(&11)).await;
+        until(|| counts().get("secret_resolver_fetch_seconds") == Some(&12)).await;
         let counts = counts();
         let expected = [
             ("secret_resolver_downgrades_total,how=fallback", 1),
             ("secret_resolver_downgrades_total,how=stale", 1),
             ("secret_resolver_fetches_total,outcome=denied", 1),
             ("secret_resolver_fetches_total,outcome=not found", 4),
-            ("secret_resolver_fetches_total,outcome=ok", 4),
+            ("secret_resolver_fetches_total,outcome=ok", 5),
             ("secret_resolver_fetches_total,outcome=timed out", 1),
             ("secret_resolver_fetches_total,outcome=unavailable", 1),
             ("secret_resolver_hits_total", 4 + 3),
