@@ -131,7 +131,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
             "if let Some(flight) = flying.flights.get(address) {",
             "if let Some(flight) = flying.flights.get(\"\") {",
         ],
-        "ten_thousand_cold_gets_are_one_fetch",
+        "the_assembled_resolver_keeps_all_laws_of_caching",
     ),
     core(
         "5: a buffer is not wiped when it goes",
