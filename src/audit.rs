@@ -21,7 +21,8 @@ pub(crate) fn fetching(name: NameRef<'_>) -> tracing::Span {
     tracing::info_span!(parent: None, "secret_fetch", %name)
 }
 
-/// A get was refused without a fetch: by what the store has said moments ago, or by our own bounds.
+/// A get was refused without a fetch: by what the store has said moments ago, by our own bounds, or
+/// after shutdown.
 /// Quiet, because a loop over one name would fill the log.
 pub(crate) fn refused_unasked(name: NameRef<'_>, error: &Error) {
     let kind = error.kind();

@@ -62,12 +62,12 @@ impl Driver {
                 runtime.shutdown_background();
             })
             .map_err(failed)?;
-        // The thread says one of both, unless it panics; then the queue is closed, and every fetch
-        // says so.
-        if let Ok(Err(error)) = started.recv() {
-            return Err(failed(error));
+        // The thread says one of both, unless it panics.
+        match started.recv() {
+            Ok(Ok(())) => Ok(Self { jobs }),
+            Ok(Err(error)) => Err(failed(error)),
+            Err(_) => Err(failed(std::io::Error::other("the thread panicked"))),
         }
-        Ok(Self { jobs })
     }
 
     /// A driver that only collects its jobs, for the model check to run.
@@ -79,7 +79,7 @@ impl Driver {
 
     /// Starts a job.
     ///
-    /// A job that cannot be started is dropped, which tells those who wait for it.
+    /// A job that cannot be started is dropped; what it holds tells those who wait for it.
     pub(crate) fn spawn(&self, job: impl Future<Output = ()> + Send + 'static) {
         let _ = self.jobs.send(Box::pin(job));
     }

@@ -87,7 +87,9 @@ impl Invalidator {
         audit::invalidated(&address.as_str(), "address");
     }
 
-    /// Invalidates every record that was answered to a name at or below the path `prefix`.
+    /// Invalidates every record that was answered to a name at or below the path `prefix`. Where a
+    /// backend knows a record under other paths, too (aliases, letter case), a name below `prefix` that
+    /// was not asked for yet leads to what the others have: signal the name itself, or its address.
     ///
     /// # Errors
     /// [`ErrorKind::Misconfigured`](crate::ErrorKind::Misconfigured) when `prefix` is no path.

@@ -68,6 +68,32 @@ async fn handles_can_fill_half_of_the_cache_and_give_their_places_back() {
     assert!(resolver.handle(NAME).await.is_ok());
 }
 
+#[tokio::test]
+async fn a_burst_of_cold_names_on_a_full_cache_is_one_fetch_a_name() {
+    let backend = MockBackend::new();
+    let resolver = Resolver::builder(backend.clone())
+        .with_max_entries(100)
+        .with_clock(ManualClock::new())
+        .build()
+        .unwrap();
+    let names = |kind: &str, number| {
+        (0..number)
+            .map(|n| format!("{kind}/{n}"))
+            .collect::<Vec<_>>()
+    };
+    let (hot, cold) = (names("hot", 100), names("cold", 60));
+    for name in hot.iter().chain(&cold) {
+        backend.set(name, "x");
+    }
+    for name in hot.iter().chain(&hot) {
+        resolver.get(name).await.unwrap();
+    }
+    // All of them land before the first who waits looks; everything else in the cache is in use.
+    let answers = resolver.get_many(&cold).await;
+    assert!(answers.iter().all(Result::is_ok));
+    assert!(cold.iter().all(|name| backend.calls_of(name) == 1));
+}
+
 /// Run by the test below in a process of its own, in which no thread of the default size can start.
 #[tokio::test]
 #[ignore = "a process of its own runs it"]

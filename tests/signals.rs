@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use secret_resolver::testing::{ManualClock, MockBackend, Reply};
 use secret_resolver::{
-    Address, ErrorKind, NameRef, Request, Resolver, SecretResolver, SecretResolverExt, Version,
+    Address, ErrorKind, Located, NameRef, Record, Request, ResolveFuture, Resolver, SecretName,
+    SecretResolver, SecretResolverExt, Version,
 };
 
 const NAME: &str = "prod/db#password";
@@ -97,4 +98,73 @@ async fn a_floor_that_the_store_cannot_meet_takes_nobody_elses_value() {
     let calls = backend.calls();
     assert_eq!(text(&resolver, NAME).await, "second");
     assert_eq!(backend.calls(), calls);
+}
+
+/// A store for which upper and lower case are one, as the environment is on some systems.
+#[derive(Debug)]
+struct Folds(MockBackend);
+
+impl SecretResolver for Folds {
+    fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
+        ResolveFuture::new(async move {
+            let folded = SecretName::parse(&request.name().as_str().to_lowercase())?;
+            let record = self.0.resolve(Request::new(folded.as_ref())).await?;
+            Ok(record.select(request.name().field()))
+        })
+    }
+
+    fn locate<'a>(&'a self, name: NameRef<'a>) -> Located<'a> {
+        let field = name.field().map(|field| field.to_owned().into());
+        Located::new(name.path().to_lowercase(), field)
+    }
+}
+
+#[tokio::test]
+async fn a_signal_for_a_prefix_finds_what_was_answered_below_it_in_any_way() {
+    let backend = MockBackend::new().with_value("a/b#x", "first");
+    backend.set("a/b#y", "first");
+    let resolver = Resolver::builder(Folds(backend.clone()))
+        .with_attempts(1)
+        .with_clock(ManualClock::new())
+        .build()
+        .unwrap();
+    assert_eq!(text(&resolver, "a/b#x").await, "first");
+    // A whole record, asked for without a field: it was answered, though no field was selected.
+    let whole = || resolver.resolve(Request::new(NameRef::parse("A/B").unwrap()));
+    let x = |record: Record| record.field("x").unwrap().expose_str().unwrap().to_owned();
+    assert_eq!(x(whole().await.unwrap()), "first");
+    backend.set("a/b#x", "second");
+    resolver.invalidator().invalidate_prefix("A").unwrap();
+    assert_eq!(x(whole().await.unwrap()), "second");
+}
+
+#[tokio::test]
+async fn a_signal_for_a_prefix_finds_what_was_answered_as_a_stale_value() {
+    let clock = ManualClock::new();
+    let backend = MockBackend::new().with_value("a/b#x", "first");
+    let resolver = Resolver::builder(Folds(backend.clone()))
+        .with_attempts(1)
+        .with_clock(clock.clone())
+        .serve_stale_up_to(Duration::from_secs(60))
+        .build()
+        .unwrap();
+    assert_eq!(text(&resolver, "a/b#x").await, "first");
+    clock.advance(Duration::from_secs(300));
+    backend.always(Reply::Error(ErrorKind::Unavailable));
+    assert_eq!(text(&resolver, "A/B#x").await, "first");
+    resolver.invalidator().invalidate_prefix("A").unwrap();
+    assert!(resolver.get("A/B#x").await.is_err());
+}
+
+#[tokio::test]
+async fn what_is_not_good_enough_is_no_hit() {
+    let (_clock, _backend, resolver) = setup();
+    assert_eq!(text(&resolver, NAME).await, "first");
+    let (hits, name) = (resolver.status().hits, NameRef::parse(NAME).unwrap());
+    let highest = Version::number(9);
+    let asked = resolver
+        .resolve(Request::new(name).at_least(&highest))
+        .await;
+    assert!(asked.is_err());
+    assert_eq!(resolver.status().hits, hits);
 }

@@ -238,3 +238,23 @@ async fn a_store_that_comes_up_late_is_found_though_its_breaker_is_open() {
     // By then the breaker would have stayed open for 15 s at a time.
     assert!(clock.now() <= start + up + Duration::from_millis(500));
 }
+
+#[tokio::test]
+async fn more_names_than_fit_at_once_are_waited_for_too() {
+    let names: Vec<_> = (0..300).map(|number| format!("many/{number}")).collect();
+    let (clock, store, resolver) = setup(|builder| builder);
+    for name in &names {
+        store.set(name, "value");
+    }
+    // Most of them wait for a permit until it is too late: an overload of our own.
+    store.always(Reply::Hang);
+    let mut required = pin!(resolver.require_within(&names, Duration::from_secs(30)));
+    assert!(poll_once(required.as_mut()).is_pending());
+    while resolver.status().fetches < 300 {
+        tokio::task::yield_now().await;
+    }
+    store.called(64).await;
+    store.always(None);
+    let required = pass(&clock, Duration::from_secs(2), required).await;
+    assert_eq!(required.unwrap().into_secrets().len(), 300);
+}

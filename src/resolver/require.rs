@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::error::{Error, Retry};
+use crate::error::{Error, ErrorKind, Retry};
 use crate::name::{NameRef, SecretName};
 use crate::secret::Secret;
 
@@ -95,12 +95,13 @@ impl RequireError {
 }
 
 impl RequireError {
-    /// Whether every failure is one that may pass by itself.
+    /// Whether every failure is one that may pass by itself, our own overload among them.
     pub(crate) fn may_pass(&self) -> bool {
-        let kinds = self.failures.iter().map(|failure| failure.error.kind());
-        kinds
-            .into_iter()
-            .all(|kind| kind.permits().retry != Retry::Never)
+        let passes =
+            |kind: ErrorKind| kind == ErrorKind::Overloaded || kind.permits().retry != Retry::Never;
+        self.failures
+            .iter()
+            .all(|failure| passes(failure.error.kind()))
     }
 }
 

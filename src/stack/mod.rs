@@ -206,8 +206,9 @@ impl Resolver {
     where
         N: AsName + ?Sized + Sync,
     {
-        self.get(name).await?;
+        // Before the get, so that its value is not evicted again before the handle has it.
         let mut handle = self.cache().handle(name.as_name()?)?;
+        self.get(name).await?;
         // The job has only to find what the get has brought.
         let late = self
             .stack

@@ -34,6 +34,7 @@ impl Canary {
     pub const LENGTH: usize = 40;
 
     const MASK: u8 = 0x5a;
+    const PAGE: usize = 4096;
 
     /// What is looked for. An allocator writes over the ends of what was given back to it, so a copy
     /// that was freed and not wiped still has this part.
@@ -89,6 +90,7 @@ impl Canary {
         let own = window.as_ptr() as u64..window.as_ptr() as u64 + window.len() as u64;
         let mut at = start;
         let mut count = 0;
+        let mut most = window.len();
         while at < end {
             if own.contains(&at) {
                 at = own.end;
@@ -101,11 +103,15 @@ impl Canary {
             };
             // No longer than the window, so it fits.
             let wanted = usize::try_from(stop - at).unwrap_or(usize::MAX);
-            let wanted = wanted.min(window.len());
+            let wanted = wanted.min(most);
             let read = &mut window[..wanted];
-            // A mapping may have gone since it was listed, and some cannot be read at all.
+            // A mapping may have gone since it was listed, and some pages cannot be read at all.
             if memory.read_exact_at(read, at).is_err() {
-                break;
+                match wanted > Self::PAGE {
+                    true => most = Self::PAGE,
+                    false => at += wanted as u64,
+                }
+                continue;
             }
             for byte in &mut *read {
                 *byte ^= Self::MASK;

@@ -109,10 +109,11 @@ impl Endpoint {
         Some(self.generation)
     }
 
-    /// Lets an attempt be the trial from `now` on.
+    /// Lets an attempt be the trial from `now` on; one that fails leaves it open as the first does.
     pub(super) fn allow_trial(&mut self, now: Moment) {
         if let BreakerState::Open { until } = &mut self.state {
             *until = now.min(*until);
+            self.openings = 0;
         }
     }
 

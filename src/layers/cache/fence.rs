@@ -43,7 +43,7 @@ impl<R: SecretResolver> Fence for Flights<R> {
             // What was not held has no version to compare, nor a name that is kept here: for the
             // settle time every answer may be an old one.
             flying.settling.all_signalled(at.settled);
-            // Which names wait for a flight is not kept, so all of them fetch once more.
+            // Of the names that wait for a flight only some are kept, so all of them fetch once more.
             for flight in flying.flights.values() {
                 flight.fence();
             }

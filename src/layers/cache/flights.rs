@@ -31,7 +31,7 @@ use crate::layers::cache::store::Store;
 use crate::layers::cache::sweeper::Sweeper;
 use crate::name::NameRef;
 use crate::resolver::{SecretResolver, ShutdownReport};
-use crate::secret::{Record, Selected};
+use crate::secret::Record;
 use crate::status::Status;
 use crate::sync::{lock, preempt};
 
@@ -126,16 +126,6 @@ impl<R: SecretResolver> Flights<R> {
     /// The value held for a name that was answered before. The path of a hit.
     pub(super) fn hit(&self, text: &str) -> Option<Hit> {
         self.store.get(text, &*self.clock)
-    }
-
-    /// Lets the next `get` of the name take the short way to a value that it was answered by the
-    /// long one.
-    pub(super) fn link(&self, name: NameRef<'_>, located: &Located<'_>, record: &Record) {
-        // Names of fields that are not there can be made up without end; they stay on the long way.
-        if matches!(record.contents().find(located.field()), Selected::Index(_)) {
-            let address = located.address().as_str();
-            self.store.link(name, address, located.field());
-        }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Flying> {
@@ -242,6 +232,7 @@ impl<R: SecretResolver> Flights<R> {
         drop(flying);
         preempt();
         self.sweeper.stop();
+        self.tell_hits();
         report.flights_ended = flights.len();
         report.values_dropped = values.len();
         // Waiters' wakers are foreign code, so what they could spoil is done before.

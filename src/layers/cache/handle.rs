@@ -68,7 +68,8 @@ struct Cell {
 }
 
 impl SecretHandle {
-    /// The current secret. Never waits, and takes no lock but in the moment of a refresh.
+    /// The current secret. Never waits, and takes no lock but in the moment of a refresh and while
+    /// there is no value.
     ///
     /// # Errors
     /// Why there is none now: the last fetch's error, or [`ErrorKind::Unavailable`] while the next

@@ -20,9 +20,9 @@ use crate::secret::Record;
 use crate::sync::preempt;
 
 /// A flight that must end, whatever happens to the job that carries it.
-struct Landing<'a, R: SecretResolver> {
-    flights: &'a Flights<R>,
-    flight: &'a Arc<Flight>,
+struct Landing<R: SecretResolver> {
+    flights: Arc<Flights<R>>,
+    flight: Arc<Flight>,
 }
 
 /// One answer of the store, and what was known when it was asked.
@@ -35,16 +35,22 @@ struct Fetched {
 
 impl<R: SecretResolver> Flights<R> {
     /// Fetches until an answer may land. The job of the driver.
-    pub(super) async fn fly(self: Arc<Self>, flight: Arc<Flight>, name: SecretName) {
-        // First of all: it ends the flight also when the fetch, or a subscriber, panics, and when the
-        // driver drops the job.
+    pub(super) fn fly(
+        self: Arc<Self>,
+        flight: Arc<Flight>,
+        name: SecretName,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        // First of all, and not first when it is polled: it ends the flight also when the fetch, or a
+        // subscriber, panics, and when the driver drops the job.
         let landing = Landing {
-            flights: &self,
-            flight: &flight,
+            flights: self,
+            flight,
         };
-        let name = name.as_ref();
-        let span = audit::fetching(name);
-        landing.until_landed(name).instrument(span).await;
+        async move {
+            let name = name.as_ref();
+            let span = audit::fetching(name);
+            landing.until_landed(name).instrument(span).await;
+        }
     }
 }
 
@@ -57,7 +63,7 @@ enum Landed {
     RolledBack,
 }
 
-impl<R: SecretResolver> Landing<'_, R> {
+impl<R: SecretResolver> Landing<R> {
     async fn until_landed(&self, name: NameRef<'_>) {
         // An endpoint that is behind is asked once; the layers below go on to the next by turns.
         let mut other_endpoints = self.flights.inner.endpoints().saturating_sub(1);
@@ -294,6 +300,8 @@ impl<R: SecretResolver> Landing<'_, R> {
                 .put(&flight.address, error, until, identity);
             return flights.store.take(&flight.address);
         }
+        // It may be answered to them as a stale value.
+        flights.store.adopt(&flight.address, flight.take_asked());
         let slot = flights.slot(&flight.address)?;
         // Not at once again, or every read of a hot name would be one during an outage.
         let left = slot.life.expires.since(now);
@@ -302,11 +310,11 @@ impl<R: SecretResolver> Landing<'_, R> {
     }
 }
 
-impl<R: SecretResolver> Drop for Landing<'_, R> {
+impl<R: SecretResolver> Drop for Landing<R> {
     fn drop(&mut self) {
         let mut flying = self.flights.lock();
         let flight = flying.flights.get(&self.flight.address);
-        let unlanded = flight.is_some_and(|flight| Arc::ptr_eq(flight, self.flight));
+        let unlanded = flight.is_some_and(|flight| Arc::ptr_eq(flight, &self.flight));
         if unlanded {
             flying.flights.remove(&self.flight.address);
         }

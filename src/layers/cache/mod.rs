@@ -129,7 +129,8 @@ impl<R: SecretResolver> Cache<R> {
             let slot = self.flights.slot(located.address().as_str())?;
             let hit = slot.read(self.flights.clock.now())?;
             self.answered(name.as_str(), &hit);
-            self.flights.link(name, &located, &hit.record);
+            let address = located.address().as_str();
+            self.flights.store.link(name, address, located.field());
             Some(hit.record.select(located.field()))
         })
     }
@@ -189,7 +190,7 @@ impl<R: SecretResolver> Cache<R> {
         let located = self.flights.inner.locate(request.name());
         let mut anew = 0;
         loop {
-            let record = match self.fetched(&located, request.name(), anew > 0).await {
+            let record = match self.fetched(&located, &request, anew > 0).await {
                 Ok(Some(record)) => record,
                 Ok(None) => continue,
                 Err(error) => return self.without_primary(&request, &located, error),
@@ -210,17 +211,21 @@ impl<R: SecretResolver> Cache<R> {
     async fn fetched(
         &self,
         located: &Located<'_>,
-        name: NameRef<'_>,
+        request: &Request<'_>,
         anew: bool,
     ) -> Result<Option<Record>, Error> {
+        let name = request.name();
         let mut waiter = match self.flights.join(located, name, anew) {
             Joined::Refused(error) => {
                 audit::refused_unasked(name, &error);
                 return Err(error);
             }
             Joined::Held(hit) => {
-                self.answered(name.as_str(), &hit);
-                self.flights.link(name, located, &hit.record);
+                if request.accepts(hit.record.version()) {
+                    self.answered(name.as_str(), &hit);
+                }
+                let address = located.address().as_str();
+                self.flights.store.link(name, address, located.field());
                 return Ok(Some(hit.record));
             }
             Joined::Other(waiter) => waiter,
@@ -231,7 +236,7 @@ impl<R: SecretResolver> Cache<R> {
             }
         };
         match waiter.outcome().await {
-            Some(Outcome::Landed(slot)) => Ok(slot.peek(self.flights.clock.now())),
+            Some(Outcome::Landed(slot)) => Ok(slot.read_first(self.flights.clock.now())),
             // The store's word about the secret is fenced like a value; an outage says nothing of it.
             Some(Outcome::Failed(error, epoch)) => {
                 let said = Negatives::is_one(error.kind());
@@ -333,8 +338,12 @@ impl<R: SecretResolver> SecretResolver for Cache<R> {
         if request.version().is_some() {
             return ResolveFuture::new(self.exact(request));
         }
-        match self.peek(request.name()) {
-            Some(record) if request.accepts(record.version()) => ResolveFuture::ready(Ok(record)),
+        let name = request.name().as_str();
+        match self.flights.hit(name) {
+            Some(hit) if request.accepts(hit.record.version()) => {
+                self.answered(name, &hit);
+                ResolveFuture::ready(Ok(hit.record))
+            }
             _ => ResolveFuture::new(self.miss(request)),
         }
     }

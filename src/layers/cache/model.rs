@@ -3,219 +3,89 @@
 //!
 //! One thread runs everything. Tasks are polled only when woken, in an order drawn from the seed,
 //! so a lost wake-up shows as tasks that are left over. At the points marked with
-//! [`crate::sync::preempt`], between critical sections, the model may run other tasks before the
-//! one that is there goes on, as another thread could. What it does not do is reorder single memory
-//! accesses; those are the lock's and the atomics' of the crates below.
+//! [`crate::sync::preempt`], between critical sections, the model may run other tasks and let time
+//! pass, which runs the sweeper, before the one that is there goes on, as another thread could.
+//! What it does not do is reorder single memory accesses; those are the lock's and the atomics' of
+//! the crates below.
 
-use std::cell::RefCell;
+mod scheduler;
+mod world;
+
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::Poll;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use secrecy::ExposeSecret as _;
 
 use super::*;
 use crate::driver::Job;
+use crate::error::ErrorKind;
 use crate::race::turn;
-use crate::resolver::SecretResolverExt;
-use crate::secret::{SecretBuf, Version};
+use crate::secret::Version;
 use crate::testing::ManualClock;
+use scheduler::{Draw, Model, leave, said};
+use world::{Travelling, World};
+
+pub(crate) use scheduler::preempted;
 
 const SCHEDULES: u64 = 3_000;
 const NAMES: [&str; 3] = ["a/b#x", "a/b#y", "c/d#x"];
+const PATHS: [&str; 2] = ["a/b", "c/d"];
 const TTL: Duration = Duration::from_secs(10);
+/// How long a value past its end may wait to be dropped together with others.
+const TOGETHER: Duration = Duration::from_millis(100);
 
-thread_local! {
-    static MODEL: RefCell<Option<Arc<Model>>> = const { RefCell::new(None) };
+/// What a task works with.
+#[derive(Clone)]
+struct Bench {
+    cache: Arc<Cache<Travelling>>,
+    world: Arc<World>,
+    clock: ManualClock,
+    stale: Duration,
+    /// Whether there is room for one record only.
+    evicts: bool,
 }
 
-/// Called where another thread could run: lets the model run some other tasks here.
-pub(crate) fn preempted() {
-    let model = MODEL.with(|model| model.try_borrow().ok().and_then(|model| model.clone()));
-    if let Some(model) = model {
-        model.preempt();
+async fn get(bench: Bench, name: &'static str, anew: bool) {
+    let Bench { cache, world, .. } = &bench;
+    let name = NameRef::parse(name).unwrap();
+    let written = Version::number(world.version(name.path()));
+    let mut request = Request::new(name);
+    if anew {
+        // Of a caller who was told what is written, before anybody else was.
+        request = request.at_least(&written);
     }
-}
-
-/// A draw that depends on the seed alone (xorshift64*).
-struct Draw(AtomicU64);
-
-impl Draw {
-    fn below(&self, limit: usize) -> usize {
-        let mut x = self.0.load(Ordering::Relaxed);
-        x ^= x >> 12;
-        x ^= x << 25;
-        x ^= x >> 27;
-        self.0.store(x, Ordering::Relaxed);
-        let drawn = x.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33;
-        usize::try_from(drawn).unwrap() % limit
-    }
-}
-
-struct Task {
-    // Taken out while it is polled, so that a nested run does not poll it again.
-    future: RefCell<Option<Job>>,
-    woken: Arc<Woken>,
-}
-
-struct Woken(AtomicBool);
-
-impl Wake for Woken {
-    fn wake(self: Arc<Self>) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-struct Model {
-    draw: Draw,
-    depth: AtomicUsize,
-    tasks: RefCell<Vec<Arc<Task>>>,
-    jobs: RefCell<mpsc::UnboundedReceiver<Job>>,
-}
-
-// It never leaves its thread; `Arc` only shares it between the scheduler and the hook.
-impl Model {
-    fn spawn(&self, future: Job) {
-        let task = Task {
-            future: RefCell::new(Some(future)),
-            woken: Arc::new(Woken(AtomicBool::new(true))),
-        };
-        #[allow(clippy::arc_with_non_send_sync, reason = "it stays on this thread")]
-        self.tasks.borrow_mut().push(Arc::new(task));
-    }
-
-    /// Polls one task that was woken; `false` when none was.
-    fn step(&self) -> bool {
-        while let Ok(job) = self.jobs.borrow_mut().try_recv() {
-            self.spawn(job);
-        }
-        let ready: Vec<Arc<Task>> = {
-            let tasks = self.tasks.borrow();
-            let ready = tasks.iter().filter(|task| {
-                task.woken.0.load(Ordering::Relaxed) && task.future.borrow().is_some()
-            });
-            ready.cloned().collect()
-        };
-        if ready.is_empty() {
-            return false;
-        }
-        let task = &ready[self.draw.below(ready.len())];
-        let Some(mut future) = task.future.borrow_mut().take() else {
-            return true;
-        };
-        task.woken.0.store(false, Ordering::Relaxed);
-        let waker = Waker::from(Arc::clone(&task.woken));
-        if future
-            .as_mut()
-            .poll(&mut Context::from_waker(&waker))
-            .is_pending()
-        {
-            *task.future.borrow_mut() = Some(future);
-        } else {
-            self.tasks
-                .borrow_mut()
-                .retain(|held| !Arc::ptr_eq(held, task));
-        }
-        true
-    }
-
-    fn preempt(&self) {
-        // Deep enough for any two operations to fall into a third.
-        if self.depth.load(Ordering::Relaxed) >= 3 {
+    let answer = cache.resolve(request).await;
+    // From the answer to here nothing else runs, so this is the moment of the answer.
+    let floor = world.floor(name.path());
+    let secret = match answer.and_then(Record::into_secret) {
+        Ok(secret) => secret,
+        Err(error) => {
+            match error.kind() {
+                ErrorKind::NotFound => assert!(
+                    world.may_be_deleted(name.path()),
+                    "{name}: not found after an invalidation at {floor}"
+                ),
+                // The store hangs, throttles, or has not what this caller was told of.
+                ErrorKind::Timeout | ErrorKind::Throttled => {}
+                ErrorKind::Refused => assert!(anew, "{name}: refused"),
+                kind => panic!("{name}: {kind:?}, which is nobody's answer"),
+            }
             return;
         }
-        self.depth.fetch_add(1, Ordering::Relaxed);
-        for _ in 0..self.draw.below(4) {
-            self.step();
-        }
-        self.depth.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    fn left(&self) -> usize {
-        self.tasks.borrow().len()
-    }
-}
-
-/// A store whose answers travel: the version is read at some turn of the call, and arrives later.
-#[derive(Clone, Debug)]
-struct Travelling(Arc<World>);
-
-/// What the tasks of one schedule share.
-#[derive(Debug)]
-struct World {
-    versions: [AtomicU64; 2],
-    /// What may be answered at least: written when `invalidate` has returned.
-    floors: [AtomicU64; 2],
-    fetching: [AtomicUsize; 2],
-    fetches: AtomicUsize,
-    /// Turns before and after the read, in turn from the seed.
-    pace: Vec<usize>,
-    fail_every: usize,
-}
-
-fn which(path: &str) -> usize {
-    usize::from(path != "a/b")
-}
-
-/// Counts a fetch as under way, also when it is dropped.
-struct Fetching<'a>(&'a AtomicUsize);
-
-impl Drop for Fetching<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl SecretResolver for Travelling {
-    fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
-        ResolveFuture::new(async move {
-            let world = &self.0;
-            let at = which(request.name().path());
-            let others = world.fetching[at].fetch_add(1, Ordering::Relaxed);
-            let _fetching = Fetching(&world.fetching[at]);
-            assert_eq!(others, 0, "two fetches of one record at once");
-            let number = world.fetches.fetch_add(1, Ordering::Relaxed);
-            let turns = |n: usize| world.pace[(2 * number + n) % world.pace.len()];
-            for _ in 0..turns(0) {
-                turn().await;
-            }
-            let version = world.versions[at].load(Ordering::Relaxed);
-            for _ in 0..turns(1) {
-                turn().await;
-            }
-            if number % world.fail_every == world.fail_every - 1 {
-                return Err(Error::new(
-                    crate::ErrorKind::Unavailable,
-                    "of the model's making",
-                ));
-            }
-            let value = || SecretBuf::from_slice(&version.to_be_bytes());
-            let record = Record::builder("model")
-                .field("x", value()?)
-                .field("y", value()?)
-                .version(Version::number(version));
-            request.admit(record.build()?.select(request.name().field()))
-        })
-    }
-}
-
-async fn get(cache: Arc<Cache<Travelling>>, clock: ManualClock, name: &'static str) {
-    let Ok(secret) = cache.get(name).await else {
-        return;
     };
-    // From the answer to here nothing else runs, so this is the moment of the answer.
-    let world = Arc::clone(&cache.flights.inner.inner().0);
     let version = secret.version().as_number().unwrap();
-    let floor = world.floors[which(name.split('#').next().unwrap())].load(Ordering::Relaxed);
     assert!(
         version >= floor,
         "{name}: version {version} after an invalidation at {floor}"
     );
     let expires = secret.answer().expires_at().unwrap();
-    assert!(clock.now() < expires, "{name}: answered after its expiry");
-    use secrecy::ExposeSecret as _;
+    let until = match secret.answer().freshness() {
+        Freshness::Fresh => expires,
+        Freshness::Stale { .. } | Freshness::Fallback => expires + bench.stale,
+    };
+    assert!(bench.clock.now() < until, "{name}: answered after its time");
     assert_eq!(
         secret.expose_secret(),
         version.to_be_bytes(),
@@ -223,95 +93,122 @@ async fn get(cache: Arc<Cache<Travelling>>, clock: ManualClock, name: &'static s
     );
 }
 
-async fn rotate(cache: Arc<Cache<Travelling>>, path: &'static str, how: usize) {
-    let world = Arc::clone(&cache.flights.inner.inner().0);
-    let at = which(path);
-    let version = world.versions[at].fetch_add(1, Ordering::Relaxed) + 1;
+async fn rotate(bench: Bench, path: &'static str, how: usize) {
+    let version = bench.world.rotate(path);
     turn().await;
-    let invalidator = cache.invalidator();
+    let invalidator = bench.cache.invalidator();
     match how {
         0 => invalidator.invalidate(path).unwrap(),
         1 => invalidator.invalidate_prefix(path).unwrap(),
         2 => invalidator.invalidate_address(&crate::Address::from(path)),
         _ => invalidator.invalidate_all(),
     }
-    world.floors[at].fetch_max(version, Ordering::Relaxed);
+    bench.world.signalled(path, version);
 }
 
-fn run(seed: u64) {
-    let draw = Draw(AtomicU64::new(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1));
-    let pace = (0..32).map(|_| draw.below(6)).collect();
-    let world = World {
-        versions: [AtomicU64::new(1), AtomicU64::new(1)],
-        floors: [AtomicU64::new(0), AtomicU64::new(0)],
-        fetching: Default::default(),
-        fetches: AtomicUsize::new(0),
-        pace,
-        fail_every: 3 + draw.below(8),
-    };
+/// A cache that is drawn, and the model that runs its jobs.
+fn drawn(seed: u64) -> (Bench, Arc<Model>) {
+    let draw = Draw::new(seed);
+    let world = Arc::new(World::drawn(&draw));
     let clock = ManualClock::new();
     let (driver, jobs) = Driver::collecting();
+    let evicts = draw.below(4) == 0;
+    let stale = draw.of(&[Duration::ZERO, Duration::ZERO, TTL / 2]);
     let config = CacheConfig {
         ttl: TTL,
-        max_entries: if draw.below(4) == 0 { 1 } else { 100 },
+        max_entries: if evicts { 1 } else { 100 },
+        // With the short one, refreshes offer the value that they are to replace.
+        flight_budget: Duration::from_secs(draw.of(&[1, 4])),
         ..CacheConfig::default()
     };
     let cache = Cache::shared(
-        Travelling(Arc::new(world)),
+        Travelling(Arc::clone(&world)),
         Arc::new(clock.clone()),
-        config,
+        config.serve_stale_up_to(stale),
         Arc::new(driver),
         Downgrades::default(),
     );
-    let cache = Arc::new(cache.unwrap());
-    #[allow(clippy::arc_with_non_send_sync, reason = "it stays on this thread")]
-    let model = Arc::new(Model {
-        draw,
-        depth: AtomicUsize::new(0),
-        tasks: RefCell::default(),
-        jobs: RefCell::new(jobs),
-    });
-    MODEL.set(Some(Arc::clone(&model)));
+    let bench = Bench {
+        cache: Arc::new(cache.unwrap()),
+        world,
+        clock: clock.clone(),
+        stale,
+        evicts,
+    };
+    (bench, Model::enter(draw, clock, jobs))
+}
 
+/// One step, or none; and what holds whenever nothing is half done.
+fn step(bench: &Bench, model: &Model) -> bool {
+    let stepped = model.step();
+    check(bench, model);
+    // Everybody waits, some fetch may hang, and only slots hold values. But what was evicted is held
+    // by the refresh that was offered it, until that ends.
+    if !stepped && !bench.evicts {
+        let held = bench.world.held();
+        assert_eq!(held, bench.cache.flights.values(), "held outside a slot");
+    }
+    stepped
+}
+
+fn check(bench: &Bench, model: &Model) {
+    model.check();
+    let now = bench.clock.now();
+    for slot in PATHS
+        .iter()
+        .filter_map(|path| bench.cache.flights.slot(path))
+    {
+        assert!(
+            now < slot.life.ends + TOGETHER,
+            "{}: held after its end",
+            slot.address
+        );
+    }
+}
+
+fn run(seed: u64) {
+    let (bench, model) = drawn(seed);
+    let draw = &model.draw;
     for _ in 0..12 {
-        for _ in 0..model.draw.below(6) {
-            let name = NAMES[model.draw.below(NAMES.len())];
-            let get: Job = Box::pin(get(Arc::clone(&cache), clock.clone(), name));
-            model.spawn(match model.draw.below(8) {
+        for _ in 0..draw.below(6) {
+            let anew = draw.below(6) == 0;
+            let get: Job = Box::pin(get(bench.clone(), draw.of(&NAMES), anew));
+            model.spawn(match draw.below(8) {
                 // A caller that leaves: dropped at one of its first turns.
-                0 => Box::pin(leaving(get, model.draw.below(4))),
+                0 => Box::pin(leaving(get, draw.below(4))),
                 _ => get,
             });
         }
-        if model.draw.below(2) == 0 {
-            let path = ["a/b", "c/d"][model.draw.below(2)];
-            let how = model.draw.below(4);
-            model.spawn(Box::pin(rotate(Arc::clone(&cache), path, how)));
+        if draw.below(2) == 0 {
+            let rotate = rotate(bench.clone(), draw.of(&PATHS), draw.below(4));
+            model.spawn(Box::pin(rotate));
         }
-        for _ in 0..model.draw.below(20) {
-            model.step();
+        for _ in 0..draw.below(20) {
+            step(&bench, &model);
         }
-        if model.draw.below(3) == 0 {
-            clock.advance(TTL / u32::try_from(1 + model.draw.below(8)).unwrap());
+        if draw.below(3) == 0 {
+            bench
+                .clock
+                .advance(TTL / draw.of(&[1, 2, 3, 4, 5, 6, 7, 8]));
+            check(&bench, &model);
         }
     }
     // Everything ends by itself, or by time.
     for _ in 0..10_000 {
-        if !model.step() {
+        if !step(&bench, &model) {
             if model.left() == 0 {
                 break;
             }
-            clock.advance(Duration::from_secs(1));
+            bench.clock.advance(Duration::from_secs(1));
         }
     }
-    MODEL.set(None);
+    leave();
     assert_eq!(model.left(), 0, "tasks are left over: a wake-up was lost");
-    assert!(
-        cache.flights.flying_now().is_empty(),
-        "a flight never ended"
-    );
-    clock.advance(TTL);
-    assert_eq!(cache.flights.values(), 0, "a value outlived its time");
+    let flights = &bench.cache.flights;
+    assert!(flights.flying_now().is_empty(), "a flight never ended");
+    bench.clock.advance(TTL + bench.stale);
+    assert_eq!(flights.values(), 0, "a value outlived its time");
+    assert_eq!(bench.world.held(), 0, "somebody still holds a value");
 }
 
 /// Polls `future` for some turns, then drops it.
@@ -330,10 +227,9 @@ async fn leaving(mut future: Job, turns: usize) {
 fn no_schedule_breaks_the_fence_the_single_flight_or_the_expiry() {
     for seed in 1..=SCHEDULES {
         let outcome = std::panic::catch_unwind(|| run(seed));
-        MODEL.set(None);
+        leave();
         if let Err(panic) = outcome {
-            let said = panic.downcast_ref::<String>().cloned().unwrap_or_default();
-            panic!("the schedule of seed {seed} failed: {said}");
+            panic!("the schedule of seed {seed} failed: {}", said(&*panic));
         }
     }
 }

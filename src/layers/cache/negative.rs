@@ -11,7 +11,8 @@ use crate::error::{Error, ErrorKind};
 #[derive(Default)]
 pub(super) struct Negatives {
     by_address: HashMap<Box<str>, Negative>,
-    /// In the order in which they end, for all live equally long.
+    /// In the order in which they came. They end in it, too, but for those of a settle time, which end
+    /// sooner and wait for their turn.
     order: VecDeque<(Moment, Box<str>)>,
 }
 

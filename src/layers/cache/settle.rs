@@ -77,7 +77,8 @@ impl Settling {
 
     /// Whether there was a signal for the address, so soon before `now` that it may have come before
     /// what it is about.
-    pub(super) fn is_unsettled(&self, address: &str, now: Moment) -> bool {
+    pub(super) fn is_unsettled(&mut self, address: &str, now: Moment) -> bool {
+        self.forget_settled(now);
         let held = self.by_address.get(address);
         let all = self.all_until.is_some_and(|until| now < until);
         all || held.is_some_and(|(_, until)| now < *until)
@@ -158,6 +159,22 @@ mod tests {
         settling.all_signalled(START + Duration::from_secs(2));
         assert!(settling.may_be_old("x", &version(1), START));
         assert!(!settling.may_be_old("x", &version(1), START + Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn what_was_dropped_is_forgotten_once_it_has_settled_whatever_is_asked_next() {
+        let until = START + Duration::from_secs(2);
+        let looks: [fn(&mut Settling, Moment); 3] = [
+            |settling, now| assert!(!settling.is_unsettled("b", now)),
+            |settling, now| assert!(!settling.may_be_old("b", &version(1), now)),
+            |settling, now| settling.signalled("b", None, now, now),
+        ];
+        for look in looks {
+            let mut settling = Settling::default();
+            settling.signalled("a", Some(Version::tag(b"digest")), START, until);
+            look(&mut settling, until);
+            assert!(!settling.by_address.contains_key("a"));
+        }
     }
 
     #[test]

@@ -23,6 +23,9 @@ pub(super) struct Slot {
     contents: ArcSwapOption<Contents>,
     /// Whether it was read since the last look for something to evict.
     visited: AtomicBool,
+    /// Whether nobody of those who waited for it has read it yet: evicted now, it would be fetched
+    /// again at once.
+    awaited: AtomicBool,
     /// From when on a read asks for a refresh, in nanoseconds of the clock.
     refresh_from: AtomicU64,
 }
@@ -54,7 +57,13 @@ pub(super) struct Detached {
 }
 
 impl Slot {
-    pub(super) fn new(address: Arc<str>, record: &Record, life: Life, number: u64) -> Self {
+    pub(super) fn new(
+        address: Arc<str>,
+        record: &Record,
+        life: Life,
+        number: u64,
+        awaited: bool,
+    ) -> Self {
         Self {
             address,
             life,
@@ -64,6 +73,7 @@ impl Slot {
             selected: record.selected(),
             contents: ArcSwapOption::new(Some(Arc::clone(record.contents()))),
             visited: AtomicBool::new(false),
+            awaited: AtomicBool::new(awaited),
             refresh_from: AtomicU64::new(life.refresh.nanos()),
         }
     }
@@ -125,9 +135,17 @@ impl Slot {
         now.nanos() >= from && claim()
     }
 
-    /// Whether it was read since the last call.
-    pub(super) fn take_visited(&self) -> bool {
-        self.visited.swap(false, Ordering::Relaxed)
+    /// The value for one who waited for it, if its time is not over.
+    pub(super) fn read_first(&self, now: Moment) -> Option<Record> {
+        self.awaited.store(false, Ordering::Relaxed);
+        self.peek(now)
+    }
+
+    /// Whether it was read, or waited for, since the last call.
+    pub(super) fn take_marks(&self) -> bool {
+        let visited = self.visited.swap(false, Ordering::Relaxed);
+        let awaited = self.awaited.swap(false, Ordering::Relaxed);
+        visited || awaited
     }
 }
 

@@ -38,6 +38,9 @@ struct Table {
     by_end: BTreeSet<(Moment, u64)>,
     pinned: HashMap<Box<str>, Pin>,
     bytes: usize,
+    /// How many of the slots are pinned, and their bytes.
+    pinned_slots: usize,
+    pinned_bytes: usize,
     next: u64,
     /// Where the look for something to evict goes on.
     hand: u64,
@@ -79,10 +82,15 @@ impl Held {
                 self.names.push(spelling);
             }
         }
-        let kept = &self.names.kept;
-        let is_kept = |path: &str| kept.iter().any(|held| path_of(&held.name) == path);
-        let others = |spelling: &Spelling| !is_kept(path_of(&spelling.name));
-        self.names.more |= asked.more || missing.iter().any(others);
+        let others = |spelling: &Spelling| !self.keeps(path_of(&spelling.name));
+        let more = asked.more || missing.iter().any(others);
+        self.names.more |= more;
+    }
+
+    /// Whether a name of this path is kept.
+    fn keeps(&self, path: &str) -> bool {
+        let mut kept = self.names.kept.iter();
+        kept.any(|held| path_of(&held.name) == path)
     }
 }
 
@@ -112,14 +120,30 @@ impl Store {
         Some(Arc::clone(&table.by_address.get(address)?.slot))
     }
 
-    /// Lets the next look-up of `name` take the short way to the value at `address`.
+    /// Notes that `name` was answered from the value at `address`, and lets its next look-up take the
+    /// short way there.
     pub(super) fn link(&self, name: NameRef<'_>, address: &str, field: Option<&str>) {
         let mut table = lock(&self.table);
         let Some(held) = table.by_address.get_mut(address) else {
             return;
         };
-        if let Some(spelling) = held.names.add(name.as_str(), field) {
+        if matches!(held.slot.find(field), Selected::Missing) {
+            // Names of fields that are not there can be made up without end: only their paths count.
+            held.names.more |= !held.keeps(name.path());
+        } else if let Some(spelling) = held.names.add(name.as_str(), field) {
             // Under the lock, so that the link does not come after the end of its slot.
+            self.index.link(spelling, &held.slot);
+        }
+    }
+
+    /// Notes names that were answered from what is held at `address`, as those of a landing are.
+    pub(super) fn adopt(&self, address: &str, asked: Spellings) {
+        let mut table = lock(&self.table);
+        let Some(held) = table.by_address.get_mut(address) else {
+            return;
+        };
+        held.adopt(asked);
+        for spelling in &held.names.kept {
             self.index.link(spelling, &held.slot);
         }
     }
@@ -137,7 +161,8 @@ impl Store {
         let number = table.next;
         table.next += 1;
         let address = Arc::clone(&flight.address);
-        let slot = Arc::new(Slot::new(address, record, life, number));
+        let awaited = flight.awaited_by() > 0;
+        let slot = Arc::new(Slot::new(address, record, life, number, awaited));
         // Before anything is taken out: what cannot be held costs nobody else his value, and itself
         // not the one that is still good.
         if !self.has_room(&table, &slot) {
@@ -154,6 +179,10 @@ impl Store {
             out.extend(self.detach(&mut table, &victim.address));
         }
         table.bytes += slot.weight;
+        if table.pinned.contains_key(&*slot.address) {
+            table.pinned_slots += 1;
+            table.pinned_bytes += slot.weight;
+        }
         table.by_number.insert(number, Arc::clone(&slot));
         table.by_end.insert((life.ends, number));
         let mut held = Held {
@@ -170,14 +199,11 @@ impl Store {
 
     /// Whether the slot fits beside those that are exempt from eviction, but for the one it replaces.
     fn has_room(&self, table: &Table, slot: &Slot) -> bool {
-        let pinned = table.pinned.keys();
-        let others = pinned.filter(|address| ***address != *slot.address);
-        let pinned = others.filter_map(|address| table.by_address.get(&**address));
-        let weights = pinned.map(|held| held.slot.weight);
-        let (entries, bytes) = weights.fold((1, slot.weight), |(entries, bytes), weight| {
-            (entries + 1, bytes + weight)
-        });
-        !self.is_over(entries, bytes)
+        let replaced = table.by_address.get(&slot.address).map(|held| &held.slot);
+        let pinned = replaced.filter(|_| table.pinned.contains_key(&*slot.address));
+        let (slots, bytes) = pinned.map_or((0, 0), |replaced| (1, replaced.weight));
+        let entries = table.pinned_slots - slots + 1;
+        !self.is_over(entries, table.pinned_bytes - bytes + slot.weight)
     }
 
     fn is_over(&self, entries: usize, bytes: usize) -> bool {
@@ -203,6 +229,9 @@ impl Store {
         pin.handles = pin.handles.saturating_sub(1);
         if !pin.required && pin.handles == 0 {
             table.pinned.remove(address);
+            let weight = table.weight_at(address);
+            table.pinned_slots -= usize::from(weight.is_some());
+            table.pinned_bytes -= weight.unwrap_or(0);
         }
     }
 
@@ -217,6 +246,11 @@ impl Store {
             ));
         }
         add(table.pinned.entry(Box::from(address)).or_default());
+        if !known {
+            let weight = table.weight_at(address);
+            table.pinned_slots += usize::from(weight.is_some());
+            table.pinned_bytes += weight.unwrap_or(0);
+        }
         Ok(())
     }
 
@@ -305,17 +339,33 @@ impl Store {
         assert_eq!(table.by_address.len(), weights.len());
         assert_eq!(table.by_end.len(), weights.len());
         assert_eq!(table.bytes, weights.iter().sum::<usize>());
+        let pinned = table
+            .pinned
+            .keys()
+            .filter_map(|address| table.weight_at(address));
+        let pinned: Vec<_> = pinned.collect();
+        assert_eq!(table.pinned_slots, pinned.len());
+        assert_eq!(table.pinned_bytes, pinned.iter().sum::<usize>());
         weights
     }
 }
 
 impl Table {
+    /// The bytes of what is held at `address`, if anything is.
+    fn weight_at(&self, address: &str) -> Option<usize> {
+        Some(self.by_address.get(address)?.slot.weight)
+    }
+
     /// Takes a slot out of every order.
     fn remove(&mut self, address: &str) -> Option<Held> {
         let held = self.by_address.remove(address)?;
         self.by_number.remove(&held.slot.number);
         self.by_end.remove(&(held.slot.life.ends, held.slot.number));
         self.bytes -= held.slot.weight;
+        if self.pinned.contains_key(address) {
+            self.pinned_slots -= 1;
+            self.pinned_bytes -= held.slot.weight;
+        }
         Some(held)
     }
 
@@ -327,7 +377,7 @@ impl Table {
             let from_hand = self.by_number.range(self.hand..);
             let before_hand = self.by_number.range(..self.hand);
             for (&number, slot) in from_hand.chain(before_hand) {
-                if !self.pinned.contains_key(&*slot.address) && !slot.take_visited() {
+                if !self.pinned.contains_key(&*slot.address) && !slot.take_marks() {
                     self.hand = number + 1;
                     return Some(Arc::clone(slot));
                 }
@@ -344,6 +394,6 @@ impl Table {
 fn no_room() -> Error {
     Error::new(
         ErrorKind::Overloaded,
-        "the cache is full of required secrets; raise max_entries or max_bytes",
+        "the cache is full of secrets that are required or have handles; raise max_entries or max_bytes",
     )
 }

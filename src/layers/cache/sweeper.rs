@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::clock::{Clock, Moment, Sleep};
 use crate::layers::cache::store::Store;
-use crate::sync::lock;
+use crate::sync::{lock, preempt};
 
 pub(super) struct Sweeper {
     store: Arc<Store>,
@@ -60,6 +60,7 @@ impl Sweeper {
     }
 
     fn sweep(self: &Arc<Self>) {
+        preempt();
         // One lock over the look and the next sleep: a value that comes in between asks for its
         // own, earlier sleep afterwards and is not forgotten.
         let mut armed = lock(&self.armed);
@@ -69,6 +70,7 @@ impl Sweeper {
             Some(next) => self.arm(armed, next.max(self.clock.now() + Self::TOGETHER)),
             None => drop(armed),
         }
+        preempt();
         // Wiped here, after the locks.
         for slot in ended {
             if slot.is_held_elsewhere() {
@@ -86,6 +88,7 @@ impl Sweeper {
         let due = sleep.as_mut().poll(&mut Context::from_waker(&waker)) == Poll::Ready(());
         armed.sleep = Some((moment, sleep));
         drop(armed);
+        preempt();
         if due {
             self.sweep();
         }

@@ -28,7 +28,7 @@ pub struct LimitConfig {
     /// How much of a request's time must be left when its turn comes; who has waited longer is
     /// refused. Else a flood would leave requests so little time that the store seems to be away,
     /// and a policy for outages would answer them. Default 0; the assembled stack makes it at least
-    /// a quarter of a fetch's budget.
+    /// half of a fetch's budget, the time of one attempt.
     pub fair_time: Duration,
 }
 

@@ -75,6 +75,8 @@ struct Busy {
     now: AtomicUsize,
     most: AtomicUsize,
     order: Mutex<Vec<String>>,
+    /// Held by a test for as long as nothing may be answered.
+    shut: tokio::sync::RwLock<()>,
 }
 
 struct One<'a>(&'a Busy);
@@ -92,6 +94,7 @@ impl SecretResolver for Busy {
             let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
             self.most.fetch_max(now, Ordering::SeqCst);
             let _one = One(self);
+            drop(self.shut.read().await);
             for _ in 0..3 {
                 tokio::task::yield_now().await;
             }
@@ -110,12 +113,20 @@ fn busy(config: LimitConfig) -> Arc<Limit<Busy>> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_more_than_the_limit_are_asked_for_at_once() {
     let limit = busy(LimitConfig::default());
+    // Nobody leaves before all have come: a permit on its way to the next in the queue is nobody's,
+    // so 64 need never be inside at once when some leave while others still come.
+    let shut = limit.inner().shut.write().await;
     let gets: Vec<_> = (0..5_000)
         .map(|_| {
             let limit = Arc::clone(&limit);
             tokio::spawn(async move { limit.get(NAME).await })
         })
         .collect();
+    let busy = &limit.inner().now;
+    while (busy.load(Ordering::SeqCst), limit.queued()) != (64, 5_000 - 64) {
+        tokio::task::yield_now().await;
+    }
+    drop(shut);
     for get in gets {
         get.await.unwrap().unwrap();
     }

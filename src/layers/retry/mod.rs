@@ -151,18 +151,20 @@ impl<R: SecretResolver> Retry<R> {
         }
         self.budget.deposit();
         let mut attempt = 1;
+        let mut before = None;
         loop {
             let error = match self.inner.resolve(request).await {
                 Ok(record) => return Ok(record),
                 Err(error) => error,
             };
             let Some(at) = self.next_attempt(attempt, &error, request.deadline()) else {
-                return Err(error);
+                return Err(worse(before, error));
             };
             // The budget is asked last, so that nothing is taken out for what is not tried.
             if !self.wait(attempt, at, request.deadline()).await {
                 return Err(error);
             }
+            before = Some(error);
             attempt += 1;
         }
     }
@@ -174,28 +176,37 @@ impl<R: SecretResolver> Retry<R> {
         }
         self.budget.deposit();
         let answers = self.inner.resolve_many(requests).await;
-        let mut answers: Vec<_> = exactly(requests.len(), answers).collect();
+        // Each with the error of the attempt before.
+        let mut answers: Vec<(Result<Record, Error>, Option<Error>)> =
+            exactly(requests.len(), answers)
+                .map(|answer| (answer, None))
+                .collect();
         let mut attempt = 1;
         loop {
             let now_failed = requests
                 .iter()
                 .zip(&mut answers)
                 .filter_map(|(request, place)| {
-                    let error = place.as_ref().err()?;
+                    let error = place.0.as_ref().err()?;
                     let at = self.next_attempt(attempt, error, deadline)?;
                     Some((at, *request, place))
                 });
             let failed: Vec<_> = now_failed.collect();
-            let Some(at) = failed.iter().map(|(at, ..)| *at).max() else {
-                return answers;
+            let last = failed.iter().map(|(at, ..)| *at).max();
+            let goes_on = match last {
+                Some(at) => self.wait(attempt, at, deadline).await,
+                None => false,
             };
-            if !self.wait(attempt, at, deadline).await {
-                return answers;
+            if !goes_on {
+                let answers = answers.into_iter();
+                let told =
+                    answers.map(|(answer, before)| answer.map_err(|error| worse(before, error)));
+                return told.collect();
             }
             let again: Vec<_> = failed.iter().map(|(_, request, _)| *request).collect();
             let part = exactly(again.len(), self.inner.resolve_many(&again).await);
-            for ((_, _, place), answer) in failed.into_iter().zip(part) {
-                *place = answer;
+            for ((_, _, (place, before)), answer) in failed.into_iter().zip(part) {
+                *before = std::mem::replace(place, answer).err();
             }
             attempt += 1;
         }
@@ -275,6 +286,15 @@ fn no_time() -> Error {
         ErrorKind::Timeout,
         "the deadline passed before an attempt could begin",
     )
+}
+
+/// The error to go on with: that our own permits ran out for another attempt takes nothing from what
+/// the store has shown in the one before.
+fn worse(before: Option<Error>, error: Error) -> Error {
+    match before {
+        Some(before) if error.kind() == ErrorKind::Overloaded => before,
+        _ => error,
+    }
 }
 
 #[cfg(test)]

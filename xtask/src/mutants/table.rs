@@ -119,6 +119,21 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "no_schedule_breaks_the_fence_the_single_flight_or_the_expiry",
     ),
     core(
+        "3: a prefix misses what was answered as a stale value",
+        "src/layers/cache/landing.rs",
+        [
+            "flights.store.adopt(&flight.address, flight.take_asked());",
+            "",
+        ],
+        "a_signal_for_a_prefix_finds_what_was_answered_as_a_stale_value",
+    ),
+    core(
+        "3: a prefix misses what was answered by the long way",
+        "src/layers/cache/store.rs",
+        ["held.names.more |= !held.keeps(name.path());", ""],
+        "a_signal_for_a_prefix_finds_what_was_answered_below_it_in_any_way",
+    ),
+    core(
         "3: an answer soon after a signal is trusted",
         "src/layers/cache/settle.rs",
         ["        !settled || all", "        false"],
@@ -257,15 +272,18 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "bounds: required secrets are evicted",
         "src/layers/cache/store.rs",
         [
-            "if !self.pinned.contains_key(&*slot.address) && !slot.take_visited() {",
-            "if !slot.take_visited() {",
+            "if !self.pinned.contains_key(&*slot.address) && !slot.take_marks() {",
+            "if !slot.take_marks() {",
         ],
         "a_flood_of_names_does_not_evict_what_is_pinned_or_in_use",
     ),
     core(
         "bounds: bytes are not counted",
         "src/layers/cache/store.rs",
-        ["        table.bytes += slot.weight;", ""],
+        [
+            "entries > self.max_entries || bytes > self.max_bytes",
+            "entries > self.max_entries || bytes == usize::MAX",
+        ],
         "entries_and_bytes_are_bounded",
     ),
     core(
@@ -285,6 +303,15 @@ pub(crate) const MUTANTS: &[Mutant] = &[
             "if self.max_entries == 0 {",
         ],
         "a_value_that_finds_no_room_costs_nobody_else_his_own",
+    ),
+    core(
+        "bounds: a value is evicted before who waits for it has read it",
+        "src/layers/cache/slot.rs",
+        [
+            "awaited: AtomicBool::new(awaited),",
+            "awaited: AtomicBool::new(awaited && number == u64::MAX),",
+        ],
+        "a_burst_of_cold_names_on_a_full_cache_is_one_fetch_a_name",
     ),
     core(
         "bounds: a handle's record is evicted",
@@ -339,6 +366,15 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "src/layers/retry/budget.rs",
         ["held.checked_sub(Self::ONE)", "Some(held)"],
         "a_thousand_failing_requests_are_no_storm",
+    ),
+    core(
+        "retry: our own overload hides an outage",
+        "src/layers/retry/mod.rs",
+        [
+            "Some(before) if error.kind() == ErrorKind::Overloaded => before,",
+            "Some(before) if error.kind() == ErrorKind::Closed => before,",
+        ],
+        "our_own_overload_hides_no_outage_that_an_attempt_has_shown",
     ),
     core(
         "limit: the queue has no bound",

@@ -92,7 +92,7 @@ impl Session {
     }
 
     /// A token that may be sent now. A login that it takes begins at `endpoint`, where the request
-    /// goes, so that what fails there is put down to it.
+    /// goes, so that what fails there is put down to it; one that others have begun goes where it goes.
     ///
     /// # Cancel safety
     /// A login that it waits for goes on, for others and for the next request.

@@ -1,5 +1,6 @@
 //! How long a value lives: its time to live, its lease, and its end when nobody asks.
 
+use std::collections::HashSet;
 use std::pin::pin;
 use std::task::{Context, Waker};
 
@@ -62,7 +63,45 @@ fn the_jitter_only_ever_shortens_and_by_a_tenth_at_most() {
     let draws: Vec<_> = draws.collect();
     assert!(draws.iter().all(|&life| life <= TTL && life > TTL * 9 / 10));
     assert!(draws.iter().any(|&life| life < TTL * 92 / 100));
-    assert_eq!(bench.cache.flights.epoch(), 0);
+}
+
+/// The lives of a hundred records that were fetched at one moment.
+async fn lives_of_a_hundred(bench: &Bench, lease: Option<Duration>) -> Vec<Duration> {
+    let mut lives = Vec::new();
+    for number in 0..100 {
+        let name = format!("a/{number}");
+        bench.backend.set(&name, "x");
+        if let Some(lease) = lease {
+            bench.backend.set_lease(&name, lease);
+        }
+        let expires = bench.cache.get(&name).await.unwrap().answer().expires_at();
+        lives.push(expires.unwrap().since(bench.clock.now()));
+    }
+    lives
+}
+
+/// None lives longer than `most`, none loses a tenth, and they spread between.
+fn assert_spread(lives: &[Duration], most: Duration) {
+    let possible = |&life: &Duration| life <= most && life > most * 9 / 10;
+    assert!(lives.iter().all(possible), "{lives:?}");
+    // Of 1024 possible lives a hundred draws meet some twice, but never so many.
+    let different: HashSet<_> = lives.iter().collect();
+    assert!(different.len() > 50, "{lives:?}");
+    assert!(lives.iter().any(|&life| life < most * 97 / 100));
+    assert!(lives.iter().any(|&life| life > most * 93 / 100));
+}
+
+#[tokio::test]
+async fn what_was_fetched_together_does_not_expire_together() {
+    let bench = bench();
+    assert_spread(&lives_of_a_hundred(&bench, None).await, TTL);
+}
+
+#[tokio::test]
+async fn what_was_leased_together_does_not_expire_together() {
+    let bench = bench();
+    let lease = TTL / 3;
+    assert_spread(&lives_of_a_hundred(&bench, Some(lease)).await, lease);
 }
 
 #[tokio::test]
@@ -111,6 +150,34 @@ async fn an_answer_polled_after_its_expiry_is_fetched_again() {
     bench.backend.set(NAME, "v2");
     bench.clock.advance(TTL);
     assert_eq!(waiting.await.unwrap().expose_str().unwrap(), "v2");
+}
+
+#[tokio::test]
+async fn an_answer_polled_after_its_expiry_is_not_fresh_where_it_is_kept_for_outages() {
+    for away in [false, true] {
+        let bench = bench_with(CacheConfig::default().serve_stale_up_to(TTL));
+        let gate = Gate::new();
+        bench.backend.script(NAME, [gate.then(Reply::Stored)]);
+        let mut waiting = pin!(bench.get());
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(waiting.as_mut().poll(&mut cx).is_pending());
+        gate.open();
+        bench.get().await.unwrap();
+        bench.backend.set(NAME, "v2");
+        bench
+            .backend
+            .always(away.then_some(Reply::Error(ErrorKind::Unavailable)));
+        bench.clock.advance(TTL);
+        // The slot still holds the old value, but the store comes first.
+        assert_eq!(bench.cache.flights.values(), 1);
+        let secret = waiting.await.unwrap();
+        let stale = matches!(secret.answer().freshness(), Freshness::Stale { .. });
+        let text = secret.expose_str().unwrap();
+        assert_eq!(
+            (text, stale),
+            if away { ("v1", true) } else { ("v2", false) }
+        );
+    }
 }
 
 #[tokio::test]

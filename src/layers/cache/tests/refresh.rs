@@ -105,3 +105,21 @@ async fn a_conditional_read_lets_go_of_its_value_when_it_is_invalidated() {
         tokio::task::yield_now().await;
     }
 }
+
+#[tokio::test]
+async fn a_conditional_read_is_not_offered_what_ends_before_it_may() {
+    let bench = bench();
+    let secret = bench.get().await.unwrap();
+    let left = CacheConfig::default().flight_budget / 2;
+    let life = secret.answer().expires_at().unwrap();
+    bench
+        .clock
+        .advance(life.since(bench.clock.now()).checked_sub(left).unwrap());
+    bench.backend.script(NAME, [Reply::Hang]);
+    bench.get().await.unwrap();
+    bench.backend.called(2).await;
+    bench.clock.advance(left);
+    // The refresh hangs past the value's end, within its own budget, and holds nothing.
+    assert_eq!(bench.cache.flights.flying_now().len(), 1);
+    assert_eq!(secret.record().references(), 1);
+}

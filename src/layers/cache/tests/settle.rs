@@ -42,3 +42,49 @@ async fn a_signal_for_a_prefix_unsettles_what_was_not_cached_too() {
     bench.clock.advance(Duration::from_millis(250));
     assert_eq!(bench.text().await, "v2");
 }
+
+#[tokio::test]
+async fn after_a_signal_for_everything_an_unchanged_answer_is_not_trusted_for_long() {
+    let bench = bench();
+    bench.backend.set("other/name", "w1");
+    bench.text().await;
+    bench.cache.invalidator().invalidate_all();
+    // What was held and what was not: both may still be the value before the signal.
+    assert_eq!(bench.text().await, "v1");
+    bench.cache.get("other/name").await.unwrap();
+    bench.backend.set(NAME, "v2");
+    bench.backend.set("other/name", "w2");
+    bench.clock.advance(Duration::from_millis(250));
+    assert_eq!(bench.text().await, "v2");
+    let other = bench.cache.get("other/name").await.unwrap();
+    assert_eq!(other.expose_str().unwrap(), "w2");
+}
+
+#[tokio::test]
+async fn a_signal_for_everything_is_over_with_the_settle_time() {
+    let bench = bench();
+    bench.cache.invalidator().invalidate_all();
+    bench.clock.advance(Duration::from_secs(2));
+    bench.text().await;
+    bench.clock.advance(TTL / 2);
+    bench.text().await;
+    assert_eq!(bench.backend.calls(), 1);
+}
+
+#[tokio::test]
+async fn after_a_signal_a_refusal_is_not_remembered_for_long() {
+    // A signal may be about a secret that is to be created, too.
+    for how in ["one", "all"] {
+        let bench = bench();
+        match how {
+            "one" => bench.cache.invalidator().invalidate("new/one").unwrap(),
+            _ => bench.cache.invalidator().invalidate_all(),
+        }
+        assert!(bench.cache.get("new/one").await.is_err());
+        bench.backend.set("new/one", "x");
+        bench.clock.advance(Duration::from_millis(249));
+        assert!(bench.cache.get("new/one").await.is_err(), "{how}");
+        bench.clock.advance(Duration::from_millis(1));
+        assert!(bench.cache.get("new/one").await.is_ok(), "{how}");
+    }
+}

@@ -55,3 +55,28 @@ async fn the_status_tells_what_is_held_and_what_outlived_its_end() {
     assert_eq!((status.entries, status.bytes, status.outlived), (0, 0, 1));
     drop(held);
 }
+
+#[tokio::test]
+async fn every_way_to_a_held_value_counts_as_a_hit() {
+    let bench = bench();
+    bench.backend.set("prod/db#user", "u");
+    bench.backend.set("prod/db#host", "h");
+    bench.text().await;
+    assert_eq!(bench.cache.status().hits, 0);
+    bench.text().await;
+    assert_eq!(bench.cache.status().hits, 1);
+    // Under names that the read path does not know yet: the long ways.
+    bench.cache.get("prod/db#user").await.unwrap();
+    assert_eq!(bench.cache.status().hits, 2);
+    let host = NameRef::parse("prod/db#host").unwrap();
+    assert!(bench.cache.peek(host).is_none());
+    assert!(bench.cache.peek_any(host).is_some());
+    assert_eq!(bench.cache.status().hits, 3);
+    // And now that it does.
+    assert!(bench.cache.peek_any(host).is_some());
+    assert_eq!(bench.cache.status().hits, 4);
+    assert_eq!(
+        (bench.cache.status().fetches, bench.backend.calls()),
+        (1, 1)
+    );
+}

@@ -120,3 +120,27 @@ fn dropped_at_any_await_it_leaves_nothing_behind() {
         assert!(drive(&manual, retry.get(NAME)).is_ok());
     }
 }
+
+#[test]
+fn our_own_overload_hides_no_outage_that_an_attempt_has_shown() {
+    let (manual, shared) = clock();
+    let store = MockBackend::new();
+    let retry = Retry::new(store.clone(), shared, RetryConfig::default()).unwrap();
+    for (shown, expected) in [
+        (ErrorKind::Timeout, ErrorKind::Timeout),
+        (ErrorKind::Throttled, ErrorKind::Throttled),
+    ] {
+        let replies = || [Reply::Error(shown), Reply::Error(ErrorKind::Overloaded)];
+        store.script(NAME, replies());
+        let error = drive(&manual, retry.resolve(Request::new(name()))).unwrap_err();
+        assert_eq!(error.kind(), expected);
+        store.script(NAME, replies());
+        let batch = [Request::new(name())];
+        let answers = drive(&manual, retry.resolve_many(&batch));
+        assert_eq!(answers[0].as_ref().unwrap_err().kind(), expected);
+    }
+    // Shown by the first attempt, it is the answer.
+    store.script(NAME, [Reply::Error(ErrorKind::Overloaded)]);
+    let error = drive(&manual, retry.resolve(Request::new(name()))).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Overloaded);
+}
