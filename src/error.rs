@@ -209,6 +209,11 @@ impl ErrorKind {
         }
     }
 
+    /// Whether it is the store's own word about the secret: that it is not there, or not ours.
+    pub(crate) const fn is_of_the_secret(self) -> bool {
+        matches!(self, Self::NotFound | Self::Denied)
+    }
+
     /// Every kind there is, for tests that must cover the whole table.
     pub const ALL: [Self; 12] = [
         Self::Unavailable,

@@ -78,7 +78,7 @@ pub fn decide(kind: ErrorKind, held: Held, policy: &Policy) -> Decision {
     let permits = kind.permits();
     match held {
         // The store's own word about this secret ends the life of what it said before.
-        _ if matches!(kind, ErrorKind::NotFound | ErrorKind::Denied) => match held {
+        _ if kind.is_of_the_secret() => match held {
             Held::Nothing => Decision::Fail,
             _ => Decision::DropAndFail,
         },

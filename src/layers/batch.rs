@@ -29,13 +29,15 @@ pub(crate) async fn whole<'a>(
     loop {
         let now = clock.now();
         let fenced = epoch() != asked_in;
-        let old = |answer: &Result<Record, Error>| {
-            answer.as_ref().is_ok_and(|record| {
+        let old = |answer: &Result<Record, Error>| match answer {
+            Ok(record) => {
                 let answer = record.answer();
                 // What is past its time by policy stays so.
                 let fresh = !matches!(answer.freshness(), Freshness::Stale { .. });
                 fenced || (fresh && answer.expires_at().is_some_and(|moment| now >= moment))
-            })
+            }
+            // What the store has said of a secret is fenced, too; an outage says nothing of it.
+            Err(error) => fenced && error.kind().is_of_the_secret(),
         };
         let again: Vec<usize> = (0..answers.len()).filter(|&at| old(&answers[at])).collect();
         if again.is_empty() {

@@ -9,7 +9,6 @@ use crate::clock::Moment;
 use crate::error::{Error, ErrorKind};
 use crate::layers::cache::flight::{Flight, Outcome};
 use crate::layers::cache::flights::{Flights, Flying, REFRESH_AGAIN, closed_error, lost};
-use crate::layers::cache::negative::Negatives;
 use crate::layers::cache::seen::Verdict;
 use crate::layers::cache::settle::Settling;
 use crate::layers::cache::slot::{Detached, Life, Slot};
@@ -289,7 +288,7 @@ impl<R: SecretResolver> Landing<R> {
     fn fail(&self, flying: &mut Flying, error: &Error, identity: u64) -> Option<Detached> {
         let Self { flights, flight } = self;
         let now = flights.clock.now();
-        if Negatives::is_one(error.kind()) {
+        if error.kind().is_of_the_secret() {
             let mut until = now + flights.config.negative_ttl;
             // A signal may be about a secret that is not there yet, too.
             if flying.settling.is_unsettled(&flight.address, now) {

@@ -53,7 +53,6 @@ pub use handle::SecretHandle;
 
 use flight::{Flight, Outcome};
 use flights::{Flights, Joined};
-use negative::Negatives;
 use slot::Hit;
 
 /// A resolver that answers from memory what `R` has answered within its time to live.
@@ -239,7 +238,7 @@ impl<R: SecretResolver> Cache<R> {
             Some(Outcome::Landed(slot)) => Ok(slot.read_first(self.flights.clock.now())),
             // The store's word about the secret is fenced like a value; an outage says nothing of it.
             Some(Outcome::Failed(error, epoch)) => {
-                let said = Negatives::is_one(error.kind());
+                let said = error.kind().is_of_the_secret();
                 match said && self.flights.epoch() != epoch {
                     true => Ok(None),
                     false => Err(error),

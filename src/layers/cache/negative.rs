@@ -6,7 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use crate::clock::Moment;
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 
 #[derive(Default)]
 pub(super) struct Negatives {
@@ -24,11 +24,6 @@ struct Negative {
 
 impl Negatives {
     const MOST: usize = 4096;
-
-    /// Whether an error of this kind is the store's own word about the name.
-    pub(super) fn is_one(kind: ErrorKind) -> bool {
-        matches!(kind, ErrorKind::NotFound | ErrorKind::Denied)
-    }
 
     /// The store's word on `address`, if it is still young and was said to the same identity.
     pub(super) fn get(&self, address: &str, now: Moment, identity: u64) -> Option<Error> {

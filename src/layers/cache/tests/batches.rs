@@ -63,3 +63,26 @@ async fn a_batch_answers_nothing_that_was_invalidated_while_it_waited() {
         .map(|answer| answer.unwrap().expose_str().unwrap().to_owned());
     assert_eq!(texts.collect::<Vec<_>>(), ["v2", "s"]);
 }
+
+#[tokio::test]
+async fn a_batch_answers_no_absence_that_was_signalled_while_it_waited() {
+    let bench = bench();
+    bench.backend.set("slow/one", "x");
+    let gate = Gate::new();
+    bench.backend.script("slow/one", [gate.then(Reply::Stored)]);
+    let names = ["late/one", "slow/one"];
+    let mut batch = std::pin::pin!(bench.cache.get_many(&names));
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(batch.as_mut().poll(&mut cx).is_pending());
+    bench.backend.called(2).await;
+    // The first has its answer; it is created while the second is waited for.
+    while bench.cache.flights.flying_now().len() > 1 {
+        tokio::task::yield_now().await;
+    }
+    assert!(batch.as_mut().poll(&mut cx).is_pending());
+    bench.backend.set("late/one", "there");
+    bench.cache.invalidator().invalidate("late/one").unwrap();
+    gate.open();
+    let answers = batch.await;
+    assert_eq!(answers[0].as_ref().unwrap().expose_str().unwrap(), "there");
+}
