@@ -3,13 +3,16 @@
 //! Their subject is made around a mock on a manual clock, so that a law can hold answers back, let
 //! time pass and rotate values.
 
+#[cfg(target_os = "linux")]
+mod wiping;
+
+#[cfg(target_os = "linux")]
+pub use wiping::no_value_outlives_its_end_in_memory;
+
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
-
-#[cfg(target_os = "linux")]
-use secrecy::ExposeSecret as _;
 
 use super::{Kept, Violation, broken};
 use crate::clock::{Clock, SystemClock};
@@ -19,8 +22,6 @@ use crate::join_all;
 use crate::race::race;
 use crate::resolver::{Request, SecretResolver, SecretResolverExt};
 use crate::secret::{Freshness, Record, Secret};
-#[cfg(target_os = "linux")]
-use crate::testing::Canary;
 use crate::testing::{Gate, ManualClock, MockBackend, Reply};
 
 /// A resolver that caches, made around the given store and clock, and what invalidates it.
@@ -238,39 +239,6 @@ pub async fn an_outage_is_answered_as_an_error(make: Make<'_>) -> Kept {
     Ok(())
 }
 
-/// After a value's expiry, its invalidation, its rotation and the shutdown, no copy of it is left in
-/// the memory of the process: none beyond the law's own store's. Asked by nobody, within 2 s.
-///
-/// # Errors
-/// When a copy is left.
-#[cfg(target_os = "linux")]
-pub async fn no_value_outlives_its_end_in_memory(make: Make<'_>) -> Kept {
-    let court = Court::new("no_value_outlives_its_end_in_memory", make)?;
-    let canary = Canary::new();
-    court.stores(&canary)?;
-    let stored = court.copies(&canary)?;
-    court.holds(&canary).await?;
-    court.clock.advance(TTL);
-    court.only(stored, &canary, "after its expiry").await?;
-    court.holds(&canary).await?;
-    court.invalidate()?;
-    court
-        .only(stored, &canary, "after its invalidation")
-        .await?;
-    court.holds(&canary).await?;
-    court.store.set(NAME, "another");
-    court.invalidate()?;
-    court.answers("another").await?;
-    court.only(0, &canary, "after its rotation").await?;
-    court.stores(&canary)?;
-    court.invalidate()?;
-    court.holds(&canary).await?;
-    let end = court.clock.now() + Duration::from_secs(5);
-    let shutdown = court.subject.resolver.shutdown(end);
-    court.in_time(shutdown).await?;
-    court.only(stored, &canary, "after the shutdown").await
-}
-
 impl Court {
     fn new(law: &'static str, make: Make<'_>) -> Kept<Self> {
         let store = MockBackend::new().with_value(NAME, "first");
@@ -298,52 +266,6 @@ impl Court {
             broken(self.law, "it does not answer")
         };
         race(async { Ok(future.await) }, hung).await
-    }
-
-    /// Writes the canary into the store.
-    #[cfg(target_os = "linux")]
-    fn stores(&self, canary: &Canary) -> Kept {
-        match canary.value() {
-            Ok(value) => self.store.set(NAME, value.expose()),
-            Err(_) => return broken(self.law, "there is no memory for a value"),
-        }
-        Ok(())
-    }
-
-    /// How often the canary stands in memory.
-    #[cfg(target_os = "linux")]
-    fn copies(&self, canary: &Canary) -> Kept<usize> {
-        let found = canary.found();
-        found.or_else(|_| broken(self.law, "the process's memory cannot be read"))
-    }
-
-    /// The subject answers the canary, and the caller lets go of it.
-    #[cfg(target_os = "linux")]
-    async fn holds(&self, canary: &Canary) -> Kept {
-        let answer = self.in_time(self.subject.resolver.get(NAME)).await?;
-        match (answer, canary.value()) {
-            (Ok(secret), Ok(value)) if secret.expose_secret() == value.expose() => Ok(()),
-            (Err(error), _) => broken(self.law, &format!("an error instead of a value: {error}")),
-            _ => broken(self.law, "another value than the current one"),
-        }
-    }
-
-    /// The canary stands in memory as often as in the store: at the latest in 2 s.
-    #[cfg(target_os = "linux")]
-    async fn only(&self, stored: usize, canary: &Canary, when: &str) -> Kept {
-        let end = self.real.now() + Duration::from_secs(2);
-        loop {
-            let found = self.copies(canary)?;
-            if found <= stored {
-                return Ok(());
-            }
-            if self.real.now() >= end {
-                let left = found - stored;
-                return broken(self.law, &format!("{left} copies are left {when}"));
-            }
-            let again = self.real.now() + Duration::from_millis(50);
-            self.real.sleep_until(again).await;
-        }
     }
 
     async fn answers(&self, value: &str) -> Kept {
