@@ -2,10 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::future::Future;
+use std::pin::pin;
 use std::process::Command;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
-use secret_resolver::testing::{ManualClock, MockBackend};
+use secret_resolver::testing::{Gate, ManualClock, MockBackend, Reply};
 use secret_resolver::{ErrorKind, Resolver};
 
 const NAME: &str = "prod/db#password";
@@ -82,14 +85,32 @@ async fn a_burst_of_cold_names_on_a_full_cache_is_one_fetch_a_name() {
             .collect::<Vec<_>>()
     };
     let (hot, cold) = (names("hot", 100), names("cold", 60));
+    let gates: Vec<_> = cold.iter().map(|_| Gate::new()).collect();
     for name in hot.iter().chain(&cold) {
         backend.set(name, "x");
     }
-    for name in hot.iter().chain(&hot) {
+    for (name, gate) in cold.iter().zip(&gates) {
+        backend.script(name, [gate.then(Reply::Stored)]);
+    }
+    for name in &hot {
         resolver.get(name).await.unwrap();
     }
-    // All of them land before the first who waits looks; everything else in the cache is in use.
-    let answers = resolver.get_many(&cold).await;
+    let mut batch = pin!(resolver.get_many(&cold));
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(batch.as_mut().poll(&mut cx).is_pending());
+    // All of them land, one after another, before the first who waits looks; everything else in the
+    // cache is read between any two.
+    for (landed, gate) in gates.iter().enumerate() {
+        for name in &hot {
+            let _ = resolver.peek(name);
+        }
+        backend.called(100 + 60).await;
+        gate.open();
+        while resolver.status().flights > 59 - landed {
+            std::thread::yield_now();
+        }
+    }
+    let answers = batch.await;
     assert!(answers.iter().all(Result::is_ok));
     assert!(cold.iter().all(|name| backend.calls_of(name) == 1));
 }

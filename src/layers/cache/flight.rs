@@ -46,6 +46,14 @@ pub(super) enum Outcome {
 /// A claim on the outcome of a flight.
 pub(super) struct Waiter(watch::Receiver<Outcome>);
 
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        if let Outcome::Landed(slot) = &*self.0.borrow() {
+            slot.not_awaited();
+        }
+    }
+}
+
 impl Waiter {
     /// The end of the flight; `None` when it was dropped without one.
     pub(super) async fn outcome(&mut self) -> Option<Outcome> {

@@ -169,7 +169,11 @@ impl<R: SecretResolver> Landing<R> {
                 flights.sweeper.due_at(slot.life.ends);
                 flights.succeeded(flights.clock.now());
                 preempt();
-                flight.end(Outcome::Landed(slot));
+                flight.end(Outcome::Landed(Arc::clone(&slot)));
+                // Those who have left before cannot say so.
+                if flight.awaited_by() == 0 {
+                    slot.not_awaited();
+                }
                 Ok(told)
             }
             Err(error) => {

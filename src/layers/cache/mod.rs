@@ -235,7 +235,7 @@ impl<R: SecretResolver> Cache<R> {
             }
         };
         match waiter.outcome().await {
-            Some(Outcome::Landed(slot)) => Ok(slot.read_first(self.flights.clock.now())),
+            Some(Outcome::Landed(slot)) => Ok(slot.peek(self.flights.clock.now())),
             // The store's word about the secret is fenced like a value; an outage says nothing of it.
             Some(Outcome::Failed(error, epoch)) => {
                 let said = error.kind().is_of_the_secret();

@@ -23,8 +23,8 @@ pub(super) struct Slot {
     contents: ArcSwapOption<Contents>,
     /// Whether it was read since the last look for something to evict.
     visited: AtomicBool,
-    /// Whether nobody of those who waited for it has read it yet: evicted now, it would be fetched
-    /// again at once.
+    /// Whether nobody of those who wait for it has looked yet: evicted now, it would be fetched again
+    /// at once.
     awaited: AtomicBool,
     /// From when on a read asks for a refresh, in nanoseconds of the clock.
     refresh_from: AtomicU64,
@@ -135,17 +135,18 @@ impl Slot {
         now.nanos() >= from && claim()
     }
 
-    /// The value for one who waited for it, if its time is not over.
-    pub(super) fn read_first(&self, now: Moment) -> Option<Record> {
-        self.awaited.store(false, Ordering::Relaxed);
-        self.peek(now)
+    /// Whether it was read since the last call.
+    pub(super) fn take_visited(&self) -> bool {
+        self.visited.swap(false, Ordering::Relaxed)
     }
 
-    /// Whether it was read, or waited for, since the last call.
-    pub(super) fn take_marks(&self) -> bool {
-        let visited = self.visited.swap(false, Ordering::Relaxed);
-        let awaited = self.awaited.swap(false, Ordering::Relaxed);
-        visited || awaited
+    pub(super) fn is_awaited(&self) -> bool {
+        self.awaited.load(Ordering::Relaxed)
+    }
+
+    /// One who waited for it has looked, or has left.
+    pub(super) fn not_awaited(&self) {
+        self.awaited.store(false, Ordering::Relaxed);
     }
 }
 

@@ -377,13 +377,15 @@ impl Table {
             let from_hand = self.by_number.range(self.hand..);
             let before_hand = self.by_number.range(..self.hand);
             for (&number, slot) in from_hand.chain(before_hand) {
-                if !self.pinned.contains_key(&*slot.address) && !slot.take_marks() {
+                let kept = slot.is_awaited() || self.pinned.contains_key(&*slot.address);
+                if !kept && !slot.take_visited() {
                     self.hand = number + 1;
                     return Some(Arc::clone(slot));
                 }
             }
         }
-        // Readers have marked every slot between the two rounds: then any is as good.
+        // Readers have marked every slot between the two rounds, or all are waited for: then any is
+        // as good.
         let mut slots = self.by_number.values();
         slots
             .find(|slot| !self.pinned.contains_key(&*slot.address))

@@ -272,8 +272,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "bounds: required secrets are evicted",
         "src/layers/cache/store.rs",
         [
-            "if !self.pinned.contains_key(&*slot.address) && !slot.take_marks() {",
-            "if !slot.take_marks() {",
+            "let kept = slot.is_awaited() || self.pinned.contains_key(&*slot.address);",
+            "let kept = slot.is_awaited();",
         ],
         "a_flood_of_names_does_not_evict_what_is_pinned_or_in_use",
     ),
@@ -306,10 +306,10 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     ),
     core(
         "bounds: a value is evicted before who waits for it has read it",
-        "src/layers/cache/slot.rs",
+        "src/layers/cache/store.rs",
         [
-            "awaited: AtomicBool::new(awaited),",
-            "awaited: AtomicBool::new(awaited && number == u64::MAX),",
+            "let kept = slot.is_awaited() || self.pinned.contains_key(&*slot.address);",
+            "let kept = self.pinned.contains_key(&*slot.address);",
         ],
         "a_burst_of_cold_names_on_a_full_cache_is_one_fetch_a_name",
     ),
