@@ -177,6 +177,11 @@ impl Error {
         self.0.retry_after
     }
 
+    /// Whether a bound of this process, and no answer of a store, is why: it passes.
+    pub(crate) fn is_our_own_overload(&self) -> bool {
+        self.kind() == ErrorKind::Overloaded && self.backend().is_none()
+    }
+
     fn edit(self, change: impl FnOnce(&mut Inner)) -> Self {
         let mut shared = self.0;
         change(Arc::make_mut(&mut shared));

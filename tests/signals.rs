@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::future::Future;
 use std::time::Duration;
 
 use secret_resolver::testing::{ManualClock, MockBackend, Reply};
@@ -167,4 +168,52 @@ async fn what_is_not_good_enough_is_no_hit() {
         .await;
     assert!(asked.is_err());
     assert_eq!(resolver.status().hits, hits);
+}
+
+#[tokio::test]
+async fn a_signal_for_a_prefix_finds_what_was_answered_after_a_panic_and_to_a_handle() {
+    let clock = ManualClock::new();
+    let backend = MockBackend::new().with_value("a/b#x", "first");
+    let resolver = Resolver::builder(Folds(backend.clone()))
+        .with_attempts(1)
+        .with_clock(clock.clone())
+        .serve_stale_up_to(Duration::from_secs(60))
+        .build()
+        .unwrap();
+    assert_eq!(text(&resolver, "a/b#x").await, "first");
+    clock.advance(Duration::from_secs(300));
+    backend.always(Reply::Panic);
+    assert_eq!(text(&resolver, "A/B#x").await, "first");
+    resolver.invalidator().invalidate_prefix("A").unwrap();
+    assert!(resolver.get("A/B#x").await.is_err());
+
+    // A handle that finds what another name has fetched.
+    backend.always(None);
+    let handle = resolver.handle("A/B#x").await.unwrap();
+    backend.always(Reply::Error(ErrorKind::Unavailable));
+    resolver.invalidator().invalidate_all();
+    let _ = resolver.get("a/b#x").await;
+    backend.always(None);
+    assert_eq!(text(&resolver, "a/b#x").await, "first");
+    while handle.secret().is_err() {
+        tokio::task::yield_now().await;
+    }
+    backend.always(Reply::Error(ErrorKind::Unavailable));
+    resolver.invalidator().invalidate_prefix("A").unwrap();
+    assert!(handle.secret().is_err());
+}
+
+#[tokio::test]
+async fn a_refresh_that_is_due_is_asked_for_also_by_who_wants_a_newer_version() {
+    let (clock, backend, resolver) = setup();
+    assert_eq!(text(&resolver, NAME).await, "first");
+    clock.advance(Duration::from_secs(265));
+    let (name, highest) = (NameRef::parse(NAME).unwrap(), Version::number(9));
+    // The one read that is told of it; its answer is never awaited.
+    drop(resolver.peek("none/such"));
+    let mut asked = Box::pin(resolver.resolve(Request::new(name).at_least(&highest)));
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(asked.as_mut().poll(&mut cx).is_pending());
+    drop(asked);
+    backend.called(2).await;
 }

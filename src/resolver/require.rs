@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::error::{Error, ErrorKind, Retry};
+use crate::error::{Error, Retry};
 use crate::name::{NameRef, SecretName};
 use crate::secret::Secret;
 
@@ -97,11 +97,10 @@ impl RequireError {
 impl RequireError {
     /// Whether every failure is one that may pass by itself, our own overload among them.
     pub(crate) fn may_pass(&self) -> bool {
-        let passes =
-            |kind: ErrorKind| kind == ErrorKind::Overloaded || kind.permits().retry != Retry::Never;
-        self.failures
-            .iter()
-            .all(|failure| passes(failure.error.kind()))
+        let passes = |error: &Error| {
+            error.is_our_own_overload() || error.kind().permits().retry != Retry::Never
+        };
+        self.failures.iter().all(|failure| passes(&failure.error))
     }
 }
 

@@ -109,7 +109,8 @@ impl Canary {
             if memory.read_exact_at(read, at).is_err() {
                 match wanted > Self::PAGE {
                     true => most = Self::PAGE,
-                    false => at += wanted as u64,
+                    // On to the next page.
+                    false => at = (at / Self::PAGE as u64 + 1) * Self::PAGE as u64,
                 }
                 continue;
             }

@@ -186,7 +186,8 @@ impl<R: SecretResolver> Flights<R> {
             return Err(Error::new(
                 ErrorKind::Overloaded,
                 "the record is larger than max_record_bytes; raise it or store less in one record",
-            ));
+            )
+            .with_backend(record.answer().backend()));
         }
         Ok(record)
     }
@@ -232,7 +233,6 @@ impl<R: SecretResolver> Flights<R> {
         drop(flying);
         preempt();
         self.sweeper.stop();
-        self.tell_hits();
         report.flights_ended = flights.len();
         report.values_dropped = values.len();
         // Waiters' wakers are foreign code, so what they could spoil is done before.
@@ -243,6 +243,8 @@ impl<R: SecretResolver> Flights<R> {
         for flight in flights.into_values() {
             flight.end(Outcome::Failed(closed_error(), epoch));
         }
+        // Last, for a recorder is foreign code, too.
+        self.tell_hits();
         report
     }
 

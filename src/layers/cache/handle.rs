@@ -55,6 +55,7 @@ pub struct SecretHandle {
 struct Cell {
     clock: Arc<dyn Clock>,
     store: Arc<Store>,
+    name: SecretName,
     address: Box<str>,
     field: Option<Box<str>>,
     link: ArcSwapOption<Link>,
@@ -131,6 +132,7 @@ impl<R: SecretResolver> Flights<R> {
         let cell = Arc::new(Cell {
             clock: Arc::clone(&self.clock),
             store: Arc::clone(&self.store),
+            name: name.clone(),
             address: Box::from(located.address().as_str()),
             field: located.field().map(Box::from),
             link: ArcSwapOption::empty(),
@@ -157,7 +159,11 @@ impl<R: SecretResolver> Flights<R> {
             Joined::Started,
         );
         let mut waiter = match joined {
-            Joined::Held(_) => return Ok(()),
+            Joined::Held(_) => {
+                let address = located.address().as_str();
+                self.store.link(name.as_ref(), address, located.field());
+                return Ok(());
+            }
             Joined::Refused(error) => return Err(error),
             Joined::Other(waiter) => waiter,
             Joined::Started(flight) => {
@@ -282,6 +288,8 @@ impl Cell {
     /// value ends the old one's slot a moment before the job hears of the new one.
     #[cold]
     fn latest(&self) -> Result<Secret, Error> {
+        let field = self.field.as_deref();
+        self.store.link(self.name.as_ref(), &self.address, field);
         let slot = self.store.at(&self.address);
         let link = slot.map(|slot| Link::new(slot, self.field.as_deref()));
         match link.and_then(|link| link.read(&*self.clock)) {

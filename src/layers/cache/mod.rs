@@ -146,6 +146,11 @@ impl<R: SecretResolver> Cache<R> {
     fn answered(&self, text: &str, hit: &Hit) {
         self.flights.hits.add_one();
         audit::hit(text);
+        self.asks_for(text, hit);
+    }
+
+    /// Starts the refresh that a hit may be the one to ask for: nobody else will.
+    fn asks_for(&self, text: &str, hit: &Hit) {
         if hit.refresh {
             self.refresh(text);
         }
@@ -220,8 +225,9 @@ impl<R: SecretResolver> Cache<R> {
                 return Err(error);
             }
             Joined::Held(hit) => {
-                if request.accepts(hit.record.version()) {
-                    self.answered(name.as_str(), &hit);
+                match request.accepts(hit.record.version()) {
+                    true => self.answered(name.as_str(), &hit),
+                    false => self.asks_for(name.as_str(), &hit),
                 }
                 let address = located.address().as_str();
                 self.flights.store.link(name, address, located.field());
@@ -285,6 +291,11 @@ impl<R: SecretResolver> Cache<R> {
         if !request.accepts(record.version()) {
             return Err(error);
         }
+        // Whatever became of the flight that asked: a signal for a prefix must find the name.
+        let address = located.address().as_str();
+        self.flights
+            .store
+            .link(request.name(), address, located.field());
         let record = record.select(located.field());
         self.flights
             .downgrades
@@ -343,7 +354,11 @@ impl<R: SecretResolver> SecretResolver for Cache<R> {
                 self.answered(name, &hit);
                 ResolveFuture::ready(Ok(hit.record))
             }
-            _ => ResolveFuture::new(self.miss(request)),
+            Some(hit) => {
+                self.asks_for(name, &hit);
+                ResolveFuture::new(self.miss(request))
+            }
+            None => ResolveFuture::new(self.miss(request)),
         }
     }
 

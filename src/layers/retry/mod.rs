@@ -292,7 +292,7 @@ fn no_time() -> Error {
 /// the store has shown in the one before.
 fn worse(before: Option<Error>, error: Error) -> Error {
     match before {
-        Some(before) if error.kind() == ErrorKind::Overloaded => before,
+        Some(before) if error.is_our_own_overload() => before,
         _ => error,
     }
 }

@@ -374,7 +374,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "retry: our own overload hides an outage",
         "src/layers/retry/mod.rs",
         [
-            "Some(before) if error.kind() == ErrorKind::Overloaded => before,",
+            "Some(before) if error.is_our_own_overload() => before,",
             "Some(before) if error.kind() == ErrorKind::Closed => before,",
         ],
         "our_own_overload_hides_no_outage_that_an_attempt_has_shown",

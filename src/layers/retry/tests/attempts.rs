@@ -121,26 +121,39 @@ fn dropped_at_any_await_it_leaves_nothing_behind() {
     }
 }
 
+/// Answers these errors, from the last to the first, and then not at all.
+#[derive(Debug)]
+struct Errors(Mutex<Vec<Error>>);
+
+impl SecretResolver for Errors {
+    fn resolve<'a>(&'a self, _: Request<'a>) -> ResolveFuture<'a> {
+        ResolveFuture::ready(Err(lock(&self.0).pop().unwrap()))
+    }
+}
+
 #[test]
 fn our_own_overload_hides_no_outage_that_an_attempt_has_shown() {
-    let (manual, shared) = clock();
-    let store = MockBackend::new();
-    let retry = Retry::new(store.clone(), shared, RetryConfig::default()).unwrap();
-    for (shown, expected) in [
-        (ErrorKind::Timeout, ErrorKind::Timeout),
-        (ErrorKind::Throttled, ErrorKind::Throttled),
+    let away = Error::new(ErrorKind::Timeout, "away");
+    let ours = Error::new(ErrorKind::Overloaded, "no permit");
+    // One that the store's answer is the reason of is its word, and the latest.
+    let theirs = Error::new(ErrorKind::Overloaded, "too large").with_backend("store");
+    for (errors, expected) in [
+        (vec![ours.clone(), away.clone()], ErrorKind::Timeout),
+        (vec![theirs, away], ErrorKind::Overloaded),
+        (vec![ours], ErrorKind::Overloaded),
     ] {
-        let replies = || [Reply::Error(shown), Reply::Error(ErrorKind::Overloaded)];
-        store.script(NAME, replies());
+        let with = |errors: &Vec<Error>| {
+            let (manual, shared) = clock();
+            let store = Errors(Mutex::new(errors.clone()));
+            let retry = Retry::new(store, shared, RetryConfig::default());
+            (manual, retry.unwrap())
+        };
+        let (manual, retry) = with(&errors);
         let error = drive(&manual, retry.resolve(Request::new(name()))).unwrap_err();
         assert_eq!(error.kind(), expected);
-        store.script(NAME, replies());
+        let (manual, retry) = with(&errors);
         let batch = [Request::new(name())];
         let answers = drive(&manual, retry.resolve_many(&batch));
         assert_eq!(answers[0].as_ref().unwrap_err().kind(), expected);
     }
-    // Shown by the first attempt, it is the answer.
-    store.script(NAME, [Reply::Error(ErrorKind::Overloaded)]);
-    let error = drive(&manual, retry.resolve(Request::new(name()))).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Overloaded);
 }
