@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::error::ErrorKind;
+use crate::secret::Version;
 use crate::testing::Reply;
 
 #[tokio::test]
@@ -122,4 +123,15 @@ async fn a_conditional_read_is_not_offered_what_ends_before_it_may() {
     // The refresh hangs past the value's end, within its own budget, and holds nothing.
     assert_eq!(bench.cache.flights.flying_now().len(), 1);
     assert_eq!(secret.record().references(), 1);
+}
+
+#[tokio::test]
+async fn a_refresh_that_is_due_is_begun_also_by_a_read_of_a_newer_version_that_is_not_awaited() {
+    let bench = bench();
+    bench.text().await;
+    bench.clock.advance(TTL * 89 / 100);
+    let (name, newer) = (NameRef::parse(NAME).unwrap(), Version::number(9));
+    // The one read that is told that a refresh is due.
+    drop(bench.cache.resolve(Request::new(name).at_least(&newer)));
+    bench.backend.called(2).await;
 }
