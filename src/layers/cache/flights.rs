@@ -155,6 +155,8 @@ impl<R: SecretResolver> Flights<R> {
         let now = self.clock.now();
         let held = self.store.at(address).filter(|_| !anew);
         if let Some(hit) = held.and_then(|slot| slot.read(now)) {
+            // Under the lock, so that a signal for a prefix comes before it is read or finds the name.
+            self.store.link(name, address, located.field());
             return Joined::Held(hit);
         }
         if let Some(error) = flying.negatives.get(address, now, identity) {

@@ -159,11 +159,7 @@ impl<R: SecretResolver> Flights<R> {
             Joined::Started,
         );
         let mut waiter = match joined {
-            Joined::Held(_) => {
-                let address = located.address().as_str();
-                self.store.link(name.as_ref(), address, located.field());
-                return Ok(());
-            }
+            Joined::Held(_) => return Ok(()),
             Joined::Refused(error) => return Err(error),
             Joined::Other(waiter) => waiter,
             Joined::Started(flight) => {

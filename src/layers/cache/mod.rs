@@ -125,11 +125,12 @@ impl<R: SecretResolver> Cache<R> {
     pub(crate) fn peek_any(&self, name: NameRef<'_>) -> Option<Record> {
         self.peek(name).or_else(|| {
             let located = self.flights.inner.locate(name);
-            let slot = self.flights.slot(located.address().as_str())?;
+            let address = located.address().as_str();
+            // Noted before it is read: a signal for a prefix finds the name, or empties the slot.
+            self.flights.store.link(name, address, located.field());
+            let slot = self.flights.slot(address)?;
             let hit = slot.read(self.flights.clock.now())?;
             self.answered(name.as_str(), &hit);
-            let address = located.address().as_str();
-            self.flights.store.link(name, address, located.field());
             Some(hit.record.select(located.field()))
         })
     }
@@ -209,9 +210,9 @@ impl<R: SecretResolver> Cache<R> {
         }
     }
 
-    /// What is held, unless it is to be had anew, or one flight brings. `None` when it may not be answered any more: between its
-    /// landing and this poll it has expired or been fenced. Then the caller asks again, and its
-    /// deadline bounds how often.
+    /// What is held, unless it is to be had anew, or one flight brings. `None` when it may not be
+    /// answered any more: between its landing and this poll it has expired or been fenced. Then the
+    /// caller asks again, and its deadline bounds how often.
     async fn fetched(
         &self,
         located: &Located<'_>,
@@ -229,8 +230,6 @@ impl<R: SecretResolver> Cache<R> {
                     true => self.answered(name.as_str(), &hit),
                     false => self.asks_for(name.as_str(), &hit),
                 }
-                let address = located.address().as_str();
-                self.flights.store.link(name, address, located.field());
                 return Ok(Some(hit.record));
             }
             Joined::Other(waiter) => waiter,
@@ -265,9 +264,6 @@ impl<R: SecretResolver> Cache<R> {
         let Some(slot) = self.flights.slot(located.address().as_str()) else {
             return Err(error);
         };
-        let Some(record) = slot.record() else {
-            return Err(error);
-        };
         let now = self.flights.clock.now();
         let by = now.since(slot.life.expires);
         let held = match now < slot.life.expires {
@@ -288,15 +284,16 @@ impl<R: SecretResolver> Cache<R> {
             Decision::ServeStale => Freshness::Stale { by },
             Decision::Fail | Decision::DropAndFail | Decision::AskFallback => return Err(error),
         };
-        if !request.accepts(record.version()) {
-            return Err(error);
-        }
-        // Whatever became of the flight that asked: a signal for a prefix must find the name.
+        // Whatever became of the flight that asked: a signal for a prefix finds the name, noted before
+        // the value is read, or empties the slot.
         let address = located.address().as_str();
         self.flights
             .store
             .link(request.name(), address, located.field());
-        let record = record.select(located.field());
+        let record = match slot.record() {
+            Some(record) if request.accepts(record.version()) => record.select(located.field()),
+            _ => return Err(error),
+        };
         self.flights
             .downgrades
             .report(request.name(), freshness, &error);

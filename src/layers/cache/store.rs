@@ -5,7 +5,8 @@
 //!
 //! Eviction is SIEVE (Zhang et al., NSDI 2024): a hit only sets a mark, so that the read path stays
 //! free of locks and of bookkeeping; the hand walks from old to new, takes marks away and evicts
-//! the first slot without one. Names that an attacker makes up are read once and go first.
+//! the first slot without one. Names that an attacker makes up are read once and go first. What is
+//! waited for stays until somebody has looked, or it would be fetched again at once.
 
 use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
