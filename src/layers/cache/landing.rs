@@ -303,8 +303,6 @@ impl<R: SecretResolver> Landing<R> {
                 .put(&flight.address, error, until, identity);
             return flights.store.take(&flight.address);
         }
-        // It may be answered to them as a stale value.
-        flights.store.adopt(&flight.address, flight.take_asked());
         let slot = flights.slot(&flight.address)?;
         // Not at once again, or every read of a hot name would be one during an outage.
         let left = slot.life.expires.since(now);

@@ -137,18 +137,6 @@ impl Store {
         }
     }
 
-    /// Notes names that were answered from what is held at `address`, as those of a landing are.
-    pub(super) fn adopt(&self, address: &str, asked: Spellings) {
-        let mut table = lock(&self.table);
-        let Some(held) = table.by_address.get_mut(address) else {
-            return;
-        };
-        held.adopt(asked);
-        for spelling in &held.names.kept {
-            self.index.link(spelling, &held.slot);
-        }
-    }
-
     /// Holds a value; returns what it replaces and what had to make room.
     ///
     /// Fails when there is no room and all that is held was pinned.

@@ -120,10 +120,10 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     ),
     core(
         "3: a prefix misses what was answered as a stale value",
-        "src/layers/cache/landing.rs",
+        "src/layers/cache/mod.rs",
         [
-            "flights.store.adopt(&flight.address, flight.take_asked());",
-            "",
+            ".link(request.name(), address, located.field());",
+            ".link(request.name(), \"\", located.field());",
         ],
         "a_signal_for_a_prefix_finds_what_was_answered_as_a_stale_value",
     ),
