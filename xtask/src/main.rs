@@ -23,7 +23,7 @@ const USAGE: &str = "usage: cargo xtask <command>
   setup           install the servers that tests need, under target/tools
   test [filter…]  setup, then every test, then the threat model's check; with a filter, those tests alone
   threat-model    check THREAT_MODEL.md against the last whole run of `test`
-  mutants [part…] break each guarantee in a copy, and see that its test notices: half an hour; with parts of names, those alone
+  mutants [part…] break each guarantee in a copy, and see that its test notices: a quarter of an hour; with parts of names, those alone
   features        lint every crate without features and with each one alone
   budget          count the crates that users of ours compile, against their limits
   demo            a real OpenBao with TLS: resolve, cached, rotated, invalidated, killed, refused";
