@@ -1,9 +1,9 @@
 //! What is told of the work: audit events, and metrics where the feature is on.
 //!
 //! Events go to the target `secret_resolver::audit`: fetches at INFO, refusals and downgrades at
-//! WARN, hits at TRACE; what is refused without asking at DEBUG. They name the secret, the backend, the outcome, the version and the time it
-//! took; never a value. Metrics carry the outcome; never a name, which would be a label without
-//! bound.
+//! WARN, hits at TRACE; what is refused without asking at DEBUG. They name the secret, the backend,
+//! the outcome, the version and the time it took; never a value. Metrics carry the outcome; never a
+//! name, which would be a label without bound.
 
 use std::sync::atomic::AtomicU64;
 #[cfg(feature = "metrics")]
@@ -22,8 +22,7 @@ pub(crate) fn fetching(name: NameRef<'_>) -> tracing::Span {
 }
 
 /// A get was refused without a fetch: by what the store has said moments ago, by our own bounds, or
-/// after shutdown.
-/// Quiet, because a loop over one name would fill the log.
+/// after shutdown. Quiet, because a loop over one name would fill the log.
 pub(crate) fn refused_unasked(name: NameRef<'_>, error: &Error) {
     let kind = error.kind();
     tracing::debug!(target: TARGET, %name, ?kind, "refused without asking");

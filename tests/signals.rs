@@ -119,15 +119,21 @@ impl SecretResolver for Folds {
     }
 }
 
+/// A resolver of such a store, which allows stale values.
+fn folding() -> (ManualClock, MockBackend, Resolver) {
+    let clock = ManualClock::new();
+    let backend = MockBackend::new().with_value("a/b#x", "first");
+    let builder = Resolver::builder(Folds(backend.clone()))
+        .with_attempts(1)
+        .with_clock(clock.clone())
+        .serve_stale_up_to(Duration::from_secs(60));
+    (clock, backend, builder.build().unwrap())
+}
+
 #[tokio::test]
 async fn a_signal_for_a_prefix_finds_what_was_answered_below_it_in_any_way() {
-    let backend = MockBackend::new().with_value("a/b#x", "first");
+    let (_clock, backend, resolver) = folding();
     backend.set("a/b#y", "first");
-    let resolver = Resolver::builder(Folds(backend.clone()))
-        .with_attempts(1)
-        .with_clock(ManualClock::new())
-        .build()
-        .unwrap();
     assert_eq!(text(&resolver, "a/b#x").await, "first");
     // A whole record, asked for without a field: it was answered, though no field was selected.
     let whole = || resolver.resolve(Request::new(NameRef::parse("A/B").unwrap()));
@@ -140,14 +146,7 @@ async fn a_signal_for_a_prefix_finds_what_was_answered_below_it_in_any_way() {
 
 #[tokio::test]
 async fn a_signal_for_a_prefix_finds_what_was_answered_as_a_stale_value() {
-    let clock = ManualClock::new();
-    let backend = MockBackend::new().with_value("a/b#x", "first");
-    let resolver = Resolver::builder(Folds(backend.clone()))
-        .with_attempts(1)
-        .with_clock(clock.clone())
-        .serve_stale_up_to(Duration::from_secs(60))
-        .build()
-        .unwrap();
+    let (clock, backend, resolver) = folding();
     assert_eq!(text(&resolver, "a/b#x").await, "first");
     clock.advance(Duration::from_secs(300));
     backend.always(Reply::Error(ErrorKind::Unavailable));
@@ -171,14 +170,7 @@ async fn what_is_not_good_enough_is_no_hit() {
 
 #[tokio::test]
 async fn a_signal_for_a_prefix_finds_what_was_answered_after_a_panic_and_to_a_handle() {
-    let clock = ManualClock::new();
-    let backend = MockBackend::new().with_value("a/b#x", "first");
-    let resolver = Resolver::builder(Folds(backend.clone()))
-        .with_attempts(1)
-        .with_clock(clock.clone())
-        .serve_stale_up_to(Duration::from_secs(60))
-        .build()
-        .unwrap();
+    let (clock, backend, resolver) = folding();
     assert_eq!(text(&resolver, "a/b#x").await, "first");
     clock.advance(Duration::from_secs(300));
     backend.always(Reply::Panic);

@@ -12,6 +12,7 @@
 //! sweeper only cleans up.
 
 mod config;
+mod exact;
 mod fence;
 mod flight;
 mod flights;
@@ -29,7 +30,6 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 
 use tokio::sync::oneshot;
-use tracing::Instrument as _;
 
 use crate::address::Located;
 use crate::audit;
@@ -299,43 +299,6 @@ impl<R: SecretResolver> Cache<R> {
             .report(request.name(), freshness, &error);
         let answer = record.answer().marked(freshness);
         Ok(record.with_answer(answer))
-    }
-
-    /// A read of one given version: neither cached nor shared, but on the driver like every fetch,
-    /// and within the same bounds.
-    async fn exact(&self, request: Request<'_>) -> Result<Record, Error> {
-        let place = self.flights.place()?;
-        let (answer, wait) = oneshot::channel();
-        let flights = Arc::clone(&self.flights);
-        let name = request.name().to_owned();
-        let version = request.version().cloned();
-        let span = audit::fetching(request.name());
-        let job = async move {
-            let began = flights.clock.now();
-            let budget = began + flights.config.flight_budget;
-            let mut read = Request::new(name.as_ref()).with_deadline(budget);
-            if let Some(version) = &version {
-                read = read.with_version(version);
-            }
-            flights.asked();
-            let closed = async {
-                flights.closed().await;
-                Err(flights::closed_error())
-            };
-            let record = race(closed, flights.inner.resolve(read)).await;
-            drop(place);
-            let record = record.and_then(|record| flights.fits(record));
-            let took = flights.clock.now().since(began);
-            let told = match &record {
-                Ok(record) => Ok((record.answer().backend(), record.version().clone())),
-                Err(error) => Err(error.clone()),
-            };
-            // First the answer: a subscriber is foreign code.
-            let _ = answer.send(record);
-            audit::fetched(name.as_ref(), told.as_ref(), took);
-        };
-        self.driver.spawn(job.instrument(span));
-        wait.await.unwrap_or_else(|_| Err(flights::lost()))
     }
 }
 
