@@ -100,6 +100,23 @@ pub trait SecretResolver: fmt::Debug + Send + Sync + 'static {
         vec![own.clone()]
     }
 
+    /// The addresses at and below which this resolver keeps what has a name at or below the path
+    /// `prefix`, by whole segments; also those to which an alias leads. A signal for the prefix is one
+    /// for them, whether their names were asked for or not.
+    ///
+    /// Provided: the address of `prefix` itself.
+    fn below<'a>(&'a self, prefix: NameRef<'a>) -> Vec<Address<'a>> {
+        vec![self.locate(prefix).address().clone()]
+    }
+
+    /// Whether it answers from a memory of its own. Such a resolver is no store of a
+    /// [`Resolver`](crate::Resolver): an invalidation would not reach what it remembers.
+    ///
+    /// Provided: no.
+    fn remembers(&self) -> bool {
+        false
+    }
+
     /// How many interchangeable endpoints the store is asked at. A layer that knows which of them
     /// fail directs an attempt with [`Request::at_endpoint`]; a backend with several honours it.
     ///
@@ -158,6 +175,14 @@ macro_rules! forward {
 
             fn addresses<'a>(&'a self, own: &'a Address<'a>) -> Vec<Address<'a>> {
                 (**self).addresses(own)
+            }
+
+            fn below<'a>(&'a self, prefix: NameRef<'a>) -> Vec<Address<'a>> {
+                (**self).below(prefix)
+            }
+
+            fn remembers(&self) -> bool {
+                (**self).remembers()
             }
 
             fn endpoints(&self) -> usize {

@@ -21,7 +21,7 @@ pub struct Request<'a> {
     name: NameRef<'a>,
     version: Option<&'a Version>,
     floor: Option<&'a Version>,
-    held: Option<&'a Record>,
+    held: Option<&'a Version>,
     deadline: Option<Moment>,
     endpoint: Option<usize>,
 }
@@ -54,10 +54,11 @@ impl<'a> Request<'a> {
         self
     }
 
-    /// Offers the record already held, for stores with conditional reads: a backend whose store
-    /// answers "unchanged, and you may still read it" returns the held record again.
+    /// Tells which version is held, for stores with conditional reads: a backend whose store answers
+    /// "unchanged, and you may still read it" returns [`Record::unchanged`]. The value itself does not
+    /// travel: a read that hangs must not keep it.
     #[must_use]
-    pub fn with_held(mut self, held: &'a Record) -> Self {
+    pub fn with_held(mut self, held: &'a Version) -> Self {
         self.held = Some(held);
         self
     }
@@ -107,9 +108,9 @@ impl<'a> Request<'a> {
         self.floor
     }
 
-    /// The record already held.
+    /// The version already held.
     #[must_use]
-    pub fn held(&self) -> Option<&'a Record> {
+    pub fn held(&self) -> Option<&'a Version> {
         self.held
     }
 

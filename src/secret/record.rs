@@ -83,6 +83,7 @@ pub(crate) struct Contents {
     fields: Box<[(Box<str>, SecretBuf)]>,
     version: Version,
     lease: Option<Duration>,
+    unchanged: bool,
 }
 
 /// The field that the request named, looked up once. A missing field is no error of the record:
@@ -110,6 +111,18 @@ impl Record {
     pub fn single(backend: &'static str, value: SecretBuf) -> Self {
         let builder = Self::builder(backend);
         builder.finish(Box::new([(Box::from(""), value)]))
+    }
+
+    /// The answer to a conditional read ([`Request::held`](crate::Request::held)): the record is still
+    /// the one that is held, and may still be read. It has no fields.
+    #[must_use]
+    pub fn unchanged(backend: &'static str) -> Self {
+        Self::builder(backend).unchanged()
+    }
+
+    /// Whether it only says that the held record is still the current one.
+    pub(crate) fn is_unchanged(&self) -> bool {
+        self.contents.unchanged
     }
 
     /// Selects the field that a request names; `None` for the only field there is.
@@ -285,12 +298,23 @@ impl RecordBuilder {
         Ok(self.finish(fields))
     }
 
+    /// "Unchanged", as [`Record::unchanged`], with a new lease of the held record.
+    #[must_use]
+    pub fn unchanged(self) -> Record {
+        let mut record = self.finish(Box::default());
+        if let Some(contents) = Arc::get_mut(&mut record.contents) {
+            contents.unchanged = true;
+        }
+        record
+    }
+
     fn finish(self, fields: Box<[(Box<str>, SecretBuf)]>) -> Record {
         let record = Record {
             contents: Arc::new(Contents {
                 fields,
                 version: self.version,
                 lease: self.lease,
+                unchanged: false,
             }),
             answer: Answer {
                 backend: self.backend,

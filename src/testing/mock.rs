@@ -162,8 +162,8 @@ impl MockBackend {
             .version = version;
     }
 
-    /// Answers reads of `name` that offer the current version with the record they hold, as a store
-    /// with conditional reads does.
+    /// Answers reads of `name` that hold the current version with "unchanged", as a store with
+    /// conditional reads does.
     ///
     /// # Panics
     /// When the name is not a valid one.
@@ -328,11 +328,8 @@ fn answer(stored: Option<Stored>, request: Request<'_>) -> Result<Record, Error>
         return not_found("the mock has no such record");
     };
     let version = Version::number(stored.version);
-    if let Some(held) = request.held()
-        && *held.version() == version
-        && stored.conditional
-    {
-        return Ok(held.clone());
+    if stored.conditional && request.held() == Some(&version) {
+        return Ok(Record::unchanged("mock"));
     }
     let mut record = Record::builder("mock").version(version);
     for (field, value) in stored.fields {
