@@ -16,8 +16,8 @@ use crate::secret::Version;
 /// # Security
 /// After a call has returned, no `get` answers a value whose fetch began before it; a `get` that
 /// waits already is given the next fetch's answer. A signal may come before the store's own commit:
-/// for a settle time (2 s by default) an answer that is not known to be new is held for a quarter
-/// of a second only.
+/// for a settle time (2 s by default) an answer that is not known to be new is trusted for a moment
+/// only: a quarter of a second, or as long as the signal is past.
 ///
 /// ```
 /// use secret_resolver::{Error, Resolver};
@@ -35,7 +35,7 @@ pub struct Invalidator {
 pub(crate) trait Fence: Send + Sync + 'static {
     fn invalidate(&self, name: NameRef<'_>);
     fn invalidate_address(&self, address: &Address<'_>);
-    fn invalidate_below(&self, path: &str);
+    fn invalidate_below(&self, prefix: NameRef<'_>);
     fn invalidate_all(&self);
     fn raise(&self, name: NameRef<'_>, floor: &Version);
     fn forget_version(&self, name: NameRef<'_>);
@@ -87,15 +87,19 @@ impl Invalidator {
         audit::invalidated(&address.as_str(), "address");
     }
 
-    /// Invalidates every record that was answered to a name at or below the path `prefix`. Where a
-    /// backend knows a record under other paths, too (aliases, letter case), a name below `prefix` that
-    /// was not asked for yet leads to what the others have: signal the name itself, or its address.
+    /// Invalidates every record that has a name, or an address in its store, at or below the path
+    /// `prefix`, whether it was asked for or not. Nothing else is touched.
+    ///
+    /// A record that is known by several names is invalidated for all of them. Where a backend folds
+    /// names (letter case) and none of those below `prefix` was asked for yet, the other spellings
+    /// keep their value until one is.
     ///
     /// # Errors
     /// [`ErrorKind::Misconfigured`](crate::ErrorKind::Misconfigured) when `prefix` is no path.
     pub fn invalidate_prefix(&self, prefix: &str) -> Result<(), Error> {
         check_prefix(prefix)?;
-        self.each(|fence| fence.invalidate_below(prefix));
+        let name = NameRef::parse(prefix)?;
+        self.each(|fence| fence.invalidate_below(name));
         audit::invalidated(&prefix, "prefix");
         Ok(())
     }

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod address;
+mod aside;
 mod audit;
 mod clock;
 mod counter;

@@ -47,6 +47,11 @@ pub struct NameRef<'a> {
     split: u16,
 }
 
+/// The path in the text of a name.
+pub(crate) fn path_of(name: &str) -> &str {
+    name.split_once('#').map_or(name, |(path, _)| path)
+}
+
 /// What can be given where a name is wanted: text that is parsed at each call, or a name that
 /// was parsed before.
 pub trait AsName {

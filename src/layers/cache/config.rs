@@ -20,8 +20,8 @@ use crate::rules::ByPrefix;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct CacheConfig {
-    /// How long a value is used after the store answered it, less a jitter of up to 10 %; a lease
-    /// that ends earlier counts instead. Default 300 s; from 1 s to 24 h.
+    /// How long a value is used after the store was asked for it, less a jitter of up to 10 %; a
+    /// lease that ends earlier counts instead. Default 300 s; from 1 s to 24 h.
     pub ttl: Duration,
     /// How long one fetch may take. Default 4 s, less than the caller's 5 s.
     pub flight_budget: Duration,
@@ -37,9 +37,12 @@ pub struct CacheConfig {
     /// How long a NotFound or Denied is answered again without asking. Default 5 s, which is also
     /// the most; zero for not at all.
     pub negative_ttl: Duration,
-    /// How long after an invalidation an answer that may still be the old value is held for a
-    /// quarter of a second only. Default 2 s; at most 60 s.
+    /// How long after an invalidation an answer that may still be the old value is trusted for a
+    /// moment only: a quarter of a second, or as long as the invalidation is past. Default 2 s; at
+    /// most 60 s.
     pub settle: Duration,
+    /// Bounds of their own for some prefixes.
+    pub(super) flights_for: ByPrefix<Option<usize>>,
     pub(super) ttl_for: ByPrefix<Option<Duration>>,
     pub(super) stale: ByPrefix<Option<Duration>>,
 }
@@ -55,6 +58,7 @@ impl Default for CacheConfig {
             max_flights: 16_384,
             negative_ttl: Self::LONGEST_NEGATIVE,
             settle: Duration::from_secs(2),
+            flights_for: ByPrefix::new(None),
             ttl_for: ByPrefix::new(None),
             stale: ByPrefix::new(None),
         }
@@ -89,6 +93,19 @@ impl CacheConfig {
     pub fn serve_stale_up_to_for(mut self, prefix: &str, limit: Duration) -> Self {
         self.stale.set(prefix, Some(limit));
         self
+    }
+
+    /// Another bound on the fetches for the names at and below the path `prefix`, so that a flood there
+    /// takes no place of others.
+    pub(crate) fn with_max_flights_for(mut self, prefix: &str, most: usize) -> Self {
+        self.flights_for.set(prefix, Some(most));
+        self
+    }
+
+    /// Which bound the fetches for `name` count for, and how many there may be.
+    pub(super) fn bound_of(&self, name: NameRef<'_>) -> (usize, usize) {
+        let (bound, most) = self.flights_for.numbered(name.path());
+        (bound, most.unwrap_or(self.max_flights))
     }
 
     pub(super) fn ttl_of(&self, name: NameRef<'_>) -> Duration {

@@ -16,7 +16,7 @@ impl<R: SecretResolver> Cache<R> {
     /// A read of one given version: neither cached nor shared, but on the driver like every fetch,
     /// and within the same bounds.
     pub(super) async fn exact(&self, request: Request<'_>) -> Result<Record, Error> {
-        let place = self.flights.place()?;
+        let place = self.flights.place(request.name())?;
         let (answer, wait) = oneshot::channel();
         let flights = Arc::clone(&self.flights);
         let name = request.name().to_owned();

@@ -5,21 +5,14 @@
 use std::sync::atomic::Ordering;
 
 use crate::address::Address;
-use crate::clock::Moment;
 use crate::invalidate::Fence;
 use crate::layers::cache::flights::{Flights, Flying};
+use crate::layers::cache::signals::Signal;
 use crate::layers::cache::slot::Detached;
 use crate::name::NameRef;
 use crate::resolver::SecretResolver;
 use crate::secret::Version;
 use crate::sync::preempt;
-
-/// When a signal came, and until when its address settles.
-#[derive(Clone, Copy)]
-struct Signalled {
-    now: Moment,
-    settled: Moment,
-}
 
 impl<R: SecretResolver> Fence for Flights<R> {
     fn invalidate(&self, name: NameRef<'_>) {
@@ -34,33 +27,34 @@ impl<R: SecretResolver> Fence for Flights<R> {
         self.invalidate_each(&addresses);
     }
 
-    fn invalidate_below(&self, path: &str) {
-        self.fence(|flying, at| {
-            let taken = self.store.take_below(path);
+    fn invalidate_below(&self, prefix: NameRef<'_>) {
+        // Foreign code, so before the lock.
+        let addresses = self.inner.below(prefix);
+        let prefix = prefix.path();
+        self.fence(|flying, signal| {
+            self.store.signals.below(signal, prefix, &addresses);
+            let taken = self.store.take_below(prefix, &addresses);
             for slot in &taken {
-                flying.signal(slot.address(), Some(slot), at);
+                flying.signal(slot.address(), Some(slot), signal);
             }
-            // What was not held has no version to compare, nor a name that is kept here: for the
-            // settle time every answer may be an old one.
-            flying.settling.all_signalled(at.settled);
-            // Of the names that wait for a flight only some are kept, so all of them fetch once more.
-            for flight in flying.flights.values() {
-                flight.fence();
+            taken
+        });
+        let signals = &self.store.signals;
+        self.keeper
+            .signalled(|epoch, path, address| signals.concern(epoch, path, address));
+    }
+
+    fn invalidate_all(&self) {
+        self.fence(|flying, signal| {
+            self.store.signals.all(signal);
+            let taken = self.store.take_all();
+            for slot in &taken {
+                flying.signal(slot.address(), Some(slot), signal);
             }
             flying.negatives.clear();
             taken
         });
-    }
-
-    fn invalidate_all(&self) {
-        self.fence(|flying, at| {
-            flying.settling.all_signalled(at.settled);
-            flying.negatives.clear();
-            for flight in flying.flights.values() {
-                flight.fence();
-            }
-            self.store.take_all()
-        });
+        self.keeper.signalled(|_, _, _| true);
     }
 
     fn raise(&self, name: NameRef<'_>, floor: &Version) {
@@ -76,37 +70,39 @@ impl<R: SecretResolver> Fence for Flights<R> {
 
 impl<R: SecretResolver> Flights<R> {
     fn invalidate_each(&self, addresses: &[Address<'_>]) {
-        self.fence(|flying, at| {
+        self.fence(|flying, signal| {
             let take = |address: &Address<'_>| {
                 let taken = self.store.take(address.as_str());
-                flying.signal(address.as_str(), taken.as_ref(), at);
+                flying.signal(address.as_str(), taken.as_ref(), signal);
                 taken
             };
             addresses.iter().filter_map(take).collect()
         });
+        for address in addresses {
+            self.keeper.due_now(address.as_str());
+        }
     }
 
     /// Runs an invalidation in its critical section, and drops outside of it what it took out.
-    fn fence(&self, take: impl FnOnce(&mut Flying, Signalled) -> Vec<Detached>) {
+    fn fence(&self, take: impl FnOnce(&mut Flying, Signal) -> Vec<Detached>) {
         let mut flying = self.lock();
-        self.epoch.fetch_add(1, Ordering::Release);
-        let now = self.clock.now();
-        let settled = now + self.config.settle;
-        let taken = take(&mut flying, Signalled { now, settled });
+        let epoch = 1 + self.epoch.fetch_add(1, Ordering::Release);
+        let came = self.clock.now();
+        let taken = take(&mut flying, Signal { epoch, came });
         drop(flying);
         preempt();
-        self.signals.send_modify(|epoch| *epoch += 1);
         drop(taken);
+        // What settling remembers of a value is forgotten in time, traffic or not.
+        self.sweeper.due_at(came + self.config.settle);
     }
 }
 
 impl Flying {
     /// Fences what concerns one address; `taken` is what was held there.
-    fn signal(&mut self, address: &str, taken: Option<&Detached>, at: Signalled) {
+    fn signal(&mut self, address: &str, taken: Option<&Detached>, signal: Signal) {
         self.negatives.remove(address);
         let dropped = taken.and_then(Detached::version);
-        self.settling
-            .signalled(address, dropped, at.now, at.settled);
+        self.settling.signalled(address, dropped, signal);
         if let Some(flight) = self.flights.get(address) {
             flight.fence();
         }

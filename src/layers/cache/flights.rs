@@ -5,8 +5,9 @@
 //!
 //! The fence: an invalidation raises the epoch and the generation of the flight to its address, and
 //! takes the held value out, in one critical section. A flight lands in one, too, and only under
-//! the generation it began with; its waiters are handed the slot, not the value. So after
-//! `invalidate` has returned, nothing that was fetched before is answered.
+//! the generation it began with; its waiters are handed the slot, not the value. A signal for a
+//! prefix is compared with the epoch in which a fetch began (`signals`). So after `invalidate` has
+//! returned, nothing that was fetched before is answered.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,7 +24,8 @@ use crate::downgrade::Downgrades;
 use crate::error::{Error, ErrorKind};
 use crate::layers::cache::CacheConfig;
 use crate::layers::cache::flight::{Flight, Outcome, Waiter};
-use crate::layers::cache::negative::Negatives;
+use crate::layers::cache::keeper::Keeper;
+use crate::layers::cache::negative::{Negatives, Said};
 use crate::layers::cache::seen::Seen;
 use crate::layers::cache::settle::Settling;
 use crate::layers::cache::slot::{Hit, Slot};
@@ -41,15 +43,14 @@ pub(super) struct Flights<R> {
     pub(super) config: CacheConfig,
     pub(super) store: Arc<Store>,
     pub(super) sweeper: Arc<Sweeper>,
+    pub(super) keeper: Keeper,
     pub(super) downgrades: Downgrades,
     pub(super) hits: Sharded,
     /// How many hits metrics were told of.
     hits_told: AtomicU64,
     fetches: AtomicU64,
-    flying: Mutex<Flying>,
+    flying: Arc<Mutex<Flying>>,
     pub(super) epoch: AtomicU64,
-    /// The epoch again, for handles that wait for the next signal.
-    pub(super) signals: watch::Sender<u64>,
     last_success: AtomicU64,
     closed: watch::Sender<bool>,
 }
@@ -61,16 +62,16 @@ pub(super) struct Flying {
     pub(super) seen: Seen,
     pub(super) settling: Settling,
     pub(super) closed: bool,
-    /// Fetches that are not flights.
-    places: usize,
+    /// How many fetches there are, by the bound that they count for.
+    fetching: HashMap<usize, usize>,
 }
 
-/// A place among the fetches, given back when it is dropped.
-pub(super) struct Place<R: SecretResolver>(Arc<Flights<R>>);
+/// A place among the fetches for one that is not a flight, given back when it is dropped.
+pub(super) struct Place<R: SecretResolver>(Arc<Flights<R>>, usize);
 
 impl<R: SecretResolver> Drop for Place<R> {
     fn drop(&mut self) {
-        self.0.lock().places -= 1;
+        self.0.lock().leave(self.1);
     }
 }
 
@@ -96,11 +97,19 @@ impl<R: SecretResolver> Flights<R> {
         downgrades: Downgrades,
     ) -> Self {
         let store = Arc::new(Store::new(config.max_entries, config.max_bytes));
-        // Versions outlive values: four of them for each value that can be held.
-        let seen = Seen::new((config.max_entries as usize).saturating_mul(4));
+        let flying = Arc::new(Mutex::new(Flying {
+            flights: HashMap::new(),
+            negatives: Negatives::default(),
+            // Versions outlive values: four of them for each value that can be held.
+            seen: Seen::new((config.max_entries as usize).saturating_mul(4)),
+            settling: Settling::new(config.settle),
+            closed: false,
+            fetching: HashMap::new(),
+        }));
         Self {
             inner,
-            sweeper: Sweeper::new(Arc::clone(&store), Arc::clone(&clock)),
+            sweeper: Sweeper::new(Arc::clone(&store), Arc::clone(&flying), Arc::clone(&clock)),
+            keeper: Keeper::new(Arc::clone(&clock)),
             clock,
             config,
             store,
@@ -108,16 +117,8 @@ impl<R: SecretResolver> Flights<R> {
             hits: Sharded::default(),
             hits_told: AtomicU64::new(0),
             fetches: AtomicU64::new(0),
-            flying: Mutex::new(Flying {
-                flights: HashMap::new(),
-                negatives: Negatives::default(),
-                seen,
-                settling: Settling::default(),
-                closed: false,
-                places: 0,
-            }),
+            flying,
             epoch: AtomicU64::new(0),
-            signals: watch::Sender::new(0),
             last_success: AtomicU64::new(0),
             closed: watch::Sender::new(false),
         }
@@ -132,9 +133,24 @@ impl<R: SecretResolver> Flights<R> {
         lock(&self.flying)
     }
 
-    /// The number of invalidations so far. Read it under the lock to compare it later.
+    /// The number of invalidations so far.
     pub(super) fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::Acquire)
+    }
+
+    /// The slot at the name's address, whatever its age, unless a signal concerns it under this name.
+    pub(super) fn slot_of(&self, located: &Located<'_>, name: NameRef<'_>) -> Option<Arc<Slot>> {
+        let address = located.address().as_str();
+        let slot = self.store.at(address)?;
+        let signals = &self.store.signals;
+        (!signals.concern(slot.epoch, name.path(), address)).then_some(slot)
+    }
+
+    /// What the store has said instead of a value, if no signal concerns it under this name.
+    pub(super) fn still_said(&self, said: &Said, located: &Located<'_>, name: NameRef<'_>) -> bool {
+        let address = located.address().as_str();
+        let signals = &self.store.signals;
+        !said.is_void() && !signals.concern(said.epoch, name.path(), address)
     }
 
     /// What is held, unless it is to be had `anew`, or the flight that brings it.
@@ -148,38 +164,34 @@ impl<R: SecretResolver> Flights<R> {
             return Joined::Refused(closed_error());
         }
         if let Some(flight) = flying.flights.get(address) {
-            flight.ask(name.as_str(), located.field());
             return Joined::Other(flight.waiter());
         }
         // A flight may have landed between the caller's look and this lock.
         let now = self.clock.now();
-        let held = self.store.at(address).filter(|_| !anew);
+        let held = self.slot_of(located, name).filter(|_| !anew);
         if let Some(hit) = held.and_then(|slot| slot.read(now)) {
-            // Under the lock, so that a signal for a prefix comes before it is read or finds the name.
             self.store.link(name, address, located.field());
             return Joined::Held(hit);
         }
-        if let Some(error) = flying.negatives.get(address, now, identity) {
-            return Joined::Refused(error);
+        let said = flying.negatives.get(address, now, identity);
+        if let Some(said) = said.filter(|said| self.still_said(said, located, name)) {
+            return Joined::Refused(said.error());
         }
-        match flying.start(address, self.config.max_flights) {
-            Ok(flight) => {
-                flight.ask(name.as_str(), located.field());
-                Joined::Started(flight)
-            }
+        match flying.start(address, self.config.bound_of(name)) {
+            Ok(flight) => Joined::Started(flight),
             Err(error) => Joined::Refused(error),
         }
     }
 
     /// A place among the fetches for one that is not a flight.
-    pub(super) fn place(self: &Arc<Self>) -> Result<Place<R>, Error> {
+    pub(super) fn place(self: &Arc<Self>, name: NameRef<'_>) -> Result<Place<R>, Error> {
         let mut flying = self.lock();
         if flying.closed {
             return Err(closed_error());
         }
-        flying.check_room(self.config.max_flights)?;
-        flying.places += 1;
-        Ok(Place(Arc::clone(self)))
+        let (bound, most) = self.config.bound_of(name);
+        flying.enter(bound, most)?;
+        Ok(Place(Arc::clone(self), bound))
     }
 
     /// The record, if it is not larger than one may be.
@@ -204,10 +216,9 @@ impl<R: SecretResolver> Flights<R> {
         let mut flying = self.lock();
         let idle = !flying.closed && !flying.flights.contains_key(address);
         let slot = self.store.at(address).filter(|_| idle)?;
-        let started = flying.start(address, self.config.max_flights);
-        match &started {
-            Ok(flight) => flight.ask(name.as_str(), located.field()),
-            Err(_) => slot.refresh_again(self.clock.now() + REFRESH_AGAIN),
+        let started = flying.start(address, self.config.bound_of(name));
+        if started.is_err() {
+            slot.refresh_again(self.clock.now() + REFRESH_AGAIN);
         }
         started.ok()
     }
@@ -219,16 +230,18 @@ impl<R: SecretResolver> Flights<R> {
         let _ = closed.wait_for(|closed| *closed).await;
     }
 
-    /// Refuses what comes, ends what flies, drops what is held. The second call does nothing.
-    pub(super) fn close(&self) -> ShutdownReport {
+    /// Refuses what comes, ends what flies, drops what is held. Who waits is to be told by the caller:
+    /// their wakers are foreign code. The second call does nothing.
+    pub(super) fn close(&self) -> (ShutdownReport, Vec<Arc<Flight>>) {
         let mut flying = self.lock();
         let mut report = ShutdownReport::default();
         if flying.closed {
-            return report;
+            return (report, Vec::new());
         }
         flying.closed = true;
-        let epoch = 1 + self.epoch.fetch_add(1, Ordering::Release);
-        let flights = std::mem::take(&mut flying.flights);
+        self.epoch.fetch_add(1, Ordering::Release);
+        let flights: Vec<_> = flying.flights.drain().map(|(_, flight)| flight).collect();
+        flying.fetching.clear();
         flying.negatives.clear();
         flying.settling.clear();
         let values = self.store.take_all();
@@ -237,22 +250,21 @@ impl<R: SecretResolver> Flights<R> {
         self.sweeper.stop();
         report.flights_ended = flights.len();
         report.values_dropped = values.len();
-        // Waiters' wakers are foreign code, so what they could spoil is done before.
-        self.closed.send_replace(true);
         let held = values.iter().filter(|value| value.is_held_elsewhere());
         report.values_still_held = held.count();
         drop(values);
-        for flight in flights.into_values() {
-            flight.end(Outcome::Failed(closed_error(), epoch));
-        }
-        // Last, for a recorder is foreign code, too.
-        self.tell_hits();
-        report
+        (report, flights)
     }
 
-    /// Changes with every invalidation.
-    pub(super) fn signals(&self) -> watch::Receiver<u64> {
-        self.signals.subscribe()
+    /// Tells those who wait, and the handles, that it is closed.
+    pub(super) fn tell_closed(&self, flights: Vec<Arc<Flight>>) {
+        self.closed.send_replace(true);
+        for flight in flights {
+            flight.end(Outcome::Failed(closed_error()));
+        }
+        self.keeper.close();
+        // A recorder is foreign code, too.
+        self.tell_hits();
     }
 
     pub(super) fn status(&self) -> Status {
@@ -289,30 +301,49 @@ impl<R: SecretResolver> Flights<R> {
         self.last_success
             .store(now.nanos().max(1), Ordering::Relaxed);
     }
-
-    /// The slot at `address`, whatever its age.
-    pub(super) fn slot(&self, address: &str) -> Option<Arc<Slot>> {
-        self.store.at(address)
-    }
 }
 
 impl Flying {
-    fn check_room(&self, most: usize) -> Result<(), Error> {
-        match self.flights.len() + self.places < most {
-            true => Ok(()),
-            false => Err(Error::new(
+    /// Takes a place among the fetches that count for `bound`, of which there are `most`.
+    fn enter(&mut self, bound: usize, most: usize) -> Result<(), Error> {
+        let fetching = self.fetching.entry(bound).or_default();
+        if *fetching >= most {
+            return Err(Error::new(
                 ErrorKind::Overloaded,
-                "too many fetches are in flight; raise max_flights or ask for fewer names at once",
-            )),
+                "too many fetches are in flight; ask for fewer names at once, or raise max_flights, or the limit of the prefix",
+            ));
+        }
+        *fetching += 1;
+        Ok(())
+    }
+
+    fn leave(&mut self, bound: usize) {
+        if let Some(fetching) = self.fetching.get_mut(&bound) {
+            *fetching = fetching.saturating_sub(1);
         }
     }
 
-    fn start(&mut self, address: &str, most: usize) -> Result<Arc<Flight>, Error> {
-        self.check_room(most)?;
-        let flight = Arc::new(Flight::new(address));
+    fn start(
+        &mut self,
+        address: &str,
+        (bound, most): (usize, usize),
+    ) -> Result<Arc<Flight>, Error> {
+        self.enter(bound, most)?;
+        let flight = Arc::new(Flight::new(address, bound));
         self.flights
             .insert(Arc::clone(&flight.address), Arc::clone(&flight));
         Ok(flight)
+    }
+
+    /// Takes a flight off the table, if it is there.
+    pub(super) fn end(&mut self, flight: &Arc<Flight>) -> bool {
+        let held = self.flights.get(&flight.address);
+        let there = held.is_some_and(|held| Arc::ptr_eq(held, flight));
+        if there {
+            self.flights.remove(&flight.address);
+            self.leave(flight.bound);
+        }
+        there
     }
 }
 

@@ -6,44 +6,49 @@
 
 use std::collections::hash_map::RandomState;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::clock::{Clock, Moment};
-use crate::layers::cache::flight::Spelling;
+use crate::clock::Clock;
+use crate::layers::cache::signals::Signals;
 use crate::layers::cache::slot::{Hit, Slot};
-use crate::secret::{Record, Selected};
+use crate::name::path_of;
+use crate::secret::Selected;
 
 pub(super) struct Index {
     // Keyed hashing: names may be chosen by an attacker.
     links: papaya::HashMap<Arc<str>, Link, RandomState>,
 }
 
+/// A name of a record, and the field that it means.
+pub(super) struct Spelling {
+    pub(super) name: Arc<str>,
+    pub(super) field: Option<Box<str>>,
+}
+
 /// What a name means: a slot, and where its field is in the record there.
-pub(super) struct Link {
+struct Link {
     slot: Arc<Slot>,
     selected: Selected,
+    /// The epoch until which no signal is known to concern the name.
+    good_until: AtomicU64,
 }
 
 impl Link {
-    pub(super) fn new(slot: Arc<Slot>, field: Option<&str>) -> Self {
-        let selected = slot.find(field);
-        Self { slot, selected }
-    }
-
-    pub(super) fn slot(&self) -> &Slot {
-        &self.slot
-    }
-
-    /// The record, if its time is not over, with the field selected.
+    /// Whether no signal concerns the value under this name. Looks at the list once after a signal.
     #[inline(always)]
-    pub(super) fn read(&self, clock: &dyn Clock) -> Option<Hit> {
-        let mut hit = self.slot.read(clock.now())?;
-        hit.record = hit.record.selecting(self.selected);
-        Some(hit)
+    fn is_good(&self, name: &str, signals: &Signals) -> bool {
+        self.good_until.load(Ordering::Relaxed) >= signals.last() || self.looks_good(name, signals)
     }
 
-    /// The same without counting as a read.
-    pub(super) fn peek(&self, now: Moment) -> Option<Record> {
-        Some(self.slot.peek(now)?.selecting(self.selected))
+    #[cold]
+    fn looks_good(&self, name: &str, signals: &Signals) -> bool {
+        // Read first: a signal that comes during the look is looked at by the next read.
+        let last = signals.last();
+        let good = !signals.concern(self.slot.epoch, path_of(name), &self.slot.address);
+        if good {
+            self.good_until.store(last, Ordering::Relaxed);
+        }
+        good
     }
 }
 
@@ -54,14 +59,22 @@ impl Index {
         }
     }
 
-    /// The record that the name with this text was linked to, if its time is not over, with the
-    /// name's field selected. Text that is no name was never linked.
-    pub(super) fn get(&self, text: &str, clock: &dyn Clock) -> Option<Hit> {
-        self.links.pin().get(text)?.read(clock)
+    /// The record that the name with this text was linked to, if its time is not over and no signal
+    /// concerns it, with the name's field selected. Text that is no name was never linked.
+    pub(super) fn get(&self, text: &str, signals: &Signals, clock: &dyn Clock) -> Option<Hit> {
+        let links = self.links.pin();
+        let link = links.get(text).filter(|link| link.is_good(text, signals))?;
+        let mut hit = link.slot.read(clock.now())?;
+        hit.record = hit.record.selecting(link.selected);
+        Some(hit)
     }
 
     pub(super) fn link(&self, spelling: &Spelling, slot: &Arc<Slot>) {
-        let link = Link::new(Arc::clone(slot), spelling.field.as_deref());
+        let link = Link {
+            selected: slot.find(spelling.field.as_deref()),
+            good_until: AtomicU64::new(slot.epoch),
+            slot: Arc::clone(slot),
+        };
         self.links.pin().insert(Arc::clone(&spelling.name), link);
     }
 

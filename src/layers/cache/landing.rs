@@ -1,21 +1,24 @@
 //! A flight's way: it fetches, and lands what may be held.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tracing::Instrument as _;
 
 use crate::audit;
 use crate::clock::Moment;
+use crate::driver::aside;
 use crate::error::{Error, ErrorKind};
 use crate::layers::cache::flight::{Flight, Outcome};
 use crate::layers::cache::flights::{Flights, Flying, REFRESH_AGAIN, closed_error, lost};
+use crate::layers::cache::life::{Life, Terms};
+use crate::layers::cache::negative::{Negatives, Saying};
 use crate::layers::cache::seen::Verdict;
-use crate::layers::cache::settle::Settling;
-use crate::layers::cache::slot::{Detached, Life, Slot};
+use crate::layers::cache::slot::{Detached, Landed, Slot};
 use crate::name::{NameRef, SecretName};
 use crate::race::race;
 use crate::resolver::{Request, SecretResolver};
-use crate::secret::Record;
+use crate::secret::{Record, Version};
 use crate::sync::preempt;
 
 /// A flight that must end, whatever happens to the job that carries it.
@@ -27,9 +30,39 @@ struct Landing<R: SecretResolver> {
 /// One answer of the store, and what was known when it was asked.
 struct Fetched {
     generation: u64,
+    epoch: u64,
     identity: u64,
     began: Moment,
+    /// How much time this process had lost by then.
+    lost: Duration,
+    /// The version that was offered for a conditional read.
+    held: Option<Version>,
     answer: Result<Record, Error>,
+}
+
+/// What is to be done next.
+enum Next {
+    /// The flight is over.
+    Done,
+    /// What was fetched may not be answered: it began before an invalidation, or is too old because
+    /// this process stood still.
+    Again,
+    /// What is held was to stay, but is gone.
+    Whole,
+    /// The endpoint answered a lower version than one seen; another may know better.
+    RolledBack,
+}
+
+/// Why an answer does not land.
+enum Not {
+    Next(Next),
+    Said(Error),
+}
+
+impl From<Error> for Not {
+    fn from(error: Error) -> Self {
+        Self::Said(error)
+    }
 }
 
 impl<R: SecretResolver> Flights<R> {
@@ -53,282 +86,297 @@ impl<R: SecretResolver> Flights<R> {
     }
 }
 
-/// Whether a flight is over.
-enum Landed {
-    Done,
-    /// What was fetched may not be answered: it began before an invalidation.
-    Fenced,
-    /// The endpoint answered a lower version than one seen; another may know better.
-    RolledBack,
-}
-
 impl<R: SecretResolver> Landing<R> {
     async fn until_landed(&self, name: NameRef<'_>) {
         // An endpoint that is behind is asked once; the layers below go on to the next by turns.
         let mut other_endpoints = self.flights.inner.endpoints().saturating_sub(1);
+        let mut conditional = true;
         loop {
-            let fetched = self.fetch(name).await;
+            let fetched = self.fetch(name, conditional).await;
             match self.land(fetched, name, other_endpoints > 0) {
-                Landed::Done => return,
-                Landed::Fenced => {}
-                Landed::RolledBack => other_endpoints -= 1,
+                Next::Done => return,
+                Next::Again => {}
+                Next::Whole => conditional = false,
+                Next::RolledBack => other_endpoints -= 1,
             }
         }
     }
 
-    async fn fetch(&self, name: NameRef<'_>) -> Fetched {
+    async fn fetch(&self, name: NameRef<'_>, conditional: bool) -> Fetched {
         let Self { flights, flight } = self;
         let generation = flight.generation();
+        let epoch = flights.epoch();
         let identity = flights.inner.identity();
         preempt();
+        let lost = flights.clock.lost();
         let began = flights.clock.now();
         // From before the call, so that the time the call itself takes counts.
-        let budget = began + flights.config.flight_budget;
-        let request = Request::new(name).with_deadline(budget);
+        let mut request = Request::new(name).with_deadline(began + flights.config.flight_budget);
+        let slot = flights.store.at(&flight.address).filter(|_| conditional);
+        let held = slot.and_then(|slot| slot.version());
+        if let Some(held) = &held {
+            request = request.with_held(held);
+        }
         flights.asked();
         let closed = async {
             flights.closed().await;
             Err(closed_error())
         };
-        let answer = match self.held(budget) {
-            None => race(flights.inner.resolve(request), closed).await,
-            Some(held) => {
-                // This job holds the value now: it lets go when the value is invalidated.
-                let fenced = async {
-                    flight.fenced(generation).await;
-                    Err(lost())
-                };
-                let read = flights.inner.resolve(request.with_held(&held));
-                race(race(read, fenced), closed).await
-            }
-        };
+        let answer = race(flights.inner.resolve(request), closed).await;
         Fetched {
             generation,
+            epoch,
             identity,
             began,
+            lost,
+            held,
             answer,
         }
     }
 
-    /// The record to offer for a conditional read. Only one that is kept until the budget is over
-    /// anyway, so that the fetch does not keep it longer.
-    fn held(&self, budget: Moment) -> Option<Record> {
-        let slot = self.flights.slot(&self.flight.address)?;
-        if slot.life.ends < budget {
-            return None;
-        }
-        slot.record()
-    }
-
-    fn land(&self, fetched: Fetched, name: NameRef<'_>, ask_again: bool) -> Landed {
+    fn land(&self, fetched: Fetched, name: NameRef<'_>, ask_again: bool) -> Next {
         let Self { flights, flight } = self;
+        let took = fetched.began;
         let mut flying = flights.lock();
         if flying.closed {
             drop(flying);
-            self.end_closed();
-            return Landed::Done;
-        }
-        if flight.generation() != fetched.generation {
-            // An error is fenced like a value: the secret may have been created since.
-            if flight.awaited_by() > 0 {
-                return Landed::Fenced;
-            }
-            flying.flights.remove(&flight.address);
-            drop(flying);
-            self.refresh_later();
-            return Landed::Done;
+            self.end(Outcome::Failed(closed_error()));
+            return Next::Done;
         }
         let mut out = Vec::new();
-        let mut anew = false;
-        let landed = match fetched.answer {
-            Ok(record) => match self.judge(&mut flying, &record, ask_again) {
-                Ok(new_life) => {
-                    anew = new_life;
-                    let told = (record.answer().backend(), record.version().clone());
-                    let held = self.hold(&mut flying, record, name, fetched.began, &mut out);
-                    held.map(|slot| (slot, told))
-                }
-                Err(None) => return Landed::RolledBack,
-                Err(Some(error)) => Err(error),
-            },
-            Err(error) => Err(error),
+        // What an invalidation was about is fenced, an error like a value: the secret may have been
+        // created since.
+        let fenced = flight.generation() != fetched.generation
+            || flights.store.was_signalled(fetched.epoch, &flight.address, name);
+        let landed = match fenced {
+            true => Err(Not::Next(Next::Again)),
+            false => self.judge(&mut flying, &fetched, name, ask_again, &mut out),
         };
-        if let Err(error) = &landed {
-            out.extend(self.fail(&mut flying, error, fetched.identity));
-        }
-        flying.flights.remove(&flight.address);
-        let epoch = flights.epoch();
+        let landed = match landed {
+            Ok(landed) => Ok(landed),
+            Err(Not::Said(error)) => Err(error),
+            Err(Not::Next(next)) if flight.awaited_by() > 0 => return next,
+            Err(Not::Next(_)) => {
+                // Nobody waits for another try.
+                flying.end(flight);
+                drop(flying);
+                self.refresh_later();
+                flights.keeper.due_now(&flight.address);
+                return Next::Done;
+            }
+        };
+        let outcome = match &landed {
+            Ok((slot, _)) => Outcome::Landed(Arc::clone(slot)),
+            Err(error) => self.fail(&mut flying, error, &fetched, &mut out),
+        };
+        flying.end(flight);
         drop(flying);
         // Wiped here, after the lock.
         drop(out);
         preempt();
         // First what others rely on; then what runs foreign code: wakers, subscribers, recorders.
-        let told = match landed {
-            Ok((slot, told)) => {
-                // Before a waiter is woken, so that the value's end is certain by then.
-                flights.sweeper.due_at(slot.life.ends);
-                flights.succeeded(flights.clock.now());
-                preempt();
-                flight.end(Outcome::Landed(Arc::clone(&slot)));
-                // Those who have left before cannot say so.
-                if flight.awaited_by() == 0 {
-                    slot.not_awaited();
-                }
-                Ok(told)
-            }
-            Err(error) => {
-                flight.end(Outcome::Failed(error.clone(), epoch));
-                Err(error)
-            }
-        };
-        if anew {
-            tracing::warn!(%name, "a lower version has stayed: taken for a record that was created anew");
+        if let Ok((slot, _)) = &landed {
+            // Before a waiter is woken, so that the value's end is certain by then.
+            flights.sweeper.due_at(slot.life.ends);
+            flights.succeeded(flights.clock.now());
+            let field = flights.inner.locate(name).field().map(Box::<str>::from);
+            flights.store.link(name, &flight.address, field.as_deref());
         }
-        let took = flights.clock.now().since(fetched.began);
-        audit::fetched(name, told.as_ref(), took);
+        preempt();
+        let told = landed.map(|(slot, new_life)| {
+            flights.keeper.landed(&slot);
+            (slot, new_life)
+        });
+        if let Err(error) = &told {
+            flights.keeper.failed(&flight.address, error);
+        }
+        self.end(outcome);
+        if let Ok((slot, true)) = &told {
+            tracing::warn!(%name, address = &*slot.address, "a lower version has stayed: taken for a record that was created anew");
+        }
+        let told = told.map(|(slot, _)| {
+            // Those who have left before cannot say so.
+            if flight.awaited_by() == 0 {
+                slot.not_awaited();
+            }
+            slot
+        });
+        let took = flights.clock.now().since(took);
+        audit::fetched(name, told.as_ref().map(|slot| slot.told()), took);
         flights.tell_hits();
-        Landed::Done
+        Next::Done
     }
 
-    /// Ends the flight as what it is: a shutdown is no outage, so it permits no fallback.
-    fn end_closed(&self) {
-        let closed = Outcome::Failed(closed_error(), self.flights.epoch());
-        self.flight.end_if_flying(closed);
+    /// Ends the flight. Those who wait are woken aside: what their wakers do holds up nobody else.
+    fn end(&self, outcome: Outcome) {
+        let flight = Arc::clone(&self.flight);
+        aside(move || flight.end(outcome));
     }
 
     /// Gives back the claim on a refresh that came to nothing.
     fn refresh_later(&self) {
-        if let Some(slot) = self.flights.slot(&self.flight.address) {
+        if let Some(slot) = self.flights.store.at(&self.flight.address) {
             slot.refresh_again(self.flights.clock.now() + REFRESH_AGAIN);
         }
     }
 
-    /// Whether the version may be answered, and whether it begins a new life of the record;
-    /// `Err(None)` when another endpoint should be asked.
+    /// Holds what was fetched, if it may be; tells whether it begins a new life of the record.
     fn judge(
         &self,
         flying: &mut Flying,
-        record: &Record,
+        fetched: &Fetched,
+        name: NameRef<'_>,
         ask_again: bool,
-    ) -> Result<bool, Option<Error>> {
-        let address = &self.flight.address;
-        let now = self.flights.clock.now();
-        match flying.seen.judge(address, record.version(), now) {
-            Verdict::Good => Ok(false),
-            Verdict::NewLife => Ok(true),
-            Verdict::RolledBack if ask_again => Err(None),
-            Verdict::RolledBack => Err(Some(
-                Error::new(
+        out: &mut Vec<Detached>,
+    ) -> Result<(Arc<Slot>, bool), Not> {
+        let Self { flights, flight } = self;
+        let answer = fetched.answer.clone()?;
+        let (record, lease_over) = self.whole(answer, fetched)?;
+        let now = flights.clock.now();
+        let version = record.version();
+        let new_life = match flying.seen.judge(&flight.address, version, now) {
+            Verdict::Good => false,
+            Verdict::NewLife => true,
+            Verdict::RolledBack if ask_again => return Err(Not::Next(Next::RolledBack)),
+            Verdict::RolledBack => {
+                let error = Error::new(
                     ErrorKind::Refused,
                     "the store answers a lower version than before; if it was restored on purpose, forget_version",
-                )
-                .with_backend(record.answer().backend()),
-            )),
-        }
+                );
+                return Err(error.with_backend(record.answer().backend()).into());
+            }
+        };
+        let record = flights.fits(record)?;
+        let life = self.life(flying, &record, lease_over, name, fetched.began);
+        let life = life.map_err(|error| match flights.clock.lost() > fetched.lost {
+            // It was this process that was late.
+            true => Not::Next(Next::Again),
+            false => error.with_backend(record.answer().backend()).into(),
+        })?;
+        let answer = record.answer().timed(fetched.began, life.expires);
+        let (replaced, held) = flights.store.put(
+            flight,
+            &Landed {
+                record: record.with_answer(answer),
+                life,
+                epoch: fetched.epoch,
+            },
+        );
+        out.extend(replaced);
+        Ok((held?, new_life))
     }
 
-    /// Holds the record, with its times; or tells why it may not be held.
-    fn hold(
-        &self,
-        flying: &mut Flying,
-        record: Record,
-        name: NameRef<'_>,
-        began: Moment,
-        out: &mut Vec<Detached>,
-    ) -> Result<Arc<Slot>, Error> {
-        let Self { flights, flight } = self;
-        let record = flights.fits(record)?;
-        let life = self.life(flying, &record, name, began)?;
-        let answer = record.answer().timed(began, life.expires);
-        let (replaced, held) = flights.store.put(flight, &record.with_answer(answer), life);
-        out.extend(replaced);
-        held
+    /// The record, which may be the one that is held, and when its lease is over.
+    fn whole(&self, answer: Record, fetched: &Fetched) -> Result<(Record, Moment), Not> {
+        let lease = answer.lease();
+        let lease_over = lease.map_or(Moment::NEVER, |lease| fetched.began + lease);
+        if !answer.is_unchanged() {
+            return Ok((answer, lease_over));
+        }
+        let Some(offered) = &fetched.held else {
+            let error = Error::new(
+                ErrorKind::Malformed,
+                "the store answers \"unchanged\" to a read that offered no version",
+            );
+            return Err(error.with_backend(answer.answer().backend()).into());
+        };
+        let slot = self.flights.store.at(&self.flight.address);
+        let held = slot.and_then(|slot| Some((slot.record()?, slot.life.lease_over)));
+        match held {
+            Some((record, before)) if record.version() == offered => {
+                // What is unchanged is no new lease, unless it says so.
+                Ok((record, if lease.is_some() { lease_over } else { before }))
+            }
+            // Evicted meanwhile, or over.
+            _ => Err(Not::Next(Next::Whole)),
+        }
     }
 
     fn life(
         &self,
         flying: &mut Flying,
         record: &Record,
+        lease_over: Moment,
         name: NameRef<'_>,
-        began: Moment,
+        asked: Moment,
     ) -> Result<Life, Error> {
         let Self { flights, flight } = self;
         let now = flights.clock.now();
-        // The store said "current" just now; but its lease ran while the answer travelled.
-        let configured = now + flights.store.shortened(flights.config.ttl_of(name));
-        let lease = record.lease();
-        let leased = lease.map(|lease| began + flights.store.shortened(lease));
-        let expires = leased.map_or(configured, |leased| leased.min(configured));
-        if expires <= now {
-            return Err(Error::new(
-                ErrorKind::Timeout,
-                "the value's lease ended before it arrived; ask the store for a longer one",
-            ));
-        }
-        if flying
-            .settling
-            .may_be_old(&flight.address, record.version(), now)
-        {
-            // Perhaps the very value that a signal was about: not trusted for long, never stale. Asked
-            // for again in time, so that nobody has to do without.
-            let expires = expires.min(now + Settling::RECHECK);
-            return Ok(Life {
-                refresh: now + expires.since(now) / 2,
-                expires,
-                ends: expires,
-            });
-        }
-        let stale = expires + flights.config.stale_for(name).unwrap_or_default();
-        let over = lease.map_or(Moment::NEVER, |lease| began + lease);
-        Ok(Life {
-            // In the last fifth of its life a value in use is refreshed before anybody has to wait.
-            refresh: now + expires.since(now) / 5 * 4,
-            expires,
-            ends: stale.min(over).max(expires),
+        let address = &*flight.address;
+        // An end that the backend itself has set counts like a lease.
+        let over = record.answer().expires_at();
+        let lease_over = over.map_or(lease_over, |over| over.min(lease_over));
+        let lease_used = match lease_over {
+            Moment::NEVER => Moment::NEVER,
+            over => asked + flights.store.shortened(over.since(asked)),
+        };
+        let wide = flights.store.signals.latest(name.path(), address);
+        Life::begin(Terms {
+            asked,
+            now,
+            ttl: flights.store.shortened(flights.config.ttl_of(name)),
+            lease_over,
+            lease_used,
+            stale: flights.config.stale_for(name).unwrap_or_default(),
+            unsettled: flying
+                .settling
+                .trusted_for(address, Some(record.version()), now, wide),
         })
     }
 
     /// What an error means for what is held: the store's own word about the secret ends it.
-    fn fail(&self, flying: &mut Flying, error: &Error, identity: u64) -> Option<Detached> {
+    fn fail(
+        &self,
+        flying: &mut Flying,
+        error: &Error,
+        fetched: &Fetched,
+        out: &mut Vec<Detached>,
+    ) -> Outcome {
         let Self { flights, flight } = self;
+        let address = &*flight.address;
         let now = flights.clock.now();
         if error.kind().is_of_the_secret() {
-            let mut until = now + flights.config.negative_ttl;
-            // A signal may be about a secret that is not there yet, too.
-            if flying.settling.is_unsettled(&flight.address, now) {
-                until = until.min(now + Settling::RECHECK);
-            }
-            flying
-                .negatives
-                .put(&flight.address, error, until, identity);
-            return flights.store.take(&flight.address);
+            out.extend(flights.store.take(address));
+        } else if let Some(slot) = flights.store.at(address) {
+            // Not at once again, or every read of a hot name would be one during an outage.
+            let left = slot.life.expires.since(now);
+            slot.refresh_again(now + (left / 4).max(REFRESH_AGAIN));
         }
-        let slot = flights.slot(&flight.address)?;
-        // Not at once again, or every read of a hot name would be one during an outage.
-        let left = slot.life.expires.since(now);
-        slot.refresh_again(now + (left / 4).max(REFRESH_AGAIN));
-        None
+        if !Negatives::holds(error) {
+            return Outcome::Failed(error.clone());
+        }
+        // A signal may be about a secret that is not there yet, too.
+        let wide = flights.store.signals.latest(address, address);
+        let unsettled = flying.settling.trusted_for(address, None, now, wide);
+        let word = flights.config.negative_ttl;
+        let said = flying.negatives.put(&Saying {
+            address,
+            error,
+            epoch: fetched.epoch,
+            asked: fetched.began,
+            now,
+            identity: fetched.identity,
+            word: unsettled.map_or(word, |trusted| word.min(trusted)),
+        });
+        Outcome::Said(said)
     }
 }
 
 impl<R: SecretResolver> Drop for Landing<R> {
     fn drop(&mut self) {
         let mut flying = self.flights.lock();
-        let flight = flying.flights.get(&self.flight.address);
-        let unlanded = flight.is_some_and(|flight| Arc::ptr_eq(flight, &self.flight));
-        if unlanded {
-            flying.flights.remove(&self.flight.address);
-        }
+        let unlanded = flying.end(&self.flight);
         let closed = flying.closed;
         drop(flying);
         if closed {
-            self.end_closed();
+            self.end(Outcome::Failed(closed_error()));
+            return;
         }
         if unlanded {
             self.refresh_later();
+            self.flights.keeper.failed(&self.flight.address, &lost());
         }
         // Also when it left the table and something panicked on the way to its end.
-        let lost = Outcome::Failed(lost(), self.flights.epoch());
-        self.flight.end_if_flying(lost);
+        self.end(Outcome::Failed(lost()));
     }
 }

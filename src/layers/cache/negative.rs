@@ -1,55 +1,133 @@
-//! What the store has said is not there, or not ours: for a few seconds, and never for long.
+//! What the store has said instead of a value: answered again for a while, so that a loop over one
+//! name is no load on the store.
 //!
-//! It keeps a loop over a missing name from becoming a load on the store. The table is its own, so
-//! that names which do not exist displace no value, and bounded: the oldest goes first.
+//! "Not found" and "denied" are the store's word about the secret, and held for a time like a value.
+//! Any other answer that is no good and no outage is held only when it repeats, for twice as long
+//! each time. The table is its own, so that names which do not exist displace no value, and bounded:
+//! the oldest goes first.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use crate::clock::Moment;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 
 #[derive(Default)]
 pub(super) struct Negatives {
-    by_address: HashMap<Box<str>, Negative>,
-    /// In the order in which they came. They end in it, too, but for those of a settle time, which end
-    /// sooner and wait for their turn.
-    order: VecDeque<(Moment, Box<str>)>,
+    by_address: HashMap<Box<str>, Arc<Said>>,
+    /// In the order in which they came.
+    order: VecDeque<Arc<Said>>,
 }
 
-struct Negative {
+/// What the store said. Whoever waited for it is given this, so an invalidation reaches them, too.
+pub(super) struct Said {
+    address: Box<str>,
     error: Error,
+    /// The epoch in which the fetch began.
+    pub(super) epoch: u64,
     until: Moment,
     identity: u64,
+    /// How often in a row.
+    times: u32,
+    void: AtomicBool,
+}
+
+/// What a fetch has brought instead of a value.
+pub(super) struct Saying<'a> {
+    pub(super) address: &'a str,
+    pub(super) error: &'a Error,
+    pub(super) epoch: u64,
+    /// When it was asked.
+    pub(super) asked: Moment,
+    pub(super) now: Moment,
+    pub(super) identity: u64,
+    /// How long the store's word about a secret is held.
+    pub(super) word: Duration,
+}
+
+impl Said {
+    pub(super) fn error(&self) -> Error {
+        self.error.clone()
+    }
+
+    /// Whether it was invalidated since.
+    pub(super) fn is_void(&self) -> bool {
+        self.void.load(Ordering::Acquire)
+    }
 }
 
 impl Negatives {
     const MOST: usize = 4096;
+    /// How long the second answer in a row that is no good is held, and how long the last.
+    const FIRST: Duration = Duration::from_millis(100);
+    const LONGEST: Duration = Duration::from_secs(5);
+    /// What a store may ask for at most.
+    const LONGEST_ASKED: Duration = Duration::from_secs(60);
 
-    /// The store's word on `address`, if it is still young and was said to the same identity.
-    pub(super) fn get(&self, address: &str, now: Moment, identity: u64) -> Option<Error> {
-        let negative = self.by_address.get(address)?;
-        let good = now < negative.until && negative.identity == identity;
-        good.then(|| negative.error.clone())
+    /// What was said of `address`, if it is to be answered again to the same identity.
+    pub(super) fn get(&self, address: &str, now: Moment, identity: u64) -> Option<&Arc<Said>> {
+        let said = self.by_address.get(address)?;
+        (now < said.until && said.identity == identity).then_some(said)
     }
 
-    pub(super) fn put(&mut self, address: &str, error: &Error, until: Moment, identity: u64) {
+    /// Holds what was said, for as long as it deserves.
+    pub(super) fn put(&mut self, saying: &Saying<'_>) -> Arc<Said> {
+        let before = self.by_address.remove(saying.address);
+        let times = before.map_or(1, |before| before.times.saturating_add(1));
         while self.order.len() >= Self::MOST {
             self.drop_oldest();
         }
-        let negative = Negative {
-            error: error.clone(),
-            until,
-            identity,
-        };
-        self.by_address.insert(Box::from(address), negative);
-        self.order.push_back((until, Box::from(address)));
+        let said = Arc::new(Said {
+            address: Box::from(saying.address),
+            error: saying.error.clone(),
+            epoch: saying.epoch,
+            until: Self::until(saying, times),
+            identity: saying.identity,
+            times,
+            void: AtomicBool::new(false),
+        });
+        self.by_address
+            .insert(Box::from(saying.address), Arc::clone(&said));
+        self.order.push_back(Arc::clone(&said));
+        said
     }
 
+    fn until(saying: &Saying<'_>, times: u32) -> Moment {
+        let error = saying.error;
+        if error.kind().is_of_the_secret() {
+            return saying.asked + saying.word;
+        }
+        if let Some(asked) = error.retry_after() {
+            return saying.now + asked.min(Self::LONGEST_ASKED);
+        }
+        // The first is not held: it may pass at once.
+        let doubled = times.checked_sub(2).map(|times| 1 << times.min(16));
+        let held = doubled.map_or(Duration::ZERO, |times| Self::FIRST * times);
+        saying.now + held.min(Self::LONGEST)
+    }
+
+    /// Whether an error of a fetch is to be held here. An outage is the breaker's affair; what this
+    /// process decided by itself says nothing of the store.
+    pub(super) fn holds(error: &Error) -> bool {
+        let kind = error.kind();
+        let outage = kind.permits().counts_for_breaker;
+        let ours = error.is_our_own_overload() || error.is_held_back();
+        !outage && !ours && !matches!(kind, ErrorKind::Closed | ErrorKind::InvalidName)
+    }
+
+    /// Forgets what was said of `address`, also for those who wait to be answered it.
     pub(super) fn remove(&mut self, address: &str) {
-        self.by_address.remove(address);
+        if let Some(said) = self.by_address.remove(address) {
+            said.void.store(true, Ordering::Release);
+        }
     }
 
     pub(super) fn clear(&mut self) {
+        for said in self.by_address.values() {
+            said.void.store(true, Ordering::Release);
+        }
         self.by_address.clear();
         self.order.clear();
     }
@@ -61,13 +139,13 @@ impl Negatives {
     }
 
     fn drop_oldest(&mut self) {
-        let Some((until, address)) = self.order.pop_front() else {
+        let Some(oldest) = self.order.pop_front() else {
             return;
         };
         // It may have been removed, or said again since.
-        let same = |negative: &Negative| negative.until == until;
-        if self.by_address.get(&address).is_some_and(same) {
-            self.by_address.remove(&address);
+        let same = |said: &Arc<Said>| Arc::ptr_eq(said, &oldest);
+        if self.by_address.get(&oldest.address).is_some_and(same) {
+            self.by_address.remove(&oldest.address);
         }
     }
 }

@@ -2,48 +2,77 @@
 //!
 //! Conjur writes its audit message before the database commit, so a reader that fetches on the
 //! signal may be answered the old value. For a settle time after a signal, an answer that may be
-//! the old one is held for a moment only, until one differs from what was dropped.
+//! the old one is trusted for a moment only: a quarter of a second, or as long as the signal is past.
+//! The time ends for a record as soon as a version proves its value new.
+//!
+//! Here are the signals for single records and for what was held; `signals` has those for a prefix,
+//! which concern what was not held, too.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use crate::clock::Moment;
+use crate::layers::cache::signals::Signal;
 use crate::secret::Version;
 
-#[derive(Default)]
 pub(super) struct Settling {
-    by_address: HashMap<Box<str>, (Version, Moment)>,
+    time: Duration,
+    by_address: HashMap<Box<str>, Signalled>,
     order: VecDeque<(Moment, Box<str>)>,
-    /// After a signal for everything, every answer may be an old one until then.
-    all_until: Option<Moment>,
+}
+
+struct Signalled {
+    signal: Signal,
+    until: Moment,
+    /// The version that was held; of no store that counts where none was.
+    dropped: Version,
+    /// Whether an answer has proved to be newer.
+    settled: bool,
 }
 
 impl Settling {
     const MOST: usize = 16_384;
-    /// How long an answer that may be old is held while its address settles.
-    pub(super) const RECHECK: Duration = Duration::from_millis(250);
+    /// How long an answer that may be old is trusted at least.
+    const MOMENT: Duration = Duration::from_millis(250);
 
-    /// Notes a signal; `dropped` is the version that was held, `None` when there was none.
+    /// For `time` after each signal.
+    pub(super) fn new(time: Duration) -> Self {
+        Self {
+            time,
+            by_address: HashMap::new(),
+            order: VecDeque::new(),
+        }
+    }
+
+    /// Notes a signal; `dropped` is the version that was held, `None` when there was none. Answers
+    /// when what was noted has settled and is to be forgotten.
     pub(super) fn signalled(
         &mut self,
         address: &str,
         dropped: Option<Version>,
-        now: Moment,
-        until: Moment,
-    ) {
-        self.forget_settled(now);
-        let version = match (dropped, self.by_address.get(address)) {
+        signal: Signal,
+    ) -> Moment {
+        self.forget_settled(signal.came);
+        let dropped = match (dropped, self.by_address.get(address)) {
             (Some(version), _) => version,
             // A second signal soon after the first, before anything was fetched: still about the
             // version that the first dropped.
-            (None, Some((version, held))) if now < *held => version.clone(),
+            (None, Some(held)) if signal.came < held.until => held.dropped.clone(),
             (None, _) => Version::none(),
         };
         while self.order.len() >= Self::MOST {
             self.forget_oldest();
         }
-        self.by_address.insert(Box::from(address), (version, until));
+        let until = signal.came + self.time;
+        let signalled = Signalled {
+            signal,
+            until,
+            dropped,
+            settled: false,
+        };
+        self.by_address.insert(Box::from(address), signalled);
         self.order.push_back((until, Box::from(address)));
+        until
     }
 
     pub(super) fn clear(&mut self) {
@@ -51,17 +80,16 @@ impl Settling {
         self.order.clear();
     }
 
-    pub(super) fn all_signalled(&mut self, until: Moment) {
-        self.all_until = Some(until);
-    }
-
-    /// Forgets what has settled without a new answer: a version may be a digest of a value.
-    fn forget_settled(&mut self, now: Moment) {
-        while let Some((until, _)) = self.order.front()
-            && now >= *until
-        {
+    /// Forgets what has settled by `now`, for a version may be a digest of a value; answers when the
+    /// next does.
+    pub(super) fn forget_settled(&mut self, now: Moment) -> Option<Moment> {
+        while let Some((until, _)) = self.order.front() {
+            if now < *until {
+                return Some(*until);
+            }
             self.forget_oldest();
         }
+        None
     }
 
     fn forget_oldest(&mut self) {
@@ -69,34 +97,39 @@ impl Settling {
             return;
         };
         // It may have been signalled again since.
-        let same = |(_, held): &(Version, Moment)| *held == until;
+        let same = |held: &Signalled| held.until == until;
         if self.by_address.get(&address).is_some_and(same) {
             self.by_address.remove(&address);
         }
     }
 
-    /// Whether there was a signal for the address, so soon before `now` that it may have come before
-    /// what it is about.
-    pub(super) fn is_unsettled(&mut self, address: &str, now: Moment) -> bool {
-        self.forget_settled(now);
-        let held = self.by_address.get(address);
-        let all = self.all_until.is_some_and(|until| now < until);
-        all || held.is_some_and(|(_, until)| now < *until)
-    }
-
-    /// Whether an answer of `version` may be the one that the signal was about.
-    pub(super) fn may_be_old(&mut self, address: &str, version: &Version, now: Moment) -> bool {
-        self.forget_settled(now);
-        let all = self.all_until.is_some_and(|until| now < until);
-        let Some((dropped, until)) = self.by_address.get(address) else {
-            return all;
+    /// How long an answer of `version` is to be trusted, where it may be the one that a signal was
+    /// about; `wide` is the last signal for a prefix, or for all, that concerns it. Without a version,
+    /// for a refusal: whatever the answer is, it may be old.
+    pub(super) fn trusted_for(
+        &mut self,
+        address: &str,
+        version: Option<&Version>,
+        now: Moment,
+        wide: Option<Signal>,
+    ) -> Option<Duration> {
+        let narrow = self.by_address.get_mut(address);
+        let signal = match narrow {
+            Some(narrow) if wide.is_none_or(|wide| wide.epoch <= narrow.signal.epoch) => {
+                // A store without versions answers nothing that could be told from the old value.
+                if version.is_some_and(|version| version.differs_from(&narrow.dropped)) {
+                    narrow.settled = true;
+                    narrow.dropped = Version::none();
+                }
+                if narrow.settled {
+                    return None;
+                }
+                narrow.signal
+            }
+            _ => wide?,
         };
-        // A store without versions answers nothing that could be told from the old value.
-        let settled = now >= *until || version.differs_from(dropped);
-        if settled {
-            self.by_address.remove(address);
-        }
-        !settled || all
+        let past = now.since(signal.came);
+        (past < self.time).then_some(past.max(Self::MOMENT))
     }
 }
 
@@ -105,83 +138,112 @@ mod tests {
     use super::*;
 
     const START: Moment = Moment::ZERO;
+    const TIME: Duration = Duration::from_secs(2);
 
     fn version(number: u64) -> Version {
         Version::number(number)
     }
 
+    fn signal(epoch: u64, came: Moment) -> Signal {
+        Signal { epoch, came }
+    }
+
+    /// Without a signal for a prefix.
+    fn may_be_old(settling: &mut Settling, version: &Version, now: Moment) -> bool {
+        settling.trusted_for("a", Some(version), now, None).is_some()
+    }
+
     #[test]
     fn the_same_version_may_be_old_until_another_is_seen_or_the_time_is_over() {
-        let until = START + Duration::from_secs(2);
-        let mut settling = Settling::default();
-        settling.signalled("a", Some(version(1)), START, until);
-        assert!(settling.may_be_old("a", &version(1), START));
-        assert!(!settling.may_be_old("a", &version(2), START));
-        settling.signalled("a", Some(version(2)), START, until);
-        assert!(!settling.may_be_old("a", &version(2), until));
-        assert!(!settling.may_be_old("b", &version(2), START));
+        let mut settling = Settling::new(TIME);
+        settling.signalled("a", Some(version(1)), signal(1, START));
+        assert!(may_be_old(&mut settling, &version(1), START));
+        assert!(!may_be_old(&mut settling, &version(1), START + TIME));
+        assert!(!may_be_old(&mut settling, &version(2), START));
+        // From here on it has settled, whatever is answered.
+        assert!(!may_be_old(&mut settling, &version(2), START));
+        assert!(settling.trusted_for("b", Some(&version(2)), START, None).is_none());
     }
 
     #[test]
-    fn a_second_signal_keeps_what_the_first_dropped() {
-        let mut settling = Settling::default();
-        let until = START + Duration::from_secs(2);
-        settling.signalled("a", Some(version(1)), START, until);
-        settling.signalled("a", None, START, until + Duration::from_secs(1));
-        assert!(settling.may_be_old("a", &version(1), until));
-        assert!(!settling.may_be_old("a", &version(2), until));
-    }
-
-    #[test]
-    fn a_signal_long_after_another_does_not_trust_what_differs_from_the_old_one() {
-        let mut settling = Settling::default();
-        let two = Duration::from_secs(2);
-        settling.signalled("a", Some(version(1)), START, START + two);
-        let later = START + Duration::from_secs(3600);
-        settling.signalled("a", None, later, later + two);
-        assert!(settling.may_be_old("a", &version(2), later));
-    }
-
-    #[test]
-    fn what_cannot_be_compared_may_be_old_for_the_whole_time() {
-        let mut settling = Settling::default();
-        let until = START + Duration::from_secs(2);
-        settling.signalled("a", Some(Version::none()), START, until);
-        assert!(settling.may_be_old("a", &Version::none(), START));
-        settling.signalled("b", None, START, until);
-        assert!(settling.may_be_old("b", &version(7), START));
-        assert!(!settling.may_be_old("b", &version(7), until));
-    }
-
-    #[test]
-    fn a_signal_for_everything_unsettles_every_name() {
-        let mut settling = Settling::default();
-        settling.all_signalled(START + Duration::from_secs(2));
-        assert!(settling.may_be_old("x", &version(1), START));
-        assert!(!settling.may_be_old("x", &version(1), START + Duration::from_secs(2)));
-    }
-
-    #[test]
-    fn what_was_dropped_is_forgotten_once_it_has_settled_whatever_is_asked_next() {
-        let until = START + Duration::from_secs(2);
-        let looks: [fn(&mut Settling, Moment); 3] = [
-            |settling, now| assert!(!settling.is_unsettled("b", now)),
-            |settling, now| assert!(!settling.may_be_old("b", &version(1), now)),
-            |settling, now| settling.signalled("b", None, now, now),
-        ];
-        for look in looks {
-            let mut settling = Settling::default();
-            settling.signalled("a", Some(Version::tag(b"digest")), START, until);
-            look(&mut settling, until);
-            assert!(!settling.by_address.contains_key("a"));
+    fn it_is_trusted_for_a_moment_or_as_long_as_the_signal_is_past() {
+        let mut settling = Settling::new(TIME);
+        settling.signalled("a", Some(version(1)), signal(1, START));
+        for (past, trusted) in [(0, 250), (100, 250), (300, 300), (1_900, 1_900)] {
+            let now = START + Duration::from_millis(past);
+            let held = settling.trusted_for("a", Some(&version(1)), now, None);
+            assert_eq!(held, Some(Duration::from_millis(trusted)));
         }
     }
 
     #[test]
+    fn a_second_signal_keeps_what_the_first_dropped() {
+        let mut settling = Settling::new(TIME);
+        let second = START + TIME / 2;
+        settling.signalled("a", Some(version(1)), signal(1, START));
+        settling.signalled("a", None, signal(2, second));
+        assert!(may_be_old(&mut settling, &version(1), START + TIME));
+        assert!(!may_be_old(&mut settling, &version(2), START + TIME));
+        // But where a newer one was seen in between, it may be the one that the second is about.
+        settling.signalled("a", None, signal(3, second));
+        assert!(may_be_old(&mut settling, &version(2), second));
+    }
+
+    #[test]
+    fn a_signal_long_after_another_does_not_trust_what_differs_from_the_old_one() {
+        let mut settling = Settling::new(TIME);
+        settling.signalled("a", Some(version(1)), signal(1, START));
+        let later = START + Duration::from_secs(3600);
+        settling.signalled("a", None, signal(2, later));
+        assert!(may_be_old(&mut settling, &version(2), later));
+    }
+
+    #[test]
+    fn what_cannot_be_compared_may_be_old_for_the_whole_time() {
+        for dropped in [Some(Version::none()), None] {
+            let mut settling = Settling::new(TIME);
+            settling.signalled("a", dropped, signal(1, START));
+            assert!(may_be_old(&mut settling, &version(7), START));
+            assert!(!may_be_old(&mut settling, &version(7), START + TIME));
+        }
+    }
+
+    #[test]
+    fn a_later_signal_for_a_prefix_counts_and_an_earlier_one_does_not() {
+        let mut settling = Settling::new(TIME);
+        let wide = |epoch| Some(signal(epoch, START));
+        let mut old = |epoch, version: &Version| {
+            settling
+                .trusted_for("a", Some(version), START, wide(epoch))
+                .is_some()
+        };
+        assert!(old(1, &version(1)));
+        settling.signalled("a", Some(version(1)), signal(2, START));
+        let mut old = |epoch, version: &Version| {
+            settling
+                .trusted_for("a", Some(version), START, wide(epoch))
+                .is_some()
+        };
+        // The record's own version tells, also where the prefix was signalled with it.
+        assert!(!old(2, &version(2)));
+        assert!(old(3, &version(2)));
+    }
+
+    #[test]
+    fn what_was_dropped_is_forgotten_once_it_has_settled() {
+        let mut settling = Settling::new(TIME);
+        let tag = Version::tag(b"digest");
+        let until = settling.signalled("a", Some(tag), signal(1, START));
+        assert_eq!(settling.forget_settled(START), Some(until));
+        assert_eq!(settling.forget_settled(until), None);
+        assert!(settling.by_address.is_empty());
+    }
+
+    #[test]
     fn a_flood_of_signals_is_bounded() {
-        let mut settling = Settling::default();
+        let mut settling = Settling::new(TIME);
         for number in 0..3 * Settling::MOST {
-            settling.signalled(&number.to_string(), None, START, START);
+            settling.signalled(&number.to_string(), None, signal(1, START));
         }
         assert!(settling.by_address.len() <= Settling::MOST);
         assert!(settling.order.len() <= Settling::MOST);

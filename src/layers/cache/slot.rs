@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use arc_swap::ArcSwapOption;
 
 use crate::clock::Moment;
+use crate::layers::cache::life::Life;
 use crate::secret::{Answer, Contents, Record, Selected, Version};
 
 /// A value until its end, its eviction or its invalidation. A slot is filled once and emptied once.
@@ -15,6 +16,8 @@ use crate::secret::{Answer, Contents, Record, Selected, Version};
 pub(super) struct Slot {
     pub(super) address: Arc<str>,
     pub(super) life: Life,
+    /// The epoch in which its fetch began.
+    pub(super) epoch: u64,
     /// Its place in the order of landings.
     pub(super) number: u64,
     pub(super) weight: usize,
@@ -30,15 +33,12 @@ pub(super) struct Slot {
     refresh_from: AtomicU64,
 }
 
-/// The moments in a value's life.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Life {
-    /// From when on a read asks for a refresh.
-    pub(super) refresh: Moment,
-    /// From when on it is not answered any more, but for a policy that allows stale values.
-    pub(super) expires: Moment,
-    /// When it is dropped: its expiry, or as long after as some policy allows stale values.
-    pub(super) ends: Moment,
+/// What a flight has brought, for a slot.
+pub(super) struct Landed {
+    pub(super) record: Record,
+    pub(super) life: Life,
+    /// The epoch in which its fetch began.
+    pub(super) epoch: u64,
 }
 
 /// What a read found.
@@ -57,16 +57,16 @@ pub(super) struct Detached {
 }
 
 impl Slot {
-    pub(super) fn new(
-        address: Arc<str>,
-        record: &Record,
-        life: Life,
-        number: u64,
-        awaited: bool,
-    ) -> Self {
+    pub(super) fn new(address: Arc<str>, landed: &Landed, number: u64, awaited: bool) -> Self {
+        let Landed {
+            record,
+            life,
+            epoch,
+        } = landed;
         Self {
             address,
-            life,
+            life: *life,
+            epoch: *epoch,
             number,
             weight: record.weight(),
             answer: record.answer(),
@@ -105,6 +105,19 @@ impl Slot {
     pub(super) fn record(&self) -> Option<Record> {
         let contents = self.contents.load_full()?;
         Some(Record::of(contents, self.answer, self.selected))
+    }
+
+    /// The version of the value; `None` in a slot that was emptied.
+    pub(super) fn version(&self) -> Option<Version> {
+        let contents = self.contents.load();
+        let contents = contents.as_deref();
+        contents.map(|contents| contents.version().clone())
+    }
+
+    /// Whether `record` is the value that is here now.
+    pub(super) fn holds(&self, record: &Record) -> bool {
+        let contents = self.contents.load();
+        contents.as_ref().is_some_and(|held| Arc::ptr_eq(held, record.contents()))
     }
 
     /// Where a field of the record is; nowhere in a slot that was emptied.

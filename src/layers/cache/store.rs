@@ -14,18 +14,21 @@ use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::address::Address;
 use crate::clock::{Clock, Moment};
 use crate::error::{Error, ErrorKind};
-use crate::layers::cache::flight::{Flight, Spelling, Spellings};
-use crate::layers::cache::index::Index;
-use crate::layers::cache::slot::{Detached, Hit, Life, Slot};
-use crate::name::NameRef;
+use crate::layers::cache::flight::Flight;
+use crate::layers::cache::index::{Index, Spelling};
+use crate::layers::cache::signals::Signals;
+use crate::layers::cache::slot::{Detached, Hit, Landed, Slot};
+use crate::name::{NameRef, path_of};
 use crate::rules::is_below;
-use crate::secret::{Record, Selected};
+use crate::secret::Selected;
 use crate::sync::lock;
 
 pub(super) struct Store {
     index: Index,
+    pub(super) signals: Signals,
     table: Mutex<Table>,
     max_entries: usize,
     max_bytes: usize,
@@ -39,8 +42,7 @@ struct Table {
     by_end: BTreeSet<(Moment, u64)>,
     pinned: HashMap<Box<str>, Pin>,
     bytes: usize,
-    /// How many of the slots are pinned, and their bytes.
-    pinned_slots: usize,
+    /// The bytes that are kept free for what is pinned, whether it is held now or not.
     pinned_bytes: usize,
     next: u64,
     /// Where the look for something to evict goes on.
@@ -48,61 +50,49 @@ struct Table {
 }
 
 /// Why an address is exempt from eviction.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Pin {
     required: bool,
     handles: usize,
+    /// The bytes of its value, as far as they are known.
+    weight: usize,
 }
 
 /// A slot and the names that the index links to it. They outlive the slot: the one that replaces it
-/// takes them over. Names beyond those that are kept take the lock.
+/// takes them over. Other names take the lock.
 struct Held {
     slot: Arc<Slot>,
-    names: Spellings,
+    names: Vec<Spelling>,
 }
 
 impl Held {
-    /// Whether it may have been answered to a name at or below `path`. Where more names were used
-    /// than are kept, or none is known, it may be any.
-    fn is_below(&self, path: &str) -> bool {
-        let Spellings { kept, more } = &self.names;
-        let mut paths = kept.iter().map(|spelling| path_of(&spelling.name));
-        *more || kept.is_empty() || paths.any(|held| is_below(held, path))
+    /// How many names of one address are linked. A backend may fold any number into one address (env
+    /// folds case), and they must not be a way to fill the memory.
+    const MOST: usize = 16;
+
+    /// Whether a name is to be linked: it is new, and there is room. Names of fields that are not there
+    /// can be made up without end: they displace none that is.
+    fn wants(&self, name: NameRef<'_>, field: Option<&str>) -> bool {
+        let known = self.names.iter().any(|held| *held.name == *name.as_str());
+        let missing = || matches!(self.slot.find(field), Selected::Missing);
+        !known && self.names.len() < Self::MOST && !missing()
     }
 
-    /// Takes over the names that the value was fetched for. Names of fields that are not there can
-    /// be made up without end: they displace none that is, and only their paths count.
-    fn adopt(&mut self, asked: Spellings) {
-        let there = |spelling: &Spelling| {
-            let selected = self.slot.find(spelling.field.as_deref());
-            matches!(selected, Selected::Index(_))
-        };
-        let (there, missing): (Vec<_>, Vec<_>) = asked.kept.into_iter().partition(there);
-        for spelling in there {
-            if !self.names.knows(&spelling.name) {
-                self.names.push(spelling);
-            }
-        }
-        let others = |spelling: &Spelling| !self.keeps(path_of(&spelling.name));
-        let more = asked.more || missing.iter().any(others);
-        self.names.more |= more;
+    /// Whether it is known to be below the prefix, by its address or by one of its names.
+    fn is_below(&self, prefix: &str, addresses: &[Address<'_>]) -> bool {
+        let address = &self.slot.address;
+        let mut names = self.names.iter();
+        let mut addresses = addresses.iter();
+        names.any(|spelling| is_below(path_of(&spelling.name), prefix))
+            || addresses.any(|prefix| is_below(address, prefix.as_str()))
     }
-
-    /// Whether a name of this path is kept.
-    fn keeps(&self, path: &str) -> bool {
-        let mut kept = self.names.kept.iter();
-        kept.any(|held| path_of(&held.name) == path)
-    }
-}
-
-fn path_of(name: &str) -> &str {
-    name.split_once('#').map_or(name, |(path, _)| path)
 }
 
 impl Store {
     pub(super) fn new(max_entries: u32, max_bytes: u32) -> Self {
         Self {
             index: Index::new(),
+            signals: Signals::default(),
             table: Mutex::default(),
             max_entries: max_entries as usize,
             max_bytes: max_bytes as usize,
@@ -112,7 +102,7 @@ impl Store {
 
     /// The value of a name that was answered before. The path of a hit.
     pub(super) fn get(&self, text: &str, clock: &dyn Clock) -> Option<Hit> {
-        self.index.get(text, clock)
+        self.index.get(text, &self.signals, clock)
     }
 
     /// The slot at `address`, the long way.
@@ -121,45 +111,45 @@ impl Store {
         Some(Arc::clone(&table.by_address.get(address)?.slot))
     }
 
-    /// Notes that `name` was answered from the value at `address`, and lets its next look-up take the
-    /// short way there.
+    /// Lets the next look-up of `name` take the short way to the value at `address`.
     pub(super) fn link(&self, name: NameRef<'_>, address: &str, field: Option<&str>) {
         let mut table = lock(&self.table);
-        let Some(held) = table.by_address.get_mut(address) else {
+        let held = table.by_address.get_mut(address);
+        let Some(held) = held.filter(|held| held.wants(name, field)) else {
             return;
         };
-        if matches!(held.slot.find(field), Selected::Missing) {
-            // Names of fields that are not there can be made up without end: only their paths count.
-            held.names.more |= !held.keeps(name.path());
-        } else if let Some(spelling) = held.names.add(name.as_str(), field) {
-            // Under the lock, so that the link does not come after the end of its slot.
-            self.index.link(spelling, &held.slot);
-        }
+        let spelling = Spelling {
+            name: Arc::from(name.as_str()),
+            field: field.map(Box::from),
+        };
+        // Under the lock, so that the link does not come after the end of its slot.
+        self.index.link(&spelling, &held.slot);
+        // One at a time: there is seldom a second.
+        held.names.reserve_exact(1);
+        held.names.push(spelling);
     }
 
     /// Holds a value; returns what it replaces and what had to make room.
     ///
-    /// Fails when there is no room and all that is held was pinned.
+    /// Fails when there is no room beside what is pinned.
     pub(super) fn put(
         &self,
         flight: &Flight,
-        record: &Record,
-        life: Life,
+        landed: &Landed,
     ) -> (Vec<Detached>, Result<Arc<Slot>, Error>) {
         let mut table = lock(&self.table);
         let number = table.next;
         table.next += 1;
         let address = Arc::clone(&flight.address);
         let awaited = flight.awaited_by() > 0;
-        let slot = Arc::new(Slot::new(address, record, life, number, awaited));
-        // Before anything is taken out: what cannot be held costs nobody else his value, and itself
+        let slot = Arc::new(Slot::new(address, landed, number, awaited));
+        // Before anything is taken out: what cannot be held costs nobody else a value, and itself
         // not the one that is still good.
-        if !self.has_room(&table, &slot) {
-            return (Vec::new(), Err(no_room()));
+        if let Err(error) = self.make_room(&mut table, &slot) {
+            return (Vec::new(), Err(error));
         }
         let replaced = table.remove(&slot.address);
         let (old, names) = replaced.map(|held| (held.slot, held.names)).unzip();
-        let names: Spellings = names.unwrap_or_default();
         let mut out: Vec<_> = old.into_iter().map(Detached::new).collect();
         while self.is_over(table.by_address.len() + 1, table.bytes + slot.weight) {
             let Some(victim) = table.victim() else {
@@ -168,46 +158,71 @@ impl Store {
             out.extend(self.detach(&mut table, &victim.address));
         }
         table.bytes += slot.weight;
-        if table.pinned.contains_key(&*slot.address) {
-            table.pinned_slots += 1;
-            table.pinned_bytes += slot.weight;
-        }
         table.by_number.insert(number, Arc::clone(&slot));
-        table.by_end.insert((life.ends, number));
-        let mut held = Held {
+        table.by_end.insert((slot.life.ends, number));
+        let held = Held {
             slot: Arc::clone(&slot),
-            names,
+            names: names.unwrap_or_default(),
         };
-        held.adopt(flight.take_asked());
-        for spelling in &held.names.kept {
+        for spelling in &held.names {
             self.index.link(spelling, &slot);
         }
         table.by_address.insert(Arc::clone(&slot.address), held);
         (out, Ok(slot))
     }
 
-    /// Whether the slot fits beside those that are exempt from eviction, but for the one it replaces.
-    fn has_room(&self, table: &Table, slot: &Slot) -> bool {
-        let replaced = table.by_address.get(&slot.address).map(|held| &held.slot);
-        let pinned = replaced.filter(|_| table.pinned.contains_key(&*slot.address));
-        let (slots, bytes) = pinned.map_or((0, 0), |replaced| (1, replaced.weight));
-        let entries = table.pinned_slots - slots + 1;
-        !self.is_over(entries, table.pinned_bytes - bytes + slot.weight)
+    /// Keeps room for the slot where it is pinned; fails when it does not fit beside the others that
+    /// are.
+    fn make_room(&self, table: &mut Table, slot: &Slot) -> Result<(), Error> {
+        let pin = table.pinned.get(&*slot.address).copied();
+        let (pins, bytes) = pin.map_or((0, 0), |pin| (1, pin.weight));
+        let others = (table.pinned.len() - pins, table.pinned_bytes - bytes);
+        if self.is_over(others.0 + 1, others.1 + slot.weight) {
+            return Err(no_room());
+        }
+        if let Some(pin) = pin {
+            let weight = slot.weight;
+            self.reserve(table, vec![(&slot.address, Pin { weight, ..pin })])?;
+        }
+        Ok(())
     }
 
     fn is_over(&self, entries: usize, bytes: usize) -> bool {
         entries > self.max_entries || bytes > self.max_bytes
     }
 
-    /// Exempts the address from eviction, now and whenever it is held; for what a service cannot
-    /// do without.
-    pub(super) fn require(&self, address: &str) -> Result<(), Error> {
-        self.pin(address, |pin| pin.required = true)
+    /// Exempts these addresses, whose values weigh so much, from eviction, now and whenever they are
+    /// held; for what a service cannot do without. All of them, or none.
+    pub(super) fn require(&self, addresses: &[(Box<str>, usize)]) -> Result<(), Error> {
+        let mut table = lock(&self.table);
+        let pins = addresses.iter().map(|(address, weight)| {
+            let known = table.pinned.get(address).copied().unwrap_or_default();
+            let pin = Pin {
+                required: true,
+                weight: known.weight.max(*weight),
+                ..known
+            };
+            (&**address, pin)
+        });
+        let pins = pins.collect();
+        self.reserve(&mut table, pins)
     }
 
-    /// The same until [`release`](Self::release), for a handle.
+    /// The same until [`release`](Self::release), for a handle, whose value may be still to come.
     pub(super) fn retain(&self, address: &str) -> Result<(), Error> {
-        self.pin(address, |pin| pin.handles += 1)
+        let mut table = lock(&self.table);
+        let held = table.by_address.get(address);
+        let weight = held.map_or(0, |held| held.slot.weight);
+        let known = table.pinned.get(address).copied();
+        let known = known.unwrap_or(Pin {
+            weight,
+            ..Pin::default()
+        });
+        let pin = Pin {
+            handles: known.handles + 1,
+            ..known
+        };
+        self.reserve(&mut table, vec![(address, pin)])
     }
 
     pub(super) fn release(&self, address: &str) {
@@ -216,45 +231,68 @@ impl Store {
             return;
         };
         pin.handles = pin.handles.saturating_sub(1);
-        if !pin.required && pin.handles == 0 {
+        let Pin {
+            required,
+            handles,
+            weight,
+        } = *pin;
+        if !required && handles == 0 {
             table.pinned.remove(address);
-            let weight = table.weight_at(address);
-            table.pinned_slots -= usize::from(weight.is_some());
-            table.pinned_bytes -= weight.unwrap_or(0);
+            table.pinned_bytes -= weight;
         }
     }
 
-    /// At most half of the entries can be pinned.
-    fn pin(&self, address: &str, add: impl FnOnce(&mut Pin)) -> Result<(), Error> {
-        let mut table = lock(&self.table);
-        let known = table.pinned.contains_key(address);
-        if !known && table.pinned.len() >= self.max_entries.div_ceil(2) {
-            return Err(Error::new(
-                ErrorKind::Overloaded,
+    /// Sets pins: at most half of the entries and half of the bytes can be pinned, so that there is
+    /// always room for others.
+    fn reserve(&self, table: &mut Table, pins: Vec<(&str, Pin)>) -> Result<(), Error> {
+        // Names of one record are one pin.
+        let pins: HashMap<&str, Pin> = pins.into_iter().collect();
+        let known = |address: &str| table.pinned.get(address);
+        let new = pins.keys().filter(|address| known(address).is_none());
+        let before: usize = pins.keys().filter_map(|address| known(address)).map(|pin| pin.weight).sum();
+        let entries = table.pinned.len() + new.count();
+        let bytes = table.pinned_bytes - before + pins.values().map(|pin| pin.weight).sum::<usize>();
+        let too_much = |what| Err(Error::new(ErrorKind::Overloaded, what));
+        if entries > self.max_entries.div_ceil(2) {
+            return too_much(
                 "more secrets are required, or have handles, than half of max_entries; raise it",
-            ));
+            );
         }
-        add(table.pinned.entry(Box::from(address)).or_default());
-        if !known {
-            let weight = table.weight_at(address);
-            table.pinned_slots += usize::from(weight.is_some());
-            table.pinned_bytes += weight.unwrap_or(0);
+        if bytes > self.max_bytes.div_ceil(2) && bytes > table.pinned_bytes {
+            return too_much(
+                "the secrets that are required, or have handles, fill half of max_bytes; raise it",
+            );
+        }
+        table.pinned_bytes = bytes;
+        for (address, pin) in pins {
+            table.pinned.insert(Box::from(address), pin);
         }
         Ok(())
     }
 
-    /// Takes out what `name` and everything below the path may have been answered from.
-    pub(super) fn take_below(&self, path: &str) -> Vec<Detached> {
+    /// Takes out what is known to be below a prefix, by its names or its address.
+    pub(super) fn take_below(&self, prefix: &str, addresses: &[Address<'_>]) -> Vec<Detached> {
         let mut table = lock(&self.table);
-        let held = table
-            .by_address
-            .iter()
-            .filter(|(_, held)| held.is_below(path));
+        let held = table.by_address.iter();
+        let held = held.filter(|(_, held)| held.is_below(prefix, addresses));
         let addresses: Vec<Arc<str>> = held.map(|(address, _)| Arc::clone(address)).collect();
         addresses
             .iter()
             .filter_map(|address| self.detach(&mut table, address))
             .collect()
+    }
+
+    /// Whether a name that is known for `address` is below a prefix that was signalled since `epoch`,
+    /// or the address is.
+    pub(super) fn was_signalled(&self, epoch: u64, address: &str, name: NameRef<'_>) -> bool {
+        if epoch >= self.signals.last() {
+            return false;
+        }
+        let concerned = |path: &str| self.signals.concern(epoch, path, address);
+        let table = lock(&self.table);
+        let names = table.by_address.get(address).map(|held| held.names.iter());
+        let mut names = names.into_iter().flatten();
+        concerned(name.path()) || names.any(|held| concerned(path_of(&held.name)))
     }
 
     /// How many values are held, and how many bytes.
@@ -311,15 +349,12 @@ impl Store {
     /// Takes the slot at `address` out, and its names out of the index.
     fn detach(&self, table: &mut Table, address: &str) -> Option<Detached> {
         let Held { slot, names } = table.remove(address)?;
-        self.unlink(&names);
+        for spelling in &names {
+            self.index.unlink(&spelling.name);
+        }
         Some(Detached::new(slot))
     }
 
-    fn unlink(&self, names: &Spellings) {
-        for spelling in &names.kept {
-            self.index.unlink(&spelling.name);
-        }
-    }
 
     #[cfg(test)]
     pub(super) fn weights(&self) -> Vec<usize> {
@@ -328,33 +363,19 @@ impl Store {
         assert_eq!(table.by_address.len(), weights.len());
         assert_eq!(table.by_end.len(), weights.len());
         assert_eq!(table.bytes, weights.iter().sum::<usize>());
-        let pinned = table
-            .pinned
-            .keys()
-            .filter_map(|address| table.weight_at(address));
-        let pinned: Vec<_> = pinned.collect();
-        assert_eq!(table.pinned_slots, pinned.len());
-        assert_eq!(table.pinned_bytes, pinned.iter().sum::<usize>());
+        let pinned = table.pinned.values().map(|pin| pin.weight);
+        assert_eq!(table.pinned_bytes, pinned.sum::<usize>());
         weights
     }
 }
 
 impl Table {
-    /// The bytes of what is held at `address`, if anything is.
-    fn weight_at(&self, address: &str) -> Option<usize> {
-        Some(self.by_address.get(address)?.slot.weight)
-    }
-
     /// Takes a slot out of every order.
     fn remove(&mut self, address: &str) -> Option<Held> {
         let held = self.by_address.remove(address)?;
         self.by_number.remove(&held.slot.number);
         self.by_end.remove(&(held.slot.life.ends, held.slot.number));
         self.bytes -= held.slot.weight;
-        if self.pinned.contains_key(address) {
-            self.pinned_slots -= 1;
-            self.pinned_bytes -= held.slot.weight;
-        }
         Some(held)
     }
 

@@ -1,4 +1,4 @@
-//! Drops what has expired, asked or not.
+//! Drops what has expired, asked or not; and what a settled signal has left behind.
 //!
 //! The sweeper is a waker. It sleeps on the clock, and the clock's own thread runs it: a runtime
 //! that is blocked, not driven or gone does not keep a value in memory. It runs no foreign code.
@@ -9,11 +9,13 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use crate::clock::{Clock, Moment, Sleep};
+use crate::layers::cache::flights::Flying;
 use crate::layers::cache::store::Store;
 use crate::sync::{lock, preempt};
 
 pub(super) struct Sweeper {
     store: Arc<Store>,
+    flying: Arc<Mutex<Flying>>,
     clock: Arc<dyn Clock>,
     armed: Mutex<Armed>,
     outlived: AtomicU64,
@@ -30,9 +32,14 @@ impl Sweeper {
     /// full of them does not wake the clock's thread for each.
     const TOGETHER: Duration = Duration::from_millis(100);
 
-    pub(super) fn new(store: Arc<Store>, clock: Arc<dyn Clock>) -> Arc<Self> {
+    pub(super) fn new(
+        store: Arc<Store>,
+        flying: Arc<Mutex<Flying>>,
+        clock: Arc<dyn Clock>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             store,
+            flying,
             clock,
             armed: Mutex::default(),
             outlived: AtomicU64::new(0),
@@ -64,9 +71,11 @@ impl Sweeper {
         // One lock over the look and the next sleep: a value that comes in between asks for its
         // own, earlier sleep afterwards and is not forgotten.
         let mut armed = lock(&self.armed);
-        let (ended, next) = self.store.take_ended(self.clock.now());
+        let now = self.clock.now();
+        let (ended, ends) = self.store.take_ended(now);
+        let settles = lock(&self.flying).settling.forget_settled(now);
         armed.sleep = None;
-        match next {
+        match ends.into_iter().chain(settles).min() {
             Some(next) => self.arm(armed, next.max(self.clock.now() + Self::TOGETHER)),
             None => drop(armed),
         }

@@ -1,0 +1,280 @@
+//! What handles are kept current by: one job for all handles of a cache.
+//!
+//! It knows for each address with a handle when it is to be fetched next: in the last fifth of the
+//! value's life, at once after a signal, and after a failure with a back-off. Every landing comes by
+//! here, whoever asked for it, and wakes the handles of that address alone.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+
+use crate::clock::{Clock, Moment};
+use crate::error::Error;
+use crate::layers::cache::flights::{Flights, Joined};
+use crate::layers::cache::slot::Slot;
+use crate::name::SecretName;
+use crate::race::race;
+use crate::resolver::SecretResolver;
+use crate::sync::lock;
+
+pub(super) struct Keeper {
+    clock: Arc<dyn Clock>,
+    state: Mutex<State>,
+    /// How many addresses have handles: most caches have none, and a landing looks here first.
+    number: AtomicUsize,
+    /// Told when something is due earlier than the job waits for.
+    earlier: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    by_address: HashMap<Arc<str>, Kept>,
+    due: BTreeSet<(Moment, Arc<str>)>,
+    started: bool,
+    closed: bool,
+}
+
+struct Kept {
+    address: Arc<str>,
+    name: SecretName,
+    handles: usize,
+    due: Moment,
+    /// The epoch in which the fetch of the last value began.
+    epoch: u64,
+    failures: u32,
+    error: Option<Error>,
+    news: watch::Sender<u64>,
+}
+
+/// The count of news that says that there will be no more.
+pub(super) const CLOSED: u64 = u64::MAX;
+
+impl Keeper {
+    /// How long after the first failure, and after many, the next fetch comes.
+    const AGAIN: Duration = Duration::from_secs(1);
+    const LONGEST: Duration = Duration::from_secs(15);
+
+    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            clock,
+            state: Mutex::default(),
+            number: AtomicUsize::new(0),
+            earlier: Notify::new(),
+        }
+    }
+
+    /// Keeps the record of `name` current for one handle more. Answers its news, and whether the job
+    /// is to be started.
+    pub(super) fn keep(&self, address: &str, name: SecretName) -> (watch::Receiver<u64>, bool) {
+        let mut state = lock(&self.state);
+        let start = !std::mem::replace(&mut state.started, true);
+        let news = if state.closed { CLOSED } else { 0 };
+        let address: Arc<str> = Arc::from(address);
+        let kept = state.by_address.entry(Arc::clone(&address));
+        let kept = kept.or_insert_with(|| Kept {
+            address,
+            name,
+            handles: 0,
+            due: Moment::NEVER,
+            epoch: 0,
+            failures: 0,
+            error: None,
+            news: watch::Sender::new(news),
+        });
+        kept.handles += 1;
+        let news = kept.news.subscribe();
+        self.number.store(state.by_address.len(), Ordering::Release);
+        (news, start)
+    }
+
+    pub(super) fn release(&self, address: &str) {
+        let mut state = lock(&self.state);
+        let Some(kept) = state.by_address.get_mut(address) else {
+            return;
+        };
+        kept.handles -= 1;
+        if kept.handles > 0 {
+            return;
+        }
+        if let Some(kept) = state.by_address.remove(address) {
+            state.due.remove(&(kept.due, kept.address));
+        }
+        self.number.store(state.by_address.len(), Ordering::Release);
+    }
+
+    /// A value has landed.
+    pub(super) fn landed(&self, slot: &Slot) {
+        self.with(&slot.address, |kept| {
+            kept.failures = 0;
+            kept.error = None;
+            kept.epoch = slot.epoch;
+            (slot.life.refresh, true)
+        });
+    }
+
+    /// A fetch has failed.
+    pub(super) fn failed(&self, address: &str, error: &Error) {
+        let now = self.clock.now();
+        self.with(address, |kept| {
+            let doubled = 1 << kept.failures.min(16);
+            kept.failures = kept.failures.saturating_add(1);
+            kept.error = Some(error.clone());
+            let wait = (Self::AGAIN * doubled).min(Self::LONGEST);
+            (now + wait, true)
+        });
+    }
+
+    /// The record at `address` is to be fetched at once.
+    pub(super) fn due_now(&self, address: &str) {
+        let now = self.clock.now();
+        self.with(address, |kept| {
+            kept.error = None;
+            (now, false)
+        });
+    }
+
+    /// So are all that a signal concerns, which `concerns` tells by the epoch of a value, the path of
+    /// a name and an address.
+    pub(super) fn signalled(&self, concerns: impl Fn(u64, &str, &str) -> bool) {
+        if self.number.load(Ordering::Acquire) == 0 {
+            return;
+        }
+        let state = lock(&self.state);
+        let kept = state.by_address.iter();
+        let concerned = kept.filter(|(address, kept)| concerns(kept.epoch, kept.name.path(), address));
+        let addresses: Vec<_> = concerned.map(|(address, _)| Arc::clone(address)).collect();
+        drop(state);
+        for address in addresses {
+            self.due_now(&address);
+        }
+    }
+
+    /// Why there is no value, if the last fetch has failed.
+    pub(super) fn error(&self, address: &str) -> Option<Error> {
+        lock(&self.state).by_address.get(address)?.error.clone()
+    }
+
+    /// Tells all handles that there will be no more.
+    pub(super) fn close(&self) {
+        let mut state = lock(&self.state);
+        state.closed = true;
+        let news: Vec<_> = state.by_address.values().map(|kept| kept.news.clone()).collect();
+        drop(state);
+        for news in news {
+            news.send_replace(CLOSED);
+        }
+    }
+
+    /// Changes what is kept at `address` and when it is due; tells its handles where there is news.
+    fn with(&self, address: &str, change: impl FnOnce(&mut Kept) -> (Moment, bool)) {
+        if self.number.load(Ordering::Acquire) == 0 {
+            return;
+        }
+        let mut state = lock(&self.state);
+        let State {
+            by_address,
+            due,
+            closed,
+            ..
+        } = &mut *state;
+        let Some(kept) = by_address.get_mut(address) else {
+            return;
+        };
+        let (at, is_news) = change(kept);
+        due.remove(&(kept.due, Arc::clone(&kept.address)));
+        kept.due = at;
+        due.insert((at, Arc::clone(&kept.address)));
+        let news = (is_news && !*closed).then(|| kept.news.clone());
+        let first = due.first().is_some_and(|(_, first)| **first == *address);
+        drop(state);
+        if first {
+            self.earlier.notify_one();
+        }
+        // Wakers are foreign code.
+        if let Some(news) = news {
+            news.send_modify(|news| *news = news.saturating_add(1).min(CLOSED - 1));
+        }
+    }
+
+    /// What is due now, and when the next is. Each is due again in a second, in case nothing comes of
+    /// it.
+    fn take_due(&self) -> (Vec<SecretName>, Option<Moment>) {
+        let now = self.clock.now();
+        let mut state = lock(&self.state);
+        let State {
+            by_address, due, ..
+        } = &mut *state;
+        let mut names = Vec::new();
+        while let Some((moment, address)) = due.first().cloned() {
+            if moment > now {
+                break;
+            }
+            due.pop_first();
+            if let Some(kept) = by_address.get_mut(&address) {
+                kept.due = now + Self::AGAIN;
+                due.insert((kept.due, address));
+                names.push(kept.name.clone());
+            }
+        }
+        (names, due.first().map(|(moment, _)| *moment))
+    }
+}
+
+impl<R: SecretResolver> Flights<R> {
+    /// Fetches what is due, until the cache is closed. The job of all handles, on the driver.
+    pub(super) async fn keep_current(self: Arc<Self>) {
+        let closed = async {
+            self.closed().await;
+            false
+        };
+        let work = async {
+            loop {
+                let (names, next) = self.keeper.take_due();
+                for name in names {
+                    self.refetch(name);
+                }
+                let due = self.clock.sleep_until(next.unwrap_or(Moment::NEVER));
+                let due = async {
+                    due.await;
+                    true
+                };
+                let earlier = async {
+                    self.keeper.earlier.notified().await;
+                    true
+                };
+                race(due, earlier).await;
+            }
+        };
+        race(closed, work).await;
+    }
+
+    /// Begins the fetch that is due for `name`, unless one is under way or what is held is still young.
+    fn refetch(self: &Arc<Self>, name: SecretName) {
+        let located = self.inner.locate(name.as_ref());
+        let now = self.clock.now();
+        let slot = self.slot_of(&located, name.as_ref());
+        let live = slot.filter(|slot| now < slot.life.expires && slot.record().is_some());
+        let flight = match live {
+            Some(slot) if now < slot.life.refresh => {
+                self.keeper.landed(&slot);
+                None
+            }
+            Some(_) => self.start_refresh(&located, name.as_ref()),
+            None => match self.join(&located, name.as_ref(), false) {
+                Joined::Started(flight) => Some(flight),
+                Joined::Other(_) | Joined::Held(_) => None,
+                Joined::Refused(error) => {
+                    self.keeper.failed(located.address().as_str(), &error);
+                    None
+                }
+            },
+        };
+        if let Some(flight) = flight {
+            // A task of its own: the flight may be awaited by others when this job ends.
+            tokio::spawn(Arc::clone(self).fly(flight, name.clone()));
+        }
+    }
+}

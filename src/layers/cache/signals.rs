@@ -1,0 +1,196 @@
+//! Signals for a prefix, or for everything: whom they concern, also where nobody has asked yet.
+//!
+//! What is held below a prefix is taken out when the signal comes (`fence`). Everything else is decided
+//! when it is read: a value remembers the epoch in which its fetch began, and one that began before a
+//! signal is not answered to a name below the signal's prefix, nor from an address below it. Nobody
+//! else loses anything. A read compares one number; only after a signal it looks at the list, once.
+//!
+//! The list is bounded. What falls off its end concerns everything that was fetched before it.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use crate::address::Address;
+use crate::clock::Moment;
+use crate::sync::lock;
+
+#[derive(Debug, Default)]
+pub(super) struct Signals {
+    /// The epoch of the last one.
+    last: AtomicU64,
+    list: Mutex<List>,
+}
+
+/// One signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Signal {
+    /// The number of invalidations until then, itself included.
+    pub(super) epoch: u64,
+    pub(super) came: Moment,
+}
+
+#[derive(Debug, Default)]
+struct List {
+    /// By prefix: of the paths of names, and of addresses.
+    by_prefix: [HashMap<Arc<str>, Signal>; 2],
+    /// The same, oldest first.
+    order: BTreeSet<(u64, usize, Arc<str>)>,
+    /// The last signal for everything.
+    all: Option<Signal>,
+    /// What was fetched before this epoch is concerned by a signal that fell off the list.
+    forgotten: u64,
+}
+
+const NAMES: usize = 0;
+const ADDRESSES: usize = 1;
+
+impl Signals {
+    const MOST: usize = 16_384;
+
+    /// Notes a signal for the names at and below the path `prefix` and for the addresses at and below
+    /// each of `addresses`.
+    pub(super) fn below(&self, signal: Signal, prefix: &str, addresses: &[Address<'_>]) {
+        let mut list = lock(&self.list);
+        list.note(NAMES, prefix, signal);
+        for address in addresses {
+            list.note(ADDRESSES, address.as_str(), signal);
+        }
+        self.last.store(signal.epoch, Ordering::Release);
+    }
+
+    /// Notes a signal for everything.
+    pub(super) fn all(&self, signal: Signal) {
+        let mut list = lock(&self.list);
+        *list = List {
+            all: Some(signal),
+            forgotten: signal.epoch,
+            ..List::default()
+        };
+        self.last.store(signal.epoch, Ordering::Release);
+    }
+
+    /// The epoch of the last signal: nothing that was fetched since is concerned by any.
+    #[inline(always)]
+    pub(super) fn last(&self) -> u64 {
+        self.last.load(Ordering::Acquire)
+    }
+
+    /// Whether what was fetched in the epoch `began` may not be answered to a name of the path `path`
+    /// from `address`.
+    pub(super) fn concern(&self, began: u64, path: &str, address: &str) -> bool {
+        if began >= self.last() {
+            return false;
+        }
+        let list = lock(&self.list);
+        let since = list.latest(path, address).map_or(0, |signal| signal.epoch);
+        began < since.max(list.forgotten)
+    }
+
+    /// The last signal that concerns a name of the path `path`, kept at `address`.
+    pub(super) fn latest(&self, path: &str, address: &str) -> Option<Signal> {
+        lock(&self.list).latest(path, address)
+    }
+}
+
+impl List {
+    fn note(&mut self, of: usize, prefix: &str, signal: Signal) {
+        let prefix: Arc<str> = Arc::from(prefix);
+        if let Some(before) = self.by_prefix[of].insert(Arc::clone(&prefix), signal) {
+            self.order.remove(&(before.epoch, of, Arc::clone(&prefix)));
+        }
+        self.order.insert((signal.epoch, of, prefix));
+        while self.order.len() > Signals::MOST {
+            let Some((epoch, of, prefix)) = self.order.pop_first() else {
+                return;
+            };
+            self.by_prefix[of].remove(&prefix);
+            self.forgotten = self.forgotten.max(epoch);
+        }
+    }
+
+    fn latest(&self, path: &str, address: &str) -> Option<Signal> {
+        let names = self.above(NAMES, path);
+        let addresses = self.above(ADDRESSES, address);
+        let all = names.chain(addresses).chain(self.all);
+        all.max_by_key(|signal| signal.epoch)
+    }
+
+    /// The signals for `path` and for whatever it is below.
+    fn above<'a>(&'a self, of: usize, path: &'a str) -> impl Iterator<Item = Signal> + 'a {
+        let parent = |path: &&'a str| path.rfind('/').map(|end| &path[..end]);
+        std::iter::successors(Some(path), parent)
+            .filter_map(move |prefix| self.by_prefix[of].get(prefix).copied())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn signal(epoch: u64) -> Signal {
+        Signal {
+            epoch,
+            came: Moment::ZERO,
+        }
+    }
+
+    #[test]
+    fn a_prefix_concerns_the_names_and_addresses_below_it_and_nobody_else() {
+        let signals = Signals::default();
+        signals.below(signal(5), "a/b", &[Address::from("m/a/b"), Address::from("x//y")]);
+        for (path, address) in [
+            ("a/b", "?"),
+            ("a/b/c/d", "?"),
+            ("?", "m/a/b"),
+            ("?", "m/a/b/c"),
+            ("?", "x//y"),
+        ] {
+            assert!(signals.concern(4, path, address), "{path} {address}");
+            assert!(!signals.concern(5, path, address), "{path} {address}");
+        }
+        for (path, address) in [
+            ("a", "m/a"),
+            ("a/bc", "m/a/bc"),
+            // A name that reads like an address, and the other way round.
+            ("m/a/b", "a/b"),
+            ("x", "x/y"),
+        ] {
+            assert!(!signals.concern(0, path, address), "{path} {address}");
+        }
+    }
+
+    #[test]
+    fn the_latest_of_several_signals_counts_and_one_for_everything_ends_the_list() {
+        let signals = Signals::default();
+        signals.below(signal(1), "a", &[]);
+        signals.below(signal(2), "a/b", &[]);
+        signals.below(signal(3), "a", &[]);
+        assert_eq!(signals.latest("a/b", "?"), Some(signal(3)));
+        assert_eq!(lock(&signals.list).order.len(), 2);
+        assert!(!signals.concern(0, "other", "?"));
+        signals.all(signal(4));
+        assert!(signals.concern(3, "other", "?"));
+        assert!(!signals.concern(4, "a", "?"));
+        assert!(lock(&signals.list).order.is_empty());
+    }
+
+    #[test]
+    fn what_falls_off_the_list_concerns_everything_that_was_fetched_before() {
+        let signals = Signals::default();
+        for epoch in 1..=Signals::MOST as u64 {
+            signals.below(signal(epoch), &epoch.to_string(), &[]);
+        }
+        assert!(!signals.concern(0, "other", "?"));
+        let one_more = Signals::MOST as u64 + 1;
+        signals.below(signal(one_more), "more", &[]);
+        assert_eq!(lock(&signals.list).order.len(), Signals::MOST);
+        assert!(signals.concern(0, "other", "?"));
+        assert!(!signals.concern(1, "other", "?"));
+        // One prefix again and again takes one place.
+        for epoch in 1..1_000 {
+            signals.below(signal(one_more + epoch), "more", &[]);
+        }
+        assert!(!signals.concern(1, "other", "?"));
+    }
+}
