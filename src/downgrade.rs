@@ -4,12 +4,12 @@
 //! there are counters and a callback, too.
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::audit;
 use crate::error::{Error, ErrorKind};
+use crate::foreign::foreign;
 use crate::name::NameRef;
 use crate::secret::Freshness;
 
@@ -71,17 +71,16 @@ impl Downgrades {
             Freshness::Fallback => &self.0.fallback,
         };
         count.fetch_add(1, Ordering::Relaxed);
-        audit::downgraded(name, freshness, cause);
+        // The application's code, all of it: what it panics with must not cost the caller its answer.
+        foreign(|| audit::downgraded(name, freshness, cause));
         if let Some(callback) = &self.0.callback {
             let downgrade = Downgrade {
                 name,
                 freshness,
                 cause,
             };
-            // The application's code: what it panics with must not cost the caller its answer.
-            let called = catch_unwind(AssertUnwindSafe(|| callback(&downgrade)));
-            if called.is_err() {
-                tracing::error!("the on_downgrade callback panicked");
+            if foreign(|| callback(&downgrade)).is_none() {
+                foreign(|| tracing::error!("the on_downgrade callback panicked"));
             }
         }
     }

@@ -8,6 +8,8 @@ mod counter;
 mod downgrade;
 mod driver;
 mod error;
+mod foreign;
+mod in_time;
 mod invalidate;
 mod name;
 mod policy;

@@ -42,6 +42,14 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// # Cancel safety
     /// Dropping it costs nothing and leaves nothing behind.
     fn sleep_until(&self, moment: Moment) -> Sleep;
+
+    /// How much time, in all and as far as the clock can tell, this process did not run although it
+    /// should have: stopped, suspended, starved. Never goes back. A store is not blamed for it.
+    ///
+    /// Provided: none that it knows of.
+    fn lost(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 /// What [`Clock::sleep_until`] returns.
@@ -110,5 +118,9 @@ impl<C: Clock + ?Sized> Clock for Arc<C> {
 
     fn sleep_until(&self, moment: Moment) -> Sleep {
         (**self).sleep_until(moment)
+    }
+
+    fn lost(&self) -> Duration {
+        (**self).lost()
     }
 }

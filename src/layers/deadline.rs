@@ -8,12 +8,15 @@ use std::time::Duration;
 
 use crate::clock::{Clock, Moment};
 use crate::error::{Error, ErrorKind};
+use crate::in_time::{TimeLimit, in_time};
 use crate::race::race;
 use crate::resolver::{Request, ResolveFuture, ResolveManyFuture, SecretResolver, ShutdownFuture};
 
 /// Answers [`ErrorKind::Timeout`] when the inner resolver has not answered in time.
 ///
-/// The limit counts from the call; a request's own deadline counts if it is earlier.
+/// The limit counts from the call; a request's own deadline counts if it is earlier. An answer that
+/// is there but past it is a timeout, too. Time in which this process did not run
+/// ([`Clock::lost`]) does not count: it says nothing of the store.
 ///
 /// # Order
 /// The stack has it twice: outermost for the caller, where it covers waiting for another's fetch
@@ -33,6 +36,7 @@ pub struct Deadline<R> {
     inner: R,
     clock: Arc<dyn Clock>,
     limit: Duration,
+    strict: bool,
 }
 
 impl<R: SecretResolver> Deadline<R> {
@@ -42,6 +46,15 @@ impl<R: SecretResolver> Deadline<R> {
             inner,
             clock,
             limit,
+            strict: false,
+        }
+    }
+
+    /// For the caller: nothing prolongs it, so that no `get` outlives its deadline.
+    pub(crate) fn strict(inner: R, clock: Arc<dyn Clock>, limit: Duration) -> Self {
+        Self {
+            strict: true,
+            ..Self::new(inner, clock, limit)
         }
     }
 
@@ -54,6 +67,13 @@ impl<R: SecretResolver> Deadline<R> {
         let limit = self.clock.now() + self.limit;
         asked.map_or(limit, |asked| asked.min(limit))
     }
+
+    fn until(&self, deadline: Moment) -> TimeLimit<'_> {
+        match self.strict {
+            true => TimeLimit::strict(&*self.clock, deadline),
+            false => TimeLimit::while_running(&*self.clock, deadline),
+        }
+    }
 }
 
 #[deny(clippy::missing_trait_methods)]
@@ -64,11 +84,11 @@ impl<R: SecretResolver> SecretResolver for Deadline<R> {
             return answer;
         }
         let deadline = self.moment(request.deadline());
-        let late = self.clock.sleep_until(deadline);
-        ResolveFuture::new(race(answer, async move {
-            late.await;
-            Err(too_late())
-        }))
+        let limit = self.until(deadline);
+        ResolveFuture::new(async move {
+            let answer = in_time(limit, answer).await;
+            answer.unwrap_or_else(|| Err(too_late()))
+        })
     }
 
     fn resolve_many<'a>(&'a self, requests: &'a [Request<'a>]) -> ResolveManyFuture<'a> {
@@ -84,9 +104,10 @@ impl<R: SecretResolver> SecretResolver for Deadline<R> {
             let Some(last) = last else {
                 return answers.await;
             };
-            let late = self.clock.sleep_until(last);
+            // Not judged as one: what was ready in time is not late for the slowest name.
+            let limit = self.until(last);
             race(answers, async move {
-                late.await;
+                limit.over().await;
                 requests.iter().map(|_| Err(too_late())).collect()
             })
             .await

@@ -110,7 +110,7 @@ pub(super) fn assemble(config: ResolverBuilder, clock: Arc<dyn Clock>) -> Result
     let layers = Fallback::new(layers, fallbacks, Arc::clone(&clock), downgrades.clone());
     // The caller's deadline is outermost: it covers waiting for another's fetch and the fallback,
     // and ends a wait without ending the fetch.
-    let layers = Deadline::new(layers, Arc::clone(&clock), deadline);
+    let layers = Deadline::strict(layers, Arc::clone(&clock), deadline);
     Ok(Stack {
         layers,
         clock,

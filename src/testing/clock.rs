@@ -26,6 +26,7 @@ pub struct ManualClock(Arc<Shared>);
 #[derive(Debug, Default)]
 struct Shared {
     nanos: AtomicU64,
+    lost: AtomicU64,
     timers: Timers,
 }
 
@@ -38,14 +39,16 @@ impl ManualClock {
 
     /// Lets `duration` pass at once and wakes whom it makes due.
     pub fn advance(&self, duration: Duration) {
-        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        let add = |now: u64| Some(now.saturating_add(nanos));
-        // The closure never declines, so neither does the update.
-        let _ = self
-            .0
-            .nanos
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, add);
+        add(&self.0.nanos, duration);
         self.0.timers.wake_due(self.now());
+    }
+
+    /// Lets `duration` pass in which nobody ran, as when the process was stopped, and wakes whom it
+    /// makes due.
+    pub fn stall(&self, duration: Duration) {
+        // Before the time: who sees the time must see why.
+        add(&self.0.lost, duration);
+        self.advance(duration);
     }
 
     /// When the next sleeper is due, if there is one.
@@ -63,6 +66,10 @@ impl Clock for ManualClock {
     fn sleep_until(&self, moment: Moment) -> Sleep {
         Box::pin(SleepUntil::new(Arc::clone(&self.0), moment))
     }
+
+    fn lost(&self) -> Duration {
+        Duration::from_nanos(self.0.lost.load(Ordering::Acquire))
+    }
 }
 
 impl Timed for Shared {
@@ -77,4 +84,11 @@ impl Timed for Shared {
     fn earlier(&self) {
         // Nobody waits for real time here: `advance` looks at all sleepers.
     }
+}
+
+fn add(sum: &AtomicU64, duration: Duration) {
+    let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+    let add = |now: u64| Some(now.saturating_add(nanos));
+    // The closure never declines, so neither does the update.
+    let _ = sum.fetch_update(Ordering::AcqRel, Ordering::Acquire, add);
 }

@@ -1,0 +1,37 @@
+//! Code that is not ours: wakers, callbacks, subscribers. Nothing that it does ends a thread of ours.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Calls code that is not ours; `None` when it panicked.
+///
+/// What it panicked with is forgotten and not dropped: the drop is foreign code, too, and may panic
+/// again where nobody catches it.
+pub(crate) fn foreign<T>(call: impl FnOnce() -> T) -> Option<T> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(answer) => Some(answer),
+        Err(payload) => {
+            std::mem::forget(payload);
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct PanicsWhenDropped;
+
+    impl Drop for PanicsWhenDropped {
+        fn drop(&mut self) {
+            panic!("of the test's own making");
+        }
+    }
+
+    #[test]
+    fn a_panic_of_foreign_code_stays_its_own_also_when_its_payload_panics_in_its_drop() {
+        assert_eq!(foreign(|| 7), Some(7));
+        let ended = catch_unwind(|| foreign(|| std::panic::panic_any(PanicsWhenDropped)));
+        assert!(ended.is_ok_and(|answer| answer.is_none()));
+    }
+}

@@ -1,0 +1,132 @@
+//! Whether an answer is late: the one place where that is decided.
+//!
+//! An answer that is there but past its deadline is too late, however long ago it was ready: who
+//! polls late must not get what a deadline was to keep from it.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use crate::clock::{Clock, Moment};
+
+/// An end to a wait, on a clock.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TimeLimit<'a> {
+    clock: &'a dyn Clock,
+    deadline: Moment,
+    /// What the clock had lost when the wait began; `None` where that does not matter.
+    lost_before: Option<Duration>,
+}
+
+impl<'a> TimeLimit<'a> {
+    /// Ends at `deadline`, whatever happens: a caller's own.
+    pub(crate) fn strict(clock: &'a dyn Clock, deadline: Moment) -> Self {
+        Self {
+            clock,
+            deadline,
+            lost_before: None,
+        }
+    }
+
+    /// Ends later by as long as this process does not run meanwhile. For limits that say something
+    /// of a store: that we were stopped is no sign that it is away.
+    pub(crate) fn while_running(clock: &'a dyn Clock, deadline: Moment) -> Self {
+        Self {
+            lost_before: Some(clock.lost()),
+            ..Self::strict(clock, deadline)
+        }
+    }
+
+    /// Ready once the time is over.
+    pub(crate) async fn over(&self) {
+        let mut end = self.end();
+        loop {
+            self.clock.sleep_until(end).await;
+            let later = self.end();
+            // Not judged by the time: a clock that cannot wake anybody ends its sleeps early.
+            if later <= end {
+                return;
+            }
+            end = later;
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        // The time first: of a stop between the two, the end must know.
+        let now = self.clock.now();
+        now >= self.end()
+    }
+
+    fn end(&self) -> Moment {
+        let lost = self
+            .lost_before
+            .map(|before| self.clock.lost().saturating_sub(before));
+        self.deadline + lost.unwrap_or_default()
+    }
+}
+
+/// The answer, if it comes in time. A late one is dropped.
+///
+/// # Cancel safety
+/// Dropping it drops the answer's future.
+pub(crate) async fn in_time<T>(limit: TimeLimit<'_>, answer: impl Future<Output = T>) -> Option<T> {
+    let mut answer = pin!(answer);
+    let mut over = pin!(limit.over());
+    poll_fn(|cx| match answer.as_mut().poll(cx) {
+        Poll::Ready(answer) => Poll::Ready((!limit.is_over()).then_some(answer)),
+        Poll::Pending => over.as_mut().poll(cx).map(|()| None),
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+    use std::pin::Pin;
+    use std::task::{Context, Waker};
+
+    use super::*;
+    use crate::testing::ManualClock;
+
+    const LIMIT: Duration = Duration::from_secs(2);
+
+    fn poll<T>(future: Pin<&mut impl Future<Output = T>>) -> Poll<T> {
+        future.poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    #[test]
+    fn an_answer_that_is_ready_but_late_is_too_late() {
+        let clock = ManualClock::new();
+        let limits = [TimeLimit::strict, TimeLimit::while_running];
+        for limit in limits {
+            let limit = limit(&clock, clock.now() + LIMIT);
+            let early = pin!(in_time(limit, ready(7)));
+            assert_eq!(poll(early), Poll::Ready(Some(7)));
+            clock.advance(LIMIT);
+            let late = pin!(in_time(limit, ready(7)));
+            assert_eq!(poll(late), Poll::Ready(None));
+        }
+    }
+
+    #[test]
+    fn time_in_which_nobody_ran_extends_a_limit_that_speaks_of_the_store_and_no_other() {
+        let clock = ManualClock::new();
+        let deadline = clock.now() + LIMIT;
+        let running = TimeLimit::while_running(&clock, deadline);
+        let mut hangs = pin!(in_time(running, pending::<()>()));
+        let mut strict = pin!(in_time(
+            TimeLimit::strict(&clock, deadline),
+            pending::<()>()
+        ));
+        assert!(poll(hangs.as_mut()).is_pending());
+        assert!(poll(strict.as_mut()).is_pending());
+        clock.stall(LIMIT * 5);
+        assert_eq!(poll(strict), Poll::Ready(None));
+        assert!(poll(hangs.as_mut()).is_pending());
+        assert_eq!(poll(pin!(in_time(running, ready(7)))), Poll::Ready(Some(7)));
+        clock.advance(LIMIT);
+        assert_eq!(poll(hangs), Poll::Ready(None));
+        assert_eq!(poll(pin!(in_time(running, ready(7)))), Poll::Ready(None));
+    }
+}
