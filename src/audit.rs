@@ -41,7 +41,10 @@ pub(crate) fn fetched(
         }
         Err(error) => {
             let (kind, backend) = (error.kind(), error.backend());
-            if is_refusal(kind) {
+            if error.is_held_back() {
+                // Nobody was asked: in an outage there are as many as there are gets.
+                tracing::debug!(target: TARGET, %name, ?kind, "not asked: the store is left alone");
+            } else if is_refusal(kind) {
                 tracing::warn!(target: TARGET, %name, backend, ?kind, micros, "refused");
             } else {
                 tracing::info!(target: TARGET, %name, backend, ?kind, micros, "not fetched");

@@ -10,6 +10,7 @@ use std::pin::Pin;
 
 use tokio::sync::mpsc;
 
+use crate::aside::Aside;
 use crate::error::{Error, ErrorKind};
 
 pub(crate) type Job = Pin<Box<dyn Future<Output = ()> + Send + 'static>>;
@@ -18,6 +19,7 @@ pub(crate) type Job = Pin<Box<dyn Future<Output = ()> + Send + 'static>>;
 #[derive(Debug)]
 pub(crate) struct Driver {
     jobs: mpsc::UnboundedSender<Job>,
+    aside: Aside,
 }
 
 impl Driver {
@@ -64,7 +66,10 @@ impl Driver {
             .map_err(failed)?;
         // The thread says one of both, unless it panics.
         match started.recv() {
-            Ok(Ok(())) => Ok(Self { jobs }),
+            Ok(Ok(())) => Ok(Self {
+                jobs,
+                aside: Aside::new(),
+            }),
             Ok(Err(error)) => Err(failed(error)),
             Err(_) => Err(failed(std::io::Error::other("the thread panicked"))),
         }
@@ -74,7 +79,13 @@ impl Driver {
     #[cfg(test)]
     pub(crate) fn collecting() -> (Self, mpsc::UnboundedReceiver<Job>) {
         let (jobs, queue) = mpsc::unbounded_channel();
-        (Self { jobs }, queue)
+        let aside = Aside::inline();
+        (Self { jobs, aside }, queue)
+    }
+
+    /// Where foreign code runs that must not hold up the jobs.
+    pub(crate) fn aside(&self) -> &Aside {
+        &self.aside
     }
 
     /// Starts a job.

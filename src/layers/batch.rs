@@ -1,83 +1,90 @@
 //! A batch of answers that are all good at one moment: the one at which the batch is answered.
 
-use crate::clock::Clock;
-use crate::error::Error;
-use crate::layers::deadline::too_late;
-use crate::race::{race, turn};
-use crate::resolver::{Request, ResolveFuture, join_all};
-use crate::secret::{Freshness, Record};
+use std::pin::Pin;
+use std::task::Poll;
 
-/// Asks for each request by `ask`, concurrently, and answers in order.
+use crate::clock::{Clock, Moment};
+use crate::error::Error;
+use crate::in_time::{TimeLimit, in_time};
+use crate::layers::deadline::too_late;
+use crate::race::turn;
+use crate::resolver::{Request, ResolveFuture, SecretResolver};
+use crate::secret::Record;
+
+type Answer = Result<Record, Error>;
+
+/// Asks `resolver` for each request, so many at once, and answers in order.
 ///
-/// What was answered early while others were fetched is asked for again when all are there, if it
-/// has expired meanwhile or anything was invalidated, which `epoch` tells. Each name ends at its own
-/// deadline, which also bounds the repetition: one slow name does not cost a batch the rest.
+/// What was answered early while others were fetched is looked at again when all is there, if it may
+/// have expired or anything was invalidated, which `epoch` tells: what is not `good` any more is asked
+/// for again. Each name ends at its own deadline. What is good then is answered, so one slow name
+/// costs a batch only itself.
 ///
 /// # Cancel safety
-/// As that of `ask`.
-pub(crate) async fn whole<'a>(
+/// As that of `resolve`.
+pub(crate) async fn whole<'a, R: SecretResolver>(
     requests: &'a [Request<'a>],
     clock: &'a dyn Clock,
+    resolver: &'a R,
     epoch: impl Fn() -> u64,
-    ask: impl Fn(Request<'a>) -> ResolveFuture<'a>,
-) -> Vec<Result<Record, Error>> {
+    good: impl Fn(&Request<'a>, &Answer) -> bool,
+) -> Vec<Answer> {
     let mut asked_in = epoch();
-    let each = requests
-        .iter()
-        .map(|&request| in_time(request, clock, &ask));
-    let mut answers = join_all(each).await;
+    let ask = |request: &Request<'a>| bounded(*request, clock, resolver);
+    let mut answers = each(requests, ask).await;
     loop {
         let now = clock.now();
         let fenced = epoch() != asked_in;
-        let old = |answer: &Result<Record, Error>| match answer {
-            Ok(record) => {
-                let answer = record.answer();
-                // What is past its time by policy stays so.
-                let fresh = !matches!(answer.freshness(), Freshness::Stale { .. });
-                fenced || (fresh && answer.expires_at().is_some_and(|moment| now >= moment))
-            }
-            // What the store has said of a secret is fenced, too; an outage says nothing of it.
-            Err(error) => fenced && error.kind().is_of_the_secret(),
+        let over = |answer: &Answer| {
+            let end = answer.as_ref().ok().and_then(|record| record.answer().expires_at());
+            end.is_some_and(|end| now >= end)
         };
-        let again: Vec<usize> = (0..answers.len()).filter(|&at| old(&answers[at])).collect();
+        asked_in = epoch();
+        let again: Vec<usize> = (0..answers.len())
+            .filter(|&at| fenced || over(&answers[at]))
+            .filter(|&at| !good(&requests[at], &answers[at]))
+            .collect();
         if again.is_empty() {
             return answers;
         }
-        // Signals without end must neither hold the thread nor outlast a deadline.
+        // Signals without end must not hold the thread.
         turn().await;
-        let (late, again): (Vec<usize>, Vec<usize>) = again.into_iter().partition(|&at| {
-            let deadline = requests[at].deadline();
-            deadline.is_some_and(|deadline| clock.now() >= deadline)
-        });
-        for at in late {
-            answers[at] = Err(too_late());
-        }
-        asked_in = epoch();
-        let each = again.iter().map(|&at| in_time(requests[at], clock, &ask));
-        let renewed = join_all(each).await;
+        let asked: Vec<Request<'a>> = again.iter().map(|&at| requests[at]).collect();
+        let renewed = each(&asked, ask).await;
         for (at, answer) in again.into_iter().zip(renewed) {
             answers[at] = answer;
         }
     }
 }
 
-/// A read that ends at its own deadline.
-fn in_time<'a>(
+/// A read that ends at its own deadline. After that it is asked for still, for what is in memory needs
+/// no time.
+fn bounded<'a, R: SecretResolver>(
     request: Request<'a>,
     clock: &'a dyn Clock,
-    ask: impl Fn(Request<'a>) -> ResolveFuture<'a>,
+    resolver: &'a R,
 ) -> ResolveFuture<'a> {
-    let answer = ask(request);
+    let answer = resolver.resolve(request);
     match request.deadline() {
         Some(deadline) if !answer.is_ready() => {
-            let late = clock.sleep_until(deadline);
-            ResolveFuture::new(race(answer, async move {
-                late.await;
-                Err(too_late())
-            }))
+            let limit = TimeLimit::strict(clock, deadline);
+            ResolveFuture::new(async move {
+                in_time(limit, answer).await.unwrap_or_else(|| Err(too_late()))
+            })
         }
         _ => answer,
     }
+}
+
+/// Asks for each of `requests`, at most [`AT_ONCE`] at once, and answers in order.
+///
+/// # Cancel safety
+/// Dropping it drops all that is under way.
+pub(crate) async fn each<'r, 'a>(
+    requests: &'r [Request<'a>],
+    ask: impl Fn(&'r Request<'a>) -> ResolveFuture<'a>,
+) -> Vec<Answer> {
+    todo!()
 }
 
 #[cfg(test)]

@@ -19,6 +19,13 @@ macro_rules! pass_on {
             $inner.addresses(own)
         }
 
+        fn below<'a>(
+            &'a $this,
+            prefix: crate::name::NameRef<'a>,
+        ) -> Vec<crate::address::Address<'a>> {
+            $inner.below(prefix)
+        }
+
         fn endpoints(&$this) -> usize {
             $inner.endpoints()
         }

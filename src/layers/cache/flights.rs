@@ -17,6 +17,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::address::Located;
+use crate::aside::Aside;
 use crate::audit;
 use crate::clock::{Clock, Moment};
 use crate::counter::Sharded;
@@ -45,6 +46,8 @@ pub(super) struct Flights<R> {
     pub(super) sweeper: Arc<Sweeper>,
     pub(super) keeper: Keeper,
     pub(super) downgrades: Downgrades,
+    /// Where the wakers of callers run.
+    pub(super) aside: Aside,
     pub(super) hits: Sharded,
     /// How many hits metrics were told of.
     hits_told: AtomicU64,
@@ -95,6 +98,7 @@ impl<R: SecretResolver> Flights<R> {
         clock: Arc<dyn Clock>,
         config: CacheConfig,
         downgrades: Downgrades,
+        aside: Aside,
     ) -> Self {
         let store = Arc::new(Store::new(config.max_entries, config.max_bytes));
         let flying = Arc::new(Mutex::new(Flying {
@@ -114,6 +118,7 @@ impl<R: SecretResolver> Flights<R> {
             config,
             store,
             downgrades,
+            aside,
             hits: Sharded::default(),
             hits_told: AtomicU64::new(0),
             fetches: AtomicU64::new(0),
@@ -151,6 +156,25 @@ impl<R: SecretResolver> Flights<R> {
         let address = located.address().as_str();
         let signals = &self.store.signals;
         !said.is_void() && !signals.concern(said.epoch, name.path(), address)
+    }
+
+    /// What is held for `name`, also where the read path does not know it.
+    pub(super) fn hit_any(&self, name: NameRef<'_>) -> Option<Hit> {
+        let located = self.inner.locate(name);
+        let mut hit = self.slot_of(&located, name)?.read(self.clock.now())?;
+        self.store
+            .link(name, located.address().as_str(), located.field());
+        hit.record = hit.record.select(located.field());
+        Some(hit)
+    }
+
+    /// Whether the store's word on `name` is still to be answered.
+    pub(super) fn is_said(&self, located: &Located<'_>, name: NameRef<'_>) -> bool {
+        let identity = self.inner.identity();
+        let flying = self.lock();
+        let address = located.address().as_str();
+        let said = flying.negatives.get(address, self.clock.now(), identity);
+        said.is_some_and(|said| self.still_said(said, located, name))
     }
 
     /// What is held, unless it is to be had `anew`, or the flight that brings it.

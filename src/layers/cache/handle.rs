@@ -63,8 +63,8 @@ struct Place {
 trait Values: Send + Sync {
     /// What a `get` of the name would find in memory.
     fn value(&self, name: &SecretName) -> Option<Record>;
-    /// Why there is nothing.
-    fn error(&self, address: &str) -> Error;
+    /// Why there is nothing; `None` while a fetch is under way.
+    fn why_not(&self, address: &str) -> Option<Error>;
     /// Ready when a fetch must have ended.
     fn patience(&self) -> crate::Sleep;
     fn release(&self, address: &str);
@@ -77,15 +77,20 @@ impl SecretHandle {
     /// Why there is none now: the last fetch's error, or [`ErrorKind::Unavailable`] while the next
     /// fetch is under way; [`current`](Self::current) waits for it.
     pub fn secret(&self) -> Result<Secret, Error> {
-        let Place {
-            cache,
-            name,
-            address,
-            ..
-        } = &*self.place;
+        self.now().unwrap_or_else(|| {
+            Err(Error::new(
+                ErrorKind::Unavailable,
+                "the secret has no current value; its next fetch is under way",
+            ))
+        })
+    }
+
+    /// The answer of now; `None` while a fetch is under way.
+    fn now(&self) -> Option<Result<Secret, Error>> {
+        let Place { cache, name, .. } = &*self.place;
         match cache.value(name) {
-            Some(record) => record.into_secret(),
-            None => Err(cache.error(address)),
+            Some(record) => Some(record.into_secret()),
+            None => cache.why_not(&self.place.address).map(Err),
         }
     }
 
@@ -103,12 +108,11 @@ impl SecretHandle {
         let come = async {
             loop {
                 news.mark_unchanged();
-                match self.secret() {
-                    Err(error) if error.is_held_back() && *news.borrow() != CLOSED => {
-                        // It cannot fail: this handle keeps the sender.
-                        let _ = news.changed().await;
-                    }
-                    answer => return answer,
+                if let Some(answer) = self.now() {
+                    return answer;
+                }
+                if news.changed().await.is_err() {
+                    return Err(closed_error());
                 }
             }
         };
@@ -209,17 +213,11 @@ impl<R: SecretResolver> Values for Flights<R> {
         Some(hit.record)
     }
 
-    fn error(&self, address: &str) -> Error {
-        if self.lock().closed {
-            return closed_error();
+    fn why_not(&self, address: &str) -> Option<Error> {
+        match self.lock().closed {
+            true => Some(closed_error()),
+            false => self.keeper.error(address),
         }
-        self.keeper.error(address).unwrap_or_else(|| {
-            Error::new(
-                ErrorKind::Unavailable,
-                "the secret has no current value; its next fetch is under way",
-            )
-            .held_back()
-        })
     }
 
     fn patience(&self) -> crate::Sleep {

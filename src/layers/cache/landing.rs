@@ -7,7 +7,6 @@ use tracing::Instrument as _;
 
 use crate::audit;
 use crate::clock::Moment;
-use crate::driver::aside;
 use crate::error::{Error, ErrorKind};
 use crate::layers::cache::flight::{Flight, Outcome};
 use crate::layers::cache::flights::{Flights, Flying, REFRESH_AGAIN, closed_error, lost};
@@ -51,6 +50,15 @@ enum Next {
     Whole,
     /// The endpoint answered a lower version than one seen; another may know better.
     RolledBack,
+}
+
+/// What has landed.
+struct Held {
+    slot: Arc<Slot>,
+    /// The backend and the version, for the audit.
+    told: (&'static str, Version),
+    /// Whether a new life of the record begins with it.
+    new_life: bool,
 }
 
 /// Why an answer does not land.
@@ -136,7 +144,6 @@ impl<R: SecretResolver> Landing<R> {
 
     fn land(&self, fetched: Fetched, name: NameRef<'_>, ask_again: bool) -> Next {
         let Self { flights, flight } = self;
-        let took = fetched.began;
         let mut flying = flights.lock();
         if flying.closed {
             drop(flying);
@@ -153,8 +160,9 @@ impl<R: SecretResolver> Landing<R> {
             false => self.judge(&mut flying, &fetched, name, ask_again, &mut out),
         };
         let landed = match landed {
-            Ok(landed) => Ok(landed),
+            Ok(held) => Ok(held),
             Err(Not::Said(error)) => Err(error),
+            Err(Not::Next(Next::RolledBack)) => return Next::RolledBack,
             Err(Not::Next(next)) if flight.awaited_by() > 0 => return next,
             Err(Not::Next(_)) => {
                 // Nobody waits for another try.
@@ -166,43 +174,41 @@ impl<R: SecretResolver> Landing<R> {
             }
         };
         let outcome = match &landed {
-            Ok((slot, _)) => Outcome::Landed(Arc::clone(slot)),
-            Err(error) => self.fail(&mut flying, error, &fetched, &mut out),
+            Ok(held) => Outcome::Landed(Arc::clone(&held.slot)),
+            Err(error) => self.fail(&mut flying, error, &fetched, name, &mut out),
         };
         flying.end(flight);
         drop(flying);
         // Wiped here, after the lock.
         drop(out);
         preempt();
-        // First what others rely on; then what runs foreign code: wakers, subscribers, recorders.
-        if let Ok((slot, _)) = &landed {
-            // Before a waiter is woken, so that the value's end is certain by then.
-            flights.sweeper.due_at(slot.life.ends);
-            flights.succeeded(flights.clock.now());
-            let field = flights.inner.locate(name).field().map(Box::<str>::from);
-            flights.store.link(name, &flight.address, field.as_deref());
-        }
-        preempt();
-        let told = landed.map(|(slot, new_life)| {
-            flights.keeper.landed(&slot);
-            (slot, new_life)
-        });
-        if let Err(error) = &told {
-            flights.keeper.failed(&flight.address, error);
-        }
-        self.end(outcome);
-        if let Ok((slot, true)) = &told {
-            tracing::warn!(%name, address = &*slot.address, "a lower version has stayed: taken for a record that was created anew");
-        }
-        let told = told.map(|(slot, _)| {
-            // Those who have left before cannot say so.
-            if flight.awaited_by() == 0 {
-                slot.not_awaited();
+        // First what others rely on, a value's end above all; then what runs foreign code: wakers,
+        // subscribers, recorders.
+        match &landed {
+            Ok(held) => {
+                let slot = &held.slot;
+                flights.sweeper.due_at(slot.life.ends);
+                flights.succeeded(flights.clock.now());
+                let located = flights.inner.locate(name);
+                flights.store.link(name, &flight.address, located.field());
+                preempt();
+                flights.keeper.landed(slot);
+                self.end(outcome);
+                // Those who have left before cannot say so.
+                if flight.awaited_by() == 0 {
+                    slot.not_awaited();
+                }
+                if held.new_life {
+                    tracing::warn!(%name, "a lower version has stayed: taken for a record that was created anew");
+                }
             }
-            slot
-        });
-        let took = flights.clock.now().since(took);
-        audit::fetched(name, told.as_ref().map(|slot| slot.told()), took);
+            Err(error) => {
+                flights.keeper.failed(&flight.address, error);
+                self.end(outcome);
+            }
+        }
+        let took = flights.clock.now().since(fetched.began);
+        audit::fetched(name, landed.as_ref().map(|held| &held.told), took);
         flights.tell_hits();
         Next::Done
     }
@@ -210,7 +216,7 @@ impl<R: SecretResolver> Landing<R> {
     /// Ends the flight. Those who wait are woken aside: what their wakers do holds up nobody else.
     fn end(&self, outcome: Outcome) {
         let flight = Arc::clone(&self.flight);
-        aside(move || flight.end(outcome));
+        self.flights.aside.run(move || flight.end(outcome));
     }
 
     /// Gives back the claim on a refresh that came to nothing.
@@ -220,7 +226,7 @@ impl<R: SecretResolver> Landing<R> {
         }
     }
 
-    /// Holds what was fetched, if it may be; tells whether it begins a new life of the record.
+    /// Holds what was fetched, if it may be.
     fn judge(
         &self,
         flying: &mut Flying,
@@ -228,7 +234,7 @@ impl<R: SecretResolver> Landing<R> {
         name: NameRef<'_>,
         ask_again: bool,
         out: &mut Vec<Detached>,
-    ) -> Result<(Arc<Slot>, bool), Not> {
+    ) -> Result<Held, Not> {
         let Self { flights, flight } = self;
         let answer = fetched.answer.clone()?;
         let (record, lease_over) = self.whole(answer, fetched)?;
@@ -247,6 +253,7 @@ impl<R: SecretResolver> Landing<R> {
             }
         };
         let record = flights.fits(record)?;
+        let told = (record.answer().backend(), record.version().clone());
         let life = self.life(flying, &record, lease_over, name, fetched.began);
         let life = life.map_err(|error| match flights.clock.lost() > fetched.lost {
             // It was this process that was late.
@@ -263,7 +270,13 @@ impl<R: SecretResolver> Landing<R> {
             },
         );
         out.extend(replaced);
-        Ok((held?, new_life))
+        let slot = held?;
+        flying.negatives.remove(&flight.address);
+        Ok(Held {
+            slot,
+            told,
+            new_life,
+        })
     }
 
     /// The record, which may be the one that is held, and when its lease is over.
@@ -284,8 +297,9 @@ impl<R: SecretResolver> Landing<R> {
         let held = slot.and_then(|slot| Some((slot.record()?, slot.life.lease_over)));
         match held {
             Some((record, before)) if record.version() == offered => {
-                // What is unchanged is no new lease, unless it says so.
-                Ok((record, if lease.is_some() { lease_over } else { before }))
+                // What is unchanged has no new lease, unless it says so; all its other times are new.
+                let over = if lease.is_some() { lease_over } else { before };
+                Ok((record.with_answer(answer.answer()), over))
             }
             // Evicted meanwhile, or over.
             _ => Err(Not::Next(Next::Whole)),
@@ -330,6 +344,7 @@ impl<R: SecretResolver> Landing<R> {
         flying: &mut Flying,
         error: &Error,
         fetched: &Fetched,
+        name: NameRef<'_>,
         out: &mut Vec<Detached>,
     ) -> Outcome {
         let Self { flights, flight } = self;
@@ -346,7 +361,7 @@ impl<R: SecretResolver> Landing<R> {
             return Outcome::Failed(error.clone());
         }
         // A signal may be about a secret that is not there yet, too.
-        let wide = flights.store.signals.latest(address, address);
+        let wide = flights.store.signals.latest(name.path(), address);
         let unsettled = flying.settling.trusted_for(address, None, now, wide);
         let word = flights.config.negative_ttl;
         let said = flying.negatives.put(&Saying {

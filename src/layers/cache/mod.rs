@@ -5,7 +5,8 @@
 //! starts one on the cache's own driver, so that a caller who leaves neither ends nor delays it.
 //! The parts: `slot` (one value), `store` (what is held, and its bounds), `index` (the read path),
 //! `flight` (one fetch in progress), `flights` (who flies where, and the fence), `landing` (what a
-//! fetch may leave behind), `sweeper` (drops what has ended without being asked); and three small
+//! fetch may leave behind), `life` (how long it lives), `signals` (whom a prefix concerns), `sweeper`
+//! (drops what has ended without being asked), `keeper` (keeps handles current); and three small
 //! memories of the store's answers: `negative`, `seen`, `settle`.
 //!
 //! Time to live, lease and policy are decided here and in `policy`, by the clock, at each read; the
@@ -18,10 +19,13 @@ mod flight;
 mod flights;
 mod handle;
 mod index;
+mod keeper;
 mod landing;
+mod life;
 mod negative;
 mod seen;
 mod settle;
+mod signals;
 mod slot;
 mod store;
 mod sweeper;
@@ -95,7 +99,7 @@ impl<R: SecretResolver> Cache<R> {
     ) -> Result<Self, Error> {
         config.check()?;
         let inner = Deadline::new(inner, Arc::clone(&clock), config.flight_budget);
-        let flights = Arc::new(Flights::new(inner, clock, config, downgrades));
+        let flights = Arc::new(Flights::new(inner, clock, config, downgrades, driver.aside().clone()));
         Ok(Self { driver, flights })
     }
 
@@ -124,14 +128,9 @@ impl<R: SecretResolver> Cache<R> {
     /// than are linked. Takes a lock where it is not.
     pub(crate) fn peek_any(&self, name: NameRef<'_>) -> Option<Record> {
         self.peek(name).or_else(|| {
-            let located = self.flights.inner.locate(name);
-            let address = located.address().as_str();
-            // Noted before it is read: a signal for a prefix finds the name, or empties the slot.
-            self.flights.store.link(name, address, located.field());
-            let slot = self.flights.slot(address)?;
-            let hit = slot.read(self.flights.clock.now())?;
+            let hit = self.flights.hit_any(name)?;
             self.answered(name.as_str(), &hit);
-            Some(hit.record.select(located.field()))
+            Some(hit.record)
         })
     }
 
@@ -157,17 +156,41 @@ impl<R: SecretResolver> Cache<R> {
         }
     }
 
-    /// Exempts the record of `name` from eviction.
-    pub(crate) fn pin(&self, name: NameRef<'_>) -> Result<(), Error> {
-        let located = self.flights.inner.locate(name);
-        self.flights.store.require(located.address().as_str())
+    /// Exempts the records of `secrets`, under these names, from eviction: all, or none.
+    pub(crate) fn pin<'a>(
+        &self,
+        secrets: impl Iterator<Item = (NameRef<'a>, &'a Record)>,
+    ) -> Result<(), Error> {
+        let pin = |(name, record): (NameRef<'a>, &Record)| {
+            let located = self.flights.inner.locate(name);
+            (Box::from(located.address().as_str()), record.weight())
+        };
+        self.flights.store.require(&secrets.map(pin).collect::<Vec<_>>())
     }
 
     /// A handle on `name`, kept current on the driver.
     pub(crate) fn handle(&self, name: NameRef<'_>) -> Result<SecretHandle, Error> {
-        let (handle, job) = self.flights.handle(name.to_owned())?;
-        self.driver.spawn(job);
+        let (handle, start) = self.flights.handle(name.to_owned())?;
+        if start {
+            self.driver.spawn(Arc::clone(&self.flights).keep_current());
+        }
         Ok(handle)
+    }
+
+    /// Whether the answer is still one that may be given: a batch asks when all of it is there.
+    pub(crate) fn still_good(&self, name: NameRef<'_>, answer: &Result<Record, Error>) -> bool {
+        let located = self.flights.inner.locate(name);
+        match answer {
+            Ok(record) => {
+                let answer = record.answer();
+                // What is past its time by policy stays so.
+                let fresh = !matches!(answer.freshness(), Freshness::Stale { .. });
+                let over = || answer.expires_at().is_some_and(|end| self.flights.clock.now() >= end);
+                let slot = self.flights.slot_of(&located, name);
+                !(fresh && over()) && slot.is_some_and(|slot| slot.holds(record))
+            }
+            Err(error) => !error.kind().is_of_the_secret() || self.flights.is_said(&located, name),
+        }
     }
 
     pub(crate) fn status(&self) -> Status {
@@ -183,6 +206,14 @@ impl<R: SecretResolver> Cache<R> {
         if let Some(flight) = self.flights.start_refresh(&located, name) {
             self.launch(flight, name);
         }
+    }
+
+    fn close(&self) -> ShutdownReport {
+        let (report, ended) = self.flights.close();
+        let flights = Arc::clone(&self.flights);
+        // Wakers of those who wait may block, and this is a shutdown's limit or a drop.
+        self.driver.aside().run(move || flights.tell_closed(ended));
+        report
     }
 
     fn launch(&self, flight: Arc<Flight>, name: NameRef<'_>) {
@@ -239,16 +270,22 @@ impl<R: SecretResolver> Cache<R> {
                 waiter
             }
         };
-        match waiter.outcome().await {
-            Some(Outcome::Landed(slot)) => Ok(slot.peek(self.flights.clock.now())),
-            // The store's word about the secret is fenced like a value; an outage says nothing of it.
-            Some(Outcome::Failed(error, epoch)) => {
-                let said = error.kind().is_of_the_secret();
-                match said && self.flights.epoch() != epoch {
-                    true => Ok(None),
-                    false => Err(error),
+        let outcome = waiter.outcome().await;
+        let address = located.address().as_str();
+        match outcome {
+            Some(Outcome::Landed(slot)) => {
+                let signals = &self.flights.store.signals;
+                let concerned = signals.concern(slot.epoch, name.path(), address);
+                let record = slot.peek(self.flights.clock.now());
+                Ok(record.filter(|_| !concerned))
+            }
+            Some(Outcome::Said(said)) => {
+                match self.flights.still_said(&said, located, name) {
+                    true => Err(said.error()),
+                    false => Ok(None),
                 }
             }
+            Some(Outcome::Failed(error)) => Err(error),
             Some(Outcome::Flying) => Ok(None),
             None => Err(flights::lost()),
         }
@@ -261,7 +298,7 @@ impl<R: SecretResolver> Cache<R> {
         located: &Located<'_>,
         error: Error,
     ) -> Result<Record, Error> {
-        let Some(slot) = self.flights.slot(located.address().as_str()) else {
+        let Some(slot) = self.flights.slot_of(located, request.name()) else {
             return Err(error);
         };
         let now = self.flights.clock.now();
@@ -284,12 +321,6 @@ impl<R: SecretResolver> Cache<R> {
             Decision::ServeStale => Freshness::Stale { by },
             Decision::Fail | Decision::DropAndFail | Decision::AskFallback => return Err(error),
         };
-        // Whatever became of the flight that asked: a signal for a prefix finds the name, noted before
-        // the value is read, or empties the slot.
-        let address = located.address().as_str();
-        self.flights
-            .store
-            .link(request.name(), address, located.field());
         let record = match slot.record() {
             Some(record) if request.accepts(record.version()) => record.select(located.field()),
             _ => return Err(error),
@@ -324,16 +355,20 @@ impl<R: SecretResolver> SecretResolver for Cache<R> {
 
     fn resolve_many<'a>(&'a self, requests: &'a [Request<'a>]) -> ResolveManyFuture<'a> {
         // Names of one address share a flight, so a batch asks for each record once.
-        let epoch = || self.flights.epoch();
-        let ask = |request| self.resolve(request);
-        ResolveManyFuture::new(whole(requests, &*self.flights.clock, epoch, ask))
+        let good = |request: &Request<'_>, answer: &_| self.still_good(request.name(), answer);
+        let epoch = || self.epoch();
+        ResolveManyFuture::new(whole(requests, &*self.flights.clock, self, epoch, good))
     }
 
     pass_on!(self => self.flights.inner);
 
+    fn remembers(&self) -> bool {
+        true
+    }
+
     fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {
         ShutdownFuture::new(async move {
-            let report = self.flights.close();
+            let report = self.close();
             // The inner resolver talks to its store, so it too needs the driver's runtime.
             let (done, wait) = oneshot::channel();
             let flights = Arc::clone(&self.flights);
@@ -357,7 +392,7 @@ impl<R: SecretResolver> SecretResolver for Cache<R> {
 impl<R: SecretResolver> Drop for Cache<R> {
     fn drop(&mut self) {
         // Wipes now, although a flight may hold the rest for a moment longer.
-        self.flights.close();
+        self.close();
     }
 }
 
