@@ -52,7 +52,7 @@ impl<'a> TimeLimit<'a> {
         }
     }
 
-    fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         // The time first: of a stop between the two, the end must know.
         let now = self.clock.now();
         now >= self.end()

@@ -48,6 +48,11 @@ impl<T> ByPrefix<T> {
         std::iter::once(&self.all).chain(below)
     }
 
+    /// The values that do not hold for all names, with their prefixes.
+    pub(crate) fn prefixes(&self) -> impl Iterator<Item = (&str, &T)> {
+        self.prefixes.iter().map(|(prefix, value)| (&**prefix, value))
+    }
+
     /// The same prefixes with other values.
     pub(crate) fn map<U>(
         self,

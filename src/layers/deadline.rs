@@ -9,8 +9,10 @@ use std::time::Duration;
 use crate::clock::{Clock, Moment};
 use crate::error::{Error, ErrorKind};
 use crate::in_time::{TimeLimit, in_time};
-use crate::race::race;
-use crate::resolver::{Request, ResolveFuture, ResolveManyFuture, SecretResolver, ShutdownFuture};
+use crate::layers::batch::in_memory;
+use crate::resolver::{
+    Request, ResolveFuture, ResolveManyFuture, SecretResolver, ShutdownFuture, join_all,
+};
 
 /// Answers [`ErrorKind::Timeout`] when the inner resolver has not answered in time.
 ///
@@ -63,7 +65,8 @@ impl<R: SecretResolver> Deadline<R> {
         &self.inner
     }
 
-    fn moment(&self, asked: Option<Moment>) -> Moment {
+    /// When a request that is made now, and asked for this deadline, has to end.
+    pub(crate) fn moment(&self, asked: Option<Moment>) -> Moment {
         let limit = self.clock.now() + self.limit;
         asked.map_or(limit, |asked| asked.min(limit))
     }
@@ -86,31 +89,23 @@ impl<R: SecretResolver> SecretResolver for Deadline<R> {
         let deadline = self.moment(request.deadline());
         let limit = self.until(deadline);
         ResolveFuture::new(async move {
-            let answer = in_time(limit, answer).await;
-            answer.unwrap_or_else(|| Err(too_late()))
+            match in_time(limit, answer).await {
+                Some(answer) => answer,
+                // Below is a cache: what it holds now is good now, however late it is asked for.
+                None if self.strict => in_memory(self.inner.resolve(request)).await,
+                None => Err(too_late()),
+            }
         })
     }
 
     fn resolve_many<'a>(&'a self, requests: &'a [Request<'a>]) -> ResolveManyFuture<'a> {
         ResolveManyFuture::new(async move {
-            // Each request carries its deadline, so that a cache below can end one name's wait and
-            // answer the others. A resolver that looks at none ends with the whole batch.
+            // One moment for all, however long it takes to begin the last.
             let timed = requests
                 .iter()
                 .map(|&request| request.with_deadline(self.moment(request.deadline())));
             let timed: Vec<_> = timed.collect();
-            let last = timed.iter().filter_map(Request::deadline).max();
-            let answers = self.inner.resolve_many(&timed);
-            let Some(last) = last else {
-                return answers.await;
-            };
-            // Not judged as one: what was ready in time is not late for the slowest name.
-            let limit = self.until(last);
-            race(answers, async move {
-                limit.over().await;
-                requests.iter().map(|_| Err(too_late())).collect()
-            })
-            .await
+            join_all(timed.iter().map(|&request| self.resolve(request))).await
         })
     }
 

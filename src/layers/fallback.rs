@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::layers::Cache;
 use crate::layers::batch::whole;
 use crate::layers::route::{Part, join};
+use crate::name::NameRef;
 use crate::policy::{Decision, Held, Policy, decide};
 use crate::resolver::{
     Request, ResolveFuture, ResolveManyFuture, SecretResolver, ShutdownFuture, ShutdownReport,
@@ -68,6 +69,16 @@ impl Fallback {
         fallbacks.fold(self.primary.epoch(), u64::wrapping_add)
     }
 
+    /// Whether the answer is still one that may be given, by the cache that gave it.
+    fn still_good(&self, name: NameRef<'_>, answer: &Result<Record, Error>) -> bool {
+        let fallback = self.fallbacks.get(name.path()).as_ref();
+        let fell_back = |record: &Record| record.answer().freshness() == Freshness::Fallback;
+        match (answer, fallback) {
+            (Ok(record), Some(fallback)) if fell_back(record) => fallback.still_good(name, answer),
+            _ => self.primary.still_good(name, answer),
+        }
+    }
+
     async fn decide<'a>(
         &'a self,
         fallback: &'a Cached,
@@ -118,11 +129,12 @@ impl SecretResolver for Fallback {
 
     fn resolve_many<'a>(&'a self, requests: &'a [Request<'a>]) -> ResolveManyFuture<'a> {
         let epoch = || self.epoch();
+        let good = |request: &Request<'_>, answer: &_| self.still_good(request.name(), answer);
         let ask = |request| self.resolve(request);
-        ResolveManyFuture::new(whole(requests, &*self.clock, epoch, ask))
+        ResolveManyFuture::new(whole(requests, &*self.clock, epoch, good, ask))
     }
 
-    pass_on!(self => self.primary);
+    pass_on!(self => self.primary, remembers: true);
 
     fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {
         // All at once: each closes at the first poll, whatever the others wait for.

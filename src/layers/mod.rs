@@ -4,7 +4,15 @@
 
 /// The methods of the trait that a layer only passes on, for those around one resolver.
 macro_rules! pass_on {
+    // A layer that remembers no answer, unless the one inside does.
     ($this:ident => $inner:expr) => {
+        pass_on!($this => $inner, remembers: $inner.remembers());
+    };
+    ($this:ident => $inner:expr, remembers: $remembers:expr) => {
+        fn remembers(&$this) -> bool {
+            $remembers
+        }
+
         fn locate<'a>(
             &'a $this,
             name: crate::name::NameRef<'a>,

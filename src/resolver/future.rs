@@ -5,7 +5,11 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+
 use crate::error::{Error, ErrorKind};
+use crate::race::turn;
 use crate::resolver::{Request, SecretResolver};
 use crate::secret::Record;
 
@@ -106,39 +110,63 @@ impl Future for ResolveManyFuture<'_> {
     }
 }
 
-/// Awaits all of `futures` concurrently and returns their answers in order.
+/// Awaits all of `futures`, so many at once, and returns their answers in order.
 ///
-/// Each wake-up polls all that are still pending: for the tens or hundreds of names that a
-/// service reads, not for more.
+/// A large batch is taken in bit by bit: of the futures that `futures` yields 1,024 are under way at
+/// once, and after some that were ready others get a turn on the caller's runtime.
 ///
 /// # Cancel safety
 /// Dropping it drops all of the futures.
-pub async fn join_all<'a>(
-    futures: impl IntoIterator<Item = ResolveFuture<'a>>,
+pub fn join_all<'i, 'a: 'i>(
+    futures: impl IntoIterator<Item = ResolveFuture<'a>, IntoIter: Send + 'i>,
+) -> impl Future<Output = Vec<Result<Record, Error>>> + Send + 'i {
+    // Boxed, for the compiler cannot see that a closure over borrowed requests is general enough.
+    joined(Box::new(futures.into_iter()))
+}
+
+async fn joined<'i, 'a: 'i>(
+    futures: Box<dyn Iterator<Item = ResolveFuture<'a>> + Send + 'i>,
 ) -> Vec<Result<Record, Error>> {
-    let mut waiting: Vec<ResolveFuture<'a>> = futures.into_iter().collect();
-    let mut answers: Vec<Option<Result<Record, Error>>> = waiting.iter().map(|_| None).collect();
-    std::future::poll_fn(move |cx| {
-        let mut pending = false;
-        for (future, answer) in waiting.iter_mut().zip(&mut answers) {
-            if answer.is_none() {
-                match Pin::new(future).poll(cx) {
-                    Poll::Ready(ready) => *answer = Some(ready),
-                    Poll::Pending => pending = true,
+    /// How many are under way at once: fewer than a cache's bound on fetches.
+    const AT_ONCE: usize = 1024;
+    /// After how many others get a turn.
+    const TURN: usize = 64;
+    let mut futures = futures.enumerate().fuse();
+    let mut answers: Vec<Option<Result<Record, Error>>> = Vec::new();
+    let mut under_way = FuturesUnordered::new();
+    let mut since_turn = 0;
+    loop {
+        // What is ready is not put into the crowd: a batch of hits allocates nothing for each.
+        let next = match under_way.len() < AT_ONCE {
+            true => futures.next(),
+            false => None,
+        };
+        let (at, answer) = match next {
+            Some((at, future)) => {
+                answers.push(None);
+                if future.is_ready() {
+                    (at, future.await)
+                } else {
+                    under_way.push(async move { (at, future.await) });
+                    continue;
                 }
             }
+            None => match under_way.next().await {
+                Some(ended) => ended,
+                None => break,
+            },
+        };
+        answers[at] = Some(answer);
+        since_turn += 1;
+        if since_turn >= TURN {
+            since_turn = 0;
+            turn().await;
         }
-        if pending {
-            return Poll::Pending;
-        }
-        let answers = answers.drain(..);
-        Poll::Ready(
-            answers
-                .map(|answer| answer.unwrap_or_else(|| Err(polled_again())))
-                .collect(),
-        )
-    })
-    .await
+    }
+    let answers = answers.into_iter();
+    // Each has ended.
+    let answers = answers.map(|answer| answer.unwrap_or_else(|| Err(polled_again())));
+    answers.collect()
 }
 
 /// A future that is polled after its answer was taken is a bug of the caller's; it gets an error

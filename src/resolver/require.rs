@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::error::{Error, Retry};
-use crate::name::{NameRef, SecretName};
+use crate::name::{AsName, NameRef, SecretName};
 use crate::secret::Secret;
 
 /// The secrets that `require` found, in the order of the names.
@@ -43,21 +43,21 @@ impl Required {
         self.0
     }
 
-    /// The error of one name that kept all from being asked for.
-    pub(crate) fn none(
-        asked: usize,
-        position: usize,
-        name: NameRef<'_>,
-        error: Error,
-    ) -> RequireError {
-        let failure = Failure {
+    pub(crate) fn secrets(&self) -> &[Secret] {
+        &self.0
+    }
+
+    /// One error for all of `names`.
+    pub(crate) fn none(names: &[impl AsName], error: Error) -> RequireError {
+        let failure = |(position, name): (usize, Option<NameRef<'_>>)| Failure {
             position,
-            name: Some(name.to_owned()),
-            error: error.with_name(name),
+            name: name.map(NameRef::to_owned),
+            error: error.clone(),
         };
+        let names = names.iter().map(|name| name.as_name().ok());
         RequireError {
-            asked,
-            failures: vec![failure],
+            asked: names.len(),
+            failures: names.enumerate().map(failure).collect(),
         }
     }
 

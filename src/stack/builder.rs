@@ -29,7 +29,7 @@ pub struct ResolverBuilder {
 }
 
 impl ResolverBuilder {
-    /// How long a value is used after the store answered it, less a jitter of up to 10 %. A lease
+    /// How long a value is used after the store was asked for it, less a jitter of up to 10 %. A lease
     /// that ends earlier counts instead. Default 300 s; from 1 s to 24 h.
     #[must_use]
     pub fn with_ttl(mut self, ttl: Duration) -> Self {
@@ -85,7 +85,7 @@ impl ResolverBuilder {
 
     /// A limit of their own for the names at and below the path `prefix`, so that a flood of names
     /// there holds up no others; the longest prefix counts. The store then has at most the sum of
-    /// its limits.
+    /// its limits. As many fetches may be in flight for these names as pass the limit and wait for it.
     #[must_use]
     pub fn with_limit_for(mut self, prefix: &str, limit: LimitConfig) -> Self {
         self.limit.set(prefix, limit);
@@ -170,6 +170,14 @@ impl ResolverBuilder {
     #[must_use]
     pub fn with_max_bytes(mut self, bytes: u32) -> Self {
         self.cache.max_bytes = bytes;
+        self
+    }
+
+    /// How many fetches may be in flight at once, but for those of prefixes with a limit of their own.
+    /// Default 16,384.
+    #[must_use]
+    pub fn with_max_flights(mut self, flights: usize) -> Self {
+        self.cache.max_flights = flights;
         self
     }
 

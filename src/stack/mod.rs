@@ -22,7 +22,6 @@ use crate::layers::{
     SecretHandle,
 };
 use crate::name::{AsName, NameRef};
-use crate::race::race;
 use crate::resolver::{
     Request, RequireError, Required, ResolveFuture, ResolveManyFuture, SecretResolver,
     SecretResolverExt, ShutdownFuture, ShutdownReport, required,
@@ -104,7 +103,18 @@ impl Resolver {
     where
         N: AsName + Sync,
     {
-        self.stack.layers.get_many(names)
+        SecretResolverExt::get_many(self, names)
+    }
+
+    async fn required<N>(
+        &self,
+        names: &[N],
+        deadline: Option<Moment>,
+    ) -> Result<Required, RequireError>
+    where
+        N: AsName + Sync,
+    {
+        required(self, names, deadline).await
     }
 
     /// Checks that all of these names resolve, as a service does when it starts. From then on
@@ -119,21 +129,19 @@ impl Resolver {
     where
         N: AsName + Sync,
     {
-        let required = required(&self.stack.layers, names, None).await?;
-        self.pin(names)?;
-        Ok(required)
+        let required = self.required(names, None).await?;
+        self.pinned(names, required)
     }
 
-    /// Exempts the records of `names` from eviction. Only once they resolve: names that do not must
+    /// The secrets, their records exempt from eviction. Only once all resolve: names that do not must
     /// not take the places of those that do.
-    fn pin<N: AsName>(&self, names: &[N]) -> Result<(), RequireError> {
-        for (position, name) in names.iter().enumerate() {
-            if let Ok(name) = name.as_name() {
-                let failed = |error| Required::none(names.len(), position, name, error);
-                self.cache().pin(name).map_err(failed)?;
-            }
+    fn pinned<N: AsName>(&self, names: &[N], required: Required) -> Result<Required, RequireError> {
+        let valid = names.iter().filter_map(|name| name.as_name().ok());
+        let records = required.secrets().iter().map(Secret::record);
+        match self.cache().pin(valid.zip(records)) {
+            Ok(()) => Ok(required),
+            Err(error) => Err(Required::none(names, error)),
         }
-        Ok(())
     }
 
     /// As [`require`](Self::require), asking again every quarter of a second until all resolve or
@@ -160,8 +168,8 @@ impl Resolver {
             for breaker in &self.stack.breakers {
                 breaker.allow_trial();
             }
-            let error = match required(&self.stack.layers, names, Some(end)).await {
-                Ok(required) => return self.pin(names).map(|()| required),
+            let error = match self.required(names, Some(end)).await {
+                Ok(required) => return self.pinned(names, required),
                 Err(error) => error,
             };
             let next = clock.now() + Self::REQUIRE_AGAIN;
@@ -207,19 +215,9 @@ impl Resolver {
         N: AsName + ?Sized + Sync,
     {
         // Before the get, so that its value is not evicted again before the handle has it.
-        let mut handle = self.cache().handle(name.as_name()?)?;
+        let handle = self.cache().handle(name.as_name()?)?;
         self.get(name).await?;
-        // The job has only to find what the get has brought.
-        let late = self
-            .stack
-            .clock
-            .sleep_until(self.stack.clock.now() + HANDLE_WAIT);
-        let late = async {
-            late.await;
-            Ok(())
-        };
-        race(handle.changed(), late).await?;
-        handle.secret().map(|_| handle)
+        handle.seen()
     }
 
     /// How the resolver is, for a readiness probe and for metrics.
@@ -276,9 +274,6 @@ impl Resolver {
     }
 }
 
-/// How long a new handle may take to find the value that was just fetched.
-const HANDLE_WAIT: Duration = Duration::from_secs(1);
-
 #[deny(clippy::missing_trait_methods)]
 impl SecretResolver for Resolver {
     fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
@@ -287,7 +282,16 @@ impl SecretResolver for Resolver {
     }
 
     fn resolve_many<'a>(&'a self, requests: &'a [Request<'a>]) -> ResolveManyFuture<'a> {
-        ResolveManyFuture::new(async move { self.stack.layers.resolve_many(requests).await })
+        // Not by the deadline around the whole: each name has its own, and what is in memory when it
+        // comes is still answered.
+        ResolveManyFuture::new(async move {
+            let Stack { layers, .. } = &*self.stack;
+            let timed = requests
+                .iter()
+                .map(|&request| request.with_deadline(layers.moment(request.deadline())));
+            let timed: Vec<_> = timed.collect();
+            layers.inner().resolve_many(&timed).await
+        })
     }
 
     fn locate<'a>(&'a self, name: NameRef<'a>) -> Located<'a> {
@@ -296,6 +300,14 @@ impl SecretResolver for Resolver {
 
     fn addresses<'a>(&'a self, own: &'a Address<'a>) -> Vec<Address<'a>> {
         self.stack.layers.addresses(own)
+    }
+
+    fn below<'a>(&'a self, prefix: NameRef<'a>) -> Vec<Address<'a>> {
+        self.stack.layers.below(prefix)
+    }
+
+    fn remembers(&self) -> bool {
+        true
     }
 
     fn endpoints(&self) -> usize {

@@ -1,6 +1,7 @@
 //! A flight's way: it fetches, and lands what may be held.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tracing::Instrument as _;
@@ -24,10 +25,11 @@ use crate::sync::preempt;
 struct Landing<R: SecretResolver> {
     flights: Arc<Flights<R>>,
     flight: Arc<Flight>,
+    ended: AtomicBool,
 }
 
-/// One answer of the store, and what was known when it was asked.
-struct Fetched {
+/// What was known when the store was asked.
+struct Asked {
     generation: u64,
     epoch: u64,
     identity: u64,
@@ -36,7 +38,6 @@ struct Fetched {
     lost: Duration,
     /// The version that was offered for a conditional read.
     held: Option<Version>,
-    answer: Result<Record, Error>,
 }
 
 /// What is to be done next.
@@ -85,6 +86,7 @@ impl<R: SecretResolver> Flights<R> {
         let landing = Landing {
             flights: self,
             flight,
+            ended: AtomicBool::new(false),
         };
         async move {
             let name = name.as_ref();
@@ -100,8 +102,8 @@ impl<R: SecretResolver> Landing<R> {
         let mut other_endpoints = self.flights.inner.endpoints().saturating_sub(1);
         let mut conditional = true;
         loop {
-            let fetched = self.fetch(name, conditional).await;
-            match self.land(fetched, name, other_endpoints > 0) {
+            let (asked, answer) = self.fetch(name, conditional).await;
+            match self.land(&asked, answer, name, other_endpoints > 0) {
                 Next::Done => return,
                 Next::Again => {}
                 Next::Whole => conditional = false,
@@ -110,8 +112,8 @@ impl<R: SecretResolver> Landing<R> {
         }
     }
 
-    async fn fetch(&self, name: NameRef<'_>, conditional: bool) -> Fetched {
-        let Self { flights, flight } = self;
+    async fn fetch(&self, name: NameRef<'_>, conditional: bool) -> (Asked, Result<Record, Error>) {
+        let Self { flights, flight, .. } = self;
         let generation = flight.generation();
         let epoch = flights.epoch();
         let identity = flights.inner.identity();
@@ -131,19 +133,25 @@ impl<R: SecretResolver> Landing<R> {
             Err(closed_error())
         };
         let answer = race(flights.inner.resolve(request), closed).await;
-        Fetched {
+        let asked = Asked {
             generation,
             epoch,
             identity,
             began,
             lost,
             held,
-            answer,
-        }
+        };
+        (asked, answer)
     }
 
-    fn land(&self, fetched: Fetched, name: NameRef<'_>, ask_again: bool) -> Next {
-        let Self { flights, flight } = self;
+    fn land(
+        &self,
+        asked: &Asked,
+        answer: Result<Record, Error>,
+        name: NameRef<'_>,
+        ask_again: bool,
+    ) -> Next {
+        let Self { flights, flight, .. } = self;
         let mut flying = flights.lock();
         if flying.closed {
             drop(flying);
@@ -153,11 +161,11 @@ impl<R: SecretResolver> Landing<R> {
         let mut out = Vec::new();
         // What an invalidation was about is fenced, an error like a value: the secret may have been
         // created since.
-        let fenced = flight.generation() != fetched.generation
-            || flights.store.was_signalled(fetched.epoch, &flight.address, name);
+        let fenced = flight.generation() != asked.generation
+            || flights.store.was_signalled(asked.epoch, &flight.address, name);
         let landed = match fenced {
             true => Err(Not::Next(Next::Again)),
-            false => self.judge(&mut flying, &fetched, name, ask_again, &mut out),
+            false => self.judge(&mut flying, asked, answer, name, ask_again, &mut out),
         };
         let landed = match landed {
             Ok(held) => Ok(held),
@@ -175,7 +183,7 @@ impl<R: SecretResolver> Landing<R> {
         };
         let outcome = match &landed {
             Ok(held) => Outcome::Landed(Arc::clone(&held.slot)),
-            Err(error) => self.fail(&mut flying, error, &fetched, name, &mut out),
+            Err(error) => self.fail(&mut flying, error, asked, name, &mut out),
         };
         flying.end(flight);
         drop(flying);
@@ -207,7 +215,7 @@ impl<R: SecretResolver> Landing<R> {
                 self.end(outcome);
             }
         }
-        let took = flights.clock.now().since(fetched.began);
+        let took = flights.clock.now().since(asked.began);
         audit::fetched(name, landed.as_ref().map(|held| &held.told), took);
         flights.tell_hits();
         Next::Done
@@ -215,6 +223,7 @@ impl<R: SecretResolver> Landing<R> {
 
     /// Ends the flight. Those who wait are woken aside: what their wakers do holds up nobody else.
     fn end(&self, outcome: Outcome) {
+        self.ended.store(true, Ordering::Relaxed);
         let flight = Arc::clone(&self.flight);
         self.flights.aside.run(move || flight.end(outcome));
     }
@@ -230,14 +239,14 @@ impl<R: SecretResolver> Landing<R> {
     fn judge(
         &self,
         flying: &mut Flying,
-        fetched: &Fetched,
+        asked: &Asked,
+        answer: Result<Record, Error>,
         name: NameRef<'_>,
         ask_again: bool,
         out: &mut Vec<Detached>,
     ) -> Result<Held, Not> {
-        let Self { flights, flight } = self;
-        let answer = fetched.answer.clone()?;
-        let (record, lease_over) = self.whole(answer, fetched)?;
+        let Self { flights, flight, .. } = self;
+        let (record, lease_over) = self.whole(answer?, asked)?;
         let now = flights.clock.now();
         let version = record.version();
         let new_life = match flying.seen.judge(&flight.address, version, now) {
@@ -254,19 +263,19 @@ impl<R: SecretResolver> Landing<R> {
         };
         let record = flights.fits(record)?;
         let told = (record.answer().backend(), record.version().clone());
-        let life = self.life(flying, &record, lease_over, name, fetched.began);
-        let life = life.map_err(|error| match flights.clock.lost() > fetched.lost {
+        let life = self.life(flying, &record, lease_over, name, asked.began);
+        let life = life.map_err(|error| match flights.clock.lost() > asked.lost {
             // It was this process that was late.
             true => Not::Next(Next::Again),
             false => error.with_backend(record.answer().backend()).into(),
         })?;
-        let answer = record.answer().timed(fetched.began, life.expires);
+        let answer = record.answer().timed(asked.began, life.expires);
         let (replaced, held) = flights.store.put(
             flight,
             &Landed {
                 record: record.with_answer(answer),
                 life,
-                epoch: fetched.epoch,
+                epoch: asked.epoch,
             },
         );
         out.extend(replaced);
@@ -280,13 +289,13 @@ impl<R: SecretResolver> Landing<R> {
     }
 
     /// The record, which may be the one that is held, and when its lease is over.
-    fn whole(&self, answer: Record, fetched: &Fetched) -> Result<(Record, Moment), Not> {
+    fn whole(&self, answer: Record, asked: &Asked) -> Result<(Record, Moment), Not> {
         let lease = answer.lease();
-        let lease_over = lease.map_or(Moment::NEVER, |lease| fetched.began + lease);
+        let lease_over = lease.map_or(Moment::NEVER, |lease| asked.began + lease);
         if !answer.is_unchanged() {
             return Ok((answer, lease_over));
         }
-        let Some(offered) = &fetched.held else {
+        let Some(offered) = &asked.held else {
             let error = Error::new(
                 ErrorKind::Malformed,
                 "the store answers \"unchanged\" to a read that offered no version",
@@ -314,7 +323,7 @@ impl<R: SecretResolver> Landing<R> {
         name: NameRef<'_>,
         asked: Moment,
     ) -> Result<Life, Error> {
-        let Self { flights, flight } = self;
+        let Self { flights, flight, .. } = self;
         let now = flights.clock.now();
         let address = &*flight.address;
         // An end that the backend itself has set counts like a lease.
@@ -343,11 +352,11 @@ impl<R: SecretResolver> Landing<R> {
         &self,
         flying: &mut Flying,
         error: &Error,
-        fetched: &Fetched,
+        asked: &Asked,
         name: NameRef<'_>,
         out: &mut Vec<Detached>,
     ) -> Outcome {
-        let Self { flights, flight } = self;
+        let Self { flights, flight, .. } = self;
         let address = &*flight.address;
         let now = flights.clock.now();
         if error.kind().is_of_the_secret() {
@@ -367,10 +376,10 @@ impl<R: SecretResolver> Landing<R> {
         let said = flying.negatives.put(&Saying {
             address,
             error,
-            epoch: fetched.epoch,
-            asked: fetched.began,
+            epoch: asked.epoch,
+            asked: asked.began,
             now,
-            identity: fetched.identity,
+            identity: asked.identity,
             word: unsettled.map_or(word, |trusted| word.min(trusted)),
         });
         Outcome::Said(said)
@@ -385,6 +394,9 @@ impl<R: SecretResolver> Drop for Landing<R> {
         drop(flying);
         if closed {
             self.end(Outcome::Failed(closed_error()));
+            return;
+        }
+        if self.ended.load(Ordering::Relaxed) {
             return;
         }
         if unlanded {

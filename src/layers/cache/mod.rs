@@ -355,16 +355,13 @@ impl<R: SecretResolver> SecretResolver for Cache<R> {
 
     fn resolve_many<'a>(&'a self, requests: &'a [Request<'a>]) -> ResolveManyFuture<'a> {
         // Names of one address share a flight, so a batch asks for each record once.
-        let good = |request: &Request<'_>, answer: &_| self.still_good(request.name(), answer);
         let epoch = || self.epoch();
-        ResolveManyFuture::new(whole(requests, &*self.flights.clock, self, epoch, good))
+        let good = |request: &Request<'_>, answer: &_| self.still_good(request.name(), answer);
+        let ask = |request| self.resolve(request);
+        ResolveManyFuture::new(whole(requests, &*self.flights.clock, epoch, good, ask))
     }
 
-    pass_on!(self => self.flights.inner);
-
-    fn remembers(&self) -> bool {
-        true
-    }
+    pass_on!(self => self.flights.inner, remembers: true);
 
     fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {
         ShutdownFuture::new(async move {

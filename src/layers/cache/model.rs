@@ -156,7 +156,7 @@ fn check(bench: &Bench, model: &Model) {
     let now = bench.clock.now();
     for slot in PATHS
         .iter()
-        .filter_map(|path| bench.cache.flights.slot(path))
+        .filter_map(|path| bench.cache.flights.store.at(path))
     {
         assert!(
             now < slot.life.ends + TOGETHER,

@@ -20,6 +20,7 @@ use crate::name::NameRef;
 use crate::resolver::{
     Request, ResolveFuture, ResolveManyFuture, SecretResolver, ShutdownFuture, ShutdownReport,
 };
+use crate::rules::is_below;
 use crate::secret::Record;
 pub(in crate::layers) use batch::{Part, earliest_deadline, exactly, join, shared_out};
 
@@ -211,6 +212,27 @@ impl SecretResolver for Route {
             addresses.map(move |address| Address::from(format!("{number}:{}", address.as_str())))
         };
         stores.flat_map(of).collect()
+    }
+
+    /// Those of each store that has names at or below the prefix.
+    fn below<'a>(&'a self, prefix: NameRef<'a>) -> Vec<Address<'a>> {
+        let path = prefix.path();
+        let routed = self.prefixes.iter();
+        let below = routed.filter(|(routed, _)| is_below(routed, path));
+        let mut numbers: Vec<usize> = below.map(|(_, number)| *number).collect();
+        numbers.extend(self.number_for(path));
+        numbers.sort_unstable();
+        numbers.dedup();
+        let of = |number: usize| {
+            let store = self.stores.get(number).into_iter();
+            let addresses = store.flat_map(move |store| store.below(prefix));
+            addresses.map(move |address| Address::from(format!("{number}:{}", address.as_str())))
+        };
+        numbers.into_iter().flat_map(of).collect()
+    }
+
+    fn remembers(&self) -> bool {
+        self.stores.iter().any(|store| store.remembers())
     }
 
     /// As many as the store with the most: whoever asks again until every endpoint was asked asks

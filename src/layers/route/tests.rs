@@ -264,7 +264,7 @@ fn all_of_a_request_goes_on_but_its_direction() {
     let route = Route::builder().otherwise(Arc::new(Shows)).build().unwrap();
     assert_eq!(route.endpoints(), 7);
     let (version, floor) = (Version::number(7), Version::number(3));
-    let held = crate::Record::single("held", crate::SecretBuf::from_slice(b"x").unwrap());
+    let held = Version::tag(b"held");
     let request = Request::new(name("a/b#c"))
         .with_version(&version)
         .at_least(&floor)

@@ -145,6 +145,18 @@ impl<R: SecretResolver> SecretResolver for Scoped<R> {
         self.inner.addresses(own)
     }
 
+    fn below<'a>(&'a self, prefix: NameRef<'a>) -> Vec<Address<'a>> {
+        let Ok(full) = self.full(prefix) else {
+            return Vec::new();
+        };
+        let addresses = self.inner.below(full.as_ref()).into_iter();
+        addresses.map(Address::into_owned).collect()
+    }
+
+    fn remembers(&self) -> bool {
+        self.inner.remembers()
+    }
+
     fn endpoints(&self) -> usize {
         self.inner.endpoints()
     }

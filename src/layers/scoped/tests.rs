@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::*;
 use crate::layers::{Cache, CacheConfig};
 use crate::resolver::SecretResolverExt;
-use crate::secret::{Record, SecretBuf, Version};
+use crate::secret::Version;
 use crate::testing::conformance::{Subject, after_shutdown_all_is_refused, all};
 use crate::testing::{ManualClock, MockBackend, Reply};
 
@@ -178,7 +178,7 @@ fn all_of_a_request_goes_on() {
         }
     }
     let (version, floor) = (Version::number(7), Version::number(3));
-    let held = Record::single("held", SecretBuf::from_slice(b"x").unwrap());
+    let held = Version::tag(b"held");
     let with_all = |name| {
         Request::new(name)
             .with_version(&version)
