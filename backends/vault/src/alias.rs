@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use secret_resolver::{Error, Located, NameRef};
+use secret_resolver::{Address, Error, Located, NameRef};
 
 use crate::error;
 use crate::path::checked_id;
@@ -76,6 +76,24 @@ impl Names {
             Some(prefix) => Located::new(format!("{prefix}/{}", name.path()), field),
         }
     }
+
+    /// Where what has a name at or below the path `prefix` is kept: below that path of the store, and
+    /// where the aliases below it lead.
+    pub(crate) fn below<'a>(&'a self, prefix: NameRef<'a>) -> Vec<Address<'a>> {
+        let path = prefix.path();
+        let is_below = |name: &str| {
+            let rest = name.strip_prefix(path);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        let aliases = self.aliases.iter().filter(|(name, _)| is_below(name));
+        let led = aliases.flat_map(|(_, aliases)| aliases.iter());
+        let led = led.map(|alias| Address::from(&*alias.to_path));
+        let plain = match &self.prefix {
+            None => Address::from(path),
+            Some(prefix) => Address::from(format!("{prefix}/{path}")),
+        };
+        std::iter::once(plain).chain(led).collect()
+    }
 }
 
 #[cfg(test)]
@@ -103,6 +121,18 @@ mod tests {
 
     fn pair(path: &str, field: &str) -> (String, String) {
         (path.to_owned(), field.to_owned())
+    }
+
+    #[test]
+    fn below_a_path_is_what_stands_there_and_where_its_aliases_lead() {
+        let given = [
+            ("prod/db#password", "legacy//pw", None),
+            ("production/x", "other", None),
+        ];
+        let names = names(Some("team"), &given).unwrap();
+        let below = names.below(NameRef::parse("prod").unwrap());
+        let below: Vec<_> = below.iter().map(Address::as_str).collect();
+        assert_eq!(below, ["team/prod", "legacy//pw"]);
     }
 
     #[test]

@@ -121,6 +121,10 @@ impl SecretResolver for VaultBackend {
         self.0.names.locate(name)
     }
 
+    fn below<'a>(&'a self, prefix: NameRef<'a>) -> Vec<Address<'a>> {
+        self.0.names.below(prefix)
+    }
+
     fn endpoints(&self) -> usize {
         self.0.session.client().endpoints()
     }
