@@ -75,15 +75,6 @@ impl Evidence {
             },
         }
     }
-
-    /// What several answers to one attempt say together: one sign of life is enough.
-    pub(super) fn and(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::Alive, _) | (_, Self::Alive) => Self::Alive,
-            (Self::Failed, _) | (_, Self::Failed) => Self::Failed,
-            (Self::Nothing, Self::Nothing) => Self::Nothing,
-        }
-    }
 }
 
 impl Endpoint {

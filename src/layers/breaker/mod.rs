@@ -16,10 +16,7 @@ use std::time::Duration;
 
 use crate::clock::{Clock, Moment};
 use crate::error::{Error, ErrorKind};
-use crate::layers::route::exactly;
-use crate::resolver::{
-    Request, ResolveFuture, ResolveManyFuture, SecretResolver, ShutdownFuture, join_all,
-};
+use crate::resolver::{Request, ResolveFuture, SecretResolver, ShutdownFuture};
 use crate::sync::lock;
 use attempt::Attempt;
 pub use endpoint::BreakerState;
@@ -58,7 +55,7 @@ pub struct BreakerConfig {
 /// never counted, and not retried.
 ///
 /// A request that is already directed ([`Request::endpoint`]) stays where it is, and is counted
-/// there. A batch is one attempt at one endpoint, and one answered name in it a sign of life.
+/// there.
 ///
 /// # Order
 /// Below retry, so that the next attempt goes to the next endpoint: above it, one failed request
@@ -226,31 +223,7 @@ impl<R: SecretResolver> SecretResolver for Breaker<R> {
         })
     }
 
-    fn resolve_many<'a>(&'a self, requests: &'a [Request<'a>]) -> ResolveManyFuture<'a> {
-        ResolveManyFuture::new(async move {
-            let Some(first) = requests.first() else {
-                return Vec::new();
-            };
-            let one_way = |request: &Request<'_>| request.endpoint() == first.endpoint();
-            if !requests.iter().all(one_way) {
-                // Somebody has directed them apart, so they are no batch any more.
-                return join_all(requests.iter().map(|&request| self.resolve(request))).await;
-            }
-            let attempt = match self.core.admit(first.endpoint()) {
-                Ok(attempt) => attempt,
-                Err(error) => return requests.iter().map(|_| Err(error.clone())).collect(),
-            };
-            let directed: Vec<_> = requests.iter().map(|&r| attempt.direct(r)).collect();
-            let answers = self.inner.resolve_many(&directed).await;
-            let answers: Vec<_> = exactly(requests.len(), answers).collect();
-            let shown = requests.iter().zip(&answers);
-            let evidence = shown
-                .map(|(request, answer)| attempt.evidence(request, answer))
-                .fold(Evidence::Nothing, Evidence::and);
-            attempt.settle(evidence);
-            answers
-        })
-    }
+    each_alone!(self);
 
     pass_on!(self => self.inner);
 

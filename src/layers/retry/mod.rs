@@ -14,8 +14,7 @@ use std::time::Duration;
 use crate::clock::{Clock, Moment};
 use crate::error::{self, Error, ErrorKind};
 use crate::layers::breaker;
-use crate::layers::route::{earliest_deadline, exactly};
-use crate::resolver::{Request, ResolveFuture, ResolveManyFuture, SecretResolver, ShutdownFuture};
+use crate::resolver::{Request, ResolveFuture, SecretResolver, ShutdownFuture};
 use crate::secret::Record;
 use budget::Budget;
 
@@ -50,9 +49,6 @@ pub struct RetryConfig {
 ///
 /// Retries of all requests share one budget: with the defaults, `n` requests to a dead store make
 /// at most `1.2 n + 10` attempts.
-///
-/// A batch is one attempt; those of its requests that failed are asked again together. It lives by
-/// the earliest deadline in it.
 ///
 /// # Order
 /// Below the cache, so that all attempts are one flight within one budget, and whoever joins it
@@ -169,49 +165,6 @@ impl<R: SecretResolver> Retry<R> {
         }
     }
 
-    async fn many(&self, requests: &[Request<'_>]) -> Vec<Result<Record, Error>> {
-        let deadline = earliest_deadline(requests);
-        if requests.is_empty() || self.is_over(deadline) {
-            return requests.iter().map(|_| Err(no_time())).collect();
-        }
-        self.budget.deposit();
-        let answers = self.inner.resolve_many(requests).await;
-        // Each with the error of the attempt before.
-        let mut answers: Vec<(Result<Record, Error>, Option<Error>)> =
-            exactly(requests.len(), answers)
-                .map(|answer| (answer, None))
-                .collect();
-        let mut attempt = 1;
-        loop {
-            let now_failed = requests
-                .iter()
-                .zip(&mut answers)
-                .filter_map(|(request, place)| {
-                    let error = place.0.as_ref().err()?;
-                    let at = self.next_attempt(attempt, error, deadline)?;
-                    Some((at, *request, place))
-                });
-            let failed: Vec<_> = now_failed.collect();
-            let last = failed.iter().map(|(at, ..)| *at).max();
-            let goes_on = match last {
-                Some(at) => self.wait(attempt, at, deadline).await,
-                None => false,
-            };
-            if !goes_on {
-                let answers = answers.into_iter();
-                let told =
-                    answers.map(|(answer, before)| answer.map_err(|error| worse(before, error)));
-                return told.collect();
-            }
-            let again: Vec<_> = failed.iter().map(|(_, request, _)| *request).collect();
-            let part = exactly(again.len(), self.inner.resolve_many(&again).await);
-            for ((_, _, (place, before)), answer) in failed.into_iter().zip(part) {
-                *before = std::mem::replace(place, answer).err();
-            }
-            attempt += 1;
-        }
-    }
-
     /// When the next attempt may begin; `None` when there is to be none.
     fn next_attempt(
         &self,
@@ -270,9 +223,7 @@ impl<R: SecretResolver> SecretResolver for Retry<R> {
         ResolveFuture::new(self.one(request))
     }
 
-    fn resolve_many<'a>(&'a self, requests: &'a [Request<'a>]) -> ResolveManyFuture<'a> {
-        ResolveManyFuture::new(self.many(requests))
-    }
+    each_alone!(self);
 
     pass_on!(self => self.inner);
 

@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::layers::Deadline;
-use crate::resolver::SecretResolverExt;
 
 #[test]
 fn only_what_the_table_says_counts() {
@@ -66,37 +65,6 @@ fn an_outer_breaker_does_not_count_the_refusals_of_an_inner_one() {
 }
 
 #[test]
-fn a_batch_is_one_attempt_and_one_answer_in_it_a_sign_of_life() {
-    let bench = bench(2);
-    bench.fail();
-    let batch = || now(bench.breaker.get_many(&[NAME, NAME, "no/such"]));
-    for round in 1..=5 {
-        for _ in 0..2 {
-            assert!(batch().iter().all(Result::is_err));
-        }
-        assert_eq!(bench.breaker.status()[0].failures, round);
-        assert_eq!(
-            bench.fleet.calls(),
-            [3 * round as usize, 3 * round as usize]
-        );
-    }
-    let answers = batch();
-    assert_eq!(answers.len(), 3);
-    assert!(
-        answers
-            .iter()
-            .all(|answer| is_open(answer.as_ref().unwrap_err()))
-    );
-    bench.clock.advance(secs(1));
-    for endpoint in &bench.fleet.0 {
-        endpoint.script("no/such", [Reply::Stored]);
-    }
-    batch();
-    assert_eq!(bench.state(0), BreakerState::Closed);
-    assert!(now(bench.breaker.resolve_many(&[])).is_empty());
-}
-
-#[test]
 fn callers_in_a_hurry_do_not_open_it_for_others() {
     let clock = ManualClock::new();
     let shared: Arc<dyn Clock> = Arc::new(clock.clone());
@@ -106,16 +74,13 @@ fn callers_in_a_hurry_do_not_open_it_for_others() {
     let breaker = Breaker::new(patient, shared, BreakerConfig::default()).unwrap();
     let timeout = |deadline: Duration| {
         let request = request().with_deadline(clock.now() + deadline);
-        let batch = [request];
         let mut one = Box::pin(breaker.resolve(request));
-        let mut many = Box::pin(breaker.resolve_many(&batch));
-        assert!(poll(&mut one).is_pending() && poll(&mut many).is_pending());
+        assert!(poll(&mut one).is_pending());
         clock.advance(deadline.min(secs(2)));
         let Poll::Ready(Err(error)) = poll(&mut one) else {
             panic!("it does not end");
         };
         assert_eq!(error.kind(), ErrorKind::Timeout);
-        assert!(poll(&mut many).is_ready());
     };
     for _ in 0..50 {
         timeout(Duration::from_millis(999));
@@ -123,5 +88,5 @@ fn callers_in_a_hurry_do_not_open_it_for_others() {
     assert_eq!(breaker.status()[0].failures, 0);
     timeout(secs(1));
     timeout(secs(4));
-    assert_eq!(breaker.status()[0].failures, 4);
+    assert_eq!(breaker.status()[0].failures, 2);
 }

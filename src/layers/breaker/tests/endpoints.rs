@@ -76,10 +76,6 @@ fn a_directed_request_stays_where_it_is_and_is_counted_there() {
     for _ in 0..10 {
         assert_eq!(at(usize::MAX).unwrap_err().kind(), ErrorKind::NotFound);
     }
-    // So is a batch that somebody has directed apart.
-    let apart = [request().at_endpoint(1), request().at_endpoint(0)];
-    let answers = now(bench.breaker.resolve_many(&apart));
-    assert!(is_open(answers[0].as_ref().unwrap_err()) && answers[1].is_ok());
 }
 
 #[test]

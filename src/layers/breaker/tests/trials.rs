@@ -4,7 +4,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
-use crate::resolver::SecretResolverExt;
 use crate::testing::Gate;
 
 #[test]
@@ -75,10 +74,6 @@ fn a_cancelled_or_panicking_trial_gives_its_place_back() {
         assert!(poll(&mut trial).is_pending());
         assert!(bench.refuses());
         drop(trial);
-        let mut many = Box::pin(bench.breaker.get_many(&[NAME]));
-        assert!(poll(&mut many).is_pending());
-        assert!(bench.refuses());
-        drop(many);
         bench.all(Reply::Panic);
         let mut trial = bench.start();
         assert!(catch_unwind(AssertUnwindSafe(|| poll(&mut trial))).is_err());
