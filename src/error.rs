@@ -36,6 +36,7 @@ struct Inner {
     name: Option<SecretName>,
     status: Option<u16>,
     retry_after: Option<Duration>,
+    held_back: bool,
 }
 
 /// What went wrong, as far as a caller or a layer can act on it.
@@ -111,6 +112,7 @@ impl Error {
             name: None,
             status: None,
             retry_after: None,
+            held_back: false,
         }))
     }
 
@@ -180,6 +182,16 @@ impl Error {
     /// Whether a bound of this process, and no answer of a store, is why: it passes.
     pub(crate) fn is_our_own_overload(&self) -> bool {
         self.kind() == ErrorKind::Overloaded && self.backend().is_none()
+    }
+
+    /// Notes that nobody was asked for this answer: the store is being left alone.
+    pub(crate) fn held_back(self) -> Self {
+        self.edit(|inner| inner.held_back = true)
+    }
+
+    /// Whether nobody was asked for this answer: it says nothing new, and to ask again is in vain.
+    pub(crate) fn is_held_back(&self) -> bool {
+        self.0.held_back
     }
 
     fn edit(self, change: impl FnOnce(&mut Inner)) -> Self {

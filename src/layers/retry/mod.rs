@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use crate::clock::{Clock, Moment};
 use crate::error::{self, Error, ErrorKind};
-use crate::layers::breaker;
 use crate::resolver::{Request, ResolveFuture, SecretResolver, ShutdownFuture};
 use crate::secret::Record;
 use budget::Budget;
@@ -43,9 +42,11 @@ pub struct RetryConfig {
 /// Asks again after a failure that may pass.
 ///
 /// Before each further attempt it waits a random part of a back-off that doubles (full jitter), and
-/// at least what the store asked for ([`Error::retry_after`]). What does not fit before the
-/// request's deadline is not begun: the last error is answered at once instead. So is a breaker's
-/// refusal: it says that nobody is to be asked now, and whoever waits for it should not.
+/// at least what the store asked for ([`Error::retry_after`]), unless it has several endpoints: then
+/// the breaker below leaves alone the one that asked, and the next attempt goes to another. What does
+/// not fit before the request's deadline is not begun: the last error is answered at once instead. So
+/// is a breaker's refusal: it says that nobody is to be asked now, and whoever waits for it should
+/// not.
 ///
 /// Retries of all requests share one budget: with the defaults, `n` requests to a dead store make
 /// at most `1.2 n + 10` attempts.
@@ -153,7 +154,7 @@ impl<R: SecretResolver> Retry<R> {
                 Ok(record) => return Ok(record),
                 Err(error) => error,
             };
-            let Some(at) = self.next_attempt(attempt, &error, request.deadline()) else {
+            let Some(at) = self.next_attempt(attempt, &error, &request) else {
                 return Err(worse(before, error));
             };
             // The budget is asked last, so that nothing is taken out for what is not tried.
@@ -166,17 +167,15 @@ impl<R: SecretResolver> Retry<R> {
     }
 
     /// When the next attempt may begin; `None` when there is to be none.
-    fn next_attempt(
-        &self,
-        attempt: u32,
-        error: &Error,
-        deadline: Option<Moment>,
-    ) -> Option<Moment> {
-        if attempt >= self.config.max_attempts || breaker::is_open(error) {
+    fn next_attempt(&self, attempt: u32, error: &Error, request: &Request<'_>) -> Option<Moment> {
+        if attempt >= self.config.max_attempts || error.is_held_back() {
             return None;
         }
+        // Whoever asks to be left alone speaks for one endpoint: the breaker knows the others.
+        let others = request.endpoint().is_none() && self.inner.endpoints() > 1;
         let asked = match error.kind().permits().retry {
             error::Retry::Never => return None,
+            _ if others => Duration::ZERO,
             // A store that is away may say for how long, too.
             error::Retry::Yes | error::Retry::AfterDelay => error.retry_after().unwrap_or_default(),
         };
@@ -185,7 +184,8 @@ impl<R: SecretResolver> Retry<R> {
         }
         // The jitter comes on top, so that those who were put off together do not return together.
         let at = self.clock.now() + asked + self.backoff(attempt);
-        deadline.is_none_or(|deadline| at < deadline).then_some(at)
+        let fits = request.deadline().is_none_or(|deadline| at < deadline);
+        fits.then_some(at)
     }
 
     /// Waits for the next attempt; tells whether it may begin.

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::layers::Deadline;
+use crate::testing::Gate;
 
 #[test]
 fn only_what_the_table_says_counts() {
@@ -19,11 +20,19 @@ fn only_what_the_table_says_counts() {
     }
 }
 
+/// What a store answers that is of no use.
+const USELESS: [ErrorKind; 4] = [
+    ErrorKind::Throttled,
+    ErrorKind::Unauthenticated,
+    ErrorKind::Malformed,
+    ErrorKind::Refused,
+];
+
 #[test]
 fn what_the_store_answered_is_a_sign_of_life_and_what_we_decided_is_none() {
     use ErrorKind::{Closed, InvalidName, Misconfigured, Overloaded};
     for kind in ErrorKind::ALL {
-        if kind.permits().counts_for_breaker {
+        if kind.permits().counts_for_breaker || USELESS.contains(&kind) {
             continue;
         }
         let ours = matches!(kind, Overloaded | InvalidName | Misconfigured | Closed);
@@ -51,6 +60,78 @@ fn what_the_store_answered_is_a_sign_of_life_and_what_we_decided_is_none() {
 }
 
 #[test]
+fn five_names_in_a_row_that_are_answered_nothing_of_use_open_it() {
+    for kind in USELESS {
+        let bench = bench(1);
+        let names = ["n/0", "n/1", "n/2", "n/3", "n/4"];
+        for name in names {
+            bench.fleet.0[0].script(name, [Reply::Error(kind), Reply::Error(kind)]);
+        }
+        for _ in 0..2 {
+            for name in &names[..4] {
+                assert_eq!(bench.ask_for(name).unwrap_err().kind(), kind);
+            }
+            // An answer of use between them: no store that is to be left alone.
+            bench.ask().unwrap();
+            assert_eq!(bench.failures(), 0);
+        }
+        bench.all(Reply::Error(kind));
+        for name in names {
+            assert!(!bench.ask_for(name).unwrap_err().is_held_back(), "{kind:?}");
+        }
+        // No exception of a policy follows that did not follow from the answers.
+        let refused = bench.ask_for("n/5").unwrap_err();
+        assert!(refused.is_held_back());
+        assert_eq!(refused.kind(), kind);
+        assert!(refused.to_string().contains("left alone"), "{refused}");
+        // A trial that brings the same again leaves it open for longer.
+        bench.clock.advance(secs(1));
+        assert!(!bench.ask_for("n/5").unwrap_err().is_held_back());
+        let refused = bench.ask_for("n/5").unwrap_err();
+        assert_eq!(refused.retry_after(), Some(secs(2)));
+    }
+}
+
+#[test]
+fn one_broken_record_closes_the_store_for_no_other_name() {
+    for kind in USELESS {
+        let bench = bench(1);
+        bench.fail();
+        (0..4).for_each(|_| drop(bench.ask()));
+        bench.all(Reply::Error(kind));
+        for number in 0..100 {
+            let field = format!("broken/record#{number}");
+            assert!(!bench.ask_for(&field).unwrap_err().is_held_back());
+        }
+        // It says nothing of the failures of others, either.
+        assert_eq!(bench.failures(), 5);
+        bench.all(None);
+        bench.ask().unwrap();
+    }
+}
+
+#[test]
+fn a_failure_of_an_attempt_that_began_before_an_answer_does_not_count() {
+    for kind in [ErrorKind::Timeout, ErrorKind::Malformed] {
+        let bench = bench(1);
+        let gate = Gate::new();
+        bench.all(gate.then(Reply::Error(kind)));
+        let names: Vec<_> = (0..20).map(|number| format!("hangs/{number}")).collect();
+        let mut flood: Vec<_> = names.iter().map(|name| bench.start_for(name)).collect();
+        assert!(flood.iter_mut().all(|one| poll(one).is_pending()));
+        bench.clock.advance(Duration::from_millis(1));
+        bench.all(None);
+        bench.ask().unwrap();
+        gate.open();
+        assert!(flood.iter_mut().all(|one| poll(one).is_ready()));
+        assert_eq!(
+            (bench.state(0), bench.failures()),
+            (BreakerState::Closed, 0)
+        );
+    }
+}
+
+#[test]
 fn an_outer_breaker_does_not_count_the_refusals_of_an_inner_one() {
     let bench = bench(1);
     bench.open();
@@ -58,7 +139,7 @@ fn an_outer_breaker_does_not_count_the_refusals_of_an_inner_one() {
     let outer = Breaker::new(bench.breaker, clock, BreakerConfig::default()).unwrap();
     for _ in 0..50 {
         let error = now(outer.resolve(request())).unwrap_err();
-        assert!(is_open(&error));
+        assert!(error.is_held_back());
     }
     let status = outer.status()[0];
     assert_eq!((status.state, status.failures), (BreakerState::Closed, 0));

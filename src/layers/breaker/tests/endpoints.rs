@@ -67,9 +67,9 @@ fn a_directed_request_stays_where_it_is_and_is_counted_there() {
     let at = |endpoint: usize| now(bench.breaker.resolve(request().at_endpoint(endpoint)));
     bench.fleet.0[1].always(Reply::Error(ErrorKind::Unavailable));
     for _ in 0..5 {
-        assert!(!is_open(&at(1).unwrap_err()));
+        assert!(!at(1).unwrap_err().is_held_back());
     }
-    assert!(is_open(&at(1).unwrap_err()));
+    assert!(at(1).unwrap_err().is_held_back());
     assert!(at(0).is_ok());
     assert_eq!(bench.fleet.calls(), [1, 5]);
     // An endpoint that is not there is the store's to refuse.

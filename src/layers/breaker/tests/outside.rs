@@ -91,7 +91,7 @@ fn opening_warns_and_closing_informs_once_each_without_a_name() {
     });
     let told = lock(&told);
     let wanted = [
-        "WARN message=the breaker of an endpoint opened endpoint=0 wait=1s",
+        "WARN message=the breaker of an endpoint opened endpoint=0 wait=1s cause=Unavailable",
         "INFO message=the breaker of an endpoint closed endpoint=0",
     ];
     assert_eq!(*told, wanted);

@@ -119,8 +119,10 @@ fn a_late_answer_from_before_a_change_changes_nothing() {
     let (good, bad) = (Gate::new(), Gate::new());
     let endpoint = &bench.fleet.0[0];
     let fails = || Reply::Error(ErrorKind::Unavailable);
+    // A sign of life, and the name does not get a place of its own.
+    let answers = || good.then(Reply::Error(ErrorKind::NotFound));
     // Begun while closed: two that will be answered, ten that will fail.
-    endpoint.script(NAME, [good.then(Reply::Stored), good.then(Reply::Stored)]);
+    endpoint.script(NAME, [answers(), answers()]);
     endpoint.script(NAME, (0..10).map(|_| bad.then(fails())));
     let mut good_ones: Vec<_> = (0..2).map(|_| bench.start()).collect();
     let mut bad_ones: Vec<_> = (0..10).map(|_| bench.start()).collect();
@@ -182,7 +184,8 @@ fn no_schedule_breaks_it() {
                     let before = bench.state(0);
                     let gate = Gate::new();
                     let ends = match draw(4) {
-                        0 => Reply::Stored,
+                        // A sign of life, and the name does not get a place of its own.
+                        0 => Reply::Error(ErrorKind::NotFound),
                         1 => Reply::Error(ErrorKind::Overloaded),
                         _ => Reply::Error(ErrorKind::Timeout),
                     };
@@ -230,4 +233,58 @@ fn no_schedule_breaks_it() {
         bench.ask().unwrap();
         assert_eq!(bench.state(0), BreakerState::Closed, "seed {seed}");
     }
+}
+
+#[test]
+fn a_name_that_was_answered_before_tries_beside_the_trial_of_another() {
+    let bench = bench(1);
+    bench.ask().unwrap();
+    bench.open();
+    // Not at once: the known have no more trials in an outage than one each first opening.
+    bench.clock.advance(Duration::from_millis(999));
+    assert!(bench.refuses());
+    bench.clock.advance(Duration::from_millis(1));
+    bench.all(Reply::Hang);
+    let mut flood = bench.start_for("flood/1");
+    assert!(poll(&mut flood).is_pending());
+    let half_open = bench.state(0);
+    let calls = bench.fleet.calls();
+    // Its own failure lengthens nothing; and it is one in a second.
+    bench.fail();
+    assert!(!bench.refuses() && bench.refuses());
+    bench.clock.advance(Duration::from_millis(999));
+    assert!(bench.refuses());
+    assert_eq!(bench.state(0), half_open);
+    bench.clock.advance(Duration::from_millis(1));
+    // Who was never answered waits for the trial.
+    bench.all(None);
+    assert!(bench.ask_for("flood/2").unwrap_err().is_held_back());
+    bench.ask().unwrap();
+    assert_eq!(bench.state(0), BreakerState::Closed);
+    assert_eq!(bench.fleet.calls()[0] - calls[0], 2);
+    // What the trial of the flood shows at last is of another time.
+    drop(flood);
+    assert_eq!(bench.state(0), BreakerState::Closed);
+}
+
+#[test]
+fn a_known_name_tries_also_while_the_doubled_wait_of_others_lasts() {
+    let bench = bench(1);
+    bench.ask().unwrap();
+    bench.open();
+    for wait in [1, 2, 4, 8] {
+        bench.clock.advance(secs(wait));
+        assert!(!bench.ask_for("flood/1").unwrap_err().is_held_back());
+    }
+    let open = bench.state(0);
+    assert_eq!(
+        bench.ask_for("flood/2").unwrap_err().retry_after(),
+        Some(secs(15))
+    );
+    assert!(!bench.refuses());
+    assert_eq!(bench.state(0), open);
+    bench.clock.advance(secs(1));
+    bench.all(None);
+    bench.ask().unwrap();
+    assert_eq!(bench.state(0), BreakerState::Closed);
 }
