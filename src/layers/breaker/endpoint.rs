@@ -253,7 +253,8 @@ impl Endpoint {
         self.cause = kind;
         self.enter(BreakerState::Open { until: now + wait });
         if was_closed {
-            self.known_from = now + config.first_open;
+            // At once: five failures of a flood need not be those of the names that are known.
+            self.known_from = now;
             self.known_since = self.generation;
         }
         Change::Opened { wait, cause: kind }
@@ -282,9 +283,10 @@ impl Endpoint {
     }
 
     fn admission(&self, known: bool, name: u64, began: Moment) -> Admission {
-        let generation = match known {
-            true => self.known_since,
-            false => self.generation,
+        let generation = if known {
+            self.known_since
+        } else {
+            self.generation
         };
         Admission {
             generation,

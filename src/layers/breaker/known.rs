@@ -29,17 +29,12 @@ impl Known {
     }
 
     pub(super) fn note(&mut self, hash: u64) {
-        if let Some(place) = self.places.get_mut(Self::place(hash)) {
+        if let Some(place) = self.places.get_mut(hash as usize % Self::PLACES) {
             *place = hash;
         }
     }
 
     pub(super) fn has(&self, hash: u64) -> bool {
-        self.places.get(Self::place(hash)) == Some(&hash)
-    }
-
-    fn place(hash: u64) -> usize {
-        // The remainder is below the size of the table, so it fits.
-        usize::try_from(hash % Self::PLACES as u64).unwrap_or(0)
+        self.places.get(hash as usize % Self::PLACES) == Some(&hash)
     }
 }

@@ -42,6 +42,7 @@ fn an_endpoint_that_fails_is_passed_over_and_the_others_are_not() {
     // All of them down: refused, until the first one is due.
     bench.fail();
     while !bench.refuses() {}
+    assert!((0..3).all(|_| !bench.ask().unwrap_err().is_held_back()));
     bench.clock.advance(Duration::from_millis(400));
     let error = bench.ask().unwrap_err();
     assert_eq!(error.retry_after(), Some(Duration::from_millis(600)));

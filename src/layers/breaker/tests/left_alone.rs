@@ -25,6 +25,7 @@ fn a_store_that_asks_to_be_left_alone_is_so_from_the_first_answer_on_for_all() {
             bench.clock.advance(Duration::from_millis(millis));
             bench.breaker.monitor().allow_trial();
             assert!(bench.refuses(), "{kind:?}");
+            assert!(bench.ask().unwrap_err().is_held_back(), "{kind:?}");
         }
         bench.clock.advance(Duration::from_millis(1));
         // Then one trial as ever, and it may be told the same again.

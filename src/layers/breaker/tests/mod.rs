@@ -147,10 +147,12 @@ impl Bench {
         self.ask().err().map(|error| error.kind())
     }
 
-    /// Whether an attempt is refused without anybody being asked.
+    /// Whether an attempt for a name that was never answered is refused without anybody being asked.
     fn refuses(&self) -> bool {
         let before = self.fleet.calls();
-        let refused = self.ask().is_err_and(|error| error.is_held_back());
+        let refused = self
+            .ask_for("never/answered")
+            .is_err_and(|error| error.is_held_back());
         assert_eq!(refused, before == self.fleet.calls());
         refused
     }
