@@ -184,12 +184,12 @@ impl Error {
         self.kind() == ErrorKind::Overloaded && self.backend().is_none()
     }
 
-    /// Marks it as one for which nobody was asked: the store is being left alone.
+    /// Notes that nobody was asked for this answer: the store is being left alone.
     pub(crate) fn held_back(self) -> Self {
         self.edit(|inner| inner.held_back = true)
     }
 
-    /// Whether nobody was asked for it, because the store is being left alone.
+    /// Whether nobody was asked for this answer: it says nothing new, and to ask again is in vain.
     pub(crate) fn is_held_back(&self) -> bool {
         self.0.held_back
     }

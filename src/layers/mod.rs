@@ -48,6 +48,20 @@ macro_rules! pass_on {
     };
 }
 
+/// `resolve_many` of a layer that stands below the cache, where no batch comes: each request alone,
+/// all at once.
+macro_rules! each_alone {
+    ($this:ident) => {
+        fn resolve_many<'a>(
+            &'a $this,
+            requests: &'a [crate::resolver::Request<'a>],
+        ) -> crate::resolver::ResolveManyFuture<'a> {
+            let each = requests.iter().map(|&request| $this.resolve(request));
+            crate::resolver::ResolveManyFuture::new(crate::resolver::join_all(each))
+        }
+    };
+}
+
 mod batch;
 mod breaker;
 pub(crate) mod cache;

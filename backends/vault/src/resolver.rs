@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use secret_resolver::{
-    Error, Located, Moment, NameRef, Record, Request, ResolveFuture, SecretResolver,
+    Address, Error, Located, Moment, NameRef, Record, Request, ResolveFuture, SecretResolver,
     ShutdownFuture, Version,
 };
 use secret_resolver_transport::Method;

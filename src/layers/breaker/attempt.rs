@@ -1,9 +1,8 @@
 //! One attempt, from its admission to what it has shown: told exactly once, whatever becomes of it.
 
-use crate::clock::Moment;
 use crate::error::{Error, ErrorKind};
 use crate::layers::breaker::Core;
-use crate::layers::breaker::endpoint::Evidence;
+use crate::layers::breaker::endpoint::{Admission, Evidence};
 use crate::resolver::Request;
 use crate::secret::Record;
 
@@ -12,22 +11,15 @@ pub(super) struct Attempt<'a> {
     core: &'a Core,
     endpoint: usize,
     /// `None` when nothing is counted, or once it was.
-    generation: Option<u64>,
-    began: Moment,
+    admission: Option<Admission>,
 }
 
 impl<'a> Attempt<'a> {
-    pub(super) fn new(
-        core: &'a Core,
-        endpoint: usize,
-        generation: Option<u64>,
-        began: Moment,
-    ) -> Self {
+    pub(super) fn new(core: &'a Core, endpoint: usize, admission: Option<Admission>) -> Self {
         Self {
             core,
             endpoint,
-            generation,
-            began,
+            admission,
         }
     }
 
@@ -35,33 +27,30 @@ impl<'a> Attempt<'a> {
         request.at_endpoint(self.endpoint)
     }
 
-    /// What an answer shows, if the endpoint had a fair time to give a better one.
-    pub(super) fn evidence(
-        &self,
-        request: &Request<'_>,
-        answer: &Result<Record, Error>,
-    ) -> Evidence {
+    /// Tells what the answer shows, if the endpoint had a fair time to give a better one.
+    pub(super) fn settle(mut self, request: &Request<'_>, answer: &Result<Record, Error>) {
+        let Some(began) = self.admission.map(|admission| admission.began) else {
+            return;
+        };
+        let fair = self.core.config.fair_time;
         let hurried = request
             .deadline()
-            .is_some_and(|deadline| deadline.since(self.began) < self.core.config.fair_time);
-        match answer {
+            .is_some_and(|deadline| deadline.since(began) < fair);
+        self.tell(match answer {
             Err(error) if hurried && error.kind() == ErrorKind::Timeout => Evidence::Nothing,
             answer => Evidence::of(answer),
-        }
+        });
     }
 
-    pub(super) fn settle(mut self, evidence: Evidence) {
-        if let Some(generation) = self.generation.take() {
-            self.core.settle(self.endpoint, generation, evidence);
+    fn tell(&mut self, evidence: Evidence) {
+        if let Some(admission) = self.admission.take() {
+            self.core.settle(self.endpoint, admission, evidence);
         }
     }
 }
 
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
-        if let Some(generation) = self.generation.take() {
-            self.core
-                .settle(self.endpoint, generation, Evidence::Nothing);
-        }
+        self.tell(Evidence::Nothing);
     }
 }

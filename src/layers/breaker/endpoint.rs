@@ -1,7 +1,8 @@
 //! The state of one endpoint: a pure machine, moved only by what happens and when.
 //!
 //! Every change of state begins a new generation. An attempt remembers the one in which it was
-//! admitted, and an answer that comes in another says nothing any more.
+//! admitted, and an answer that comes in another says nothing any more; but that the store asks to
+//! be left alone holds whenever it is told.
 
 use std::time::Duration;
 
@@ -31,88 +32,134 @@ pub enum BreakerState {
 /// What an attempt says about the health of its endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Evidence {
-    /// It answered, if only to refuse.
+    /// It answered a record.
+    Good,
+    /// It answered of the secret, if only to refuse.
     Alive,
-    /// It did not, in a way that counts.
-    Failed,
+    /// It did not answer, or nothing of use; and for how long it asks to be left alone.
+    Bad(ErrorKind, Option<Duration>),
     /// Nothing: it was not asked, not given its time, or the attempt was given up.
     Nothing,
+}
+
+/// An attempt that was let through.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Admission {
+    generation: u64,
+    /// Whether it has the place of names that the store has answered before.
+    known: bool,
+    pub(super) name: u64,
+    pub(super) began: Moment,
 }
 
 /// What a change of state is to a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change {
-    Opened { wait: Duration },
+    Opened { wait: Duration, cause: ErrorKind },
     Closed,
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct Endpoint {
     pub(super) state: BreakerState,
-    /// Counted failures since the last answer.
-    pub(super) failures: u32,
+    generation: u64,
+    /// Counted failures since the last sign of life.
+    failures: u32,
+    /// The names, by their hashes, that were answered nothing of use since then. Each counts once:
+    /// one broken record does not close a store. No more than it takes to open.
+    useless: Vec<u64>,
+    last_alive: Moment,
+    /// The error that opened it, or has kept it open.
+    pub(super) cause: ErrorKind,
     /// How often it was opened since it was last closed.
     openings: u32,
-    generation: u64,
+    /// Before this moment nobody is let through: the store has asked for it.
+    pause: Moment,
+    /// From when on a known name may try beside the trial.
+    known_from: Moment,
+    /// The generation since which the answers of known names count.
+    known_since: u64,
 }
 
 impl Evidence {
-    /// What `answer` says.
-    ///
-    /// Every error that the store's side sent is a sign of life, also one that refuses; what this
-    /// process decided by itself is none.
+    /// What `answer` says. What this process decided by itself says nothing.
     pub(super) fn of(answer: &Result<Record, Error>) -> Self {
-        match answer {
-            Ok(_) => Self::Alive,
-            Err(error) if super::is_open(error) => Self::Nothing,
-            Err(error) if error.kind().permits().counts_for_breaker => Self::Failed,
-            Err(error) => match error.kind() {
-                ErrorKind::Overloaded
-                | ErrorKind::InvalidName
-                | ErrorKind::Misconfigured
-                | ErrorKind::Closed => Self::Nothing,
-                _ => Self::Alive,
-            },
-        }
-    }
-
-    /// What several answers to one attempt say together: one sign of life is enough.
-    pub(super) fn and(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::Alive, _) | (_, Self::Alive) => Self::Alive,
-            (Self::Failed, _) | (_, Self::Failed) => Self::Failed,
-            (Self::Nothing, Self::Nothing) => Self::Nothing,
+        let error = match answer {
+            Ok(_) => return Self::Good,
+            Err(error) => error,
+        };
+        match error.kind() {
+            _ if error.is_held_back() => Self::Nothing,
+            ErrorKind::Overloaded
+            | ErrorKind::InvalidName
+            | ErrorKind::Misconfigured
+            | ErrorKind::Closed => Self::Nothing,
+            // One name's answer, which closes the store for no other.
+            ErrorKind::NotFound | ErrorKind::Denied => Self::Alive,
+            // Here the delay is how long the backend holds back its own logins, unless it is given
+            // another credential meanwhile.
+            kind @ ErrorKind::Unauthenticated => Self::Bad(kind, None),
+            kind => Self::Bad(kind, error.retry_after().filter(|wait| !wait.is_zero())),
         }
     }
 }
 
 impl Endpoint {
+    /// The longest time for which a store is left alone because it asks for it.
+    const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
     pub(super) fn new() -> Self {
         Self {
             state: BreakerState::Closed,
-            failures: 0,
-            openings: 0,
             generation: 0,
+            failures: 0,
+            useless: Vec::new(),
+            last_alive: Moment::ZERO,
+            cause: ErrorKind::Unavailable,
+            openings: 0,
+            pause: Moment::ZERO,
+            known_from: Moment::ZERO,
+            known_since: 0,
         }
     }
 
-    /// Admits an attempt, or does not; returns the generation in which it was.
-    pub(super) fn admit(&mut self, now: Moment, config: &BreakerConfig) -> Option<u64> {
-        if self.state == BreakerState::Closed {
-            return Some(self.generation);
-        }
+    /// Admits an attempt for a name, or does not.
+    pub(super) fn admit(
+        &mut self,
+        name: u64,
+        now: Moment,
+        config: &BreakerConfig,
+    ) -> Option<Admission> {
         if self.admits_at(config) > now {
             return None;
         }
-        // Also in place of a trial that is lost: it was begun long ago and never dropped.
-        self.enter(BreakerState::HalfOpen { trial: Some(now) });
-        Some(self.generation)
+        if self.state != BreakerState::Closed {
+            // Also in place of a trial that is lost: it was begun long ago and never dropped.
+            self.enter(BreakerState::HalfOpen { trial: Some(now) });
+        }
+        Some(self.admission(false, name, now))
     }
 
-    /// Lets an attempt be the trial from `now` on; one that fails leaves it open as the first does.
+    /// Admits an attempt for a name that the store has answered before, though it is open or another
+    /// tries: else a flood of names that fail could have every trial.
+    pub(super) fn admit_known(
+        &mut self,
+        name: u64,
+        now: Moment,
+        config: &BreakerConfig,
+    ) -> Option<Admission> {
+        if now < self.known_from.max(self.pause) {
+            return None;
+        }
+        self.known_from = now + config.first_open;
+        Some(self.admission(true, name, now))
+    }
+
+    /// Lets an attempt be the trial from `now` on, but not before the store wants to be asked; one
+    /// that fails leaves it open as the first does.
     pub(super) fn allow_trial(&mut self, now: Moment) {
         if let BreakerState::Open { until } = &mut self.state {
-            *until = now.min(*until);
+            *until = now.min(*until).max(self.pause);
             self.openings = 0;
         }
     }
@@ -126,53 +173,127 @@ impl Endpoint {
         }
     }
 
-    /// Takes in what an attempt that was admitted in `generation` has shown.
+    /// What was counted against it since the last sign of life.
+    pub(super) fn failures(&self) -> u32 {
+        // There are no more of them than a number of failures.
+        let useless = u32::try_from(self.useless.len()).unwrap_or(u32::MAX);
+        self.failures.saturating_add(useless)
+    }
+
+    /// Takes in what an attempt that was admitted has shown.
     pub(super) fn settle(
         &mut self,
-        generation: u64,
+        admission: Admission,
         evidence: Evidence,
         now: Moment,
         config: &BreakerConfig,
     ) -> Option<Change> {
-        if generation != self.generation {
-            return None;
+        if let Evidence::Bad(kind, Some(asked)) = evidence {
+            self.count(kind, admission.name, config);
+            return self.leave_alone(kind, asked, now, config);
         }
-        match (self.state, evidence) {
-            (BreakerState::Closed, Evidence::Alive) => {
+        let closed = self.state == BreakerState::Closed;
+        let counts = match admission.known {
+            true => !closed && admission.generation == self.known_since,
+            false => admission.generation == self.generation,
+        };
+        match evidence {
+            _ if !counts => None,
+            Evidence::Good | Evidence::Alive => {
                 self.failures = 0;
-                None
-            }
-            (BreakerState::Closed, Evidence::Failed) => {
-                self.failures = self.failures.saturating_add(1);
-                let enough = self.failures >= config.failures;
-                enough.then(|| self.open(now, config))
-            }
-            (BreakerState::HalfOpen { .. }, Evidence::Alive) => {
-                self.failures = 0;
+                self.useless.clear();
                 self.openings = 0;
+                self.last_alive = now;
+                if closed {
+                    return None;
+                }
                 self.enter(BreakerState::Closed);
                 Some(Change::Closed)
             }
-            (BreakerState::HalfOpen { .. }, Evidence::Failed) => {
-                self.failures = self.failures.saturating_add(1);
-                Some(self.open(now, config))
-            }
-            (BreakerState::HalfOpen { .. }, Evidence::Nothing) => {
-                self.enter(BreakerState::HalfOpen { trial: None });
+            // It has answered others since this attempt began.
+            Evidence::Bad(..) if closed && admission.began < self.last_alive => None,
+            Evidence::Bad(kind, _) if admission.known => {
+                // It lengthens nothing. But what answers, if nothing of use, is not away.
+                if !kind.permits().counts_for_breaker {
+                    self.cause = kind;
+                }
                 None
             }
-            // Opening begins a generation, in which nobody is admitted.
-            (BreakerState::Closed | BreakerState::Open { .. }, _) => None,
+            Evidence::Bad(kind, _) => {
+                let enough = self.count(kind, admission.name, config);
+                (enough || !closed).then(|| self.open(kind, now, config))
+            }
+            Evidence::Nothing => {
+                if !closed && !admission.known {
+                    self.enter(BreakerState::HalfOpen { trial: None });
+                }
+                None
+            }
         }
     }
 
-    fn open(&mut self, now: Moment, config: &BreakerConfig) -> Change {
+    /// Counts an error, and tells whether it is one too many.
+    fn count(&mut self, kind: ErrorKind, name: u64, config: &BreakerConfig) -> bool {
+        let most = config.failures as usize;
+        if kind.permits().counts_for_breaker {
+            self.failures = self.failures.saturating_add(1);
+        } else if self.useless.len() < most && !self.useless.contains(&name) {
+            self.useless.push(name);
+        }
+        let enough = self.failures >= config.failures;
+        enough || self.useless.len() >= most
+    }
+
+    fn open(&mut self, kind: ErrorKind, now: Moment, config: &BreakerConfig) -> Change {
         let doubled = 2_u32.saturating_pow(self.openings);
         let wait = config.first_open.saturating_mul(doubled);
         let wait = wait.min(config.longest_open);
         self.openings = self.openings.saturating_add(1);
+        let was_closed = self.state == BreakerState::Closed;
+        self.cause = kind;
         self.enter(BreakerState::Open { until: now + wait });
-        Change::Opened { wait }
+        if was_closed {
+            // At once: five failures of a flood need not be those of the names that are known.
+            self.known_from = now;
+            self.known_since = self.generation;
+        }
+        Change::Opened { wait, cause: kind }
+    }
+
+    /// Opens it for as long as the store asks for, within bounds.
+    fn leave_alone(
+        &mut self,
+        kind: ErrorKind,
+        asked: Duration,
+        now: Moment,
+        config: &BreakerConfig,
+    ) -> Option<Change> {
+        let wait = asked.clamp(config.first_open, Self::LONGEST_PAUSE);
+        let news = self.pause <= now;
+        self.pause = self.pause.max(now + wait);
+        self.cause = kind;
+        let until = match self.state {
+            BreakerState::Open { until } => until.max(self.pause),
+            _ => self.pause,
+        };
+        self.enter(BreakerState::Open { until });
+        // Nobody who was asked before may close it.
+        self.known_since = self.generation;
+        news.then_some(Change::Opened { wait, cause: kind })
+    }
+
+    fn admission(&self, known: bool, name: u64, began: Moment) -> Admission {
+        let generation = if known {
+            self.known_since
+        } else {
+            self.generation
+        };
+        Admission {
+            generation,
+            known,
+            name,
+            began,
+        }
     }
 
     fn enter(&mut self, state: BreakerState) {

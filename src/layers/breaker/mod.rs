@@ -1,14 +1,16 @@
 //! A breaker for each endpoint: who fails again and again is left alone for a while.
 //!
-//! It spares a store that is down and callers who would wait for it, and directs attempts to the
-//! endpoints that answer. It decides nothing about what is answered instead: its refusal is an
-//! outage like any other, and the policy's affair.
+//! It spares a store that is down, or wants to be left alone, and callers who would wait for it, and
+//! directs attempts to the endpoints that answer. It decides nothing about what is answered instead:
+//! its refusal has the kind of the error that it follows from, and is the policy's affair.
 //!
 //! Only the answers of attempts move it, in `endpoint`; no timer does. `attempt` sees to it that
-//! each attempt is told once, also one that is dropped.
+//! each attempt is told once, also one that is dropped. `known` are the names that have a trial of
+//! their own.
 
 mod attempt;
 mod endpoint;
+mod known;
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -16,22 +18,22 @@ use std::time::Duration;
 
 use crate::clock::{Clock, Moment};
 use crate::error::{Error, ErrorKind};
-use crate::layers::route::exactly;
-use crate::resolver::{
-    Request, ResolveFuture, ResolveManyFuture, SecretResolver, ShutdownFuture, join_all,
-};
+use crate::resolver::{Request, ResolveFuture, SecretResolver, ShutdownFuture};
 use crate::sync::lock;
 use attempt::Attempt;
 pub use endpoint::BreakerState;
-use endpoint::{Change, Endpoint, Evidence};
+use endpoint::{Admission, Change, Endpoint, Evidence};
+use known::Known;
 
 /// Bounds and times of a [`Breaker`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BreakerConfig {
-    /// How many counted failures in a row open it. Default 5; from 1 to 1,000.
+    /// How many counted failures in a row open it, or how many names that are answered nothing of
+    /// use. Default 5; from 1 to 1,000.
     pub failures: u32,
-    /// How long it is open the first time; each time that the trial fails it is twice as long.
+    /// How long it is open the first time; each time that the trial fails it is twice as long. So
+    /// often, too, a name that the store has answered before may try.
     /// Default 1 s; from 1 ms to `longest_open`.
     pub first_open: Duration,
     /// How long it is open at most, and how long a trial has the only place. Default 15 s, which is
@@ -48,17 +50,29 @@ pub struct BreakerConfig {
 ///
 /// Endpoints are asked in turn. One that fails five times in a row is left alone for a second; then
 /// one attempt at a time tries it: an answer closes the breaker, a failure opens it for twice as
-/// long as before, up to 15 s. A failure is what [`Permits`](crate::Permits) says counts; every
-/// other answer of the store, also NotFound or Denied, is a sign of life. An answer to an attempt
-/// that began before the breaker last opened or closed changes nothing.
+/// long as before, up to 15 s. A failure is what [`Permits`](crate::Permits) says counts, of an
+/// attempt that began after the endpoint's last answer. So is an answer of no use (Malformed,
+/// Refused, Unauthenticated, Throttled) to each of five names in a row: one name alone opens nothing.
+/// Every other answer of the store, also NotFound or Denied, is a sign of life. An answer to an
+/// attempt that began before the breaker last opened or closed changes nothing.
 ///
-/// When no endpoint lets an attempt through, the answer is [`ErrorKind::Unavailable`] at once, with
-/// [`retry_after`](Error::retry_after) until the next trial. It is answered in the name of a
-/// backend `breaker`, by which other breakers and [`Retry`](crate::layers::Retry) know it: it is
-/// never counted, and not retried.
+/// An error with a [`retry_after`](Error::retry_after) leaves its endpoint alone for that long, from
+/// the first on, for all, and at least for `first_open` and at most for 60 s; only that of
+/// Unauthenticated does not, which speaks of logins, and of NotFound and Denied, which speak of one
+/// name.
+///
+/// Of the trials one place is for anybody, and one, each `first_open`, for a name that the store has
+/// answered since the start: a flood of names that hang does not have every trial. The last 1,024
+/// such names are known, more or less.
+///
+/// When no endpoint lets an attempt through, the answer comes at once: the error that the breaker
+/// follows from, with [`retry_after`](Error::retry_after) until the next trial. It is
+/// [`ErrorKind::Unavailable`] only where every endpoint was away; else it has the kind of the answer
+/// of no use, of the endpoint that is tried first. Its backend is `breaker`. Breakers never count it,
+/// and [`Retry`](crate::layers::Retry) does not try again.
 ///
 /// A request that is already directed ([`Request::endpoint`]) stays where it is, and is counted
-/// there. A batch is one attempt at one endpoint, and one answered name in it a sign of life.
+/// there.
 ///
 /// # Order
 /// Below retry, so that the next attempt goes to the next endpoint: above it, one failed request
@@ -111,7 +125,7 @@ pub struct BreakerStatus {
     pub endpoint: usize,
     /// Whether it is asked.
     pub state: BreakerState,
-    /// Counted failures since it last answered.
+    /// Counted failures since its last sign of life, and names answered nothing of use.
     pub failures: u32,
 }
 
@@ -125,6 +139,7 @@ struct State {
     endpoints: Box<[Endpoint]>,
     /// Whose turn it is.
     next: usize,
+    known: Known,
     closed: bool,
 }
 
@@ -170,6 +185,7 @@ impl<R: SecretResolver> Breaker<R> {
         let state = State {
             endpoints: endpoints.collect(),
             next: 0,
+            known: Known::new(),
             closed: false,
         };
         let core = Arc::new(Core {
@@ -197,8 +213,8 @@ impl<R: SecretResolver> Breaker<R> {
 }
 
 impl BreakerMonitor {
-    /// Lets the next attempt at each open endpoint be its trial, however long it was to stay open:
-    /// for who asks at his own, slow pace whether the store is there.
+    /// Lets the next attempt at each open endpoint be its trial, however long it was to stay open,
+    /// unless the store has asked for it: for who asks at his own, slow pace whether it is there.
     pub(crate) fn allow_trial(&self) {
         let now = self.0.clock.now();
         for endpoint in &mut lock(&self.0.state).endpoints {
@@ -218,39 +234,14 @@ impl<R: SecretResolver> SecretResolver for Breaker<R> {
     fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
         ResolveFuture::new(async move {
             // From here to `settle` the attempt holds its admission; dropped, it gives it back.
-            let attempt = self.core.admit(request.endpoint())?;
+            let attempt = self.core.admit(&request)?;
             let answer = self.inner.resolve(attempt.direct(request)).await;
-            let evidence = attempt.evidence(&request, &answer);
-            attempt.settle(evidence);
+            attempt.settle(&request, &answer);
             answer
         })
     }
 
-    fn resolve_many<'a>(&'a self, requests: &'a [Request<'a>]) -> ResolveManyFuture<'a> {
-        ResolveManyFuture::new(async move {
-            let Some(first) = requests.first() else {
-                return Vec::new();
-            };
-            let one_way = |request: &Request<'_>| request.endpoint() == first.endpoint();
-            if !requests.iter().all(one_way) {
-                // Somebody has directed them apart, so they are no batch any more.
-                return join_all(requests.iter().map(|&request| self.resolve(request))).await;
-            }
-            let attempt = match self.core.admit(first.endpoint()) {
-                Ok(attempt) => attempt,
-                Err(error) => return requests.iter().map(|_| Err(error.clone())).collect(),
-            };
-            let directed: Vec<_> = requests.iter().map(|&r| attempt.direct(r)).collect();
-            let answers = self.inner.resolve_many(&directed).await;
-            let answers: Vec<_> = exactly(requests.len(), answers).collect();
-            let shown = requests.iter().zip(&answers);
-            let evidence = shown
-                .map(|(request, answer)| attempt.evidence(request, answer))
-                .fold(Evidence::Nothing, Evidence::and);
-            attempt.settle(evidence);
-            answers
-        })
-    }
+    each_alone!(self);
 
     pass_on!(self => self.inner);
 
@@ -263,64 +254,64 @@ impl<R: SecretResolver> SecretResolver for Breaker<R> {
     }
 }
 
-/// The name in which a breaker answers.
-const BREAKER: &str = "breaker";
-
-/// Whether `error` is a breaker's own refusal, for which nobody was asked.
-pub(super) fn is_open(error: &Error) -> bool {
-    error.kind() == ErrorKind::Unavailable && error.backend() == Some(BREAKER)
-}
-
 impl Core {
-    /// Admits an attempt at the endpoint `asked` for, or at the next that lets it through.
-    fn admit(&self, asked: Option<usize>) -> Result<Attempt<'_>, Error> {
+    /// Admits an attempt at the endpoint that it is directed to, or at the next that lets it through.
+    fn admit(&self, request: &Request<'_>) -> Result<Attempt<'_>, Error> {
         let now = self.clock.now();
         let mut state = lock(&self.state);
         if state.closed {
             return Err(Error::new(ErrorKind::Closed, "the resolver was shut down"));
         }
         let State {
-            endpoints, next, ..
+            endpoints,
+            next,
+            known,
+            ..
         } = &mut *state;
-        let number = endpoints.len();
-        // The one asked for, or all of them, from the one whose turn it is.
-        let tries = if asked.is_some() { 1 } else { number };
-        let turn = *next;
-        let mut soonest: Option<Moment> = None;
-        for step in 0..tries {
-            let endpoint = asked.unwrap_or((turn + step) % number);
-            let Some(breaker) = endpoints.get_mut(endpoint) else {
-                // Directed to an endpoint that is not there: the backend says what that means.
-                return Ok(Attempt::new(self, endpoint, None, now));
-            };
-            if let Some(generation) = breaker.admit(now, &self.config) {
-                if asked.is_none() {
-                    *next = (endpoint + 1) % number;
-                }
-                return Ok(Attempt::new(self, endpoint, Some(generation), now));
-            }
-            let at = breaker.admits_at(&self.config);
-            soonest = Some(soonest.map_or(at, |soonest| soonest.min(at)));
+        let (asked, number, turn) = (request.endpoint(), endpoints.len(), *next);
+        if let Some(nowhere) = asked.filter(|&endpoint| endpoint >= number) {
+            // The backend says what that means.
+            return Ok(Attempt::new(self, nowhere, None));
         }
-        drop(state);
-        let open = Error::new(
-            ErrorKind::Unavailable,
-            "the breaker is open: the store failed again and again and is left alone for a while",
-        );
-        let wait = soonest.unwrap_or(now).since(now);
-        Err(open.with_backend(BREAKER).with_retry_after(wait))
+        // The one asked for, or all of them, from the one whose turn it is.
+        let steps = 0..if asked.is_some() { 1 } else { number };
+        let tries = steps.map(|step| asked.unwrap_or((turn + step) % number));
+        let name = known.hash(request.name());
+        let mut first =
+            |admit: fn(&mut Endpoint, u64, Moment, &BreakerConfig) -> Option<Admission>| {
+                tries.clone().find_map(|at| {
+                    let admission = admit(endpoints.get_mut(at)?, name, now, &self.config)?;
+                    Some((at, admission))
+                })
+            };
+        let mut admitted = first(Endpoint::admit);
+        if admitted.is_none() && known.has(name) {
+            admitted = first(Endpoint::admit_known);
+        }
+        let Some((endpoint, admission)) = admitted else {
+            let closed = tries.filter_map(|at| endpoints.get(at));
+            return Err(refusal(closed, now, &self.config));
+        };
+        if asked.is_none() {
+            *next = (endpoint + 1) % number;
+        }
+        Ok(Attempt::new(self, endpoint, Some(admission)))
     }
 
-    fn settle(&self, endpoint: usize, generation: u64, evidence: Evidence) {
+    fn settle(&self, endpoint: usize, admission: Admission, evidence: Evidence) {
         let now = self.clock.now();
-        let change = lock(&self.state)
-            .endpoints
-            .get_mut(endpoint)
-            .and_then(|breaker| breaker.settle(generation, evidence, now, &self.config));
+        let mut state = lock(&self.state);
+        if evidence == Evidence::Good {
+            state.known.note(admission.name);
+        }
+        let breaker = state.endpoints.get_mut(endpoint);
+        let change =
+            breaker.and_then(|breaker| breaker.settle(admission, evidence, now, &self.config));
+        drop(state);
         // Told outside the lock: a subscriber is foreign code.
         match change {
-            Some(Change::Opened { wait }) => {
-                tracing::warn!(endpoint, ?wait, "the breaker of an endpoint opened");
+            Some(Change::Opened { wait, cause }) => {
+                tracing::warn!(endpoint, ?wait, ?cause, "the breaker of an endpoint opened");
             }
             Some(Change::Closed) => tracing::info!(endpoint, "the breaker of an endpoint closed"),
             None => {}
@@ -334,10 +325,40 @@ impl Core {
             .map(|(endpoint, breaker)| BreakerStatus {
                 endpoint,
                 state: breaker.state,
-                failures: breaker.failures,
+                failures: breaker.failures(),
             })
             .collect()
     }
+}
+
+/// The answer when none of `endpoints` lets an attempt through.
+///
+/// It is an outage only where each of them has one: no exception of a policy may follow from a store
+/// that answers, if nothing of use.
+fn refusal<'a>(
+    endpoints: impl Iterator<Item = &'a Endpoint> + Clone,
+    now: Moment,
+    config: &BreakerConfig,
+) -> Error {
+    let at = |endpoint: &&Endpoint| endpoint.admits_at(config);
+    let soonest = endpoints.clone().map(|endpoint| at(&endpoint)).min();
+    let kind = endpoints
+        .filter(|endpoint| !endpoint.cause.permits().counts_for_breaker)
+        .min_by_key(at)
+        .map_or(ErrorKind::Unavailable, |endpoint| endpoint.cause);
+    let what = match kind {
+        ErrorKind::Unavailable => {
+            "the breaker is open: the store failed and is left alone for a while"
+        }
+        ErrorKind::Throttled => {
+            "the breaker is open: the store asked for less and is left alone for a while"
+        }
+        _ => "the breaker is open: the store answered nothing of use and is left alone for a while",
+    };
+    Error::new(kind, what)
+        .with_backend("breaker")
+        .with_retry_after(soonest.unwrap_or(now).since(now))
+        .held_back()
 }
 
 impl fmt::Debug for Core {

@@ -28,11 +28,6 @@ impl Gate {
         })
     }
 
-    /// How many of a batch pass at a time: a large one must not empty the pipe for everybody else.
-    pub(super) fn piece(&self) -> u32 {
-        (self.config.max_concurrent / 4).max(1)
-    }
-
     pub(super) fn queued(&self) -> u32 {
         self.queued.load(Ordering::Acquire)
     }
@@ -47,22 +42,21 @@ impl Gate {
         self.permits.close();
     }
 
-    /// Permits for `number` requests, at once or after those who came before.
+    /// A permit for one request, at once or after those who came before.
     pub(super) async fn enter(
         &self,
-        number: u32,
         deadline: Option<Moment>,
         clock: &dyn Clock,
     ) -> Result<SemaphorePermit<'_>, Error> {
         // A released permit belongs to the first who waits, so this overtakes nobody.
-        match self.permits.try_acquire_many(number) {
+        match self.permits.try_acquire() {
             Ok(permit) => return Ok(permit),
             Err(TryAcquireError::Closed) => return Err(closed()),
             Err(TryAcquireError::NoPermits) => {}
         }
         let _place = Place::take(&self.queued, self.config.max_queued)?;
         let permit = async {
-            let permit = self.permits.acquire_many(number).await;
+            let permit = self.permits.acquire().await;
             permit.map_err(|_| closed())
         };
         match deadline {

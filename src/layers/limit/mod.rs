@@ -10,10 +10,8 @@ use std::time::Duration;
 
 use crate::clock::{Clock, Moment};
 use crate::error::{Error, ErrorKind};
-use crate::layers::route::{Part, earliest_deadline, exactly, shared_out};
-use crate::resolver::{Request, ResolveFuture, ResolveManyFuture, SecretResolver, ShutdownFuture};
+use crate::resolver::{Request, ResolveFuture, SecretResolver, ShutdownFuture};
 use crate::rules::{ByPrefix, check_prefix};
-use crate::secret::Record;
 use gate::Gate;
 
 /// Bounds of a [`Limit`].
@@ -37,11 +35,6 @@ pub struct LimitConfig {
 /// When the queue is full, or a request's own deadline passes while it waits, the answer is
 /// [`ErrorKind::Overloaded`], which counts for no breaker and permits neither stale values nor a
 /// fallback: a flood of requests must not be a way to get a weaker answer.
-///
-/// A batch passes in pieces of at most a quarter of the permits, one after another, each holding a
-/// permit for each of its requests: whether the store reads it at once or name by name, the bound
-/// holds, and a large batch does not empty the pipe for everybody else. A piece lives by the
-/// earliest deadline in it.
 ///
 /// Names below a prefix can have a limit of their own, in place of the one for all: a flood of
 /// names there neither waits for others nor makes them wait. The store then has at most the sum.
@@ -141,25 +134,6 @@ impl<R: SecretResolver> Limit<R> {
     pub fn queued(&self) -> u32 {
         self.gates.values().map(Gate::queued).sum()
     }
-
-    /// The answers of what goes through one gate, piece by piece.
-    async fn pass(&self, gate: &Gate, requests: Vec<Request<'_>>) -> Vec<Result<Record, Error>> {
-        let most = gate.piece();
-        let mut answers = Vec::with_capacity(requests.len());
-        for piece in requests.chunks(most as usize) {
-            // A piece is no longer than `most`, so the number fits.
-            let number = u32::try_from(piece.len()).unwrap_or(most);
-            let deadline = earliest_deadline(piece);
-            match gate.enter(number, deadline, &*self.clock).await {
-                Ok(_permit) => {
-                    let part = self.inner.resolve_many(piece).await;
-                    answers.extend(exactly(piece.len(), part));
-                }
-                Err(error) => answers.extend(piece.iter().map(|_| Err(error.clone()))),
-            }
-        }
-        answers
-    }
 }
 
 #[deny(clippy::missing_trait_methods)]
@@ -168,16 +142,12 @@ impl<R: SecretResolver> SecretResolver for Limit<R> {
         ResolveFuture::new(async move {
             let gate = self.gates.get(request.name().path());
             // Declared before the request, so it is given back after it has ended.
-            let _permit = gate.enter(1, request.deadline(), &*self.clock).await?;
+            let _permit = gate.enter(request.deadline(), &*self.clock).await?;
             self.inner.resolve(request).await
         })
     }
 
-    fn resolve_many<'a>(&'a self, requests: &'a [Request<'a>]) -> ResolveManyFuture<'a> {
-        let gate = |request: &Request<'_>| self.gates.numbered(request.name().path());
-        let pass = |gate, share| Box::pin(self.pass(gate, share)) as Part<'a, _>;
-        ResolveManyFuture::new(shared_out(requests, gate, pass))
-    }
+    each_alone!(self);
 
     pass_on!(self => self.inner);
 

@@ -9,7 +9,6 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use super::*;
-use crate::layers::route::{Part, join};
 use crate::name::NameRef;
 use crate::resolver::SecretResolverExt;
 use crate::secret::{Record, Secret};
@@ -149,19 +148,13 @@ async fn first_come_is_first_served() {
 }
 
 #[tokio::test]
-async fn a_batch_keeps_its_order_and_the_limit_and_leaves_room_for_others() {
+async fn a_batch_keeps_its_order_and_the_limit() {
     let limit = busy(config(8, 1000));
     let names: Vec<String> = (0..301).map(|number| format!("n/{number}")).collect();
-    let batch = || -> Part<'_, Vec<Result<Secret, Error>>> { Box::pin(limit.get_many(&names)) };
-    for answers in join((0..8).map(|_| batch()).collect()).await {
-        assert_eq!(answers.len(), 301);
-        assert!(answers.iter().all(Result::is_ok));
-    }
+    let answers = limit.get_many(&names).await;
+    assert_eq!(answers.len(), 301);
+    assert!(answers.iter().all(Result::is_ok));
     assert_eq!(limit.inner().most.load(Ordering::SeqCst), 8);
-    // Alone, a batch takes a quarter.
-    let limit = busy(config(8, 1000));
-    limit.get_many(&names).await;
-    assert_eq!(limit.inner().most.load(Ordering::SeqCst), 2);
     assert_eq!(*lock(&limit.inner().order), names);
 }
 
@@ -196,11 +189,9 @@ fn a_deadline_that_passes_in_the_queue_ends_the_wait_as_our_own_overload() {
     let name = NameRef::parse(NAME).unwrap();
     let request = Request::new(name).with_deadline(clock.now() + Duration::from_secs(4));
     let mut waiting = Box::pin(limit.resolve(request));
-    let batch = [request, request];
-    let mut many = Box::pin(limit.resolve_many(&batch));
-    assert!(poll(&mut waiting).is_pending() && poll(&mut many).is_pending());
+    assert!(poll(&mut waiting).is_pending());
     clock.advance(Duration::from_millis(3_999));
-    assert!(poll(&mut waiting).is_pending() && poll(&mut many).is_pending());
+    assert!(poll(&mut waiting).is_pending());
     clock.advance(Duration::from_millis(1));
     let Poll::Ready(Err(error)) = poll(&mut waiting) else {
         panic!("it outlives its deadline");
@@ -208,7 +199,6 @@ fn a_deadline_that_passes_in_the_queue_ends_the_wait_as_our_own_overload() {
     assert_eq!(error.kind(), ErrorKind::Overloaded);
     let text = "waited for our own permit until the deadline";
     assert!(error.to_string().contains(text), "{error}");
-    assert!(poll(&mut many).is_ready());
     assert_eq!((limit.queued(), backend.calls()), (0, 1));
     assert_eq!(clock.next_wake(), None);
 }
@@ -276,10 +266,6 @@ fn a_dropped_call_and_a_panicking_one_give_their_permits_back() {
         // The future is kept: the permit must be back before it is dropped.
         assert!(catch_unwind(AssertUnwindSafe(|| poll(&mut panics))).is_err());
         assert!(matches!(poll(&mut get(&limit)), Poll::Ready(Ok(_))));
-        backend.script(NAME, [Reply::Panic]);
-        let mut batch = Box::pin(limit.get_many(&[NAME]));
-        assert!(catch_unwind(AssertUnwindSafe(|| poll(&mut batch))).is_err());
-        assert!(matches!(poll(&mut get(&limit)), Poll::Ready(Ok(_))));
     }
 }
 
@@ -294,34 +280,6 @@ fn shutdown_ends_every_wait() {
         assert_eq!(kind(poll(get)), ErrorKind::Closed);
     }
     assert_eq!(kind(poll(&mut get(&limit))), ErrorKind::Closed);
-}
-
-#[test]
-fn a_store_that_answers_too_few_shifts_no_answer() {
-    #[derive(Debug)]
-    struct Short(MockBackend);
-    impl SecretResolver for Short {
-        fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
-            self.0.resolve(request)
-        }
-        fn resolve_many<'a>(&'a self, requests: &'a [Request<'a>]) -> ResolveManyFuture<'a> {
-            self.0.resolve_many(&requests[1..])
-        }
-    }
-    let backend = MockBackend::new()
-        .with_value("a", "one")
-        .with_value("b", "two");
-    let limit = Limit::new(Short(backend), Arc::new(ManualClock::new()), config(8, 8)).unwrap();
-    let names = ["a", "a", "b", "b"];
-    let Poll::Ready(answers) = poll(&mut Box::pin(limit.get_many(&names))) else {
-        panic!("it waits");
-    };
-    let text = |answer: &Result<Secret, Error>| match answer {
-        Ok(secret) => secret.expose_str().unwrap().to_owned(),
-        Err(error) => format!("{:?}", error.kind()),
-    };
-    let answers: Vec<_> = answers.iter().map(text).collect();
-    assert_eq!(answers, ["one", "Malformed", "two", "Malformed"]);
 }
 
 #[test]

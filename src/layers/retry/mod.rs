@@ -13,9 +13,7 @@ use std::time::Duration;
 
 use crate::clock::{Clock, Moment};
 use crate::error::{self, Error, ErrorKind};
-use crate::layers::breaker;
-use crate::layers::route::{earliest_deadline, exactly};
-use crate::resolver::{Request, ResolveFuture, ResolveManyFuture, SecretResolver, ShutdownFuture};
+use crate::resolver::{Request, ResolveFuture, SecretResolver, ShutdownFuture};
 use crate::secret::Record;
 use budget::Budget;
 
@@ -44,15 +42,14 @@ pub struct RetryConfig {
 /// Asks again after a failure that may pass.
 ///
 /// Before each further attempt it waits a random part of a back-off that doubles (full jitter), and
-/// at least what the store asked for ([`Error::retry_after`]). What does not fit before the
-/// request's deadline is not begun: the last error is answered at once instead. So is a breaker's
-/// refusal: it says that nobody is to be asked now, and whoever waits for it should not.
+/// at least what the store asked for ([`Error::retry_after`]), unless it has several endpoints: then
+/// the breaker below leaves alone the one that asked, and the next attempt goes to another. What does
+/// not fit before the request's deadline is not begun: the last error is answered at once instead. So
+/// is a breaker's refusal: it says that nobody is to be asked now, and whoever waits for it should
+/// not.
 ///
 /// Retries of all requests share one budget: with the defaults, `n` requests to a dead store make
 /// at most `1.2 n + 10` attempts.
-///
-/// A batch is one attempt; those of its requests that failed are asked again together. It lives by
-/// the earliest deadline in it.
 ///
 /// # Order
 /// Below the cache, so that all attempts are one flight within one budget, and whoever joins it
@@ -157,7 +154,7 @@ impl<R: SecretResolver> Retry<R> {
                 Ok(record) => return Ok(record),
                 Err(error) => error,
             };
-            let Some(at) = self.next_attempt(attempt, &error, request.deadline()) else {
+            let Some(at) = self.next_attempt(attempt, &error, &request) else {
                 return Err(worse(before, error));
             };
             // The budget is asked last, so that nothing is taken out for what is not tried.
@@ -169,61 +166,16 @@ impl<R: SecretResolver> Retry<R> {
         }
     }
 
-    async fn many(&self, requests: &[Request<'_>]) -> Vec<Result<Record, Error>> {
-        let deadline = earliest_deadline(requests);
-        if requests.is_empty() || self.is_over(deadline) {
-            return requests.iter().map(|_| Err(no_time())).collect();
-        }
-        self.budget.deposit();
-        let answers = self.inner.resolve_many(requests).await;
-        // Each with the error of the attempt before.
-        let mut answers: Vec<(Result<Record, Error>, Option<Error>)> =
-            exactly(requests.len(), answers)
-                .map(|answer| (answer, None))
-                .collect();
-        let mut attempt = 1;
-        loop {
-            let now_failed = requests
-                .iter()
-                .zip(&mut answers)
-                .filter_map(|(request, place)| {
-                    let error = place.0.as_ref().err()?;
-                    let at = self.next_attempt(attempt, error, deadline)?;
-                    Some((at, *request, place))
-                });
-            let failed: Vec<_> = now_failed.collect();
-            let last = failed.iter().map(|(at, ..)| *at).max();
-            let goes_on = match last {
-                Some(at) => self.wait(attempt, at, deadline).await,
-                None => false,
-            };
-            if !goes_on {
-                let answers = answers.into_iter();
-                let told =
-                    answers.map(|(answer, before)| answer.map_err(|error| worse(before, error)));
-                return told.collect();
-            }
-            let again: Vec<_> = failed.iter().map(|(_, request, _)| *request).collect();
-            let part = exactly(again.len(), self.inner.resolve_many(&again).await);
-            for ((_, _, (place, before)), answer) in failed.into_iter().zip(part) {
-                *before = std::mem::replace(place, answer).err();
-            }
-            attempt += 1;
-        }
-    }
-
     /// When the next attempt may begin; `None` when there is to be none.
-    fn next_attempt(
-        &self,
-        attempt: u32,
-        error: &Error,
-        deadline: Option<Moment>,
-    ) -> Option<Moment> {
-        if attempt >= self.config.max_attempts || breaker::is_open(error) {
+    fn next_attempt(&self, attempt: u32, error: &Error, request: &Request<'_>) -> Option<Moment> {
+        if attempt >= self.config.max_attempts || error.is_held_back() {
             return None;
         }
+        // Whoever asks to be left alone speaks for one endpoint: the breaker knows the others.
+        let others = request.endpoint().is_none() && self.inner.endpoints() > 1;
         let asked = match error.kind().permits().retry {
             error::Retry::Never => return None,
+            _ if others => Duration::ZERO,
             // A store that is away may say for how long, too.
             error::Retry::Yes | error::Retry::AfterDelay => error.retry_after().unwrap_or_default(),
         };
@@ -232,7 +184,8 @@ impl<R: SecretResolver> Retry<R> {
         }
         // The jitter comes on top, so that those who were put off together do not return together.
         let at = self.clock.now() + asked + self.backoff(attempt);
-        deadline.is_none_or(|deadline| at < deadline).then_some(at)
+        let fits = request.deadline().is_none_or(|deadline| at < deadline);
+        fits.then_some(at)
     }
 
     /// Waits for the next attempt; tells whether it may begin.
@@ -270,9 +223,7 @@ impl<R: SecretResolver> SecretResolver for Retry<R> {
         ResolveFuture::new(self.one(request))
     }
 
-    fn resolve_many<'a>(&'a self, requests: &'a [Request<'a>]) -> ResolveManyFuture<'a> {
-        ResolveManyFuture::new(self.many(requests))
-    }
+    each_alone!(self);
 
     pass_on!(self => self.inner);
 

@@ -6,7 +6,7 @@
 //! Prefixes are compared byte by byte, in whole segments. A name in another letter case or Unicode
 //! form is another name here, whatever a store makes of it.
 
-mod batch;
+mod join;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -17,12 +17,9 @@ use crate::address::{Address, Located};
 use crate::clock::Moment;
 use crate::error::{Error, ErrorKind};
 use crate::name::NameRef;
-use crate::resolver::{
-    Request, ResolveFuture, ResolveManyFuture, SecretResolver, ShutdownFuture, ShutdownReport,
-};
+use crate::resolver::{Request, ResolveFuture, SecretResolver, ShutdownFuture, ShutdownReport};
 use crate::rules::is_below;
-use crate::secret::Record;
-pub(in crate::layers) use batch::{Part, earliest_deadline, exactly, join, shared_out};
+pub(in crate::layers) use join::{Part, join};
 
 /// Gives each name to the store of the longest prefix that it is below.
 ///
@@ -171,25 +168,7 @@ impl SecretResolver for Route {
         }
     }
 
-    /// One batch for each store, all at once.
-    fn resolve_many<'a>(&'a self, requests: &'a [Request<'a>]) -> ResolveManyFuture<'a> {
-        let owner = |request: &Request<'_>| match self.store_for(request.name()) {
-            Some((number, store)) => (number, Some(store)),
-            None => (self.stores.len(), None),
-        };
-        let ask = |store: Option<&'a Arc<dyn SecretResolver>>, share: Vec<Request<'a>>| {
-            Box::pin(async move {
-                let Some(store) = store else {
-                    let none = share.iter().map(|request| Err(no_store(request.name())));
-                    return none.collect();
-                };
-                let to_it = |request: Request<'a>| request.renamed(request.name());
-                let share: Vec<_> = share.into_iter().map(to_it).collect();
-                store.resolve_many(&share).await
-            }) as Part<'a, Vec<Result<Record, Error>>>
-        };
-        ResolveManyFuture::new(shared_out(requests, owner, ask))
-    }
+    each_alone!(self);
 
     /// The store's own address behind the store's number, so that two stores which keep different
     /// secrets under one address are never one entry of a cache. The number counts stores in the

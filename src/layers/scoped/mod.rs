@@ -9,9 +9,9 @@ use std::borrow::Cow;
 use crate::address::{Address, Located};
 use crate::clock::Moment;
 use crate::error::{Error, ErrorKind};
-use crate::layers::route::exactly;
 use crate::name::{NameRef, SecretName};
 use crate::resolver::{Request, ResolveFuture, ResolveManyFuture, SecretResolver, ShutdownFuture};
+use crate::secret::Record;
 
 /// Puts a path before every name: in the scope `tenants/42`, `db#password` is
 /// `tenants/42/db#password`.
@@ -182,6 +182,21 @@ fn within<'a>(request: Request<'a>, full: NameRef<'a>) -> Request<'a> {
         Some(endpoint) => asked.at_endpoint(endpoint),
         None => asked,
     }
+}
+
+/// Exactly `number` answers: what is missing is an error, what is too much is dropped. A resolver
+/// that answers too few must not give one name another's value for it.
+fn exactly(
+    number: usize,
+    answers: Vec<Result<Record, Error>>,
+) -> impl Iterator<Item = Result<Record, Error>> {
+    let missing = std::iter::repeat_with(|| {
+        Err(Error::new(
+            ErrorKind::Malformed,
+            "the resolver answered fewer requests than it was asked",
+        ))
+    });
+    answers.into_iter().chain(missing).take(number)
 }
 
 /// The error, with the caller's own spelling of the name in place of the full one.

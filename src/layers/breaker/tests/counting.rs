@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::layers::Deadline;
-use crate::resolver::SecretResolverExt;
+use crate::testing::Gate;
 
 #[test]
 fn only_what_the_table_says_counts() {
@@ -20,11 +20,19 @@ fn only_what_the_table_says_counts() {
     }
 }
 
+/// What a store answers that is of no use.
+const USELESS: [ErrorKind; 4] = [
+    ErrorKind::Throttled,
+    ErrorKind::Unauthenticated,
+    ErrorKind::Malformed,
+    ErrorKind::Refused,
+];
+
 #[test]
 fn what_the_store_answered_is_a_sign_of_life_and_what_we_decided_is_none() {
     use ErrorKind::{Closed, InvalidName, Misconfigured, Overloaded};
     for kind in ErrorKind::ALL {
-        if kind.permits().counts_for_breaker {
+        if kind.permits().counts_for_breaker || USELESS.contains(&kind) {
             continue;
         }
         let ours = matches!(kind, Overloaded | InvalidName | Misconfigured | Closed);
@@ -52,6 +60,78 @@ fn what_the_store_answered_is_a_sign_of_life_and_what_we_decided_is_none() {
 }
 
 #[test]
+fn five_names_in_a_row_that_are_answered_nothing_of_use_open_it() {
+    for kind in USELESS {
+        let bench = bench(1);
+        let names = ["n/0", "n/1", "n/2", "n/3", "n/4"];
+        for name in names {
+            bench.fleet.0[0].script(name, [Reply::Error(kind), Reply::Error(kind)]);
+        }
+        for _ in 0..2 {
+            for name in &names[..4] {
+                assert_eq!(bench.ask_for(name).unwrap_err().kind(), kind);
+            }
+            // An answer of use between them: no store that is to be left alone.
+            bench.ask().unwrap();
+            assert_eq!(bench.failures(), 0);
+        }
+        bench.all(Reply::Error(kind));
+        for name in names {
+            assert!(!bench.ask_for(name).unwrap_err().is_held_back(), "{kind:?}");
+        }
+        // No exception of a policy follows that did not follow from the answers.
+        let refused = bench.ask_for("n/5").unwrap_err();
+        assert!(refused.is_held_back());
+        assert_eq!(refused.kind(), kind);
+        assert!(refused.to_string().contains("left alone"), "{refused}");
+        // A trial that brings the same again leaves it open for longer.
+        bench.clock.advance(secs(1));
+        assert!(!bench.ask_for("n/5").unwrap_err().is_held_back());
+        let refused = bench.ask_for("n/5").unwrap_err();
+        assert_eq!(refused.retry_after(), Some(secs(2)));
+    }
+}
+
+#[test]
+fn one_broken_record_closes_the_store_for_no_other_name() {
+    for kind in USELESS {
+        let bench = bench(1);
+        bench.fail();
+        (0..4).for_each(|_| drop(bench.ask()));
+        bench.all(Reply::Error(kind));
+        for number in 0..100 {
+            let field = format!("broken/record#{number}");
+            assert!(!bench.ask_for(&field).unwrap_err().is_held_back());
+        }
+        // It says nothing of the failures of others, either.
+        assert_eq!(bench.failures(), 5);
+        bench.all(None);
+        bench.ask().unwrap();
+    }
+}
+
+#[test]
+fn a_failure_of_an_attempt_that_began_before_an_answer_does_not_count() {
+    for kind in [ErrorKind::Timeout, ErrorKind::Malformed] {
+        let bench = bench(1);
+        let gate = Gate::new();
+        bench.all(gate.then(Reply::Error(kind)));
+        let names: Vec<_> = (0..20).map(|number| format!("hangs/{number}")).collect();
+        let mut flood: Vec<_> = names.iter().map(|name| bench.start_for(name)).collect();
+        assert!(flood.iter_mut().all(|one| poll(one).is_pending()));
+        bench.clock.advance(Duration::from_millis(1));
+        bench.all(None);
+        bench.ask().unwrap();
+        gate.open();
+        assert!(flood.iter_mut().all(|one| poll(one).is_ready()));
+        assert_eq!(
+            (bench.state(0), bench.failures()),
+            (BreakerState::Closed, 0)
+        );
+    }
+}
+
+#[test]
 fn an_outer_breaker_does_not_count_the_refusals_of_an_inner_one() {
     let bench = bench(1);
     bench.open();
@@ -59,41 +139,10 @@ fn an_outer_breaker_does_not_count_the_refusals_of_an_inner_one() {
     let outer = Breaker::new(bench.breaker, clock, BreakerConfig::default()).unwrap();
     for _ in 0..50 {
         let error = now(outer.resolve(request())).unwrap_err();
-        assert!(is_open(&error));
+        assert!(error.is_held_back());
     }
     let status = outer.status()[0];
     assert_eq!((status.state, status.failures), (BreakerState::Closed, 0));
-}
-
-#[test]
-fn a_batch_is_one_attempt_and_one_answer_in_it_a_sign_of_life() {
-    let bench = bench(2);
-    bench.fail();
-    let batch = || now(bench.breaker.get_many(&[NAME, NAME, "no/such"]));
-    for round in 1..=5 {
-        for _ in 0..2 {
-            assert!(batch().iter().all(Result::is_err));
-        }
-        assert_eq!(bench.breaker.status()[0].failures, round);
-        assert_eq!(
-            bench.fleet.calls(),
-            [3 * round as usize, 3 * round as usize]
-        );
-    }
-    let answers = batch();
-    assert_eq!(answers.len(), 3);
-    assert!(
-        answers
-            .iter()
-            .all(|answer| is_open(answer.as_ref().unwrap_err()))
-    );
-    bench.clock.advance(secs(1));
-    for endpoint in &bench.fleet.0 {
-        endpoint.script("no/such", [Reply::Stored]);
-    }
-    batch();
-    assert_eq!(bench.state(0), BreakerState::Closed);
-    assert!(now(bench.breaker.resolve_many(&[])).is_empty());
 }
 
 #[test]
@@ -106,16 +155,13 @@ fn callers_in_a_hurry_do_not_open_it_for_others() {
     let breaker = Breaker::new(patient, shared, BreakerConfig::default()).unwrap();
     let timeout = |deadline: Duration| {
         let request = request().with_deadline(clock.now() + deadline);
-        let batch = [request];
         let mut one = Box::pin(breaker.resolve(request));
-        let mut many = Box::pin(breaker.resolve_many(&batch));
-        assert!(poll(&mut one).is_pending() && poll(&mut many).is_pending());
+        assert!(poll(&mut one).is_pending());
         clock.advance(deadline.min(secs(2)));
         let Poll::Ready(Err(error)) = poll(&mut one) else {
             panic!("it does not end");
         };
         assert_eq!(error.kind(), ErrorKind::Timeout);
-        assert!(poll(&mut many).is_ready());
     };
     for _ in 0..50 {
         timeout(Duration::from_millis(999));
@@ -123,5 +169,5 @@ fn callers_in_a_hurry_do_not_open_it_for_others() {
     assert_eq!(breaker.status()[0].failures, 0);
     timeout(secs(1));
     timeout(secs(4));
-    assert_eq!(breaker.status()[0].failures, 4);
+    assert_eq!(breaker.status()[0].failures, 2);
 }

@@ -2,8 +2,11 @@
 
 mod counting;
 mod endpoints;
+mod left_alone;
+mod machine;
 mod opening;
 mod outside;
+mod rates;
 mod trials;
 
 use std::future::Future;
@@ -36,14 +39,15 @@ fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// A store of several endpoints, one mock each.
+/// A store of several endpoints, one mock each, and what each says instead of its answer.
 #[derive(Clone, Debug)]
-struct Fleet(Vec<MockBackend>);
+struct Fleet(Vec<MockBackend>, Arc<Mutex<Vec<Option<Error>>>>);
 
 impl Fleet {
     fn new(endpoints: usize) -> Self {
         let endpoint = |_| MockBackend::new().with_value(NAME, "v1");
-        Self((0..endpoints).map(endpoint).collect())
+        let says = Arc::new(Mutex::new(vec![None; endpoints]));
+        Self((0..endpoints).map(endpoint).collect(), says)
     }
 
     fn calls(&self) -> Vec<usize> {
@@ -53,8 +57,15 @@ impl Fleet {
 
 impl SecretResolver for Fleet {
     fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
-        match self.0.get(request.endpoint().unwrap_or(0)) {
-            Some(endpoint) => endpoint.resolve(request),
+        let number = request.endpoint().unwrap_or(0);
+        match self.0.get(number) {
+            Some(endpoint) => {
+                let answer = endpoint.resolve(request);
+                match lock(&self.1)[number].clone() {
+                    Some(error) => ResolveFuture::ready(Err(error)),
+                    None => answer,
+                }
+            }
             None => ResolveFuture::ready(Err(Error::new(ErrorKind::NotFound, "no such endpoint"))),
         }
     }
@@ -109,23 +120,39 @@ impl Bench {
         self.all(Reply::Error(ErrorKind::Unavailable));
     }
 
+    /// What an endpoint says from now on to everybody.
+    fn says(&self, endpoint: usize, error: impl Into<Option<Error>>) {
+        lock(&self.fleet.1)[endpoint] = error.into();
+    }
+
     fn start(&self) -> Answer<'_> {
-        Box::pin(self.breaker.resolve(request()))
+        self.start_for(NAME)
+    }
+
+    fn start_for<'a>(&'a self, name: &'a str) -> Answer<'a> {
+        let name = NameRef::parse(name).unwrap();
+        Box::pin(self.breaker.resolve(Request::new(name)))
     }
 
     /// One attempt that is over at once.
     fn ask(&self) -> Result<Record, Error> {
-        now(self.breaker.resolve(request()))
+        self.ask_for(NAME)
+    }
+
+    fn ask_for(&self, name: &str) -> Result<Record, Error> {
+        now(self.start_for(name))
     }
 
     fn kind(&self) -> Option<ErrorKind> {
         self.ask().err().map(|error| error.kind())
     }
 
-    /// Whether an attempt is refused without anybody being asked.
+    /// Whether an attempt for a name that was never answered is refused without anybody being asked.
     fn refuses(&self) -> bool {
         let before = self.fleet.calls();
-        let refused = self.ask().is_err_and(|error| is_open(&error));
+        let refused = self
+            .ask_for("never/answered")
+            .is_err_and(|error| error.is_held_back());
         assert_eq!(refused, before == self.fleet.calls());
         refused
     }

@@ -4,7 +4,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
-use crate::resolver::SecretResolverExt;
 use crate::testing::Gate;
 
 #[test]
@@ -75,10 +74,6 @@ fn a_cancelled_or_panicking_trial_gives_its_place_back() {
         assert!(poll(&mut trial).is_pending());
         assert!(bench.refuses());
         drop(trial);
-        let mut many = Box::pin(bench.breaker.get_many(&[NAME]));
-        assert!(poll(&mut many).is_pending());
-        assert!(bench.refuses());
-        drop(many);
         bench.all(Reply::Panic);
         let mut trial = bench.start();
         assert!(catch_unwind(AssertUnwindSafe(|| poll(&mut trial))).is_err());
@@ -187,7 +182,8 @@ fn no_schedule_breaks_it() {
                     let before = bench.state(0);
                     let gate = Gate::new();
                     let ends = match draw(4) {
-                        0 => Reply::Stored,
+                        // A sign of life, and the name does not get a place of its own.
+                        0 => Reply::Error(ErrorKind::NotFound),
                         1 => Reply::Error(ErrorKind::Overloaded),
                         _ => Reply::Error(ErrorKind::Timeout),
                     };
@@ -234,5 +230,73 @@ fn no_schedule_breaks_it() {
         bench.clock.advance(secs(15));
         bench.ask().unwrap();
         assert_eq!(bench.state(0), BreakerState::Closed, "seed {seed}");
+    }
+}
+
+/// Whether the name that was answered before is let through, too.
+fn known_tries(bench: &Bench) -> bool {
+    !bench.ask().is_err_and(|error| error.is_held_back())
+}
+
+#[test]
+fn a_name_that_was_answered_before_tries_beside_the_trial_of_another() {
+    let bench = bench(1);
+    bench.ask().unwrap();
+    bench.open();
+    // At once, and then once in a first opening.
+    assert!(known_tries(&bench) && !known_tries(&bench) && bench.refuses());
+    bench.clock.advance(Duration::from_millis(999));
+    assert!(!known_tries(&bench));
+    bench.clock.advance(Duration::from_millis(1));
+    bench.all(Reply::Hang);
+    let mut flood = bench.start_for("flood/1");
+    assert!(poll(&mut flood).is_pending());
+    let half_open = bench.state(0);
+    // Its own failure lengthens nothing.
+    bench.fail();
+    assert!(known_tries(&bench) && !known_tries(&bench));
+    assert_eq!(bench.state(0), half_open);
+    // Who was never answered waits for the trial.
+    bench.all(None);
+    bench.clock.advance(secs(1));
+    assert!(bench.refuses() && known_tries(&bench));
+    assert_eq!(bench.state(0), BreakerState::Closed);
+    // What the trial of the flood shows at last is of another time.
+    drop(flood);
+    assert_eq!(bench.state(0), BreakerState::Closed);
+}
+
+#[test]
+fn a_known_name_tries_also_while_the_doubled_wait_of_others_lasts() {
+    let bench = bench(1);
+    bench.ask().unwrap();
+    bench.open();
+    for wait in [1, 2, 4, 8] {
+        bench.clock.advance(secs(wait));
+        assert!(!bench.refuses());
+    }
+    let open = bench.state(0);
+    let BreakerState::Open { until } = open else {
+        panic!("not open");
+    };
+    assert_eq!(until.since(bench.clock.now()), secs(15));
+    assert!(known_tries(&bench));
+    assert_eq!(bench.state(0), open);
+    bench.clock.advance(secs(1));
+    bench.all(None);
+    bench.ask().unwrap();
+    assert_eq!(bench.state(0), BreakerState::Closed);
+}
+
+#[test]
+fn names_that_fail_at_once_keep_no_known_name_from_an_answer() {
+    let bench = bench(1);
+    bench.ask().unwrap();
+    for _ in 0..100 {
+        bench.open();
+        bench.all(None);
+        assert!(bench.refuses());
+        bench.ask().unwrap();
+        bench.clock.advance(Duration::from_millis(10));
     }
 }

@@ -33,29 +33,6 @@ fn each_kind_is_retried_as_its_permits_say() {
 }
 
 #[test]
-fn of_a_batch_only_what_failed_is_asked_again() {
-    let (manual, shared) = clock();
-    let backend = MockBackend::new()
-        .with_value("a", "one")
-        .with_value("b", "two")
-        .with_value("c", "three");
-    let fails = || Reply::Error(ErrorKind::Unavailable);
-    backend.script("b", [fails()]);
-    backend.script("c", [fails(), fails(), fails()]);
-    let retry = Retry::new(backend.clone(), shared, RetryConfig::default()).unwrap();
-    let answers = drive(&manual, retry.get_many(&["no/such", "a", "b", "c"]));
-    let text = |at: usize| answers[at].as_ref().unwrap().expose_str().unwrap();
-    assert_eq!((text(1), text(2)), ("one", "two"));
-    let kind = |at: usize| answers[at].as_ref().unwrap_err().kind();
-    assert_eq!(
-        (kind(0), kind(3)),
-        (ErrorKind::NotFound, ErrorKind::Unavailable)
-    );
-    let calls = ["no/such", "a", "b", "c"].map(|name| backend.calls_of(name));
-    assert_eq!(calls, [1, 1, 2, 3]);
-}
-
-#[test]
 fn bounds_that_make_no_sense_are_refused() {
     let wrong: [fn(&mut RetryConfig); 8] = [
         |config| config.max_attempts = 0,
@@ -142,18 +119,10 @@ fn our_own_overload_hides_no_outage_that_an_attempt_has_shown() {
         (vec![theirs, away], ErrorKind::Overloaded),
         (vec![ours], ErrorKind::Overloaded),
     ] {
-        let with = |errors: &Vec<Error>| {
-            let (manual, shared) = clock();
-            let store = Errors(Mutex::new(errors.clone()));
-            let retry = Retry::new(store, shared, RetryConfig::default());
-            (manual, retry.unwrap())
-        };
-        let (manual, retry) = with(&errors);
+        let (manual, shared) = clock();
+        let store = Errors(Mutex::new(errors));
+        let retry = Retry::new(store, shared, RetryConfig::default()).unwrap();
         let error = drive(&manual, retry.resolve(Request::new(name()))).unwrap_err();
         assert_eq!(error.kind(), expected);
-        let (manual, retry) = with(&errors);
-        let batch = [Request::new(name())];
-        let answers = drive(&manual, retry.resolve_many(&batch));
-        assert_eq!(answers[0].as_ref().unwrap_err().kind(), expected);
     }
 }

@@ -33,7 +33,7 @@ fn a_breakers_refusal_is_answered_at_once() {
     let Poll::Ready(Err(error)) = poll(answer.as_mut()) else {
         panic!("the caller waits for the breaker's trial");
     };
-    assert!(breaker::is_open(&error));
+    assert!(error.is_held_back());
 }
 
 /// A store of two endpoints.
@@ -47,6 +47,50 @@ impl SecretResolver for Pair {
 
     fn endpoints(&self) -> usize {
         2
+    }
+}
+
+/// Two endpoints, of which the first asks to be left alone for ten seconds.
+#[derive(Debug)]
+struct Throttles(Pair, ErrorKind);
+
+impl SecretResolver for Throttles {
+    fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
+        let answer = self.0.resolve(request);
+        match request.endpoint() {
+            Some(1) => answer,
+            _ => {
+                let error = Error::new(self.1, "told to").with_retry_after(secs(10));
+                ResolveFuture::ready(Err(error))
+            }
+        }
+    }
+
+    fn endpoints(&self) -> usize {
+        2
+    }
+}
+
+#[test]
+fn an_endpoint_that_asks_to_be_left_alone_is_not_waited_for_where_there_is_another() {
+    for kind in [ErrorKind::Throttled, ErrorKind::Unavailable] {
+        let (manual, shared) = clock();
+        let pair = [(); 2].map(|()| MockBackend::new().with_value(NAME, "v1"));
+        let [asks, answers] = pair.clone();
+        let store = Throttles(Pair(pair), kind);
+        let stack = Breaker::new(store, Arc::clone(&shared), BreakerConfig::default()).unwrap();
+        let stack = Retry::new(stack, shared, RetryConfig::default()).unwrap();
+        for _ in 0..100 {
+            drive(&manual, stack.get(NAME)).unwrap();
+        }
+        assert!(manual.now() <= Moment::ZERO + Duration::from_millis(50));
+        assert_eq!((asks.calls(), answers.calls()), (1, 100));
+        // One that is directed to it has no other.
+        let there = Request::new(name()).with_deadline(manual.now() + secs(4));
+        let began = manual.now();
+        let refused = drive(&manual, stack.resolve(there.at_endpoint(0))).unwrap_err();
+        assert!(refused.is_held_back());
+        assert_eq!((manual.now(), asks.calls()), (began, 1));
     }
 }
 
@@ -77,11 +121,11 @@ fn in_the_stacks_order_an_endpoint_that_hangs_costs_time_and_no_answer() {
     // Both are away: an outage that the policy may act on, and soon an immediate one.
     alive.always(Reply::Hang);
     for _ in 0..5 {
-        let error = drive(&manual, stack.get(NAME)).unwrap_err();
+        let error = drive(&manual, stack.get("never/answered")).unwrap_err();
         assert!(error.kind().permits().stale);
     }
     let began = manual.now();
-    let error = drive(&manual, stack.get(NAME)).unwrap_err();
-    assert!(breaker::is_open(&error));
+    let error = drive(&manual, stack.get("never/answered")).unwrap_err();
+    assert!(error.is_held_back());
     assert_eq!(manual.now(), began);
 }
