@@ -10,7 +10,8 @@ use crate::driver::Driver;
 use crate::error::Error;
 use crate::invalidate::Invalidator;
 use crate::layers::{
-    Breaker, BreakerMonitor, Cache, CacheConfig, Deadline, Fallback, Limit, Retry, Route,
+    Attempt, Breaker, BreakerMonitor, Cache, CacheConfig, Deadline, Fallback, Limit, OwnThread,
+    Retry, Route,
 };
 use crate::resolver::SecretResolver;
 
@@ -31,14 +32,16 @@ pub(super) fn assemble(config: ResolverBuilder, clock: Arc<dyn Clock>) -> Result
         clock: _,
     } = config;
     let downgrades = Downgrades::new(on_downgrade);
-    // Fetches of every cache run on one thread.
-    let driver = Arc::new(Driver::start()?);
+    // Fetches of every cache run on one thread: it runs our code alone.
+    let driver = Arc::new(Driver::of_our_own()?);
     let mut breakers = Vec::new();
     let mut guarded = |store: Arc<dyn SecretResolver>| {
+        // Innermost, so that no store's code runs on a thread with ours or with another store's.
+        let store = OwnThread::start(store)?;
         // An attempt has half of the fetch's budget, so that one which hangs leaves time for
-        // another. Innermost: it measures the store's time and nothing of ours.
+        // another. Right above the store: it measures the store's time and nothing of ours.
         let attempt = cache.flight_budget / 2;
-        let layers = Deadline::new(store, Arc::clone(&clock), attempt);
+        let layers = Attempt::new(store, Arc::clone(&clock), attempt);
         // Waiting for a permit is no failure of the store: outside the attempt's time, and below
         // the breaker, which does not count it.
         // Who has waited gets an attempt's whole time: else a queue of ours would make a store that
@@ -97,6 +100,8 @@ pub(super) fn assemble(config: ResolverBuilder, clock: Arc<dyn Clock>) -> Result
         // What is left of a caller's deadline after the primary's budget, and no more.
         short.flight_budget = deadline / 5;
         let none = Downgrades::default();
+        // As above: it is a store, too.
+        let fallback: Arc<dyn SecretResolver> = Arc::new(OwnThread::start(fallback)?);
         let cache = Cache::shared(
             fallback,
             Arc::clone(&clock),
