@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 
 use crate::error::{Error, ErrorKind};
 use crate::foreign::contained;
+use crate::fork::Process;
 
 pub(crate) type Job = Pin<Box<dyn Future<Output = ()> + Send + 'static>>;
 
@@ -21,6 +22,7 @@ pub(crate) type Job = Pin<Box<dyn Future<Output = ()> + Send + 'static>>;
 #[derive(Debug)]
 pub(crate) struct Driver {
     jobs: mpsc::UnboundedSender<Job>,
+    process: Process,
 }
 
 impl Driver {
@@ -47,6 +49,7 @@ impl Driver {
                 "a thread for fetches cannot be started; raise the limits on threads and files",
             )
         };
+        let process = Process::current();
         let (jobs, queue) = mpsc::unbounded_channel::<Job>();
         let (built, started) = std::sync::mpsc::sync_channel(1);
         std::thread::Builder::new()
@@ -67,7 +70,7 @@ impl Driver {
             .map_err(failed)?;
         // The thread says one of both, unless it panics.
         match started.recv() {
-            Ok(Ok(())) => Ok(Self { jobs }),
+            Ok(Ok(())) => Ok(Self { jobs, process }),
             Ok(Err(error)) => Err(failed(error)),
             Err(_) => Err(failed(std::io::Error::other("the thread panicked"))),
         }
@@ -77,14 +80,18 @@ impl Driver {
     #[cfg(test)]
     pub(crate) fn collecting() -> (Self, mpsc::UnboundedReceiver<Job>) {
         let (jobs, queue) = mpsc::unbounded_channel();
-        (Self { jobs }, queue)
+        let process = Process::current();
+        (Self { jobs, process }, queue)
     }
 
     /// Starts a job.
     ///
     /// A job that cannot be started is dropped; what it holds tells those who wait for it.
     pub(crate) fn spawn(&self, job: impl Future<Output = ()> + Send + 'static) {
-        let _ = self.jobs.send(Box::pin(job));
+        // The thread is not there in a forked child.
+        if self.process.is_this() {
+            let _ = self.jobs.send(Box::pin(job));
+        }
     }
 }
 

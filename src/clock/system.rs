@@ -12,6 +12,7 @@ use crate::clock::wakers::Wakers;
 use crate::clock::{Clock, Moment, Sleep};
 use crate::error::{Error, ErrorKind};
 use crate::foreign::foreign;
+use crate::fork::Process;
 use crate::sync::lock;
 
 /// On Linux `CLOCK_BOOTTIME`, so that a value expires while the machine is suspended; elsewhere
@@ -38,6 +39,7 @@ pub struct SystemClock(Arc<Handle>);
 #[derive(Debug)]
 struct Handle {
     shared: Arc<Shared>,
+    process: Process,
 }
 
 #[derive(Debug)]
@@ -81,7 +83,8 @@ impl SystemClock {
                     "the clock's thread cannot be started; raise the limit on threads",
                 )
             })?;
-        Ok(Self(Arc::new(Handle { shared })))
+        let process = Process::current();
+        Ok(Self(Arc::new(Handle { shared, process })))
     }
 }
 
@@ -95,7 +98,10 @@ impl Clock for SystemClock {
     }
 
     fn lost(&self) -> Duration {
-        let shared = &self.0.shared;
+        let Handle { shared, process } = &*self.0;
+        if !process.is_this() {
+            return Duration::ZERO;
+        }
         shared.lost.sum(|| shared.source.now())
     }
 }
@@ -113,10 +119,17 @@ impl Timed for Handle {
         lock(&self.shared.signal).earlier = true;
         self.shared.changed.notify_one();
     }
+
+    fn wakes(&self) -> bool {
+        self.process.is_this()
+    }
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
+        if !self.process.is_this() {
+            return;
+        }
         lock(&self.shared.signal).ended = true;
         self.shared.changed.notify_one();
     }

@@ -59,6 +59,11 @@ pub(crate) trait Timed: Send + Sync + 'static {
     fn timers(&self) -> &Timers;
     /// Called when a sleeper was added that is due before all others.
     fn earlier(&self);
+    /// Whether anybody can be woken: not in a forked child, where the thread is not, and where a lock
+    /// may be held for ever.
+    fn wakes(&self) -> bool {
+        true
+    }
 }
 
 impl Timers {
@@ -150,7 +155,8 @@ impl<T: Timed> Future for SleepUntil<T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        if this.timed.now() >= this.moment {
+        // Early is better than never; who waits looks at the time again.
+        if this.timed.now() >= this.moment || !this.timed.wakes() {
             return Poll::Ready(());
         }
         let timers = this.timed.timers();
@@ -174,7 +180,9 @@ impl<T: Timed> Future for SleepUntil<T> {
 
 impl<T: Timed> Drop for SleepUntil<T> {
     fn drop(&mut self) {
-        if let Some(number) = self.number {
+        if let Some(number) = self.number
+            && self.timed.wakes()
+        {
             self.timed.timers().remove((self.moment, number));
         }
     }

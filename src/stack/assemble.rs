@@ -8,6 +8,7 @@ use crate::clock::Clock;
 use crate::downgrade::Downgrades;
 use crate::driver::Driver;
 use crate::error::Error;
+use crate::fork::Process;
 use crate::invalidate::Invalidator;
 use crate::layers::{
     Attempt, Breaker, BreakerMonitor, Cache, CacheConfig, Deadline, Fallback, Limit, OwnThread,
@@ -117,6 +118,7 @@ pub(super) fn assemble(config: ResolverBuilder, clock: Arc<dyn Clock>) -> Result
     // and ends a wait without ending the fetch.
     let layers = Deadline::strict(layers, Arc::clone(&clock), deadline);
     Ok(Stack {
+        process: Process::current(),
         layers,
         clock,
         downgrades,
@@ -130,6 +132,7 @@ const FALLBACK_TTL: Duration = Duration::from_secs(2);
 
 /// The layers, outermost first.
 pub(super) struct Stack {
+    pub(super) process: Process,
     pub(super) layers: Deadline<Fallback>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) downgrades: Downgrades,

@@ -16,6 +16,7 @@ use std::time::Duration;
 use crate::address::{Address, Located};
 use crate::clock::{Clock, Moment};
 use crate::error::{Error, ErrorKind};
+use crate::fork;
 use crate::invalidate::Invalidator;
 use crate::layers::{
     BreakerConfig, BreakerMonitor, Cache, CacheConfig, LimitConfig, RetryConfig, Scoped,
@@ -34,7 +35,8 @@ use crate::status::Status;
 /// What an application asks for its secrets: a backend behind the default stack of layers.
 ///
 /// Cheap to clone; clones share everything. Needs no runtime: fetches run on a thread of the
-/// resolver's own, so that a caller's runtime may be of any kind, blocked, or gone.
+/// resolver's own, so that a caller's runtime may be of any kind, blocked, or gone. A forked child has
+/// none of its threads: there every call is refused at once. Build it after daemonizing.
 ///
 /// # Cancel safety
 /// Every future may be dropped at any time; a fetch that others wait for goes on.
@@ -86,6 +88,9 @@ impl Resolver {
     where
         N: AsName + ?Sized + Sync,
     {
+        if self.is_elsewhere() {
+            return Err(elsewhere(name));
+        }
         // What the cache holds fresh, no layer above it changes.
         match self.cache().peek_text(name.as_text()) {
             Some(record) => record.into_secret(),
@@ -104,7 +109,12 @@ impl Resolver {
     where
         N: AsName + Sync,
     {
-        self.stack.layers.get_many(names)
+        async move {
+            match self.is_elsewhere() {
+                true => names.iter().map(|name| Err(elsewhere(name))).collect(),
+                false => self.stack.layers.get_many(names).await,
+            }
+        }
     }
 
     /// Checks that all of these names resolve, as a service does when it starts. From then on
@@ -119,6 +129,9 @@ impl Resolver {
     where
         N: AsName + Sync,
     {
+        if self.is_elsewhere() {
+            return all_elsewhere(names);
+        }
         let required = required(&self.stack.layers, names, None).await?;
         self.pin(names)?;
         Ok(required)
@@ -154,6 +167,9 @@ impl Resolver {
     where
         N: AsName + Sync,
     {
+        if self.is_elsewhere() {
+            return all_elsewhere(names);
+        }
         let clock = &self.stack.clock;
         let end = clock.now() + limit;
         loop {
@@ -182,6 +198,9 @@ impl Resolver {
     /// [`ErrorKind::NotFound`] when it is not cached now, which says nothing about the store;
     /// [`ErrorKind::InvalidName`] when the name breaks the grammar.
     pub fn peek(&self, name: &(impl AsName + ?Sized)) -> Result<Secret, Error> {
+        if self.is_elsewhere() {
+            return Err(elsewhere(name));
+        }
         let name = name.as_name()?;
         let Some(record) = self.cache().peek_any(name) else {
             return Err(Error::new(
@@ -206,6 +225,9 @@ impl Resolver {
     where
         N: AsName + ?Sized + Sync,
     {
+        if self.is_elsewhere() {
+            return Err(elsewhere(name));
+        }
         // Before the get, so that its value is not evicted again before the handle has it.
         let mut handle = self.cache().handle(name.as_name()?)?;
         self.get(name).await?;
@@ -225,6 +247,12 @@ impl Resolver {
     /// How the resolver is, for a readiness probe and for metrics.
     #[must_use]
     pub fn status(&self) -> Status {
+        if self.is_elsewhere() {
+            return Status {
+                closed: true,
+                ..Status::default()
+            };
+        }
         let (stale_answers, fallback_answers) = self.stack.downgrades.counts();
         Status {
             stale_answers,
@@ -255,6 +283,12 @@ impl Resolver {
         self.stack.invalidator.clone()
     }
 
+    /// Whether this is a child of the process that it was built in.
+    #[inline]
+    fn is_elsewhere(&self) -> bool {
+        !self.stack.process.is_this()
+    }
+
     fn cache(&self) -> &Cache<Arc<dyn SecretResolver>> {
         self.stack.layers.inner().primary()
     }
@@ -276,18 +310,53 @@ impl Resolver {
     }
 }
 
+impl Drop for Resolver {
+    fn drop(&mut self) {
+        // In a forked child a lock may be held for ever: what would take one to end stays as it is.
+        if self.is_elsewhere() {
+            std::mem::forget(Arc::clone(&self.stack));
+        }
+    }
+}
+
+#[cold]
+fn elsewhere(name: &(impl AsName + ?Sized)) -> Error {
+    match name.as_name() {
+        Ok(name) => fork::refused().with_name(name),
+        Err(error) => error,
+    }
+}
+
+#[cold]
+fn all_elsewhere<N: AsName>(names: &[N]) -> Result<Required, RequireError> {
+    let answers = names.iter().map(|name| Err(elsewhere(name))).collect();
+    let names = names
+        .iter()
+        .map(|name| name.as_name().ok().map(NameRef::to_owned));
+    Required::sort(names.collect(), answers)
+}
+
 /// How long a new handle may take to find the value that was just fetched.
 const HANDLE_WAIT: Duration = Duration::from_secs(1);
 
 #[deny(clippy::missing_trait_methods)]
 impl SecretResolver for Resolver {
     fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
+        if self.is_elsewhere() {
+            return ResolveFuture::ready(Err(elsewhere(&request.name())));
+        }
         // Asked at the first poll: an answer that is polled late is not older than its poll.
         ResolveFuture::lazy(&self.stack.layers, request)
     }
 
     fn resolve_many<'a>(&'a self, requests: &'a [Request<'a>]) -> ResolveManyFuture<'a> {
-        ResolveManyFuture::new(async move { self.stack.layers.resolve_many(requests).await })
+        ResolveManyFuture::new(async move {
+            if self.is_elsewhere() {
+                let names = requests.iter().map(Request::name);
+                return names.map(|name| Err(elsewhere(&name))).collect();
+            }
+            self.stack.layers.resolve_many(requests).await
+        })
     }
 
     fn locate<'a>(&'a self, name: NameRef<'a>) -> Located<'a> {
@@ -311,6 +380,12 @@ impl SecretResolver for Resolver {
     }
 
     fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {
+        if self.is_elsewhere() {
+            return ShutdownFuture::ready(ShutdownReport {
+                timed_out: true,
+                ..ShutdownReport::default()
+            });
+        }
         self.stack.layers.shutdown(deadline)
     }
 }
