@@ -9,7 +9,6 @@ pub use builder::ResolverBuilder;
 
 use assemble::Stack;
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -102,18 +101,13 @@ impl Resolver {
     ///
     /// # Cancel safety
     /// May be dropped at any time.
-    pub fn get_many<'a, N>(
-        &'a self,
-        names: &'a [N],
-    ) -> impl Future<Output = Vec<Result<Secret, Error>>> + Send + 'a
+    pub async fn get_many<N>(&self, names: &[N]) -> Vec<Result<Secret, Error>>
     where
         N: AsName + Sync,
     {
-        async move {
-            match self.is_elsewhere() {
-                true => names.iter().map(|name| Err(elsewhere(name))).collect(),
-                false => self.stack.layers.get_many(names).await,
-            }
+        match self.is_elsewhere() {
+            true => names.iter().map(|name| Err(elsewhere(name))).collect(),
+            false => self.stack.layers.get_many(names).await,
         }
     }
 
