@@ -1,11 +1,12 @@
 //! A place for foreign code that may block: wakers of callers, above all.
 //!
-//! A few threads that are started when they are needed, and one more while all others are busy. So
-//! whoever blocks one holds up nobody else. They end when they have had nothing to do for a while.
+//! One thread calls what is given, in its order. Another watches it: when the first does not get on,
+//! because somebody blocks it, the second goes on and a third watches. So whoever blocks holds up
+//! nobody else for long. The threads start with the first job, and end when there was none for a while.
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::foreign::foreign;
@@ -15,30 +16,37 @@ type Job = Box<dyn FnOnce() + Send + 'static>;
 
 /// Runs jobs on threads of its own. A clone shares them.
 #[derive(Clone)]
-pub(crate) struct Aside(Option<Arc<Shared>>);
+pub(crate) struct Aside(Option<Arc<Owner>>);
 
+/// Ends the threads when the last clone is dropped; they hold only `Shared`.
+struct Owner(Arc<Shared>);
+
+#[derive(Default)]
 struct Shared {
-    queue: Mutex<Queue>,
+    state: Mutex<State>,
     more: Condvar,
 }
 
 #[derive(Default)]
-struct Queue {
+struct State {
     jobs: VecDeque<Job>,
+    /// How many jobs were begun.
+    begun: u64,
     threads: usize,
-    idle: usize,
+    /// Of the threads, those that are in a job.
+    busy: usize,
+    ended: bool,
 }
 
 impl Aside {
-    /// How many threads there are at most, each blocked by somebody.
-    const MOST: usize = 64;
-    const IDLE: Duration = Duration::from_secs(2);
+    /// So many jobs may block at once; all others then wait for one of them.
+    const MOST: usize = 32;
+    /// A job that takes longer, while others wait, is taken to block.
+    const PATIENCE: Duration = Duration::from_millis(5);
+    const IDLE: Duration = Duration::from_secs(10);
 
     pub(crate) fn new() -> Self {
-        Self(Some(Arc::new(Shared {
-            queue: Mutex::default(),
-            more: Condvar::new(),
-        })))
+        Self(Some(Arc::new(Owner(Arc::default()))))
     }
 
     /// One that runs each job where it is given, for the model check.
@@ -49,65 +57,98 @@ impl Aside {
 
     /// Runs `job` soon, and does not wait for it. What it panics with is its own.
     pub(crate) fn run(&self, job: impl FnOnce() + Send + 'static) {
-        let Some(shared) = &self.0 else {
+        let Some(Owner(shared)) = self.0.as_deref() else {
             foreign(job);
             return;
         };
-        let mut queue = lock(&shared.queue);
-        queue.jobs.push_back(Box::new(job));
-        if queue.idle >= queue.jobs.len() {
-            drop(queue);
-            shared.more.notify_one();
-            return;
+        let mut state = lock(&shared.state);
+        state.jobs.push_back(Box::new(job));
+        // Who works and who watches.
+        while state.threads < 2 {
+            if !Shared::start(shared, &mut state) {
+                break;
+            }
         }
-        if queue.threads >= Self::MOST {
-            return;
-        }
-        queue.threads += 1;
-        drop(queue);
+        let nobody = state.threads == 0;
+        drop(state);
+        shared.more.notify_one();
+        // Without a thread to be had, here is better than never.
+        while nobody && shared.run_next() {}
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        lock(&self.0.state).ended = true;
+        self.0.more.notify_all();
+    }
+}
+
+impl Shared {
+    fn start(shared: &Arc<Self>, state: &mut State) -> bool {
         let running = Arc::clone(shared);
         let started = std::thread::Builder::new()
             .name("secrets-aside".into())
             .stack_size(256 * 1024)
             .spawn(move || running.work());
-        if started.is_err() {
-            let mut queue = lock(&shared.queue);
-            queue.threads -= 1;
-            // Others will come to it; where there are none, it is done here.
-            let alone = queue.threads == 0;
-            let jobs = std::mem::take(&mut queue.jobs);
-            if alone {
-                drop(queue);
-                for job in jobs {
-                    foreign(job);
-                }
-            } else {
-                queue.jobs = jobs;
-            }
-        }
+        state.threads += usize::from(started.is_ok());
+        started.is_ok()
     }
-}
 
-impl Shared {
-    fn work(&self) {
-        let mut queue = lock(&self.queue);
+    fn work(self: Arc<Self>) {
+        let mut state = lock(&self.state);
         loop {
-            if let Some(job) = queue.jobs.pop_front() {
-                drop(queue);
-                foreign(job);
-                queue = lock(&self.queue);
+            if state.jobs.is_empty() {
+                let mut timed_out = state.ended;
+                if !timed_out {
+                    (state, timed_out) = self.wait(state, Aside::IDLE);
+                }
+                if timed_out && state.jobs.is_empty() {
+                    state.threads -= 1;
+                    return;
+                }
                 continue;
             }
-            queue.idle += 1;
-            let waited = self.more.wait_timeout(queue, Aside::IDLE);
-            let (mut woken, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
-            woken.idle -= 1;
-            if timeout.timed_out() && woken.jobs.is_empty() {
-                woken.threads -= 1;
-                return;
+            if state.busy > 0 {
+                let begun = state.begun;
+                state = self.wait(state, Aside::PATIENCE).0;
+                if state.jobs.is_empty() || state.begun != begun || state.busy == 0 {
+                    continue;
+                }
+                // They are stuck.
             }
-            queue = woken;
+            state.busy += 1;
+            if state.busy == state.threads && state.threads < Aside::MOST {
+                // Somebody has to watch this one, too.
+                Self::start(&self, &mut state);
+            }
+            drop(state);
+            self.run_next();
+            state = lock(&self.state);
+            state.busy -= 1;
         }
+    }
+
+    fn wait<'a>(
+        &self,
+        state: MutexGuard<'a, State>,
+        time: Duration,
+    ) -> (MutexGuard<'a, State>, bool) {
+        let waited = self.more.wait_timeout(state, time);
+        let (state, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+        (state, timeout.timed_out())
+    }
+
+    /// Runs the first in the queue; tells whether there was one.
+    fn run_next(&self) -> bool {
+        let mut state = lock(&self.state);
+        let Some(job) = state.jobs.pop_front() else {
+            return false;
+        };
+        state.begun += 1;
+        drop(state);
+        foreign(job);
+        true
     }
 }
 

@@ -2,16 +2,20 @@
 //!
 //! A fetch that ran on its caller's runtime would die with it, or stand still while that runtime
 //! is blocked or not driven, and with it every other caller who waits for the same secret. So a
-//! resolver has one small runtime of its own. It runs foreign code (backends); what must happen on
-//! time whatever that code does (deadlines, wiping) stays on the clock's thread.
+//! resolver has a small runtime of its own for its fetches, and one for each store: a backend is
+//! foreign code, which may block its thread. What must happen on time whatever that code does
+//! (deadlines, wiping) stays on the clock's thread.
 
 use std::future::Future;
 use std::pin::Pin;
 
+use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
 use crate::aside::Aside;
 use crate::error::{Error, ErrorKind};
+use crate::foreign::contained;
+use crate::fork::Process;
 
 pub(crate) type Job = Pin<Box<dyn Future<Output = ()> + Send + 'static>>;
 
@@ -20,48 +24,50 @@ pub(crate) type Job = Pin<Box<dyn Future<Output = ()> + Send + 'static>>;
 pub(crate) struct Driver {
     jobs: mpsc::UnboundedSender<Job>,
     aside: Aside,
+    process: Process,
 }
 
 impl Driver {
-    /// Starts the thread.
+    /// For a cache alone, whose backend runs here, too.
     pub(crate) fn start() -> Result<Self, Error> {
+        Self::named("secrets-fetch", true)
+    }
+
+    /// For the fetches of a stack whose stores have threads of their own: what runs here is ours.
+    pub(crate) fn of_our_own() -> Result<Self, Error> {
+        Self::named("secrets-fetch", false)
+    }
+
+    /// For the code of one store.
+    pub(crate) fn of_a_store() -> Result<Self, Error> {
+        Self::named("secrets-store", true)
+    }
+
+    /// Starts the thread; `foreign` tells whether backends run on it, which may want I/O and timers.
+    fn named(name: &str, foreign: bool) -> Result<Self, Error> {
         let failed = |_: std::io::Error| {
             Error::new(
                 ErrorKind::Overloaded,
-                "the thread for fetches cannot be started; raise the limits on threads and files",
+                "a thread for fetches cannot be started; raise the limits on threads and files",
             )
         };
-        let (jobs, mut queue) = mpsc::unbounded_channel::<Job>();
+        let process = Process::current();
+        let (jobs, queue) = mpsc::unbounded_channel::<Job>();
         let (built, started) = std::sync::mpsc::sync_channel(1);
         std::thread::Builder::new()
-            .name("secrets-fetch".into())
+            .name(name.into())
             .spawn(move || {
                 // Made where it is dropped: a runtime must not be dropped within another, which a
                 // thread that cannot be started would do.
-                let runtime = tokio::runtime::Builder::new_current_thread()
-                    .enable_all()
-                    // Blocking work is only name resolution and small files. A name server that hangs
-                    // holds a thread for each store and look-up, so there are some to spare; they end
-                    // when they are idle.
-                    .max_blocking_threads(32)
-                    .thread_name("secrets-blocking")
-                    .build();
-                let runtime = match runtime {
-                    Ok(runtime) => runtime,
+                match runtime(foreign) {
+                    Ok(runtime) => {
+                        let _ = built.send(Ok(()));
+                        drive(runtime, queue);
+                    }
                     Err(error) => {
                         let _ = built.send(Err(error));
-                        return;
                     }
-                };
-                let _ = built.send(Ok(()));
-                runtime.block_on(async {
-                    while let Some(job) = queue.recv().await {
-                        // A job that panics ends alone: the runtime catches it.
-                        tokio::spawn(job);
-                    }
-                });
-                // Waits for nobody: a name resolution that hangs must not keep the thread.
-                runtime.shutdown_background();
+                }
             })
             .map_err(failed)?;
         // The thread says one of both, unless it panics.
@@ -69,6 +75,7 @@ impl Driver {
             Ok(Ok(())) => Ok(Self {
                 jobs,
                 aside: Aside::new(),
+                process,
             }),
             Ok(Err(error)) => Err(failed(error)),
             Err(_) => Err(failed(std::io::Error::other("the thread panicked"))),
@@ -79,8 +86,13 @@ impl Driver {
     #[cfg(test)]
     pub(crate) fn collecting() -> (Self, mpsc::UnboundedReceiver<Job>) {
         let (jobs, queue) = mpsc::unbounded_channel();
-        let aside = Aside::inline();
-        (Self { jobs, aside }, queue)
+        let (aside, process) = (Aside::inline(), Process::current());
+        let driver = Self {
+            jobs,
+            aside,
+            process,
+        };
+        (driver, queue)
     }
 
     /// Where foreign code runs that must not hold up the jobs.
@@ -92,8 +104,35 @@ impl Driver {
     ///
     /// A job that cannot be started is dropped; what it holds tells those who wait for it.
     pub(crate) fn spawn(&self, job: impl Future<Output = ()> + Send + 'static) {
-        let _ = self.jobs.send(Box::pin(job));
+        // The thread is not there in a forked child.
+        if self.process.is_this() {
+            let _ = self.jobs.send(Box::pin(job));
+        }
     }
+}
+
+fn runtime(foreign: bool) -> std::io::Result<Runtime> {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    if foreign {
+        builder
+            .enable_all()
+            // Blocking work is only name resolution and small files. A name server that hangs holds
+            // a thread for each look-up, so there are some to spare; they end when they are idle.
+            .max_blocking_threads(32)
+            .thread_name("secrets-blocking");
+    }
+    builder.build()
+}
+
+fn drive(runtime: Runtime, mut queue: mpsc::UnboundedReceiver<Job>) {
+    runtime.block_on(async {
+        while let Some(job) = queue.recv().await {
+            // A job that panics ends alone.
+            tokio::spawn(contained(job));
+        }
+    });
+    // Waits for nobody: a name resolution that hangs must not keep the thread.
+    runtime.shutdown_background();
 }
 
 #[cfg(test)]

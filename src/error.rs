@@ -64,7 +64,8 @@ pub enum ErrorKind {
     /// The answer is not what the protocol says. Check what is listening at the endpoint.
     Malformed,
     /// Stopped by this library's policy: a wrong certificate or host name, a redirect, a host
-    /// that is not on the list, a version that was rolled back. Treat it as an attack first.
+    /// that is not on the list, a version that was rolled back. Treat it as an attack first. Also
+    /// the answer to a forked child, which must build a resolver of its own.
     Refused,
     /// The name breaks the grammar of [`SecretName`]. Correct the caller.
     InvalidName,

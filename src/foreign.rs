@@ -1,6 +1,9 @@
 //! Code that is not ours: wakers, callbacks, subscribers. Nothing that it does ends a thread of ours.
 
+use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::task::Poll;
 
 /// Calls code that is not ours; `None` when it panicked.
 ///
@@ -14,6 +17,19 @@ pub(crate) fn foreign<T>(call: impl FnOnce() -> T) -> Option<T> {
             None
         }
     }
+}
+
+/// Awaits a future that is not ours; `None` when it panicked.
+///
+/// # Cancel safety
+/// Dropping it drops the future.
+pub(crate) async fn contained<T>(future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    poll_fn(|cx| match foreign(|| future.as_mut().poll(cx)) {
+        Some(poll) => poll.map(Some),
+        None => Poll::Ready(None),
+    })
+    .await
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 use crate::address::Address;
 use crate::audit;
 use crate::error::Error;
+use crate::fork::Process;
 use crate::name::{AsName, NameRef};
 use crate::rules::check_prefix;
 use crate::secret::Version;
@@ -29,6 +30,7 @@ use crate::secret::Version;
 #[derive(Clone)]
 pub struct Invalidator {
     fences: Arc<[Weak<dyn Fence>]>,
+    process: Process,
 }
 
 /// What can be invalidated. All of it takes effect before the call returns.
@@ -46,6 +48,7 @@ impl Invalidator {
     pub(crate) fn new(fences: impl IntoIterator<Item = Weak<dyn Fence>>) -> Self {
         Self {
             fences: fences.into_iter().collect(),
+            process: Process::current(),
         }
     }
 
@@ -74,7 +77,8 @@ impl Invalidator {
         let name = name.as_name()?;
         // The floor first: a fetch that the invalidation starts must find it. Only of the primary,
         // which is the first: versions of another store mean something else.
-        if let Some(primary) = self.fences.first().and_then(Weak::upgrade) {
+        let primary = self.fences.first().filter(|_| self.process.is_this());
+        if let Some(primary) = primary.and_then(Weak::upgrade) {
             primary.raise(name, lowest);
         }
         self.invalidate(&name)
@@ -123,6 +127,10 @@ impl Invalidator {
     }
 
     fn each(&self, act: impl Fn(&dyn Fence)) {
+        // In a forked child nothing is answered, and a lock may be held for ever.
+        if !self.process.is_this() {
+            return;
+        }
         for fence in &*self.fences {
             if let Some(fence) = fence.upgrade() {
                 act(&*fence);

@@ -9,6 +9,7 @@ mod downgrade;
 mod driver;
 mod error;
 mod foreign;
+mod fork;
 mod in_time;
 mod invalidate;
 mod name;

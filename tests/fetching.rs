@@ -76,6 +76,7 @@ async fn a_store_that_hangs_once_is_tried_again_within_the_same_get() {
         }
     };
     let pass = async {
+        store.called(1).await;
         // One attempt has half of the fetch's four seconds; then it backs off for up to 50 ms.
         pass(Duration::from_secs(2)).await;
         pass(Duration::from_millis(50)).await;

@@ -3,10 +3,13 @@
 //! The clock alone decides whether a value has expired, at each read; timers only clean up and
 //! end waits. It never tells a date: nobody can set it back.
 
+mod lost;
 mod system;
 mod timers;
 
 pub use system::SystemClock;
+#[allow(unused_imports, reason = "the sweeper is to poll its sleep so")]
+pub(crate) use timers::ours;
 #[cfg(feature = "testing")]
 pub(crate) use timers::{SleepUntil, Timed, Timers};
 

@@ -1,18 +1,29 @@
-//! The clock of production: time that counts in suspend too, and one thread that wakes sleepers.
+//! The clock of production: time that counts in suspend too, and one thread that knows who is due.
+//!
+//! That thread runs no foreign code, so nothing that a waker does makes another late. It calls only
+//! the sweeper, which is ours, and hands all other wakers on.
 
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use crate::clock::timers::{SleepUntil, Timed, Timers};
+use crate::aside::Aside;
+use crate::clock::lost::Lost;
+use crate::clock::timers::{SleepUntil, Timed, Timers, call};
 use crate::clock::{Clock, Moment, Sleep};
 use crate::error::{Error, ErrorKind};
+use crate::foreign::foreign;
+use crate::fork::Process;
 use crate::sync::lock;
 
 /// On Linux `CLOCK_BOOTTIME`, so that a value expires while the machine is suspended; elsewhere
 /// the monotonic clock of the standard library, which may stop in suspend.
 ///
 /// One thread wakes the sleepers of all runtimes. It ends when the clock and its last sleep are
-/// dropped. A clone shares both.
+/// dropped. A clone shares both. Wakers are called by another, which comes when somebody is due and
+/// goes when nobody was for a while; while a waker blocks there are more, 32 at most.
+///
+/// It tells how long the process was stopped, suspended or starved ([`Clock::lost`]), by what its
+/// thread oversleeps while somebody sleeps: each stop less half a second at most.
 ///
 /// ```
 /// use secret_resolver::{Clock, SystemClock};
@@ -28,12 +39,15 @@ pub struct SystemClock(Arc<Handle>);
 #[derive(Debug)]
 struct Handle {
     shared: Arc<Shared>,
+    process: Process,
 }
 
 #[derive(Debug)]
 struct Shared {
     source: Source,
     timers: Timers,
+    aside: Aside,
+    lost: Lost,
     signal: Mutex<Signal>,
     changed: Condvar,
 }
@@ -53,6 +67,8 @@ impl SystemClock {
         let shared = Arc::new(Shared {
             source: Source::new(),
             timers: Timers::default(),
+            aside: Aside::new(),
+            lost: Lost::new(),
             signal: Mutex::default(),
             changed: Condvar::new(),
         });
@@ -67,7 +83,8 @@ impl SystemClock {
                     "the clock's thread cannot be started; raise the limit on threads",
                 )
             })?;
-        Ok(Self(Arc::new(Handle { shared })))
+        let process = Process::current();
+        Ok(Self(Arc::new(Handle { shared, process })))
     }
 }
 
@@ -78,6 +95,14 @@ impl Clock for SystemClock {
 
     fn sleep_until(&self, moment: Moment) -> Sleep {
         Box::pin(SleepUntil::new(Arc::clone(&self.0), moment))
+    }
+
+    fn lost(&self) -> Duration {
+        let Handle { shared, process } = &*self.0;
+        if !process.is_this() {
+            return Duration::ZERO;
+        }
+        shared.lost.sum(|| shared.source.now())
     }
 }
 
@@ -94,10 +119,17 @@ impl Timed for Handle {
         lock(&self.shared.signal).earlier = true;
         self.shared.changed.notify_one();
     }
+
+    fn wakes(&self) -> bool {
+        self.process.is_this()
+    }
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
+        if !self.process.is_this() {
+            return;
+        }
         lock(&self.shared.signal).ended = true;
         self.shared.changed.notify_one();
     }
@@ -110,13 +142,15 @@ impl Shared {
 
     fn run(&self) {
         loop {
-            self.timers.wake_due(self.source.now());
+            self.wake_due();
             let signal = lock(&self.signal);
             // Between the look at the timers and the wait a sleeper may come: it sets `earlier`.
+            let now = self.source.now();
             let wait = match self.timers.first() {
-                Some(first) => first.since(self.source.now()).min(Self::LONGEST_WAIT),
+                Some(first) => first.since(now).min(Self::LONGEST_WAIT),
                 None => Duration::MAX,
             };
+            self.lost.sleeps_until(now + wait);
             let idle = |signal: &mut Signal| !signal.earlier && !signal.ended;
             let mut signal = if wait == Duration::MAX {
                 self.changed
@@ -129,9 +163,25 @@ impl Shared {
                     .0
             };
             signal.earlier = false;
-            if signal.ended {
+            let ended = signal.ended;
+            drop(signal);
+            self.lost.woke(|| self.source.now());
+            if ended {
                 return;
             }
+        }
+    }
+
+    fn wake_due(&self) {
+        let now = self.source.now();
+        let (ours, foreigners): (Vec<_>, Vec<_>) =
+            self.timers.take_due(now).partition(|sleeper| sleeper.ours);
+        for sleeper in foreigners {
+            self.aside.run(move || call(sleeper.waker));
+        }
+        for sleeper in ours {
+            // Not foreign, but without this thread no deadline fires.
+            foreign(|| sleeper.waker.wake());
         }
     }
 }
@@ -219,6 +269,60 @@ mod tests {
         assert!(clock.0.timers().first().is_some());
         drop(sleep);
         assert_eq!(clock.0.timers().first(), None);
+    }
+
+    /// A waker that does what it is told.
+    struct Does<F>(F);
+
+    impl<F: Fn() + Send + Sync + 'static> std::task::Wake for Does<F> {
+        fn wake(self: Arc<Self>) {
+            (self.0)();
+        }
+    }
+
+    fn poll(sleep: &mut Sleep, wake: impl Fn() + Send + Sync + 'static) {
+        let waker = std::task::Waker::from(Arc::new(Does(wake)));
+        let mut cx = std::task::Context::from_waker(&waker);
+        assert!(sleep.as_mut().poll(&mut cx).is_pending());
+    }
+
+    #[test]
+    fn a_waker_of_our_own_is_called_by_the_clock_s_thread_though_all_others_block() {
+        let clock = SystemClock::start().unwrap();
+        let soon = clock.now() + Duration::from_millis(50);
+        let (release, blocked) = std::sync::mpsc::channel::<()>();
+        let blocked = Arc::new(Mutex::new(blocked));
+        // More than there may be threads for.
+        let blocking: Vec<_> = (0..40)
+            .map(|_| {
+                let mut sleep = clock.sleep_until(soon);
+                let blocked = Arc::clone(&blocked);
+                poll(&mut sleep, move || {
+                    let _ = lock(&blocked).recv();
+                });
+                sleep
+            })
+            .collect();
+        let mut sleep = clock.sleep_until(soon + Duration::from_millis(200));
+        let (woken, heard) = std::sync::mpsc::channel();
+        let tell = move || {
+            let name = std::thread::current().name().map(str::to_owned);
+            let _ = woken.send(name);
+        };
+        crate::clock::ours(|| poll(&mut sleep, tell));
+        let by = heard.recv_timeout(Duration::from_secs(3)).unwrap();
+        assert_eq!(by.as_deref(), Some("secrets-clock"));
+        drop((release, blocking));
+    }
+
+    #[test]
+    fn a_clock_that_ran_has_lost_no_more_than_its_machine_took() {
+        let clock = SystemClock::start().unwrap();
+        assert_eq!(clock.lost(), Duration::ZERO);
+        let start = clock.now();
+        runtime().block_on(clock.sleep_until(start + Duration::from_millis(100)));
+        let late = clock.now().since(start + Duration::from_millis(100));
+        assert!(clock.lost() <= late);
     }
 
     #[test]

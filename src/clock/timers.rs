@@ -2,14 +2,15 @@
 //!
 //! Knows nothing of time's source: a clock asks for those that are due and wakes them.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 use crate::clock::Moment;
+use crate::foreign::foreign;
 use crate::sync::lock;
 
 #[derive(Debug, Default)]
@@ -20,8 +21,35 @@ pub(crate) struct Timers {
 #[derive(Debug, Default)]
 struct State {
     // The number tells sleepers of one moment apart.
-    sleepers: BTreeMap<(Moment, u64), Waker>,
+    sleepers: BTreeMap<(Moment, u64), Sleeper>,
     next: u64,
+}
+
+/// Who is to be woken.
+#[derive(Debug)]
+pub(crate) struct Sleeper {
+    pub(crate) waker: Waker,
+    /// Whether the waker is code of this crate, which neither blocks nor panics.
+    pub(crate) ours: bool,
+}
+
+thread_local! {
+    static OURS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Polls a sleep, with a waker that is code of this crate: the clock's thread runs it itself, so
+/// that no foreign code holds it up.
+#[allow(dead_code, reason = "the sweeper is to poll its sleep so")]
+pub(crate) fn ours<T>(poll: impl FnOnce() -> T) -> T {
+    struct Reset;
+    impl Drop for Reset {
+        fn drop(&mut self) {
+            OURS.set(false);
+        }
+    }
+    OURS.set(true);
+    let _reset = Reset;
+    poll()
 }
 
 /// Where a sleep is told the time and where its clock hears of an earlier wake-up.
@@ -30,6 +58,11 @@ pub(crate) trait Timed: Send + Sync + 'static {
     fn timers(&self) -> &Timers;
     /// Called when a sleeper was added that is due before all others.
     fn earlier(&self);
+    /// Whether anybody can be woken: not in a forked child, where the thread is not, and where a lock
+    /// may be held for ever.
+    fn wakes(&self) -> bool {
+        true
+    }
 }
 
 impl Timers {
@@ -39,26 +72,26 @@ impl Timers {
         state.sleepers.keys().next().map(|&(moment, _)| moment)
     }
 
-    /// Wakes all that are due at `now`.
+    /// Takes out all that are due at `now`, the first first.
     ///
-    /// A waker is foreign code. It is called outside the lock, so that it may sleep again, and
-    /// what it panics with stays its own: the next sleepers are woken all the same.
-    pub(crate) fn wake_due(&self, now: Moment) {
-        let due = {
-            let mut state = lock(&self.state);
-            match now.0.checked_add(1) {
-                Some(after) => {
-                    let later = state.sleepers.split_off(&(Moment(after), 0));
-                    std::mem::replace(&mut state.sleepers, later)
-                }
-                None => std::mem::take(&mut state.sleepers),
+    /// A waker is foreign code, to be called outside the lock, so that it may sleep again.
+    pub(crate) fn take_due(&self, now: Moment) -> impl Iterator<Item = Sleeper> + use<> {
+        let mut state = lock(&self.state);
+        let due = match now.0.checked_add(1) {
+            Some(after) => {
+                let later = state.sleepers.split_off(&(Moment(after), 0));
+                std::mem::replace(&mut state.sleepers, later)
             }
+            None => std::mem::take(&mut state.sleepers),
         };
-        for waker in due.into_values() {
-            let woken = catch_unwind(AssertUnwindSafe(|| waker.wake()));
-            if woken.is_err() {
-                tracing::error!("a waker panicked while a clock was waking it");
-            }
+        due.into_values()
+    }
+
+    /// Wakes all that are due at `now`, on this thread; what one panics with stays its own.
+    #[cfg(feature = "testing")]
+    pub(crate) fn wake_due(&self, now: Moment) {
+        for sleeper in self.take_due(now) {
+            call(sleeper.waker);
         }
     }
 
@@ -67,7 +100,10 @@ impl Timers {
         let mut state = lock(&self.state);
         let number = state.next;
         state.next += 1;
-        state.sleepers.insert((moment, number), waker);
+        let ours = OURS.get();
+        state
+            .sleepers
+            .insert((moment, number), Sleeper { waker, ours });
         let first = state.sleepers.keys().next() == Some(&(moment, number));
         (number, first)
     }
@@ -81,7 +117,8 @@ impl Timers {
         let held = state.sleepers.get_mut(&key);
         let waits = held.is_some();
         if let Some(held) = held {
-            std::mem::swap(held, &mut new);
+            held.ours = OURS.get();
+            std::mem::swap(&mut held.waker, &mut new);
         }
         drop(state);
         drop(new);
@@ -92,6 +129,16 @@ impl Timers {
         // The waker is dropped after the lock: it may be the last owner of something that sleeps.
         let removed = lock(&self.state).sleepers.remove(&key);
         drop(removed);
+    }
+}
+
+/// Calls a waker; what it panics with, also when it is dropped, stays its own.
+pub(super) fn call(waker: Waker) {
+    let woken = foreign(|| waker.wake_by_ref());
+    // Apart, for a drop that panics while a panic unwinds would end the process.
+    let dropped = foreign(|| drop(waker));
+    if woken.is_none() || dropped.is_none() {
+        foreign(|| tracing::error!("a waker panicked while a clock was waking it"));
     }
 }
 
@@ -117,7 +164,8 @@ impl<T: Timed> Future for SleepUntil<T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        if this.timed.now() >= this.moment {
+        // Early is better than never; who waits looks at the time again.
+        if this.timed.now() >= this.moment || !this.timed.wakes() {
             return Poll::Ready(());
         }
         let timers = this.timed.timers();
@@ -141,7 +189,9 @@ impl<T: Timed> Future for SleepUntil<T> {
 
 impl<T: Timed> Drop for SleepUntil<T> {
     fn drop(&mut self) {
-        if let Some(number) = self.number {
+        if let Some(number) = self.number
+            && self.timed.wakes()
+        {
             self.timed.timers().remove((self.moment, number));
         }
     }

@@ -62,21 +62,25 @@ macro_rules! each_alone {
     };
 }
 
+mod attempt;
 mod batch;
 mod breaker;
 pub(crate) mod cache;
 pub(crate) mod deadline;
 mod fallback;
 mod limit;
+mod own_thread;
 mod retry;
 mod route;
 mod scoped;
 
+pub(crate) use attempt::Attempt;
 pub use breaker::{Breaker, BreakerConfig, BreakerMonitor, BreakerState, BreakerStatus};
 pub use cache::{Cache, CacheConfig, SecretHandle};
 pub use deadline::Deadline;
 pub(crate) use fallback::Fallback;
 pub use limit::{Limit, LimitConfig};
+pub(crate) use own_thread::OwnThread;
 pub use retry::{Retry, RetryConfig};
 pub use route::{Route, RouteBuilder};
 pub use scoped::Scoped;

@@ -8,9 +8,11 @@ use crate::clock::Clock;
 use crate::downgrade::Downgrades;
 use crate::driver::Driver;
 use crate::error::{Error, ErrorKind};
+use crate::fork::Process;
 use crate::invalidate::Invalidator;
 use crate::layers::{
-    Breaker, BreakerMonitor, Cache, CacheConfig, Deadline, Fallback, Limit, Retry, Route,
+    Attempt, Breaker, BreakerMonitor, Cache, CacheConfig, Deadline, Fallback, Limit, OwnThread,
+    Retry, Route,
 };
 use crate::resolver::SecretResolver;
 
@@ -44,14 +46,16 @@ pub(super) fn assemble(config: ResolverBuilder, clock: Arc<dyn Clock>) -> Result
         cache = cache.with_max_flights_for(prefix, most);
     }
     let downgrades = Downgrades::new(on_downgrade);
-    // Fetches of every cache run on one thread.
-    let driver = Arc::new(Driver::start()?);
+    // Fetches of every cache run on one thread: it runs our code alone.
+    let driver = Arc::new(Driver::of_our_own()?);
     let mut breakers = Vec::new();
     let mut guarded = |store: Arc<dyn SecretResolver>| {
+        // Innermost, so that no store's code runs on a thread with ours or with another store's.
+        let store = OwnThread::start(store)?;
         // An attempt has half of the fetch's budget, so that one which hangs leaves time for
-        // another. Innermost: it measures the store's time and nothing of ours.
+        // another. Right above the store: it measures the store's time and nothing of ours.
         let attempt = cache.flight_budget / 2;
-        let layers = Deadline::new(store, Arc::clone(&clock), attempt);
+        let layers = Attempt::new(store, Arc::clone(&clock), attempt);
         // Waiting for a permit is no failure of the store: outside the attempt's time, and below
         // the breaker, which does not count it.
         // Who has waited gets an attempt's whole time: else a queue of ours would make a store that
@@ -110,6 +114,8 @@ pub(super) fn assemble(config: ResolverBuilder, clock: Arc<dyn Clock>) -> Result
         // What is left of a caller's deadline after the primary's budget, and no more.
         short.flight_budget = deadline / 5;
         let none = Downgrades::default();
+        // As above: it is a store, too.
+        let fallback: Arc<dyn SecretResolver> = Arc::new(OwnThread::start(fallback)?);
         let cache = Cache::shared(
             fallback,
             Arc::clone(&clock),
@@ -125,6 +131,7 @@ pub(super) fn assemble(config: ResolverBuilder, clock: Arc<dyn Clock>) -> Result
     // and ends a wait without ending the fetch.
     let layers = Deadline::strict(layers, Arc::clone(&clock), deadline);
     Ok(Stack {
+        process: Process::current(),
         layers,
         clock,
         downgrades,
@@ -138,6 +145,7 @@ const FALLBACK_TTL: Duration = Duration::from_secs(2);
 
 /// The layers, outermost first.
 pub(super) struct Stack {
+    pub(super) process: Process,
     pub(super) layers: Deadline<Fallback>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) downgrades: Downgrades,

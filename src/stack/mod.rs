@@ -9,13 +9,13 @@ pub use builder::ResolverBuilder;
 
 use assemble::Stack;
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::address::{Address, Located};
 use crate::clock::{Clock, Moment};
 use crate::error::{Error, ErrorKind};
+use crate::fork;
 use crate::invalidate::Invalidator;
 use crate::layers::{
     BreakerConfig, BreakerMonitor, Cache, CacheConfig, LimitConfig, RetryConfig, Scoped,
@@ -33,7 +33,8 @@ use crate::status::Status;
 /// What an application asks for its secrets: a backend behind the default stack of layers.
 ///
 /// Cheap to clone; clones share everything. Needs no runtime: fetches run on a thread of the
-/// resolver's own, so that a caller's runtime may be of any kind, blocked, or gone.
+/// resolver's own, so that a caller's runtime may be of any kind, blocked, or gone. A forked child has
+/// none of its threads: there every call is refused at once. Build it after daemonizing.
 ///
 /// # Cancel safety
 /// Every future may be dropped at any time; a fetch that others wait for goes on.
@@ -85,6 +86,9 @@ impl Resolver {
     where
         N: AsName + ?Sized + Sync,
     {
+        if self.is_elsewhere() {
+            return Err(elsewhere(name));
+        }
         // What the cache holds fresh, no layer above it changes.
         match self.cache().peek_text(name.as_text()) {
             Some(record) => record.into_secret(),
@@ -96,25 +100,11 @@ impl Resolver {
     ///
     /// # Cancel safety
     /// May be dropped at any time.
-    pub fn get_many<'a, N>(
-        &'a self,
-        names: &'a [N],
-    ) -> impl Future<Output = Vec<Result<Secret, Error>>> + Send + 'a
+    pub async fn get_many<N>(&self, names: &[N]) -> Vec<Result<Secret, Error>>
     where
         N: AsName + Sync,
     {
-        SecretResolverExt::get_many(self, names)
-    }
-
-    async fn required<N>(
-        &self,
-        names: &[N],
-        deadline: Option<Moment>,
-    ) -> Result<Required, RequireError>
-    where
-        N: AsName + Sync,
-    {
-        required(self, names, deadline).await
+        SecretResolverExt::get_many(self, names).await
     }
 
     /// Checks that all of these names resolve, as a service does when it starts. From then on
@@ -129,7 +119,7 @@ impl Resolver {
     where
         N: AsName + Sync,
     {
-        let required = self.required(names, None).await?;
+        let required = required(self, names, None).await?;
         self.pinned(names, required)
     }
 
@@ -168,7 +158,7 @@ impl Resolver {
             for breaker in &self.stack.breakers {
                 breaker.allow_trial();
             }
-            let error = match self.required(names, Some(end)).await {
+            let error = match required(self, names, Some(end)).await {
                 Ok(required) => return self.pinned(names, required),
                 Err(error) => error,
             };
@@ -190,6 +180,9 @@ impl Resolver {
     /// [`ErrorKind::NotFound`] when it is not cached now, which says nothing about the store;
     /// [`ErrorKind::InvalidName`] when the name breaks the grammar.
     pub fn peek(&self, name: &(impl AsName + ?Sized)) -> Result<Secret, Error> {
+        if self.is_elsewhere() {
+            return Err(elsewhere(name));
+        }
         let name = name.as_name()?;
         let Some(record) = self.cache().peek_any(name) else {
             return Err(Error::new(
@@ -214,6 +207,9 @@ impl Resolver {
     where
         N: AsName + ?Sized + Sync,
     {
+        if self.is_elsewhere() {
+            return Err(elsewhere(name));
+        }
         // Before the get, so that its value is not evicted again before the handle has it.
         let handle = self.cache().handle(name.as_name()?)?;
         self.get(name).await?;
@@ -223,6 +219,12 @@ impl Resolver {
     /// How the resolver is, for a readiness probe and for metrics.
     #[must_use]
     pub fn status(&self) -> Status {
+        if self.is_elsewhere() {
+            return Status {
+                closed: true,
+                ..Status::default()
+            };
+        }
         let (stale_answers, fallback_answers) = self.stack.downgrades.counts();
         Status {
             stale_answers,
@@ -253,6 +255,12 @@ impl Resolver {
         self.stack.invalidator.clone()
     }
 
+    /// Whether this is a child of the process that it was built in.
+    #[inline]
+    fn is_elsewhere(&self) -> bool {
+        !self.stack.process.is_this()
+    }
+
     fn cache(&self) -> &Cache<Arc<dyn SecretResolver>> {
         self.stack.layers.inner().primary()
     }
@@ -274,9 +282,29 @@ impl Resolver {
     }
 }
 
+impl Drop for Resolver {
+    fn drop(&mut self) {
+        // In a forked child a lock may be held for ever: what would take one to end stays as it is.
+        if self.is_elsewhere() {
+            std::mem::forget(Arc::clone(&self.stack));
+        }
+    }
+}
+
+#[cold]
+fn elsewhere(name: &(impl AsName + ?Sized)) -> Error {
+    match name.as_name() {
+        Ok(name) => fork::refused().with_name(name),
+        Err(error) => error,
+    }
+}
+
 #[deny(clippy::missing_trait_methods)]
 impl SecretResolver for Resolver {
     fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
+        if self.is_elsewhere() {
+            return ResolveFuture::ready(Err(elsewhere(&request.name())));
+        }
         // Asked at the first poll: an answer that is polled late is not older than its poll.
         ResolveFuture::lazy(&self.stack.layers, request)
     }
@@ -285,6 +313,10 @@ impl SecretResolver for Resolver {
         // Not by the deadline around the whole: each name has its own, and what is in memory when it
         // comes is still answered.
         ResolveManyFuture::new(async move {
+            if self.is_elsewhere() {
+                let names = requests.iter().map(Request::name);
+                return names.map(|name| Err(elsewhere(&name))).collect();
+            }
             let Stack { layers, .. } = &*self.stack;
             let timed = requests
                 .iter()
@@ -323,6 +355,12 @@ impl SecretResolver for Resolver {
     }
 
     fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {
+        if self.is_elsewhere() {
+            return ShutdownFuture::ready(ShutdownReport {
+                timed_out: true,
+                ..ShutdownReport::default()
+            });
+        }
         self.stack.layers.shutdown(deadline)
     }
 }

@@ -1,0 +1,83 @@
+//! How long this process did not run, as far as one thread that sleeps can tell.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use crate::clock::Moment;
+use crate::sync::lock;
+
+/// What the clock's thread overslept. Any thread may ask, so that one which runs first after a stop
+/// finds it, before the clock's thread has run.
+#[derive(Debug)]
+pub(super) struct Lost(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    /// When the clock's thread should run again; never while it runs or waits for a call.
+    wakes: Moment,
+    total: Duration,
+}
+
+impl Lost {
+    /// A thread that wakes no later than this ran when it should.
+    const USUAL: Duration = Duration::from_millis(20);
+
+    pub(super) fn new() -> Self {
+        Self(Mutex::new(State {
+            wakes: Moment::NEVER,
+            total: Duration::ZERO,
+        }))
+    }
+
+    pub(super) fn sleeps_until(&self, moment: Moment) {
+        lock(&self.0).wakes = moment;
+    }
+
+    /// Must come before anybody is woken, so that who is woken late knows why.
+    pub(super) fn woke(&self, now: impl FnOnce() -> Moment) {
+        let mut state = lock(&self.0);
+        let overslept = state.overslept(now());
+        state.total += overslept;
+        state.wakes = Moment::NEVER;
+    }
+
+    /// All that was lost up to now. The time is taken under the lock, so that the sum never goes back.
+    pub(super) fn sum(&self, now: impl FnOnce() -> Moment) -> Duration {
+        let state = lock(&self.0);
+        state.total + state.overslept(now())
+    }
+}
+
+impl State {
+    fn overslept(&self, now: Moment) -> Duration {
+        let late = now.since(self.wakes);
+        if late > Lost::USUAL {
+            late
+        } else {
+            Duration::ZERO
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Moment {
+        Moment::ZERO + Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn what_is_overslept_is_lost_once_and_also_before_the_sleeper_has_run() {
+        let lost = Lost::new();
+        let sum = |now| lost.sum(|| at(now)).as_millis();
+        assert_eq!(sum(1_000), 0);
+        lost.sleeps_until(at(1_500));
+        assert_eq!((sum(1_500), sum(1_520), sum(4_500)), (0, 0, 3_000));
+        lost.woke(|| at(4_510));
+        assert_eq!((sum(4_510), sum(9_000)), (3_010, 3_010));
+        lost.sleeps_until(at(10_000));
+        lost.woke(|| at(10_020));
+        assert_eq!(sum(11_000), 3_010);
+    }
+}

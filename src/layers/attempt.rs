@@ -1,0 +1,199 @@
+//! One attempt at a store: an end to it, and whether what came of it says anything of the store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::{Clock, Moment};
+use crate::error::{Error, ErrorKind};
+use crate::layers::Deadline;
+use crate::resolver::{Request, ResolveFuture, SecretResolver, ShutdownFuture};
+use crate::secret::Record;
+
+/// Gives each attempt `limit`, and makes it again when it failed because this process did not run.
+///
+/// Who was stopped finds its connections dead and its timers due, as if the store were away. That
+/// is no evidence of an outage: it must open no breaker, spend no retry and ask no fallback.
+///
+/// # Order
+/// Right above the store and its thread, below all that acts on outages.
+///
+/// # Cancel safety
+/// Dropping it drops the attempt.
+#[derive(Debug)]
+pub(crate) struct Attempt<R> {
+    inner: Deadline<R>,
+    clock: Arc<dyn Clock>,
+    limit: Duration,
+}
+
+impl<R: SecretResolver> Attempt<R> {
+    /// So often an attempt is made again.
+    const AGAIN: u32 = 3;
+    /// On a busy machine threads run a little late all the time: that alone ends no attempt.
+    const NOTABLE: Duration = Duration::from_millis(100);
+
+    pub(crate) fn new(inner: R, clock: Arc<dyn Clock>, limit: Duration) -> Self {
+        Self {
+            inner: Deadline::new(inner, Arc::clone(&clock), limit),
+            clock,
+            limit,
+        }
+    }
+
+    async fn attempt(&self, request: Request<'_>) -> Result<Record, Error> {
+        let lost_before = self.clock.lost();
+        let mut lost = lost_before;
+        let mut again = 0;
+        loop {
+            // What was lost is given to the fetch, too.
+            let given = lost.saturating_sub(lost_before);
+            let deadline = request.deadline().map(|deadline| deadline + given);
+            let asked = deadline.map_or(request, |deadline| request.with_deadline(deadline));
+            let answer = self.inner.resolve(asked).await;
+            let lost_now = self.clock.lost();
+            let ran = lost_now.saturating_sub(lost) < Self::NOTABLE;
+            match &answer {
+                Err(error) if !ran && error.kind().permits().counts_for_breaker => {}
+                _ => return answer,
+            }
+            let given = lost_now.saturating_sub(lost_before);
+            let deadline = request.deadline().map(|deadline| deadline + given);
+            if again == Self::AGAIN || !self.fits(deadline) {
+                return Err(Error::new(
+                    ErrorKind::Overloaded,
+                    "this process did not run for a part of the wait; ask again",
+                ));
+            }
+            tracing::debug!("this process did not run for a while: the attempt is made again");
+            lost = lost_now;
+            again += 1;
+        }
+    }
+
+    /// Whether another attempt has a fair time: else its timeout would say nothing either.
+    fn fits(&self, deadline: Option<Moment>) -> bool {
+        let left = |deadline: Moment| deadline.since(self.clock.now());
+        deadline.is_none_or(|deadline| left(deadline) >= self.limit / 2)
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl<R: SecretResolver> SecretResolver for Attempt<R> {
+    fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
+        ResolveFuture::new(self.attempt(request))
+    }
+
+    each_alone!(self);
+
+    pass_on!(self => self.inner);
+
+    fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {
+        self.inner.shutdown(deadline)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::pin::Pin;
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+    use crate::name::NameRef;
+    use crate::testing::{Gate, ManualClock, MockBackend, Reply};
+
+    const LIMIT: Duration = Duration::from_secs(2);
+    const STOP: Duration = Duration::from_secs(60);
+
+    fn setup() -> (ManualClock, MockBackend, Attempt<MockBackend>) {
+        let clock = ManualClock::new();
+        let store = MockBackend::new().with_value("a/b", "value");
+        let layer = Attempt::new(store.clone(), Arc::new(clock.clone()), LIMIT);
+        (clock, store, layer)
+    }
+
+    fn request(clock: &ManualClock) -> Request<'static> {
+        Request::new(NameRef::parse("a/b").unwrap()).with_deadline(clock.now() + LIMIT * 2)
+    }
+
+    fn poll(read: &mut ResolveFuture<'_>) -> Poll<Result<(), ErrorKind>> {
+        let answer = Pin::new(read).poll(&mut Context::from_waker(Waker::noop()));
+        answer.map(|answer| answer.map(drop).map_err(|error| error.kind()))
+    }
+
+    /// Fails once its gate is open.
+    fn fails(store: &MockBackend) -> Gate {
+        let gate = Gate::new();
+        let reply = gate.then(Reply::Error(ErrorKind::Unavailable));
+        store.script("a/b", [reply]);
+        gate
+    }
+
+    #[test]
+    fn an_attempt_that_failed_while_the_process_was_stopped_is_made_again() {
+        let (clock, store, layer) = setup();
+        let gate = fails(&store);
+        let mut read = layer.resolve(request(&clock));
+        assert!(poll(&mut read).is_pending());
+        clock.stall(STOP);
+        gate.open();
+        assert_eq!(poll(&mut read), Poll::Ready(Ok(())));
+        assert_eq!(store.calls(), 2);
+    }
+
+    #[test]
+    fn a_failure_of_a_process_that_ran_is_the_answer() {
+        let (clock, store, layer) = setup();
+        for late in [Duration::ZERO, Duration::from_millis(50)] {
+            let gate = fails(&store);
+            let mut read = layer.resolve(request(&clock));
+            assert!(poll(&mut read).is_pending());
+            clock.stall(late);
+            gate.open();
+            assert_eq!(poll(&mut read), Poll::Ready(Err(ErrorKind::Unavailable)));
+        }
+        // So is the store's own word, whoever was stopped.
+        let gate = Gate::new();
+        store.script("a/b", [gate.then(Reply::Error(ErrorKind::Denied))]);
+        let mut read = layer.resolve(request(&clock));
+        assert!(poll(&mut read).is_pending());
+        clock.stall(STOP);
+        gate.open();
+        assert_eq!(poll(&mut read), Poll::Ready(Err(ErrorKind::Denied)));
+    }
+
+    #[test]
+    fn a_process_that_is_stopped_again_and_again_answers_that_it_is_overloaded() {
+        let (clock, store, layer) = setup();
+        let gates = [(); 5].map(|()| fails(&store));
+        let mut read = layer.resolve(request(&clock));
+        let mut ended = poll(&mut read);
+        for gate in &gates {
+            assert!(ended.is_pending());
+            clock.stall(STOP);
+            gate.open();
+            ended = poll(&mut read);
+            if ended.is_ready() {
+                break;
+            }
+        }
+        assert_eq!(ended, Poll::Ready(Err(ErrorKind::Overloaded)));
+        assert_eq!(store.calls(), 4);
+    }
+
+    #[test]
+    fn an_attempt_is_not_made_again_without_a_fair_time_for_it() {
+        let (clock, store, layer) = setup();
+        let gate = fails(&store);
+        let request = request(&clock);
+        // An attempt before this one has taken its part of the four seconds.
+        clock.advance(LIMIT * 3 / 4);
+        let mut read = layer.resolve(request);
+        assert!(poll(&mut read).is_pending());
+        clock.advance(LIMIT - Duration::from_millis(1));
+        clock.stall(STOP);
+        gate.open();
+        assert_eq!(poll(&mut read), Poll::Ready(Err(ErrorKind::Overloaded)));
+        assert_eq!(store.calls(), 1);
+    }
+}

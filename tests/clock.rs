@@ -1,0 +1,172 @@
+//! The system clock among callers whose wakers block and panic, and under a subscriber that panics.
+//!
+//! In a program of its own, for the subscriber is the whole process's.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::task::{Context, Wake, Waker};
+use std::time::Duration;
+
+use secret_resolver::testing::MockBackend;
+use secret_resolver::{Clock, Resolver, Sleep, SystemClock};
+use tracing::{Event, Metadata, Subscriber, span};
+
+const SOON: Duration = Duration::from_millis(100);
+/// How late a sleeper may be on a machine that is busy with other tests.
+const SLACK: Duration = Duration::from_secs(1);
+
+/// Panics at each event.
+struct Panics;
+
+impl Subscriber for Panics {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+    fn event(&self, _: &Event<'_>) {
+        panic!("of the test's own making");
+    }
+
+    fn enter(&self, _: &span::Id) {}
+
+    fn exit(&self, _: &span::Id) {}
+}
+
+/// What panics again when it is dropped: as a payload of a panic, and as a part of a waker.
+struct PanicsWhenDropped;
+
+impl Drop for PanicsWhenDropped {
+    fn drop(&mut self) {
+        panic!("of the test's own making");
+    }
+}
+
+/// A waker that does what it is told.
+struct Does<F>(F);
+
+impl<F: Fn() + Send + Sync + 'static> Wake for Does<F> {
+    fn wake(self: Arc<Self>) {
+        (self.0)();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        (self.0)();
+    }
+}
+
+/// A sleep of this length that is waited for by a waker which does this.
+fn sleep(clock: &SystemClock, length: Duration, wake: impl Fn() + Send + Sync + 'static) -> Sleep {
+    let mut sleep = clock.sleep_until(clock.now() + length);
+    let waker = Waker::from(Arc::new(Does(wake)));
+    let pending = Pin::new(&mut sleep).poll(&mut Context::from_waker(&waker));
+    assert!(pending.is_pending());
+    sleep
+}
+
+/// A sleep of this length, and where its end is told.
+fn told(clock: &SystemClock, length: Duration) -> (Sleep, Receiver<()>) {
+    let (tell, told) = channel();
+    let sleep = sleep(clock, length, move || {
+        let _ = tell.send(());
+    });
+    (sleep, told)
+}
+
+#[test]
+fn a_waker_that_blocks_delays_neither_another_sleeper_nor_a_sweep() {
+    let clock = SystemClock::start().unwrap();
+    let store = MockBackend::new().with_value("a/b", "value");
+    let builder = Resolver::builder(store)
+        .with_clock(clock.clone())
+        .with_ttl(Duration::from_secs(1));
+    let resolver = builder.build().unwrap();
+    let get = resolver.get("a/b");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    drop(runtime.block_on(get).unwrap());
+    let (release, blocked) = channel::<()>();
+    let blocked = Arc::new(std::sync::Mutex::new(blocked));
+    let blocking: Vec<_> = (0..8)
+        .map(|_| {
+            let blocked = Arc::clone(&blocked);
+            sleep(&clock, SOON, move || {
+                let _ = blocked.lock().unwrap().recv();
+            })
+        })
+        .collect();
+    // Due together with them, and after them.
+    for length in [SOON, SOON * 2] {
+        let (_sleep, told) = told(&clock, length);
+        told.recv_timeout(length + SLACK).unwrap();
+    }
+    let mut waits = 0;
+    while resolver.status().entries > 0 {
+        std::thread::sleep(Duration::from_millis(10));
+        waits += 1;
+        assert!(waits < 250, "the value is still there after 2.5 s");
+    }
+    drop((release, blocking));
+}
+
+#[test]
+fn wakers_that_panic_under_a_subscriber_that_panics_do_not_stop_the_clock() {
+    // The only test here that logs anything.
+    let _ = tracing::subscriber::set_global_default(Panics);
+    let clock = SystemClock::start().unwrap();
+    let _panics = sleep(&clock, SOON, || panic!("of the test's own making"));
+    let _again = sleep(&clock, SOON, || {
+        std::panic::panic_any(PanicsWhenDropped);
+    });
+    for length in [SOON, SOON * 2, SOON * 5] {
+        let (_sleep, told) = told(&clock, length);
+        told.recv_timeout(length + SLACK).unwrap();
+    }
+}
+
+#[test]
+fn a_waker_that_panics_when_it_is_called_and_when_it_is_dropped_ends_nothing() {
+    let clock = SystemClock::start().unwrap();
+    let owner = PanicsWhenDropped;
+    let owned = sleep(&clock, SOON, move || {
+        let _owner = &owner;
+        panic!("of the test's own making");
+    });
+    let (_sleep, told) = told(&clock, SOON * 2);
+    told.recv_timeout(SOON * 2 + SLACK).unwrap();
+    drop(owned);
+}
+
+#[test]
+fn ten_thousand_sleepers_that_are_due_at_once_are_all_woken() {
+    let clock = SystemClock::start().unwrap();
+    let woken = Arc::new(AtomicUsize::new(0));
+    let due = clock.now() + SOON * 5;
+    let sleeps: Vec<_> = (0..10_000)
+        .map(|_| {
+            let woken = Arc::clone(&woken);
+            let left = due.since(clock.now());
+            sleep(&clock, left.max(SOON), move || {
+                woken.fetch_add(1, Ordering::Relaxed);
+            })
+        })
+        .collect();
+    let mut waits = 0;
+    while woken.load(Ordering::Relaxed) < 10_000 {
+        std::thread::sleep(Duration::from_millis(10));
+        waits += 1;
+        assert!(waits < 300, "some still sleep after 3 s");
+    }
+    drop(sleeps);
+}

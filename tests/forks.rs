@@ -1,0 +1,140 @@
+//! A resolver that was built before a fork, in the child: it refuses at once, and nothing hangs.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![cfg(unix)]
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use fork::Fork;
+use secret_resolver::testing::MockBackend;
+use secret_resolver::{
+    Clock as _, Error, ErrorKind, NameRef, Request, Resolver, Secret, SecretResolver,
+};
+
+const WARM: &str = "prod/db#password";
+const COLD: &str = "cold/one";
+
+fn at_once<F: Future + ?Sized>(future: Pin<&mut F>) -> F::Output {
+    match future.poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(answer) => answer,
+        Poll::Pending => panic!("it waits"),
+    }
+}
+
+fn is_refused(error: &Error) {
+    assert_eq!(error.kind(), ErrorKind::Refused);
+    assert!(error.to_string().contains("fork"), "{error}");
+}
+
+fn refused(answer: Result<Secret, Error>) {
+    is_refused(&answer.unwrap_err());
+}
+
+/// All that a resolver can be asked, in a forked child.
+fn in_the_child(resolver: Resolver) {
+    for name in [WARM, COLD] {
+        refused(at_once(pin!(resolver.get(name))));
+        refused(resolver.peek(name));
+        is_refused(&at_once(pin!(resolver.handle(name))).unwrap_err());
+        let names = [name, name];
+        for answer in at_once(pin!(resolver.get_many(&names))) {
+            refused(answer);
+        }
+        let limit = Duration::from_secs(60);
+        for error in [
+            at_once(pin!(resolver.require(&names))).unwrap_err(),
+            at_once(pin!(resolver.require_within(&names, limit))).unwrap_err(),
+        ] {
+            assert_eq!(error.failures().count(), 2);
+            error.failures().for_each(|(_, _, why)| is_refused(why));
+        }
+        let request = Request::new(NameRef::parse(name).unwrap());
+        is_refused(&at_once(pin!(resolver.resolve(request))).unwrap_err());
+        let batch = at_once(pin!(resolver.resolve_many(&[request])));
+        is_refused(batch[0].as_ref().unwrap_err());
+        resolver.invalidator().invalidate(name).unwrap();
+    }
+    assert!(resolver.status().closed);
+    // Nobody wakes a sleeper here.
+    let clock = resolver.clock();
+    at_once(pin!(
+        clock.sleep_until(clock.now() + Duration::from_secs(60))
+    ));
+    let report = at_once(pin!(resolver.shutdown_within(Duration::from_secs(60))));
+    assert!(report.timed_out);
+    drop(resolver.clone());
+    drop(resolver);
+}
+
+/// A resolver that is built in the child works there.
+fn anew() {
+    let store = MockBackend::new().with_value(COLD, "value");
+    let resolver = Resolver::builder(store).build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let secret = runtime.block_on(resolver.get(COLD)).unwrap();
+    assert_eq!(secret.expose_str().unwrap(), "value");
+}
+
+/// Run by the test below in a process of its own, which forks.
+#[test]
+#[ignore = "a process of its own runs it"]
+fn fork_with_a_resolver() {
+    let store = MockBackend::new().with_value(WARM, "value");
+    let resolver = Resolver::builder(store.clone()).build().unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    drop(runtime.block_on(resolver.get(WARM)).unwrap());
+    // Others at work, so that locks are held when it forks.
+    let ended = Arc::new(AtomicBool::new(false));
+    for worker in 0..4 {
+        let (resolver, ended) = (resolver.clone(), Arc::clone(&ended));
+        store.set(&format!("busy/{worker}"), "value");
+        drop(runtime.spawn(async move {
+            let name = format!("busy/{worker}");
+            while !ended.load(Ordering::Relaxed) {
+                resolver.get(&name).await.unwrap();
+                resolver.invalidator().invalidate(&name).unwrap();
+            }
+        }));
+    }
+    for round in 0..20 {
+        match fork::fork().unwrap() {
+            Fork::Child => {
+                // What hangs ends the child, as a failure.
+                std::thread::spawn(|| {
+                    std::thread::sleep(Duration::from_secs(10));
+                    std::process::abort();
+                });
+                let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                    in_the_child(resolver);
+                    if round == 0 {
+                        anew();
+                    }
+                }));
+                std::process::exit(if done.is_ok() { 0 } else { 1 });
+            }
+            Fork::Parent(child) => assert_eq!(fork::waitpid(child).unwrap(), 0),
+        }
+        std::thread::sleep(Duration::from_millis(round));
+    }
+    ended.store(true, Ordering::Relaxed);
+    drop(runtime.block_on(resolver.get(WARM)).unwrap());
+}
+
+#[test]
+fn in_a_forked_child_every_call_is_refused_at_once_and_nothing_hangs() {
+    let mut process = Command::new(std::env::current_exe().unwrap());
+    process
+        .args(["fork_with_a_resolver", "--exact", "--ignored"])
+        .arg("--test-threads=1");
+    let output = process.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("1 passed"), "{said}");
+}

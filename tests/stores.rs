@@ -1,0 +1,183 @@
+//! What one store does to the others and to what is known of it: a store that blocks its thread, and
+//! a process that was stopped.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use secret_resolver::layers::BreakerState;
+use secret_resolver::testing::MockBackend;
+use secret_resolver::{
+    Clock, Error, ErrorKind, Freshness, Request, ResolveFuture, Resolver, SecretResolver,
+    SystemClock,
+};
+
+/// A store whose code blocks the thread that polls it, until the sender goes; it tells when it does.
+#[derive(Debug)]
+struct Blocks(Arc<Mutex<Receiver<()>>>, Sender<()>);
+
+impl SecretResolver for Blocks {
+    fn resolve<'a>(&'a self, _: Request<'a>) -> ResolveFuture<'a> {
+        ResolveFuture::new(async move {
+            let _ = self.1.send(());
+            let _ = self.0.lock().unwrap().recv();
+            Err(Error::new(ErrorKind::NotFound, "it only blocks"))
+        })
+    }
+}
+
+fn blocks() -> (Blocks, Sender<()>, Receiver<()>) {
+    let (release, released) = channel();
+    let (begun, blocked) = channel();
+    let released = Arc::new(Mutex::new(released));
+    (Blocks(released, begun), release, blocked)
+}
+
+#[tokio::test]
+async fn a_store_whose_code_blocks_holds_up_no_other_store() {
+    let healthy = MockBackend::new();
+    let names: Vec<_> = (0..100).map(|number| format!("fast/{number}")).collect();
+    for name in &names {
+        healthy.set(name, "value");
+    }
+    let (slow, release, blocked) = blocks();
+    let resolver = Resolver::builder(healthy.clone())
+        .with_route("slow", slow)
+        .dangerous_fallback_to_for("fast", MockBackend::new())
+        .build()
+        .unwrap();
+    let waiting = resolver.clone();
+    let waiting = tokio::spawn(async move { waiting.get("slow/x").await });
+    tokio::task::spawn_blocking(move || blocked.recv().unwrap())
+        .await
+        .unwrap();
+    let start = resolver.clock().now();
+    for name in &names {
+        let secret = resolver.get(name).await.unwrap();
+        assert_eq!(secret.answer().freshness(), Freshness::Fresh);
+    }
+    let took = resolver.clock().now().since(start);
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    // And it blocks still.
+    assert!(!waiting.is_finished());
+    drop(release);
+    assert!(waiting.await.unwrap().is_err());
+}
+
+#[tokio::test]
+async fn an_attempt_ends_in_time_though_its_store_blocks_and_a_fallback_is_not_held_up() {
+    let (primary, release, _blocked) = blocks();
+    let fallback = MockBackend::new().with_value("a/b", "value");
+    // The fetch has two seconds, and its attempt one.
+    let resolver = Resolver::builder(primary)
+        .with_attempts(1)
+        .with_deadline(Duration::from_millis(2500))
+        .dangerous_fallback_to(fallback)
+        .build()
+        .unwrap();
+    let start = resolver.clock().now();
+    let secret = resolver.get("a/b").await.unwrap();
+    let took = resolver.clock().now().since(start);
+    assert_eq!(secret.answer().freshness(), Freshness::Fallback);
+    assert!(took < Duration::from_millis(1800), "{took:?}");
+    drop(release);
+}
+
+/// A store whose connection does not outlive a stop of its process: it answers after a while, and
+/// an outage if that has become longer.
+#[derive(Debug)]
+struct Breaks(SystemClock, MockBackend);
+
+const WHILE: Duration = Duration::from_millis(800);
+
+impl SecretResolver for Breaks {
+    fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
+        ResolveFuture::new(async move {
+            say("asked");
+            let due = self.0.now() + WHILE;
+            self.0.sleep_until(due).await;
+            match self.0.now().since(due) > WHILE * 2 {
+                true => Err(Error::new(ErrorKind::Unavailable, "the connection broke")),
+                false => self.1.resolve(request).await,
+            }
+        })
+    }
+}
+
+/// Tells the parent, past the harness, which would keep it.
+fn say(what: &str) {
+    let _ = writeln!(std::io::stdout(), "\n{what}");
+}
+
+/// Run by the test below in a process of its own, which it stops for a while.
+#[tokio::test]
+#[ignore = "a process of its own runs it"]
+async fn get_while_the_process_is_stopped() {
+    let clock = SystemClock::start().unwrap();
+    let store = MockBackend::new().with_value("a/b", "value");
+    let mut breaker = secret_resolver::layers::BreakerConfig::default();
+    breaker.failures = 1;
+    let resolver = Resolver::builder(Breaks(clock.clone(), store))
+        .with_attempts(1)
+        .with_breaker(breaker)
+        .with_deadline(Duration::from_secs(8))
+        .dangerous_fallback_to(MockBackend::new().with_value("a/b", "other"))
+        .with_clock(clock.clone())
+        .build()
+        .unwrap();
+    let secret = resolver.get("a/b").await.unwrap();
+    assert!(clock.lost() > Duration::from_secs(2), "it was not stopped");
+    assert_eq!(secret.answer().freshness(), Freshness::Fresh);
+    let status = resolver.status();
+    assert_eq!(status.breakers[0].state, BreakerState::Closed);
+    assert_eq!(status.fallback_answers, 0);
+}
+
+/// Ends the process with the test, whatever becomes of it.
+struct Ends(Child);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_stop_of_the_process_is_no_outage_of_its_store() {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args([
+            "get_while_the_process_is_stopped",
+            "--exact",
+            "--ignored",
+            "--nocapture",
+        ])
+        .stdout(Stdio::piped());
+    let mut child = Ends(command.spawn().unwrap());
+    let signal = |name: &str, process: u32| {
+        let mut kill = Command::new("kill");
+        assert!(
+            kill.args([name, &process.to_string()])
+                .status()
+                .unwrap()
+                .success()
+        );
+    };
+    let mut lines = BufReader::new(child.0.stdout.take().unwrap()).lines();
+    while lines.next().unwrap().unwrap() != "asked" {}
+    std::thread::sleep(Duration::from_millis(100));
+    signal("-STOP", child.0.id());
+    std::thread::sleep(Duration::from_millis(3500));
+    signal("-CONT", child.0.id());
+    let said: Vec<_> = lines.map_while(Result::ok).collect();
+    assert!(
+        said.iter().any(|line| line.contains("1 passed")),
+        "{said:?}"
+    );
+}
