@@ -8,4 +8,5 @@
 #![cfg(target_os = "linux")]
 
 mod stalls;
+mod strangers;
 mod support;
