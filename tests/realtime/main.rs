@@ -7,7 +7,9 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![cfg(target_os = "linux")]
 
+mod batches;
 mod late;
 mod stalls;
 mod strangers;
 mod support;
+mod wishes;
