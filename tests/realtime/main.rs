@@ -8,6 +8,7 @@
 #![cfg(target_os = "linux")]
 
 mod batches;
+mod handles;
 mod late;
 mod stalls;
 mod strangers;
