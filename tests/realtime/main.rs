@@ -8,6 +8,7 @@
 #![cfg(target_os = "linux")]
 
 mod batches;
+mod forks;
 mod handles;
 mod late;
 mod stalls;
