@@ -8,6 +8,7 @@
 #![cfg(target_os = "linux")]
 
 mod batches;
+mod callers;
 mod forks;
 mod handles;
 mod late;
