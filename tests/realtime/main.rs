@@ -9,6 +9,7 @@
 
 mod batches;
 mod callers;
+mod flood;
 mod forks;
 mod handles;
 mod late;

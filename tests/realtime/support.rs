@@ -148,6 +148,13 @@ impl Store {
         self.0.calls.lock().unwrap().clone()
     }
 
+    /// The requests that were sent at or after this moment.
+    pub(crate) fn calls_from(&self, moment: Moment) -> Vec<Call> {
+        let calls = self.0.calls.lock().unwrap();
+        let first = calls.partition_point(|call| call.sent < moment);
+        calls[first..].to_vec()
+    }
+
     /// The request which this secret is the answer to.
     pub(crate) fn call_of(&self, secret: &Secret) -> Call {
         self.call(number_of(secret))
