@@ -134,12 +134,6 @@ impl Store {
         self.0.calls.lock().unwrap().len()
     }
 
-    /// How many of them were about `name`.
-    pub(crate) fn asked_for(&self, name: &str) -> usize {
-        let calls = self.0.calls.lock().unwrap();
-        calls.iter().filter(|call| call.name == name).count()
-    }
-
     pub(crate) fn call(&self, number: usize) -> Call {
         self.0.calls.lock().unwrap()[number].clone()
     }
