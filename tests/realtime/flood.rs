@@ -214,11 +214,9 @@ impl Bench {
                 1 => invalidator.invalidate(name).unwrap(),
                 _ => invalidator.invalidate_prefix(path).unwrap(),
             }
-            let mut history = self.history.lock().unwrap();
-            for name in below {
-                history.invalidated.insert(name.clone(), at);
-            }
-            drop(history);
+            let note = |name: &String| (name.clone(), at);
+            let notes = below.into_iter().map(note);
+            self.history.lock().unwrap().invalidated.extend(notes);
             pause(50 + draw(100)).await;
         }
     }
