@@ -77,6 +77,10 @@ impl Wire {
         }
         std::thread::sleep(ms(random() % 200));
         signal(process, "STOP");
+        // The signal is sent, but a thread may run on for a moment, and take an answer.
+        while !stands_still(process) {
+            std::thread::sleep(ms(1));
+        }
         let mut state = self.state.lock().unwrap();
         for mut held in state.held.drain(..) {
             held.write_all(b"value").unwrap();
@@ -101,6 +105,16 @@ fn signal(process: &Child, signal: &str) {
     let (signal, process) = (format!("-{signal}"), process.id().to_string());
     let sent = Command::new("kill").args([signal, process]).status();
     assert!(sent.unwrap().success());
+}
+
+/// Whether every thread of the process is stopped.
+fn stands_still(process: &Child) -> bool {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", process.id())).unwrap();
+    tasks.flatten().all(|task| {
+        let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+        stat.rsplit_once(") ")
+            .is_some_and(|(_, rest)| rest.starts_with('T'))
+    })
 }
 
 /// The other end: a store that is asked over a socket, and when.
