@@ -1,0 +1,132 @@
+//! Handles hear of their own value whatever brought it, and cost nothing while nothing happens.
+
+use std::time::Duration;
+
+use secret_resolver::{NameRef, Request, Resolver, SecretResolver, Version};
+
+use crate::support::{Store, in_a_process, ms, now, pause, since, version_of, within};
+
+/// How long after the store answered version 2 a handle has heard of it, when `bring` makes somebody
+/// else fetch it.
+async fn hears_of_it_after<F>(ttl: Duration, bring: impl FnOnce(Resolver, Store) -> F) -> Duration
+where
+    F: Future<Output = ()>,
+{
+    let store = Store::new("store");
+    let builder = Resolver::builder(store.clone()).with_ttl(ttl);
+    let resolver = builder.build().unwrap();
+    let mut handle = resolver.handle("a/x").await.unwrap();
+    bring(resolver.clone(), store.clone()).await;
+    let heard = async {
+        loop {
+            handle.changed().await.unwrap();
+            if handle.secret().is_ok_and(|secret| version_of(&secret) == 2) {
+                break now();
+            }
+        }
+    };
+    let heard = within(Duration::from_secs(10), heard).await;
+    let calls = store.calls();
+    let call = calls.iter().find(|call| call.version == 2).unwrap();
+    heard.since(call.answered.unwrap().0)
+}
+
+const LONG: Duration = Duration::from_secs(300);
+
+#[tokio::test]
+async fn a_handle_hears_of_a_value_that_another_callers_get_has_brought() {
+    let took = hears_of_it_after(LONG, async |resolver: Resolver, store: Store| {
+        store.rotate("a/x");
+        resolver.invalidator().invalidate("a/x").unwrap();
+        resolver.get("a/x").await.unwrap();
+    });
+    let took = took.await;
+    assert!(took < ms(1200), "after {took:?}");
+}
+
+#[tokio::test]
+async fn a_handle_hears_of_a_value_that_another_caller_has_asked_for_by_its_version() {
+    let took = hears_of_it_after(LONG, async |resolver: Resolver, store: Store| {
+        store.rotate("a/x");
+        let name = NameRef::parse("a/x").unwrap();
+        let second = Version::number(2);
+        let request = Request::new(name).at_least(&second);
+        resolver.resolve(request).await.unwrap();
+    });
+    let took = took.await;
+    assert!(took < ms(1200), "after {took:?}");
+}
+
+#[tokio::test]
+async fn a_handle_hears_of_a_value_that_a_refresh_has_brought() {
+    let took = hears_of_it_after(ms(2000), async |resolver: Resolver, store: Store| {
+        store.rotate("a/x");
+        // Another caller's hits, one of which begins the refresh.
+        while !store.calls().iter().any(|call| call.version == 2) {
+            let _ = resolver.get("a/x").await;
+            pause(1).await;
+        }
+    });
+    let took = took.await;
+    assert!(took < ms(1200), "after {took:?}");
+}
+
+#[tokio::test]
+async fn a_thousand_handles_on_one_name_make_one_request_a_refresh() {
+    let store = Store::new("store");
+    let builder = Resolver::builder(store.clone()).with_ttl(Duration::from_secs(1));
+    let resolver = builder.build().unwrap();
+    let mut handles = Vec::new();
+    for _ in 0..1000 {
+        handles.push(resolver.handle("a/x").await.unwrap());
+    }
+    let (begun, before) = (now(), store.asked());
+    pause(4000).await;
+    let (time, asked) = (since(begun), store.asked() - before);
+    assert!(handles.iter().all(|handle| handle.secret().is_ok()));
+    // A life is at least nine tenths of the time to live, and a refresh comes in its last fifth.
+    let most = time.as_millis() / 720 + 2;
+    assert!(asked as u128 <= most, "{asked} requests in {time:?}");
+}
+
+/// The processor time that this process has used.
+fn processor_time() -> Duration {
+    // In ticks of a hundredth of a second; the name before may hold anything but a parenthesis.
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields = stat.rsplit_once(')').unwrap().1.split_whitespace();
+    let ticks = fields
+        .skip(11)
+        .take(2)
+        .map(|ticks| ticks.parse::<u64>().unwrap());
+    ms(10 * ticks.sum::<u64>())
+}
+
+#[tokio::test]
+#[ignore = "a process of its own runs it"]
+async fn the_processor_time_of_two_thousand_handles_among_strangers() {
+    let resolver = Resolver::builder(Store::new("store")).build().unwrap();
+    let mut handles = Vec::new();
+    for number in 0..2000 {
+        handles.push(resolver.handle(&format!("handle/{number}")).await.unwrap());
+    }
+    let invalidator = resolver.invalidator();
+    let (begun, before) = (now(), processor_time());
+    for number in 0..150 {
+        match number % 2 {
+            0 => invalidator.invalidate("quite/other").unwrap(),
+            _ => invalidator.invalidate_prefix("quite/other").unwrap(),
+        }
+        pause(20).await;
+    }
+    let (used, time) = (processor_time() - before, since(begun));
+    assert!(handles.iter().all(|handle| handle.secret().is_ok()));
+    assert!(used < time * 3 / 10, "{used:?} of {time:?}");
+}
+
+#[test]
+fn two_thousand_handles_cost_little_while_strangers_are_signalled() {
+    in_a_process(
+        "handles::the_processor_time_of_two_thousand_handles_among_strangers",
+        Duration::from_secs(30),
+    );
+}
