@@ -13,7 +13,7 @@ use secret_resolver::{Error, ErrorKind, Freshness, Moment, Resolver, Secret};
 use crate::support::{Say, Store, ms, now, pause, since};
 
 const TTL: Duration = ms(1000);
-const STALE: Duration = ms(1500);
+const STALE: Duration = ms(2500);
 /// What a busy machine may add between an answer and the look at the clock after it.
 const SLACK: Duration = ms(250);
 /// How long after an outage its last error may still be answered: a fetch's whole time, and an open
@@ -174,7 +174,7 @@ impl Bench {
     async fn change(&self, time: Duration) {
         let begun = now();
         while since(begun) < time {
-            let until = now() + ms(1500 + draw(1500));
+            let until = now() + ms(1500 + draw(1000));
             while now() < until && since(begun) < time {
                 self.say(match draw(3) {
                     0 => Say::Value.after(ms(600)),
@@ -183,7 +183,7 @@ impl Bench {
                 pause(100 + draw(200)).await;
             }
             self.history.lock().unwrap().outages.push((now(), None));
-            let until = now() + ms(1500 + draw(1500));
+            let until = now() + ms(2000 + draw(1500));
             while now() < until && since(begun) < time {
                 self.say(match draw(3) {
                     0 => Say::Hang,
@@ -255,7 +255,8 @@ async fn every_answer_of_a_flood_is_what_the_store_and_the_policy_allow() {
         wrong.is_empty(),
         "{number} of {seen:?} are wrong, such as {first:#?}"
     );
-    // Else nothing was shown.
+    // Else nothing was shown. How many are stale is chance: a signal just before an outage may leave
+    // nothing that could be.
     assert!(seen.iter().sum::<usize>() > 10_000, "{seen:?}");
-    assert!(seen.iter().all(|number| *number > 50), "{seen:?}");
+    assert!(seen[0] > 1000 && seen[2] > 0 && seen[3] > 0, "{seen:?}");
 }

@@ -78,7 +78,9 @@ impl Wire {
         std::thread::sleep(ms(random() % 200));
         signal(process, "STOP");
         // The signal is sent, but a thread may run on for a moment, and take an answer.
+        let begun = now();
         while !stands_still(process) {
+            assert!(since(begun) < Duration::from_secs(10), "it does not stop");
             std::thread::sleep(ms(1));
         }
         let mut state = self.state.lock().unwrap();
