@@ -50,7 +50,9 @@ impl<T> ByPrefix<T> {
 
     /// The values that do not hold for all names, with their prefixes.
     pub(crate) fn prefixes(&self) -> impl Iterator<Item = (&str, &T)> {
-        self.prefixes.iter().map(|(prefix, value)| (&**prefix, value))
+        self.prefixes
+            .iter()
+            .map(|(prefix, value)| (&**prefix, value))
     }
 
     /// The same prefixes with other values.

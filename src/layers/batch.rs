@@ -31,7 +31,9 @@ pub(crate) async fn whole<'a>(
         deadline.is_some_and(|deadline| clock.now() >= deadline)
     };
     let mut asked_in = epoch();
-    let asked = requests.iter().map(|&request| in_turn(request, clock, &ask));
+    let asked = requests
+        .iter()
+        .map(|&request| in_turn(request, clock, &ask));
     let mut answers = join_all(asked).await;
     // Those that were looked at for the last time.
     let mut ended = vec![false; answers.len()];
@@ -107,7 +109,8 @@ mod tests {
     use crate::testing::ManualClock;
 
     #[test]
-    fn under_signals_without_end_it_gives_others_a_turn_and_ends_at_its_deadline_with_what_is_there() {
+    fn under_signals_without_end_it_gives_others_a_turn_and_ends_at_its_deadline_with_what_is_there()
+     {
         let clock = ManualClock::new();
         let deadline = clock.now() + Duration::from_secs(5);
         let name = NameRef::parse("a").unwrap();

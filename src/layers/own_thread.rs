@@ -17,7 +17,9 @@ use crate::error::{Error, ErrorKind};
 use crate::foreign::contained;
 use crate::name::SecretName;
 use crate::race::race;
-use crate::resolver::{Request, ResolveFuture, SecretResolver, ShutdownFuture, ShutdownReport};
+use crate::resolver::{
+    Held, Holder, Request, ResolveFuture, SecretResolver, ShutdownFuture, ShutdownReport,
+};
 use crate::secret::Version;
 
 /// Runs what `inner` does on a thread of its own.
@@ -109,9 +111,14 @@ struct Owned {
     name: SecretName,
     version: Option<Version>,
     floor: Option<Version>,
-    held: Option<Version>,
+    held: Option<OwnedHeld>,
     deadline: Option<Moment>,
     endpoint: Option<usize>,
+}
+
+enum OwnedHeld {
+    Version(Version),
+    By(Arc<dyn Holder>),
 }
 
 impl Owned {
@@ -120,7 +127,10 @@ impl Owned {
             name: request.name().to_owned(),
             version: request.version().cloned(),
             floor: request.floor().cloned(),
-            held: request.held().cloned(),
+            held: request.held_by().map(|held| match held {
+                Held::Version(version) => OwnedHeld::Version(version.clone()),
+                Held::By(holder) => OwnedHeld::By(Arc::clone(holder)),
+            }),
             deadline: request.deadline(),
             endpoint: request.endpoint(),
         }
@@ -135,7 +145,10 @@ impl Owned {
             request = request.at_least(floor);
         }
         if let Some(held) = &self.held {
-            request = request.with_held(held);
+            request = request.with_held_by(match held {
+                OwnedHeld::Version(version) => Held::Version(version),
+                OwnedHeld::By(holder) => Held::By(holder),
+            });
         }
         if let Some(deadline) = self.deadline {
             request = request.with_deadline(deadline);

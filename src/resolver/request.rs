@@ -1,5 +1,8 @@
 //! What a layer passes on to the next.
 
+use std::fmt;
+use std::sync::Arc;
+
 use crate::clock::Moment;
 use crate::error::{Error, ErrorKind};
 use crate::name::NameRef;
@@ -21,9 +24,22 @@ pub struct Request<'a> {
     name: NameRef<'a>,
     version: Option<&'a Version>,
     floor: Option<&'a Version>,
-    held: Option<&'a Version>,
+    held: Option<Held<'a>>,
     deadline: Option<Moment>,
     endpoint: Option<usize>,
+}
+
+/// Which version is held: one that is given, or that of a value for as long as it is there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Held<'a> {
+    Version(&'a Version),
+    By(&'a Arc<dyn Holder>),
+}
+
+/// Somebody who holds a value, and lets go of it when its time is over or it is invalidated. A read
+/// that hangs must not keep the version then either: it may be a digest of the value.
+pub(crate) trait Holder: fmt::Debug + Send + Sync {
+    fn version(&self) -> Option<Version>;
 }
 
 impl<'a> Request<'a> {
@@ -59,8 +75,17 @@ impl<'a> Request<'a> {
     /// travel: a read that hangs must not keep it.
     #[must_use]
     pub fn with_held(mut self, held: &'a Version) -> Self {
+        self.held = Some(Held::Version(held));
+        self
+    }
+
+    pub(crate) fn with_held_by(mut self, held: Held<'a>) -> Self {
         self.held = Some(held);
         self
+    }
+
+    pub(crate) fn held_by(&self) -> Option<Held<'a>> {
+        self.held
     }
 
     /// Ends the wait at `deadline`, a moment on the resolver's clock.
@@ -108,10 +133,14 @@ impl<'a> Request<'a> {
         self.floor
     }
 
-    /// The version already held.
+    /// The version already held, if the value is still there. Ask when it is to be sent, and keep it no
+    /// longer: it may be a digest of the value.
     #[must_use]
-    pub fn held(&self) -> Option<&'a Version> {
-        self.held
+    pub fn held(&self) -> Option<Version> {
+        match self.held? {
+            Held::Version(version) => Some(version.clone()),
+            Held::By(holder) => holder.version(),
+        }
     }
 
     /// When the caller stops waiting.

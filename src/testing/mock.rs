@@ -328,7 +328,7 @@ fn answer(stored: Option<Stored>, request: Request<'_>) -> Result<Record, Error>
         return not_found("the mock has no such record");
     };
     let version = Version::number(stored.version);
-    if stored.conditional && request.held() == Some(&version) {
+    if stored.conditional && request.held().as_ref() == Some(&version) {
         return Ok(Record::unchanged("mock"));
     }
     let mut record = Record::builder("mock").version(version);

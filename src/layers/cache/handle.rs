@@ -13,6 +13,7 @@ use secrecy::ExposeSecret;
 use tokio::sync::watch;
 
 use crate::error::{Error, ErrorKind};
+use crate::fork::{self, Process};
 use crate::layers::cache::flights::{Flights, closed_error};
 use crate::layers::cache::keeper::CLOSED;
 use crate::layers::deadline::too_late;
@@ -57,6 +58,7 @@ struct Place {
     name: SecretName,
     address: Box<str>,
     keys: RandomState,
+    process: Process,
 }
 
 /// What a handle needs of the cache.
@@ -75,7 +77,8 @@ impl SecretHandle {
     ///
     /// # Errors
     /// Why there is none now: the last fetch's error, or [`ErrorKind::Unavailable`] while the next
-    /// fetch is under way; [`current`](Self::current) waits for it.
+    /// fetch is under way; [`current`](Self::current) waits for it. [`ErrorKind::Refused`] in a forked
+    /// child.
     pub fn secret(&self) -> Result<Secret, Error> {
         self.now().unwrap_or_else(|| {
             Err(Error::new(
@@ -87,7 +90,15 @@ impl SecretHandle {
 
     /// The answer of now; `None` while a fetch is under way.
     fn now(&self) -> Option<Result<Secret, Error>> {
-        let Place { cache, name, .. } = &*self.place;
+        let Place {
+            cache,
+            name,
+            process,
+            ..
+        } = &*self.place;
+        if !process.is_this() {
+            return Some(Err(fork::refused().with_name(name.as_ref())));
+        }
         match cache.value(name) {
             Some(record) => Some(record.into_secret()),
             None => cache.why_not(&self.place.address).map(Err),
@@ -104,6 +115,9 @@ impl SecretHandle {
     /// # Cancel safety
     /// May be dropped at any time.
     pub async fn current(&self) -> Result<Secret, Error> {
+        if !self.place.process.is_this() {
+            return self.secret();
+        }
         let mut news = self.news.clone();
         let come = async {
             loop {
@@ -133,6 +147,10 @@ impl SecretHandle {
     /// May be dropped at any time; no change is lost.
     pub async fn changed(&mut self) -> Result<(), Error> {
         loop {
+            // First: a forked child may take no lock.
+            if !self.place.process.is_this() {
+                return Err(fork::refused().with_name(self.place.name.as_ref()));
+            }
             if *self.news.borrow_and_update() == CLOSED {
                 return Err(closed_error());
             }
@@ -170,7 +188,12 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.cache.release(&self.address);
+        if self.process.is_this() {
+            self.cache.release(&self.address);
+        } else {
+            // A lock may be held for ever here: the cache stays as it is.
+            std::mem::forget(Arc::clone(&self.cache));
+        }
     }
 }
 
@@ -193,6 +216,7 @@ impl<R: SecretResolver> Flights<R> {
             name,
             address,
             keys: RandomState::new(),
+            process: Process::current(),
         });
         let handle = SecretHandle {
             place,
@@ -205,7 +229,9 @@ impl<R: SecretResolver> Flights<R> {
 
 impl<R: SecretResolver> Values for Flights<R> {
     fn value(&self, name: &SecretName) -> Option<Record> {
-        let hit = self.hit(name.as_str()).or_else(|| self.hit_any(name.as_ref()))?;
+        let hit = self
+            .hit(name.as_str())
+            .or_else(|| self.hit_any(name.as_ref()))?;
         if hit.refresh {
             let located = self.inner.locate(name.as_ref());
             self.keeper.due_now(located.address().as_str());

@@ -5,6 +5,7 @@
 //! here, whoever asked for it, and wakes the handles of that address alone.
 
 use std::collections::{BTreeSet, HashMap};
+use std::future::pending;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -103,6 +104,9 @@ impl Keeper {
             state.due.remove(&(kept.due, kept.address));
         }
         self.number.store(state.by_address.len(), Ordering::Release);
+        drop(state);
+        // The job may wait for what was due here.
+        self.earlier.notify_one();
     }
 
     /// A value has landed.
@@ -144,7 +148,8 @@ impl Keeper {
         }
         let state = lock(&self.state);
         let kept = state.by_address.iter();
-        let concerned = kept.filter(|(address, kept)| concerns(kept.epoch, kept.name.path(), address));
+        let concerned =
+            kept.filter(|(address, kept)| concerns(kept.epoch, kept.name.path(), address));
         let addresses: Vec<_> = concerned.map(|(address, _)| Arc::clone(address)).collect();
         drop(state);
         for address in addresses {
@@ -161,7 +166,11 @@ impl Keeper {
     pub(super) fn close(&self) {
         let mut state = lock(&self.state);
         state.closed = true;
-        let news: Vec<_> = state.by_address.values().map(|kept| kept.news.clone()).collect();
+        let news: Vec<_> = state
+            .by_address
+            .values()
+            .map(|kept| kept.news.clone())
+            .collect();
         drop(state);
         for news in news {
             news.send_replace(CLOSED);
@@ -236,9 +245,11 @@ impl<R: SecretResolver> Flights<R> {
                 for name in names {
                     self.refetch(name);
                 }
-                let due = self.clock.sleep_until(next.unwrap_or(Moment::NEVER));
                 let due = async {
-                    due.await;
+                    match next {
+                        Some(next) => self.clock.sleep_until(next).await,
+                        None => pending().await,
+                    }
                     true
                 };
                 let earlier = async {

@@ -17,7 +17,7 @@ use crate::layers::cache::seen::Verdict;
 use crate::layers::cache::slot::{Detached, Landed, Slot};
 use crate::name::{NameRef, SecretName};
 use crate::race::race;
-use crate::resolver::{Request, SecretResolver};
+use crate::resolver::{Held, Holder, Request, SecretResolver};
 use crate::secret::{Record, Version};
 use crate::sync::preempt;
 
@@ -36,8 +36,8 @@ struct Asked {
     began: Moment,
     /// How much time this process had lost by then.
     lost: Duration,
-    /// The version that was offered for a conditional read.
-    held: Option<Version>,
+    /// Whose version was offered for a conditional read.
+    held: Option<Arc<Slot>>,
 }
 
 /// What is to be done next.
@@ -54,7 +54,7 @@ enum Next {
 }
 
 /// What has landed.
-struct Held {
+struct Arrived {
     slot: Arc<Slot>,
     /// The backend and the version, for the audit.
     told: (&'static str, Version),
@@ -113,7 +113,9 @@ impl<R: SecretResolver> Landing<R> {
     }
 
     async fn fetch(&self, name: NameRef<'_>, conditional: bool) -> (Asked, Result<Record, Error>) {
-        let Self { flights, flight, .. } = self;
+        let Self {
+            flights, flight, ..
+        } = self;
         let generation = flight.generation();
         let epoch = flights.epoch();
         let identity = flights.inner.identity();
@@ -122,10 +124,10 @@ impl<R: SecretResolver> Landing<R> {
         let began = flights.clock.now();
         // From before the call, so that the time the call itself takes counts.
         let mut request = Request::new(name).with_deadline(began + flights.config.flight_budget);
-        let slot = flights.store.at(&flight.address).filter(|_| conditional);
-        let held = slot.and_then(|slot| slot.version());
-        if let Some(held) = &held {
-            request = request.with_held(held);
+        let held = flights.store.at(&flight.address).filter(|_| conditional);
+        let holder = held.clone().map(|slot| -> Arc<dyn Holder> { slot });
+        if let Some(holder) = &holder {
+            request = request.with_held_by(Held::By(holder));
         }
         flights.asked();
         let closed = async {
@@ -151,7 +153,9 @@ impl<R: SecretResolver> Landing<R> {
         name: NameRef<'_>,
         ask_again: bool,
     ) -> Next {
-        let Self { flights, flight, .. } = self;
+        let Self {
+            flights, flight, ..
+        } = self;
         let mut flying = flights.lock();
         if flying.closed {
             drop(flying);
@@ -162,7 +166,9 @@ impl<R: SecretResolver> Landing<R> {
         // What an invalidation was about is fenced, an error like a value: the secret may have been
         // created since.
         let fenced = flight.generation() != asked.generation
-            || flights.store.was_signalled(asked.epoch, &flight.address, name);
+            || flights
+                .store
+                .was_signalled(asked.epoch, &flight.address, name);
         let landed = match fenced {
             true => Err(Not::Next(Next::Again)),
             false => self.judge(&mut flying, asked, answer, name, ask_again, &mut out),
@@ -244,8 +250,10 @@ impl<R: SecretResolver> Landing<R> {
         name: NameRef<'_>,
         ask_again: bool,
         out: &mut Vec<Detached>,
-    ) -> Result<Held, Not> {
-        let Self { flights, flight, .. } = self;
+    ) -> Result<Arrived, Not> {
+        let Self {
+            flights, flight, ..
+        } = self;
         let (record, lease_over) = self.whole(answer?, asked)?;
         let now = flights.clock.now();
         let version = record.version();
@@ -281,7 +289,7 @@ impl<R: SecretResolver> Landing<R> {
         out.extend(replaced);
         let slot = held?;
         flying.negatives.remove(&flight.address);
-        Ok(Held {
+        Ok(Arrived {
             slot,
             told,
             new_life,
@@ -302,17 +310,11 @@ impl<R: SecretResolver> Landing<R> {
             );
             return Err(error.with_backend(answer.answer().backend()).into());
         };
-        let slot = self.flights.store.at(&self.flight.address);
-        let held = slot.and_then(|slot| Some((slot.record()?, slot.life.lease_over)));
-        match held {
-            Some((record, before)) if record.version() == offered => {
-                // What is unchanged has no new lease, unless it says so; all its other times are new.
-                let over = if lease.is_some() { lease_over } else { before };
-                Ok((record.with_answer(answer.answer()), over))
-            }
-            // Evicted meanwhile, or over.
-            _ => Err(Not::Next(Next::Whole)),
-        }
+        // Evicted meanwhile, or over.
+        let held = offered.record().ok_or(Not::Next(Next::Whole))?;
+        // What is unchanged has no new lease, unless it says so; all its other times are new.
+        let over = lease.map_or(offered.life.lease_over, |_| lease_over);
+        Ok((held.with_answer(answer.answer()), over))
     }
 
     fn life(
@@ -323,7 +325,9 @@ impl<R: SecretResolver> Landing<R> {
         name: NameRef<'_>,
         asked: Moment,
     ) -> Result<Life, Error> {
-        let Self { flights, flight, .. } = self;
+        let Self {
+            flights, flight, ..
+        } = self;
         let now = flights.clock.now();
         let address = &*flight.address;
         // An end that the backend itself has set counts like a lease.
@@ -356,7 +360,9 @@ impl<R: SecretResolver> Landing<R> {
         name: NameRef<'_>,
         out: &mut Vec<Detached>,
     ) -> Outcome {
-        let Self { flights, flight, .. } = self;
+        let Self {
+            flights, flight, ..
+        } = self;
         let address = &*flight.address;
         let now = flights.clock.now();
         if error.kind().is_of_the_secret() {

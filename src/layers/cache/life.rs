@@ -42,7 +42,9 @@ impl Life {
     /// # Errors
     /// When it is over before it has begun.
     pub(super) fn begin(terms: Terms) -> Result<Self, Error> {
-        let Terms { now, lease_over, .. } = terms;
+        let Terms {
+            now, lease_over, ..
+        } = terms;
         let full = (terms.asked + terms.ttl).min(terms.lease_used);
         if full <= now {
             return Err(match terms.lease_used <= now {
@@ -122,7 +124,11 @@ mod tests {
         };
         let life = Life::begin(leased).unwrap();
         assert_eq!((life.expires, life.ends), (at(38), at(40)));
-        let error = Life::begin(Terms { now: at(38), ..leased }).unwrap_err();
+        let error = Life::begin(Terms {
+            now: at(38),
+            ..leased
+        })
+        .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Refused);
     }
 
@@ -135,7 +141,11 @@ mod tests {
         };
         let life = Life::begin(unsettled).unwrap();
         assert_eq!((life.expires, life.ends), (at(12), at(12)));
-        let life = Life::begin(Terms { ttl: SECOND * 3 / 2, ..unsettled }).unwrap();
+        let life = Life::begin(Terms {
+            ttl: SECOND * 3 / 2,
+            ..unsettled
+        })
+        .unwrap();
         assert_eq!(life.expires, at(10) + SECOND * 3 / 2);
     }
 }

@@ -99,7 +99,13 @@ impl<R: SecretResolver> Cache<R> {
     ) -> Result<Self, Error> {
         config.check()?;
         let inner = Deadline::new(inner, Arc::clone(&clock), config.flight_budget);
-        let flights = Arc::new(Flights::new(inner, clock, config, downgrades, driver.aside().clone()));
+        let flights = Arc::new(Flights::new(
+            inner,
+            clock,
+            config,
+            downgrades,
+            driver.aside().clone(),
+        ));
         Ok(Self { driver, flights })
     }
 
@@ -165,7 +171,9 @@ impl<R: SecretResolver> Cache<R> {
             let located = self.flights.inner.locate(name);
             (Box::from(located.address().as_str()), record.weight())
         };
-        self.flights.store.require(&secrets.map(pin).collect::<Vec<_>>())
+        self.flights
+            .store
+            .require(&secrets.map(pin).collect::<Vec<_>>())
     }
 
     /// A handle on `name`, kept current on the driver.
@@ -185,7 +193,11 @@ impl<R: SecretResolver> Cache<R> {
                 let answer = record.answer();
                 // What is past its time by policy stays so.
                 let fresh = !matches!(answer.freshness(), Freshness::Stale { .. });
-                let over = || answer.expires_at().is_some_and(|end| self.flights.clock.now() >= end);
+                let over = || {
+                    answer
+                        .expires_at()
+                        .is_some_and(|end| self.flights.clock.now() >= end)
+                };
                 let slot = self.flights.slot_of(&located, name);
                 !(fresh && over()) && slot.is_some_and(|slot| slot.holds(record))
             }
@@ -279,12 +291,10 @@ impl<R: SecretResolver> Cache<R> {
                 let record = slot.peek(self.flights.clock.now());
                 Ok(record.filter(|_| !concerned))
             }
-            Some(Outcome::Said(said)) => {
-                match self.flights.still_said(&said, located, name) {
-                    true => Err(said.error()),
-                    false => Ok(None),
-                }
-            }
+            Some(Outcome::Said(said)) => match self.flights.still_said(&said, located, name) {
+                true => Err(said.error()),
+                false => Ok(None),
+            },
             Some(Outcome::Failed(error)) => Err(error),
             Some(Outcome::Flying) => Ok(None),
             None => Err(flights::lost()),

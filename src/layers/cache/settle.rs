@@ -150,7 +150,9 @@ mod tests {
 
     /// Without a signal for a prefix.
     fn may_be_old(settling: &mut Settling, version: &Version, now: Moment) -> bool {
-        settling.trusted_for("a", Some(version), now, None).is_some()
+        settling
+            .trusted_for("a", Some(version), now, None)
+            .is_some()
     }
 
     #[test]
@@ -162,7 +164,11 @@ mod tests {
         assert!(!may_be_old(&mut settling, &version(2), START));
         // From here on it has settled, whatever is answered.
         assert!(!may_be_old(&mut settling, &version(2), START));
-        assert!(settling.trusted_for("b", Some(&version(2)), START, None).is_none());
+        assert!(
+            settling
+                .trusted_for("b", Some(&version(2)), START, None)
+                .is_none()
+        );
     }
 
     #[test]

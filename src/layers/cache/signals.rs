@@ -138,7 +138,11 @@ mod tests {
     #[test]
     fn a_prefix_concerns_the_names_and_addresses_below_it_and_nobody_else() {
         let signals = Signals::default();
-        signals.below(signal(5), "a/b", &[Address::from("m/a/b"), Address::from("x//y")]);
+        signals.below(
+            signal(5),
+            "a/b",
+            &[Address::from("m/a/b"), Address::from("x//y")],
+        );
         for (path, address) in [
             ("a/b", "?"),
             ("a/b/c/d", "?"),

@@ -1,5 +1,6 @@
 //! One landed value, from its landing to its end.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -7,6 +8,7 @@ use arc_swap::ArcSwapOption;
 
 use crate::clock::Moment;
 use crate::layers::cache::life::Life;
+use crate::resolver::Holder;
 use crate::secret::{Answer, Contents, Record, Selected, Version};
 
 /// A value until its end, its eviction or its invalidation. A slot is filled once and emptied once.
@@ -107,17 +109,12 @@ impl Slot {
         Some(Record::of(contents, self.answer, self.selected))
     }
 
-    /// The version of the value; `None` in a slot that was emptied.
-    pub(super) fn version(&self) -> Option<Version> {
-        let contents = self.contents.load();
-        let contents = contents.as_deref();
-        contents.map(|contents| contents.version().clone())
-    }
-
     /// Whether `record` is the value that is here now.
     pub(super) fn holds(&self, record: &Record) -> bool {
         let contents = self.contents.load();
-        contents.as_ref().is_some_and(|held| Arc::ptr_eq(held, record.contents()))
+        contents
+            .as_ref()
+            .is_some_and(|held| Arc::ptr_eq(held, record.contents()))
     }
 
     /// Where a field of the record is; nowhere in a slot that was emptied.
@@ -160,6 +157,20 @@ impl Slot {
     /// One who waited for it has looked, or has left.
     pub(super) fn not_awaited(&self) {
         self.awaited.store(false, Ordering::Relaxed);
+    }
+}
+
+impl Holder for Slot {
+    fn version(&self) -> Option<Version> {
+        let contents = self.contents.load();
+        let contents = contents.as_deref();
+        contents.map(|contents| contents.version().clone())
+    }
+}
+
+impl fmt::Debug for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Slot").finish_non_exhaustive()
     }
 }
 

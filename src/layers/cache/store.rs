@@ -249,9 +249,14 @@ impl Store {
         let pins: HashMap<&str, Pin> = pins.into_iter().collect();
         let known = |address: &str| table.pinned.get(address);
         let new = pins.keys().filter(|address| known(address).is_none());
-        let before: usize = pins.keys().filter_map(|address| known(address)).map(|pin| pin.weight).sum();
+        let before: usize = pins
+            .keys()
+            .filter_map(|address| known(address))
+            .map(|pin| pin.weight)
+            .sum();
         let entries = table.pinned.len() + new.count();
-        let bytes = table.pinned_bytes - before + pins.values().map(|pin| pin.weight).sum::<usize>();
+        let bytes =
+            table.pinned_bytes - before + pins.values().map(|pin| pin.weight).sum::<usize>();
         let too_much = |what| Err(Error::new(ErrorKind::Overloaded, what));
         if entries > self.max_entries.div_ceil(2) {
             return too_much(
@@ -354,7 +359,6 @@ impl Store {
         }
         Some(Detached::new(slot))
     }
-
 
     #[cfg(test)]
     pub(super) fn weights(&self) -> Vec<usize> {

@@ -83,7 +83,7 @@ impl World {
         if is_deleted(version) {
             return Err(Error::new(ErrorKind::NotFound, "deleted by the model"));
         }
-        if request.held() == Some(&Version::number(version)) {
+        if request.held() == Some(Version::number(version)) {
             return Ok(Record::unchanged("model"));
         }
         let value = || SecretBuf::from_slice(&version.to_be_bytes());
