@@ -426,8 +426,8 @@ async fn a_flood_of_names_that_hang_keeps_no_known_name_from_a_store_that_is_bac
     // and whether it was answered.
     let reads = async |number: usize| {
         let mut reads = Vec::new();
-        for name in names.iter().cycle().take(number).cloned() {
-            let (resolver, began) = (resolver.clone(), clock.now());
+        for name in names.iter().cycle().take(number) {
+            let (resolver, name, began) = (resolver.clone(), name.clone(), clock.now());
             resolver.invalidator().invalidate(&name).unwrap();
             let read = async move { (began, resolver.get(&name).await.is_ok()) };
             reads.push(tokio::spawn(read));
