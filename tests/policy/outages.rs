@@ -1,9 +1,11 @@
 //! Outages without any exception: what retries, breakers and routes make of a failing store.
 
-use secret_resolver::layers::LimitConfig;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use secret_resolver::layers::{BreakerConfig, LimitConfig};
 use secret_resolver::testing::Gate;
 use secret_resolver::{
-    Record, Request, ResolveFuture, SecretBuf, SecretResolver, SystemClock, Version,
+    Clock, Error, Record, Request, ResolveFuture, SecretBuf, SecretResolver, SystemClock, Version,
 };
 
 use super::*;
@@ -320,4 +322,137 @@ async fn a_shutdown_is_no_outage_and_lets_no_fallback_answer() {
     }
     assert_eq!(fallback.calls(), 0);
     end.await.unwrap();
+}
+
+/// A store that always answers the same error, and counts.
+#[derive(Debug)]
+struct Useless(Error, AtomicUsize);
+
+impl SecretResolver for Useless {
+    fn resolve<'a>(&'a self, _: Request<'a>) -> ResolveFuture<'a> {
+        self.1.fetch_add(1, Ordering::SeqCst);
+        ResolveFuture::ready(Err(self.0.clone()))
+    }
+}
+
+/// How often a store is asked that answers `error` to 200 names, each read ten times a second.
+async fn asked(error: Error, time: Duration) -> usize {
+    let kind = error.kind();
+    let store = Arc::new(Useless(error, AtomicUsize::new(0)));
+    let (clock, fallback) = (ManualClock::new(), MockBackend::new());
+    let names: Vec<_> = (0..200).map(|number| format!("n/{number}")).collect();
+    for name in &names {
+        fallback.set(name, "fallback");
+    }
+    let resolver = Resolver::builder(Arc::clone(&store))
+        .with_attempts(1)
+        .with_clock(clock.clone())
+        .dangerous_fallback_to(fallback.clone())
+        .build()
+        .unwrap();
+    let start = clock.now();
+    while clock.now().since(start) < time {
+        for answer in within(resolver.get_many(&names)).await {
+            // As the store said it, or the breaker for it.
+            assert_eq!(answer.unwrap_err().kind(), kind);
+        }
+        clock.advance(Duration::from_millis(100));
+    }
+    assert_eq!(fallback.calls(), 0);
+    store.1.load(Ordering::SeqCst)
+}
+
+#[tokio::test]
+async fn a_store_that_answers_no_good_is_left_alone_and_no_exception_follows() {
+    use ErrorKind::{Malformed, Refused, Throttled, Unauthenticated};
+    let wish = Error::new(Throttled, "told to").with_retry_after(Duration::from_secs(10));
+    let calls = asked(wish, Duration::from_secs(12)).await;
+    assert!((1..=2).contains(&calls), "{calls}");
+    for kind in [Throttled, Malformed, Refused, Unauthenticated] {
+        let calls = asked(Error::new(kind, "told to"), Duration::from_secs(4)).await;
+        // Five names, and the trials after one and two seconds.
+        assert!((1..=7).contains(&calls), "{kind:?}: {calls}");
+    }
+}
+
+/// A store that hangs while it is dead, and for names of the flood always.
+#[derive(Debug)]
+struct Dies(AtomicBool);
+
+impl SecretResolver for Dies {
+    fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
+        let hangs = request.name().path().starts_with("flood/") || self.0.load(Ordering::SeqCst);
+        if hangs {
+            return ResolveFuture::new(std::future::pending());
+        }
+        ResolveFuture::ready(
+            SecretBuf::from_slice(b"value")
+                .and_then(|value| request.admit(Record::single("dies", value))),
+        )
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_of_names_that_hang_keeps_no_known_name_from_a_store_that_is_back() {
+    // In real time, at a fifth of the default times.
+    let clock = SystemClock::start().unwrap();
+    let store = Arc::new(Dies(AtomicBool::new(false)));
+    let mut breaker = BreakerConfig::default();
+    breaker.first_open = Duration::from_millis(200);
+    breaker.longest_open = Duration::from_secs(3);
+    let resolver = Resolver::builder(Arc::clone(&store))
+        .with_attempts(1)
+        .with_deadline(Duration::from_secs(1))
+        .with_settle_time(Duration::ZERO)
+        .with_breaker(breaker)
+        .with_limit_for("flood", LimitConfig::default())
+        .with_clock(clock.clone())
+        .build()
+        .unwrap();
+    let names: Vec<_> = (0..10).map(|number| format!("prod/{number}")).collect();
+    assert!(resolver.get_many(&names).await.iter().all(Result::is_ok));
+    let flood: Vec<_> = (0..40)
+        .map(|task| {
+            let resolver = resolver.clone();
+            tokio::spawn(async move {
+                for number in 0.. {
+                    let _ = resolver.get(&format!("flood/{task}/{number}")).await;
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            })
+        })
+        .collect();
+    // One read of a name that is known each 25 ms, whatever becomes of the others: when it began,
+    // and whether it was answered.
+    let reads = async |number: usize| {
+        let mut reads = Vec::new();
+        for name in names.iter().cycle().take(number) {
+            let (resolver, name, began) = (resolver.clone(), name.clone(), clock.now());
+            resolver.invalidator().invalidate(&name).unwrap();
+            let read = async move { (began, resolver.get(&name).await.is_ok()) };
+            reads.push(tokio::spawn(read));
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        let mut answers = Vec::new();
+        for read in reads {
+            answers.push(read.await.unwrap());
+        }
+        answers
+    };
+    store.0.store(true, Ordering::SeqCst);
+    let dead = reads(60).await;
+    assert!(dead.iter().all(|(_, answered)| !answered));
+    store.0.store(false, Ordering::SeqCst);
+    let back = clock.now();
+    let answers = reads(80).await;
+    let first = answers.iter().position(|(_, answered)| *answered);
+    let first = first.unwrap_or_else(|| panic!("none was answered"));
+    let waited = answers[first].0.since(back);
+    assert!(waited <= Duration::from_millis(500), "{waited:?}");
+    let later = &answers[first..];
+    let failed = later.iter().filter(|(_, answered)| !answered).count();
+    assert!(failed * 10 <= later.len(), "{failed} of {}", later.len());
+    for task in flood {
+        task.abort();
+    }
 }

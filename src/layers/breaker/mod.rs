@@ -258,17 +258,11 @@ impl Core {
     /// Admits an attempt at the endpoint that it is directed to, or at the next that lets it through.
     fn admit(&self, request: &Request<'_>) -> Result<Attempt<'_>, Error> {
         let now = self.clock.now();
-        let mut state = lock(&self.state);
+        let state = &mut *lock(&self.state);
         if state.closed {
             return Err(Error::new(ErrorKind::Closed, "the resolver was shut down"));
         }
-        let State {
-            endpoints,
-            next,
-            known,
-            ..
-        } = &mut *state;
-        let (asked, number, turn) = (request.endpoint(), endpoints.len(), *next);
+        let (asked, number, turn) = (request.endpoint(), state.endpoints.len(), state.next);
         if let Some(nowhere) = asked.filter(|&endpoint| endpoint >= number) {
             // The backend says what that means.
             return Ok(Attempt::new(self, nowhere, None));
@@ -276,24 +270,24 @@ impl Core {
         // The one asked for, or all of them, from the one whose turn it is.
         let steps = 0..if asked.is_some() { 1 } else { number };
         let tries = steps.map(|step| asked.unwrap_or((turn + step) % number));
-        let name = known.hash(request.name());
+        let name = state.known.hash(request.name());
         let mut first =
             |admit: fn(&mut Endpoint, u64, Moment, &BreakerConfig) -> Option<Admission>| {
                 tries.clone().find_map(|at| {
-                    let admission = admit(endpoints.get_mut(at)?, name, now, &self.config)?;
+                    let admission = admit(state.endpoints.get_mut(at)?, name, now, &self.config)?;
                     Some((at, admission))
                 })
             };
         let mut admitted = first(Endpoint::admit);
-        if admitted.is_none() && known.has(name) {
+        if admitted.is_none() && state.known.has(name) {
             admitted = first(Endpoint::admit_known);
         }
         let Some((endpoint, admission)) = admitted else {
-            let closed = tries.filter_map(|at| endpoints.get(at));
+            let closed = tries.filter_map(|at| state.endpoints.get(at));
             return Err(refusal(closed, now, &self.config));
         };
         if asked.is_none() {
-            *next = (endpoint + 1) % number;
+            state.next = (endpoint + 1) % number;
         }
         Ok(Attempt::new(self, endpoint, Some(admission)))
     }
@@ -348,12 +342,9 @@ fn refusal<'a>(
         .map_or(ErrorKind::Unavailable, |endpoint| endpoint.cause);
     let what = match kind {
         ErrorKind::Unavailable => {
-            "the breaker is open: the store failed and is left alone for a while"
+            "the breaker is open: the store failed, and is left alone for now"
         }
-        ErrorKind::Throttled => {
-            "the breaker is open: the store asked for less and is left alone for a while"
-        }
-        _ => "the breaker is open: the store answered nothing of use and is left alone for a while",
+        _ => "the breaker is open: the store answered so or asked for it, and is left alone",
     };
     Error::new(kind, what)
         .with_backend("breaker")
