@@ -64,11 +64,10 @@ fn asked(answer: impl Into<Option<Error>>, time: Duration) -> Vec<Duration> {
 }
 
 fn most_in_a_second(asked: &[Duration]) -> usize {
-    let within = |from: &Duration| {
-        let second = *from..*from + secs(1);
-        asked.iter().filter(|at| second.contains(at)).count()
-    };
-    asked.iter().map(within).max().unwrap_or(0)
+    // They are in order.
+    let end = |from: &Duration| asked.partition_point(|at| *at < *from + secs(1));
+    let within = asked.iter().enumerate().map(|(at, from)| end(from) - at);
+    within.max().unwrap_or(0)
 }
 
 #[test]
