@@ -125,7 +125,10 @@ fn wakers_that_panic_under_a_subscriber_that_panics_do_not_stop_the_clock() {
     // The only test here that logs anything.
     let _ = tracing::subscriber::set_global_default(Panics);
     let clock = SystemClock::start().unwrap();
-    let _panics = sleep(&clock, SOON, || panic!("of the test's own making"));
+    // More than there may be threads for.
+    let _panic: Vec<_> = (0..40)
+        .map(|_| sleep(&clock, SOON, || panic!("of the test's own making")))
+        .collect();
     let _again = sleep(&clock, SOON, || {
         std::panic::panic_any(PanicsWhenDropped);
     });

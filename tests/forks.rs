@@ -4,17 +4,20 @@
 #![cfg(unix)]
 
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
-use std::process::Command;
+use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Sender, channel};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use fork::Fork;
 use secret_resolver::testing::MockBackend;
 use secret_resolver::{
-    Clock as _, Error, ErrorKind, NameRef, Request, Resolver, Secret, SecretResolver,
+    Clock, Error, ErrorKind, Moment, NameRef, Request, Resolver, Secret, SecretResolver, Sleep,
+    SystemClock,
 };
 
 const WARM: &str = "prod/db#password";
@@ -72,6 +75,22 @@ fn in_the_child(resolver: Resolver) {
     drop(resolver);
 }
 
+/// Forks, runs `child` in the child, and answers how that has ended: 0 when all was well.
+fn forked(child: impl FnOnce()) -> i32 {
+    match fork::fork().unwrap() {
+        Fork::Child => {
+            // What hangs ends the child, as a failure.
+            std::thread::spawn(|| {
+                std::thread::sleep(Duration::from_secs(10));
+                std::process::abort();
+            });
+            let done = catch_unwind(AssertUnwindSafe(child));
+            std::process::exit(if done.is_ok() { 0 } else { 1 });
+        }
+        Fork::Parent(child) => fork::waitpid(child).unwrap(),
+    }
+}
+
 /// A resolver that is built in the child works there.
 fn anew() {
     let store = MockBackend::new().with_value(COLD, "value");
@@ -105,36 +124,93 @@ fn fork_with_a_resolver() {
         }));
     }
     for round in 0..20 {
-        match fork::fork().unwrap() {
-            Fork::Child => {
-                // What hangs ends the child, as a failure.
-                std::thread::spawn(|| {
-                    std::thread::sleep(Duration::from_secs(10));
-                    std::process::abort();
-                });
-                let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                    in_the_child(resolver);
-                    if round == 0 {
-                        anew();
-                    }
-                }));
-                std::process::exit(if done.is_ok() { 0 } else { 1 });
+        let child = || {
+            in_the_child(resolver.clone());
+            if round == 0 {
+                anew();
             }
-            Fork::Parent(child) => assert_eq!(fork::waitpid(child).unwrap(), 0),
-        }
+        };
+        assert_eq!(forked(child), 0);
         std::thread::sleep(Duration::from_millis(round));
     }
     ended.store(true, Ordering::Relaxed);
     drop(runtime.block_on(resolver.get(WARM)).unwrap());
 }
 
+/// A clock that stops for ever whoever asks it on the thread `holds`.
+#[derive(Debug)]
+struct Stops(SystemClock, Sender<()>);
+
+impl Clock for Stops {
+    fn now(&self) -> Moment {
+        if std::thread::current().name() == Some("holds") {
+            let _ = self.1.send(());
+            loop {
+                std::thread::park();
+            }
+        }
+        self.0.now()
+    }
+
+    fn sleep_until(&self, moment: Moment) -> Sleep {
+        self.0.sleep_until(moment)
+    }
+}
+
+/// How the process below says that all was well: it cannot end as others do.
+const WELL: i32 = 42;
+
+/// Run by the test below in a process of its own, which forks.
 #[test]
-fn in_a_forked_child_every_call_is_refused_at_once_and_nothing_hangs() {
+#[ignore = "a process of its own runs it"]
+fn fork_while_another_thread_holds_the_cache_s_lock() {
+    let (tell, stopped) = channel();
+    let store = MockBackend::new().with_value(WARM, "value");
+    let resolver = Resolver::builder(store)
+        .with_clock(Stops(SystemClock::start().unwrap(), tell))
+        .build()
+        .unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    drop(runtime.block_on(resolver.get(WARM)).unwrap());
+    let invalidator = resolver.invalidator();
+    // It asks for the time under the lock.
+    std::thread::Builder::new()
+        .name("holds".into())
+        .spawn(move || invalidator.invalidate_all())
+        .unwrap();
+    stopped.recv().unwrap();
+    // Dropped in the child alone: in the parent that waits for the lock.
+    let mut last = Some(resolver);
+    let ended = forked(|| in_the_child(last.take().unwrap()));
+    std::process::exit(if ended == 0 { WELL } else { 1 });
+}
+
+/// Runs one of the tests above in a process of its own, for half a minute at most.
+fn alone(test: &str) -> Output {
     let mut process = Command::new(std::env::current_exe().unwrap());
     process
-        .args(["fork_with_a_resolver", "--exact", "--ignored"])
-        .arg("--test-threads=1");
-    let output = process.output().unwrap();
+        .args([test, "--exact", "--ignored", "--test-threads=1"])
+        .stdout(Stdio::piped());
+    let mut child = process.spawn().unwrap();
+    for _ in 0..300 {
+        if child.try_wait().unwrap().is_some() {
+            return child.wait_with_output().unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    child.kill().unwrap();
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn in_a_forked_child_every_call_is_refused_at_once_and_nothing_hangs() {
+    let output = alone("fork_with_a_resolver");
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(said.contains("1 passed"), "{said}");
+}
+
+#[test]
+fn in_a_forked_child_nothing_waits_for_a_lock_that_nobody_gives_back() {
+    let output = alone("fork_while_another_thread_holds_the_cache_s_lock");
+    assert_eq!(output.status.code(), Some(WELL), "{output:?}");
 }

@@ -140,6 +140,37 @@ async fn no_get_outlives_its_deadline_when_the_backend_hangs() {
 }
 
 #[tokio::test]
+async fn an_answer_that_is_there_but_polled_after_its_deadline_is_a_timeout() {
+    let (clock, backend, resolver) = setup();
+    let gate = Gate::new();
+    backend.script(NAME, [gate.then(Reply::Stored)]);
+    let mut get = pin!(resolver.get(NAME));
+    assert!(poll_once(get.as_mut()).is_pending());
+    gate.open();
+    until(|| resolver.status().flights == 0 && resolver.status().entries == 1).await;
+    clock.advance(Duration::from_secs(5));
+    assert_eq!(get.await.unwrap_err().kind(), ErrorKind::Timeout);
+    assert_eq!(backend.calls(), 1);
+}
+
+#[tokio::test]
+async fn a_stop_of_the_process_ends_a_get_at_its_deadline_and_takes_no_time_of_its_fetch() {
+    let (clock, backend, resolver) = setup();
+    let gate = Gate::new();
+    backend.script(NAME, [gate.then(Reply::Stored)]);
+    let mut get = pin!(resolver.get(NAME));
+    assert!(poll_once(get.as_mut()).is_pending());
+    backend.called(1).await;
+    clock.stall(Duration::from_secs(60));
+    assert_eq!(get.await.unwrap_err().kind(), ErrorKind::Timeout);
+    let mut next = pin!(resolver.get(NAME));
+    assert!(poll_once(next.as_mut()).is_pending());
+    gate.open();
+    assert_eq!(next.await.unwrap().expose_str().unwrap(), "v1");
+    assert_eq!(backend.calls(), 1);
+}
+
+#[tokio::test]
 async fn a_request_may_ask_for_an_earlier_deadline_but_not_for_a_later_one() {
     let (clock, backend, resolver) = setup();
     backend.always(Reply::Hang);

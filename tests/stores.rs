@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use secret_resolver::layers::BreakerState;
-use secret_resolver::testing::MockBackend;
+use secret_resolver::testing::{MockBackend, Reply};
 use secret_resolver::{
     Clock, Error, ErrorKind, Freshness, Request, ResolveFuture, Resolver, SecretResolver,
     SystemClock,
@@ -85,6 +85,27 @@ async fn an_attempt_ends_in_time_though_its_store_blocks_and_a_fallback_is_not_h
     assert_eq!(secret.answer().freshness(), Freshness::Fallback);
     assert!(took < Duration::from_millis(1800), "{took:?}");
     drop(release);
+}
+
+#[tokio::test]
+async fn a_fallback_whose_code_blocks_holds_up_no_other_name() {
+    let primary = MockBackend::new().with_value("fast/x", "value");
+    primary.script("down/x", [Reply::Error(ErrorKind::Unavailable)]);
+    let (fallback, release, blocked) = blocks();
+    let resolver = Resolver::builder(primary)
+        .with_attempts(1)
+        .dangerous_fallback_to_for("down", fallback)
+        .build()
+        .unwrap();
+    let waiting = resolver.clone();
+    let waiting = tokio::spawn(async move { waiting.get("down/x").await });
+    tokio::task::spawn_blocking(move || blocked.recv().unwrap())
+        .await
+        .unwrap();
+    let get = tokio::time::timeout(Duration::from_secs(1), resolver.get("fast/x"));
+    assert!(get.await.unwrap().is_ok());
+    drop(release);
+    assert!(waiting.await.unwrap().is_err());
 }
 
 /// A store whose connection does not outlive a stop of its process: it answers after a while, and
