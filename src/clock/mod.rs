@@ -8,7 +8,6 @@ mod system;
 mod timers;
 
 pub use system::SystemClock;
-#[allow(unused_imports, reason = "the sweeper is to poll its sleep so")]
 pub(crate) use timers::ours;
 #[cfg(feature = "testing")]
 pub(crate) use timers::{SleepUntil, Timed, Timers};

@@ -39,7 +39,6 @@ thread_local! {
 
 /// Polls a sleep, with a waker that is code of this crate: the clock's thread runs it itself, so
 /// that no foreign code holds it up.
-#[allow(dead_code, reason = "the sweeper is to poll its sleep so")]
 pub(crate) fn ours<T>(poll: impl FnOnce() -> T) -> T {
     struct Reset;
     impl Drop for Reset {

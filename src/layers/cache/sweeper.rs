@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use crate::clock::{Clock, Moment, Sleep};
+use crate::clock::{Clock, Moment, Sleep, ours};
 use crate::layers::cache::flights::Flying;
 use crate::layers::cache::store::Store;
 use crate::sync::{lock, preempt};
@@ -94,7 +94,9 @@ impl Sweeper {
         }
         let mut sleep = self.clock.sleep_until(moment);
         let waker = Waker::from(Arc::clone(self));
-        let due = sleep.as_mut().poll(&mut Context::from_waker(&waker)) == Poll::Ready(());
+        // Called by the clock's own thread: it runs no foreign code.
+        let poll = || sleep.as_mut().poll(&mut Context::from_waker(&waker));
+        let due = ours(poll) == Poll::Ready(());
         armed.sleep = Some((moment, sleep));
         drop(armed);
         preempt();
