@@ -6,9 +6,11 @@ use std::fs::File;
 use std::hash::BuildHasher;
 use std::io::{self, BufRead as _, BufReader};
 use std::os::unix::fs::FileExt as _;
+use std::sync::Mutex;
 
 use crate::error::Error;
 use crate::secret::SecretBuf;
+use crate::sync::lock;
 
 /// A value that stands nowhere in memory but where it is put, to be looked for there.
 ///
@@ -73,6 +75,9 @@ impl Canary {
     /// # Errors
     /// When `/proc/self` cannot be read.
     pub fn found(&self) -> io::Result<usize> {
+        // The window of another search holds what it is filled with: one at a time.
+        static SEARCH: Mutex<()> = Mutex::new(());
+        let _search = lock(&SEARCH);
         let memory = File::open("/proc/self/mem")?;
         let maps = BufReader::new(File::open("/proc/self/maps")?);
         let mut window = vec![0_u8; 1 << 20];

@@ -64,6 +64,8 @@ impl Wake for Woken {
 pub(super) struct Model {
     pub(super) draw: Draw,
     pub(super) clock: ManualClock,
+    /// Whether all time that passes is time in which the process stood still.
+    stands_still: bool,
     depth: AtomicUsize,
     tasks: RefCell<Vec<Arc<Task>>>,
     jobs: RefCell<mpsc::UnboundedReceiver<Job>>,
@@ -78,11 +80,13 @@ impl Model {
         draw: Draw,
         clock: ManualClock,
         jobs: mpsc::UnboundedReceiver<Job>,
+        stands_still: bool,
     ) -> Arc<Self> {
         #[allow(clippy::arc_with_non_send_sync, reason = "it stays on this thread")]
         let model = Arc::new(Self {
             draw,
             clock,
+            stands_still,
             depth: AtomicUsize::new(0),
             tasks: RefCell::default(),
             jobs: RefCell::new(jobs),
@@ -120,6 +124,12 @@ impl Model {
         let Some(mut future) = task.future.borrow_mut().take() else {
             return true;
         };
+        // It was woken, and is looked at late.
+        if self.draw.below(40) == 0 {
+            self.pass(Duration::from_millis(
+                self.draw.of(&[100, 1_000, 4_000, 12_000]),
+            ));
+        }
         task.woken.0.store(false, Ordering::Relaxed);
         let waker = Waker::from(Arc::clone(&task.woken));
         let mut cx = Context::from_waker(&waker);
@@ -148,12 +158,21 @@ impl Model {
         for _ in 0..self.draw.below(4) {
             if self.draw.below(12) == 0 {
                 let millis = self.draw.of(&[20, 50, 100, 250, 1_000, 3_000]);
-                self.clock.advance(Duration::from_millis(millis));
+                self.pass(Duration::from_millis(millis));
             } else {
                 self.step();
             }
         }
         self.depth.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Lets time pass: it does, or the process stands still meanwhile.
+    pub(super) fn pass(&self, time: Duration) {
+        if self.stands_still || self.draw.below(4) == 0 {
+            self.clock.stall(time);
+        } else {
+            self.clock.advance(time);
+        }
     }
 
     /// How many tasks have not ended.

@@ -1,14 +1,20 @@
 //! The store of the model: its answers travel, and it remembers what it gave away.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::scheduler::Draw;
+use crate::address::Located;
+use crate::clock::{Clock as _, Moment};
 use crate::error::{Error, ErrorKind};
+use crate::name::NameRef;
 use crate::race::turn;
 use crate::resolver::{Request, ResolveFuture, SecretResolver};
 use crate::secret::{Record, SecretBuf, Version};
 use crate::sync::lock;
+use crate::testing::ManualClock;
 
 /// A store whose answers travel: the version is read at some turn of the call, and arrives later.
 #[derive(Clone, Debug)]
@@ -19,10 +25,13 @@ pub(super) struct Travelling(pub(super) Arc<World>);
 pub(super) struct World {
     /// By record: what is written now. Every fourth version is a record that was deleted.
     versions: [AtomicU64; 2],
-    /// What may be answered at least: written when `invalidate` has returned.
-    floors: [AtomicU64; 2],
+    /// What may be answered at least, by path: written when `invalidate` has returned.
+    floors: [AtomicU64; 3],
     fetching: [AtomicUsize; 2],
     fetches: AtomicUsize,
+    clock: ManualClock,
+    /// When each version of each record was last asked for.
+    asked: Mutex<HashMap<(usize, u64), Moment>>,
     /// Turns before and after the read, in turn from the seed.
     pace: Vec<usize>,
     fail_every: usize,
@@ -32,7 +41,8 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn drawn(draw: &Draw) -> Self {
+    /// One that hangs now and then, or never.
+    pub(super) fn drawn(draw: &Draw, clock: ManualClock, hangs: bool) -> Self {
         Self {
             versions: [AtomicU64::new(1), AtomicU64::new(1)],
             floors: Default::default(),
@@ -40,7 +50,9 @@ impl World {
             fetches: AtomicUsize::new(0),
             pace: (0..32).map(|_| draw.below(6)).collect(),
             fail_every: 3 + draw.below(8),
-            hang_every: 5 + draw.below(8),
+            hang_every: if hangs { 5 + draw.below(8) } else { usize::MAX },
+            clock,
+            asked: Mutex::default(),
             answered: Mutex::default(),
         }
     }
@@ -50,7 +62,12 @@ impl World {
     }
 
     pub(super) fn floor(&self, path: &str) -> u64 {
-        self.floors[which(path)].load(Ordering::Relaxed)
+        self.floors[spelling(path)].load(Ordering::Relaxed)
+    }
+
+    /// When the version was last asked for.
+    pub(super) fn asked(&self, path: &str, version: u64) -> Moment {
+        lock(&self.asked)[&(which(path), version)]
     }
 
     /// Writes the next version.
@@ -58,9 +75,9 @@ impl World {
         self.versions[which(path)].fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// From here on nothing below `version` may be answered.
+    /// From here on nothing below `version` may be answered to the names of `path`.
     pub(super) fn signalled(&self, path: &str, version: u64) {
-        self.floors[which(path)].fetch_max(version, Ordering::Relaxed);
+        self.floors[spelling(path)].fetch_max(version, Ordering::Relaxed);
     }
 
     /// Whether "not found" may be answered: whether it was true of some version that still counts.
@@ -97,8 +114,16 @@ impl World {
     }
 }
 
+/// Which record has names of this path: two are one record.
 fn which(path: &str) -> usize {
-    usize::from(path != "a/b")
+    usize::from(path == "c/d")
+}
+
+fn spelling(path: &str) -> usize {
+    ["a/b", "c/d", "e/f"]
+        .iter()
+        .position(|known| *known == path)
+        .unwrap()
 }
 
 fn is_deleted(version: u64) -> bool {
@@ -115,6 +140,15 @@ impl Drop for Fetching<'_> {
 }
 
 impl SecretResolver for Travelling {
+    fn locate<'a>(&'a self, name: NameRef<'a>) -> Located<'a> {
+        let address = if name.path() == "e/f" {
+            "a/b"
+        } else {
+            name.path()
+        };
+        Located::new(address, name.field().map(Cow::Borrowed))
+    }
+
     fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
         ResolveFuture::new(async move {
             let world = &self.0;
@@ -122,6 +156,7 @@ impl SecretResolver for Travelling {
             let fetching = &world.fetching[which(path)];
             let others = fetching.fetch_add(1, Ordering::Relaxed);
             let _fetching = Fetching(fetching);
+            let asked = world.clock.now();
             assert_eq!(others, 0, "two fetches of one record at once");
             let number = world.fetches.fetch_add(1, Ordering::Relaxed);
             let turns = |n: usize| world.pace[(2 * number + n) % world.pace.len()];
@@ -139,6 +174,7 @@ impl SecretResolver for Travelling {
             if number % world.fail_every == world.fail_every - 1 {
                 return Err(Error::new(ErrorKind::Throttled, "of the model's making"));
             }
+            lock(&world.asked).insert((which(path), version), asked);
             world.answer(&request, version)
         })
     }
