@@ -92,6 +92,11 @@ impl Settling {
         None
     }
 
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.by_address.len()
+    }
+
     fn forget_oldest(&mut self) {
         let Some((until, address)) = self.order.pop_front() else {
             return;

@@ -234,3 +234,60 @@ async fn an_exact_version_obeys_the_same_bounds_and_the_same_end() {
     cache.shutdown(clock.now() + TTL).await;
     assert_eq!(read().await.unwrap_err().kind(), ErrorKind::Closed);
 }
+
+#[tokio::test]
+async fn what_is_pinned_counts_its_bytes_and_leaves_room_for_others() {
+    let bench = of_100_kb();
+    let names: Vec<_> = (0..9).map(|number| format!("large/{number}")).collect();
+    let mut secrets = Vec::new();
+    for name in &names {
+        bench.backend.set(name, [b'x'; 10_000]);
+        secrets.push(bench.cache.get(name).await.unwrap());
+    }
+    let pinned = |number: usize| {
+        let names = names.iter().map(|name| NameRef::parse(name).unwrap());
+        let records = secrets.iter().map(Secret::record);
+        bench.cache.pin(names.zip(records).take(number))
+    };
+    let error = pinned(6).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Overloaded);
+    assert!(error.to_string().contains("max_bytes"), "{error}");
+    // None of them took a place, so five can have it; and the others have theirs.
+    pinned(5).unwrap();
+    for number in 0..100 {
+        let name = format!("other/{number}");
+        bench.backend.set(&name, [b'x'; 10_000]);
+        bench.cache.get(&name).await.unwrap();
+    }
+    let calls = bench.backend.calls();
+    for name in &names[..5] {
+        bench.cache.get(name).await.unwrap();
+    }
+    assert_eq!(bench.backend.calls(), calls);
+    // One that grows past half of the bytes is refused, and keeps its old value.
+    bench.backend.set("large/0", [b'x'; 20_000]);
+    bench.cache.invalidator().invalidate("large/0").unwrap();
+    let error = bench.cache.get("large/0").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Overloaded);
+}
+
+#[tokio::test]
+async fn a_flood_below_a_prefix_with_a_bound_of_its_own_takes_no_place_of_others() {
+    let config = CacheConfig {
+        max_flights: 4,
+        ..CacheConfig::default()
+    };
+    let bench = bench_with(config.with_max_flights_for("flood", 2));
+    bench.backend.script("flood/0", [Reply::Hang]);
+    bench.backend.script("flood/1", [Reply::Hang]);
+    let mut cx = Context::from_waker(Waker::noop());
+    let names = ["flood/0", "flood/1", "flood/2"];
+    let mut gets = names.map(|name| Box::pin(bench.cache.get(name)));
+    assert!(gets[0].as_mut().poll(&mut cx).is_pending());
+    assert!(gets[1].as_mut().poll(&mut cx).is_pending());
+    let [.., third] = gets;
+    let error = third.await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Overloaded);
+    assert!(error.to_string().contains("max_flights"), "{error}");
+    assert_eq!(bench.text().await, "v1");
+}

@@ -4,13 +4,16 @@ mod batches;
 mod bounds;
 mod fence;
 mod flights;
+mod handles;
 mod lifetime;
 mod negatives;
 mod refresh;
 mod settle;
 mod shutdown;
+mod signals;
 mod status;
 mod versions;
+mod wishes;
 
 use std::time::Duration;
 

@@ -107,8 +107,69 @@ async fn a_conditional_read_lets_go_of_its_value_when_it_is_invalidated() {
     }
 }
 
+/// Says "unchanged" whatever it is asked, but for the first time.
+#[derive(Debug)]
+struct Unchanged {
+    asked: std::sync::Mutex<Vec<Option<Version>>>,
+    lease: Option<Duration>,
+}
+
+impl SecretResolver for Unchanged {
+    fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
+        let mut asked = crate::sync::lock(&self.asked);
+        asked.push(request.held());
+        let first = asked.len() == 1;
+        let value = crate::secret::SecretBuf::from_slice(b"v1").unwrap();
+        let record = Record::builder("unchanged").version(Version::number(1));
+        ResolveFuture::ready(match (first, self.lease) {
+            (true, None) => record.field("password", value).build(),
+            (true, Some(lease)) => record.field("password", value).lease(lease).build(),
+            (false, _) => Ok(Record::unchanged("unchanged")),
+        })
+    }
+}
+
+fn unchanged(lease: Option<Duration>) -> (ManualClock, Arc<Unchanged>, Cache<Arc<Unchanged>>) {
+    let clock = ManualClock::new();
+    let asked = std::sync::Mutex::default();
+    let store = Arc::new(Unchanged { asked, lease });
+    let shared = Arc::new(clock.clone());
+    let cache = Cache::new(Arc::clone(&store), shared, CacheConfig::default()).unwrap();
+    (clock, store, cache)
+}
+
 #[tokio::test]
-async fn a_conditional_read_is_not_offered_what_ends_before_it_may() {
+async fn unchanged_is_malformed_where_no_version_was_offered() {
+    let (_clock, store, cache) = unchanged(None);
+    cache.get(NAME).await.unwrap();
+    cache.invalidator().invalidate(NAME).unwrap();
+    let error = cache.get(NAME).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Malformed);
+    let asked = crate::sync::lock(&store.asked);
+    assert_eq!(
+        *asked.iter().map(Option::is_some).collect::<Vec<_>>(),
+        [false, false]
+    );
+}
+
+#[tokio::test]
+async fn what_is_unchanged_has_no_new_lease() {
+    let lease = TTL / 3;
+    let (clock, store, cache) = unchanged(Some(lease));
+    let first = cache.get(NAME).await.unwrap();
+    let end = first.answer().expires_at().unwrap();
+    clock.advance(end.since(clock.now()) * 85 / 100);
+    cache.get(NAME).await.unwrap();
+    while crate::sync::lock(&store.asked).len() < 2 || !cache.flights.flying_now().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let again = cache.get(NAME).await.unwrap();
+    assert!(again.answer().fetched_at() > first.answer().fetched_at());
+    assert!(again.answer().expires_at().unwrap() <= Moment::ZERO + lease);
+}
+
+#[tokio::test]
+async fn a_conditional_read_that_hangs_keeps_nothing_past_its_end() {
     let bench = bench();
     let secret = bench.get().await.unwrap();
     let left = CacheConfig::default().flight_budget / 2;

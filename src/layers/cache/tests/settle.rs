@@ -88,3 +88,59 @@ async fn after_a_signal_a_refusal_is_not_remembered_for_long() {
         assert!(bench.cache.get("new/one").await.is_ok(), "{how}");
     }
 }
+
+#[tokio::test]
+async fn a_version_that_is_proved_new_is_trusted_also_after_a_signal_for_everything() {
+    for prefix in [Some("prod"), None] {
+        let bench = bench();
+        bench.text().await;
+        bench.backend.set(NAME, "v2");
+        match prefix {
+            Some(prefix) => bench.cache.invalidator().invalidate_prefix(prefix).unwrap(),
+            None => bench.cache.invalidator().invalidate_all(),
+        }
+        for _ in 0..100 {
+            assert_eq!(bench.text().await, "v2");
+            bench.clock.advance(Duration::from_millis(30));
+        }
+        assert_eq!(bench.backend.calls(), 2, "{prefix:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_version_that_stays_is_asked_for_a_few_times_and_a_commit_is_seen_soon() {
+    for commits_after in [100, 400, 1_000, 1_900] {
+        let bench = bench();
+        bench.text().await;
+        bench.cache.invalidator().invalidate_all();
+        let mut seen_after = None;
+        for millis in (0..4_000).step_by(10) {
+            if millis == commits_after {
+                bench.backend.set(NAME, "v2");
+            }
+            let text = bench.text().await;
+            if text == "v2" && seen_after.is_none() {
+                seen_after = Some(millis - commits_after);
+            }
+            bench.clock.advance(Duration::from_millis(10));
+            tokio::task::yield_now().await;
+        }
+        // Twice as long as the signal was past, with what a refresh takes.
+        assert!(
+            seen_after.unwrap() <= commits_after.max(300),
+            "{seen_after:?}"
+        );
+        assert!(bench.backend.calls() <= 9, "{}", bench.backend.calls());
+    }
+}
+
+#[tokio::test]
+async fn what_settling_remembers_is_forgotten_in_time_without_traffic() {
+    let bench = bench();
+    bench.text().await;
+    bench.cache.invalidator().invalidate_all();
+    let held = || bench.cache.flights.lock().settling.len();
+    assert_eq!(held(), 1);
+    bench.clock.advance(Duration::from_secs(2));
+    assert_eq!(held(), 0);
+}
