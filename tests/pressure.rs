@@ -8,6 +8,7 @@ use std::process::Command;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
+use secret_resolver::layers::LimitConfig;
 use secret_resolver::testing::{Gate, ManualClock, MockBackend, Reply};
 use secret_resolver::{ErrorKind, Resolver};
 
@@ -134,4 +135,39 @@ fn a_thread_that_cannot_start_is_an_error_also_inside_a_runtime() {
     let output = process.output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(said.contains("1 passed"), "{said}");
+}
+
+#[tokio::test]
+async fn a_flood_below_a_prefix_with_a_limit_of_its_own_takes_no_fetch_of_others() {
+    let clock = ManualClock::new();
+    let store = MockBackend::new().with_value("good/one", "x");
+    let mut limit = LimitConfig::default();
+    (limit.max_concurrent, limit.max_queued) = (2, 2);
+    let resolver = Resolver::builder(store.clone())
+        .with_clock(clock.clone())
+        .with_max_flights(4)
+        .with_limit_for("flood", limit)
+        .build()
+        .unwrap();
+    for number in 0..20 {
+        store.script(&format!("flood/{number}"), [Reply::Hang]);
+    }
+    let flood = (0..20).map(|number| {
+        let resolver = resolver.clone();
+        tokio::spawn(async move { resolver.get(&format!("flood/{number}")).await })
+    });
+    let flood: Vec<_> = flood.collect();
+    store.called(2).await;
+    assert_eq!(
+        resolver
+            .get("good/one")
+            .await
+            .unwrap()
+            .expose_str()
+            .unwrap(),
+        "x"
+    );
+    for get in flood {
+        get.abort();
+    }
 }

@@ -77,6 +77,25 @@ async fn a_waker_that_blocks_moves_nobody_elses_deadline() {
     assert!(by_clock < ms(1300) && by_fetch < ms(1300), "{seen}");
 }
 
+#[tokio::test]
+async fn a_waker_that_blocks_at_a_landing_holds_up_no_other_fetch() {
+    let store = Store::saying("store", Say::Value);
+    let resolver = Resolver::builder(store).build().unwrap();
+    let (let_go, blocked) = std::sync::mpsc::channel::<()>();
+    let blocked = std::sync::Mutex::new(blocked);
+    let blocks = Does::waker(move || {
+        let _ = blocked.lock().unwrap().recv_timeout(Duration::from_secs(5));
+    });
+    let mut landing = pin!(resolver.get("a/x"));
+    assert!(poll_with(landing.as_mut(), &blocks).is_pending());
+    for number in 0..20 {
+        let name = format!("b/{number}");
+        let get = within(ms(1000), resolver.get(&name)).await;
+        get.unwrap();
+    }
+    drop(let_go);
+}
+
 /// Panics at every event.
 struct Panics;
 

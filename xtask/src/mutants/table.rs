@@ -95,8 +95,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "3: what was fetched before an invalidation lands",
         "src/layers/cache/landing.rs",
         [
-            "if flight.generation() != fetched.generation {",
-            "if flight.generation() == u64::MAX {",
+            "let fenced = flight.generation() != asked.generation",
+            "let fenced = flight.generation() == u64::MAX",
         ],
         "after_invalidate_no_get_answers_what_was_fetched_before",
     ),
@@ -122,22 +122,79 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "3: a prefix misses what was answered as a stale value",
         "src/layers/cache/mod.rs",
         [
-            ".link(request.name(), address, located.field());",
-            ".link(request.name(), \"\", located.field());",
+            "let Some(slot) = self.flights.slot_of(located, request.name()) else {",
+            "let Some(slot) = self.flights.store.at(located.address().as_str()) else {",
         ],
         "a_signal_for_a_prefix_finds_what_was_answered_as_a_stale_value",
     ),
     core(
-        "3: a prefix misses what was answered by the long way",
+        "3: a prefix misses a name that was never asked for",
+        "src/layers/cache/flights.rs",
+        [
+            "(!signals.concern(slot.epoch, name.path(), address)).then_some(slot)",
+            "(!signals.concern(slot.epoch, \"-\", address)).then_some(slot)",
+        ],
+        "a_name_that_was_never_asked_for_is_concerned_too",
+    ),
+    core(
+        "3: a prefix misses a name of the read path",
+        "src/layers/cache/index.rs",
+        [
+            "signals.concern(self.slot.epoch, path_of(name), &self.slot.address);",
+            "signals.concern(self.slot.epoch, \"-\", &self.slot.address);",
+        ],
+        "no_schedule_breaks_the_fence_the_single_flight_or_the_expiry",
+    ),
+    core(
+        "3: a waiter that a prefix concerns is answered",
+        "src/layers/cache/mod.rs",
+        [
+            "Ok(record.filter(|_| !concerned))",
+            "Ok(record.filter(|_| !concerned || true))",
+        ],
+        "a_waiter_that_is_concerned_gets_the_next_fetch_and_another_this_one",
+    ),
+    core(
+        "3: what was fetched before a prefix was signalled is held",
         "src/layers/cache/store.rs",
-        ["held.names.more |= !held.keeps(name.path());", ""],
-        "a_signal_for_a_prefix_finds_what_was_answered_below_it_in_any_way",
+        [
+            "        if epoch >= self.signals.last() {\n            return false;",
+            "        if epoch < u64::MAX {\n            return false;",
+        ],
+        "a_fetch_for_a_concerned_address_leaves_nothing_behind",
+    ),
+    core(
+        "3: a signal costs strangers what they have",
+        "src/layers/cache/signals.rs",
+        [
+            "began < since.max(list.forgotten)",
+            "began < since.max(list.forgotten).max(self.last())",
+        ],
+        "a_signal_for_strangers_costs_nothing",
+    ),
+    core(
+        "3: a signal that falls off the list is forgotten",
+        "src/layers/cache/signals.rs",
+        [
+            "self.forgotten = self.forgotten.max(epoch);",
+            "let _ = epoch;",
+        ],
+        "what_falls_off_the_list_concerns_everything_that_was_fetched_before",
     ),
     core(
         "3: an answer soon after a signal is trusted",
         "src/layers/cache/settle.rs",
-        ["        !settled || all", "        false"],
+        [
+            "(past < self.time).then_some(past.max(Self::MOMENT))",
+            "(past < self.time && past > self.time).then_some(past.max(Self::MOMENT))",
+        ],
         "after_a_signal_an_unchanged_answer_is_not_trusted_for_long",
+    ),
+    core(
+        "3: an answer that is proved new is distrusted all the same",
+        "src/layers/cache/settle.rs",
+        ["narrow.settled = true;", "narrow.settled = false;"],
+        "a_version_that_is_proved_new_is_trusted_also_after_a_signal_for_everything",
     ),
     core(
         "4: a get does not join the flight of another",
@@ -174,12 +231,30 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     ),
     core(
         "5: a shutdown is taken for an outage",
-        "src/layers/cache/landing.rs",
+        "src/layers/cache/flights.rs",
         [
-            "let closed = Outcome::Failed(closed_error(), self.flights.epoch());",
-            "let closed = Outcome::Failed(lost(), self.flights.epoch());",
+            "        ErrorKind::Closed,\n        \"the resolver was shut down; build a new one\",",
+            "        ErrorKind::Unavailable,\n        \"the resolver was shut down; build a new one\",",
         ],
         "a_shutdown_is_no_outage_and_lets_no_fallback_answer",
+    ),
+    core(
+        "5: what settling remembers stays until other traffic",
+        "src/layers/cache/sweeper.rs",
+        [
+            "let settles = lock(&self.flying).settling.forget_settled(now);",
+            "let settles: Option<Moment> = None;",
+        ],
+        "what_settling_remembers_is_forgotten_in_time_without_traffic",
+    ),
+    core(
+        "5: a conditional read keeps the version of a value that is gone",
+        "src/layers/own_thread.rs",
+        [
+            "Held::By(holder) => OwnedHeld::By(Arc::clone(holder)),",
+            "Held::By(holder) => OwnedHeld::Version(holder.version().unwrap_or_default()),",
+        ],
+        "invalidated_values_and_tags_are_gone_from_memory_while_their_store_blocks",
     ),
     of(
         VAULT,
@@ -229,7 +304,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     core(
         "10: a weaker answer is not told",
         "src/downgrade.rs",
-        ["audit::downgraded(name, freshness, cause);", ""],
+        ["foreign(|| audit::downgraded(name, freshness, cause));", ""],
         "every_fetch_refusal_downgrade_and_invalidation_is_told_and_no_value_is",
     ),
     core(
@@ -254,18 +329,15 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "12: a refresh that is refused leaves the value",
         "src/layers/cache/landing.rs",
         [
-            "return flights.store.take(&flight.address);",
-            "return None;",
+            "out.extend(flights.store.take(address));",
+            "let _ = address;",
         ],
         "a_refresh_that_is_refused_drops_the_value_at_once",
     ),
     core(
         "refresh: a hot name waits for its refresh",
-        "src/layers/cache/landing.rs",
-        [
-            "refresh: now + expires.since(now) / 5 * 4,",
-            "refresh: expires,",
-        ],
+        "src/layers/cache/life.rs",
+        ["refresh: now + full.since(now) / 5 * 4,", "refresh: full,"],
         "a_value_in_use_is_refreshed_before_anybody_has_to_wait",
     ),
     core(
@@ -299,8 +371,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "bounds: a value that does not fit evicts the others first",
         "src/layers/cache/store.rs",
         [
-            "if !self.has_room(&table, &slot) {",
-            "if self.max_entries == 0 {",
+            "if let Err(error) = self.make_room(&mut table, &slot) {",
+            "if let (Err(error), 0) = (self.make_room(&mut table, &slot), self.max_entries) {",
         ],
         "a_value_that_finds_no_room_costs_nobody_else_his_own",
     ),
@@ -316,15 +388,15 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     core(
         "bounds: a handle's record is evicted",
         "src/layers/cache/handle.rs",
-        ["self.store.retain(located.address().as_str())?;", ""],
+        ["self.store.retain(&address)?;", ""],
         "a_handle_keeps_its_record_from_eviction_until_it_is_dropped",
     ),
     core(
         "negatives: a refusal soon after a signal is trusted",
         "src/layers/cache/landing.rs",
         [
-            "if flying.settling.is_unsettled(&flight.address, now) {",
-            "if flying.settling.is_unsettled(\"\", now) {",
+            "unsettled.map_or(word, |trusted| word.min(trusted))",
+            "unsettled.map_or(word, |trusted| word.max(trusted))",
         ],
         "soon_after_a_signal_a_refusal_is_remembered_for_a_moment_only",
     ),
@@ -332,8 +404,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "negatives: a refusal outlives the login that met it",
         "src/layers/cache/negative.rs",
         [
-            "let good = now < negative.until && negative.identity == identity;",
-            "let good = now < negative.until && identity < u64::MAX;",
+            "(now < said.until && said.identity == identity).then_some(said)",
+            "(now < said.until && identity < u64::MAX).then_some(said)",
         ],
         "a_refusal_is_forgotten_by_invalidation_and_by_a_new_login",
     ),
@@ -341,8 +413,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "batches: what was fenced while the rest was fetched is answered",
         "src/layers/batch.rs",
         [
-            "let fenced = epoch() != asked_in;",
-            "let fenced = epoch() < asked_in;",
+            "let (now, fenced) = (clock.now(), epoch() != asked_in);",
+            "let (now, fenced) = (clock.now(), epoch() < asked_in);",
         ],
         "a_batch_answers_nothing_that_was_invalidated_while_it_waited",
     ),
@@ -350,8 +422,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "handles: the same value again is told as a change",
         "src/layers/cache/handle.rs",
         [
-            "if self.print.swap(print, Ordering::Relaxed) != print {",
-            "if self.print.swap(print, Ordering::Relaxed) != 0 || print > 0 {",
+            "if self.print.replace(print) != Some(print) {",
+            "if self.print.replace(print) != Some(print) || self.print.is_some() {",
         ],
         "a_refresh_that_brings_the_same_value_is_no_change_of_a_handle",
     ),
@@ -419,8 +491,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "require: it outlasts its limit",
         "src/stack/mod.rs",
         [
-            "required(&self.stack.layers, names, Some(end))",
-            "required(&self.stack.layers, names, None)",
+            "match required(self, names, Some(end)).await {",
+            "match required(self, names, None).await {",
         ],
         "a_store_that_hangs_is_waited_for_no_longer_than_the_limit",
     ),
@@ -444,5 +516,242 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "src/layers/scoped/mod.rs",
         ["format!(\"{}/{below}\", self.path)", "below.to_owned()"],
         "no_name_leaves_the_scope",
+    ),
+    core(
+        "1: a life counts from the landing",
+        "src/layers/cache/life.rs",
+        [
+            "let full = (terms.asked + terms.ttl).min(terms.lease_used);",
+            "let full = (now + terms.ttl).min(terms.lease_used);",
+        ],
+        "a_life_counts_from_the_request_however_late_the_answer",
+    ),
+    core(
+        "1: an answer past its time is taken",
+        "src/in_time.rs",
+        ["(!limit.is_over()).then_some(answer)", "Some(answer)"],
+        "an_answer_that_is_ready_but_late_is_too_late",
+    ),
+    core(
+        "1: a lease that is over on arrival looks like an outage",
+        "src/layers/cache/life.rs",
+        [
+            "                    ErrorKind::Refused,",
+            "                    ErrorKind::Timeout,",
+        ],
+        "a_lease_that_is_over_on_arrival_is_an_error_and_no_outage",
+    ),
+    core(
+        "1: a value that was late by our own stop is an outage",
+        "src/layers/cache/landing.rs",
+        [
+            "match flights.clock.lost() > asked.lost {",
+            "match flights.clock.lost() < asked.lost {",
+        ],
+        "no_schedule_breaks_the_fence_the_single_flight_or_the_expiry",
+    ),
+    core(
+        "1: a stop of this process is an outage of its store",
+        "src/layers/attempt.rs",
+        [
+            "Err(error) if !ran && error",
+            "Err(error) if ran && !ran && error",
+        ],
+        "a_stop_of_the_process_is_no_outage_of_its_store",
+    ),
+    core(
+        "1: a store's code runs on a thread with another's",
+        "src/stack/assemble.rs",
+        ["let store = OwnThread::start(store)?;", ""],
+        "a_store_whose_code_blocks_holds_up_no_other_store",
+    ),
+    core(
+        "1: a resolver is another's store",
+        "src/stack/assemble.rs",
+        [
+            ".any(|store| store.remembers())",
+            ".any(|store| store.remembers() && store.endpoints() == 0)",
+        ],
+        "a_resolver_is_refused_as_a_store_a_route_and_a_fallback_of_another_scoped_or_not",
+    ),
+    core(
+        "2: a stop of the process prolongs a caller's own deadline",
+        "src/stack/assemble.rs",
+        ["Deadline::strict(layers", "Deadline::new(layers"],
+        "a_stop_of_the_process_ends_a_get_at_its_deadline_and_takes_no_time_of_its_fetch",
+    ),
+    core(
+        "2: a waker that blocks stops the clock",
+        "src/clock/system.rs",
+        [
+            "self.aside.run(move || call(sleeper.waker));",
+            "call(sleeper.waker);",
+        ],
+        "a_waker_that_blocks_delays_neither_another_sleeper_nor_a_sweep",
+    ),
+    core(
+        "2: a waker that blocks stops the fetches",
+        "src/layers/cache/landing.rs",
+        [
+            "self.flights.aside.run(move || flight.end(outcome));",
+            "flight.end(outcome);",
+        ],
+        "a_waker_that_blocks_at_a_landing_holds_up_no_other_fetch",
+    ),
+    core(
+        "2: what foreign code panics with is dropped",
+        "src/foreign.rs",
+        ["std::mem::forget(payload);", "drop(payload);"],
+        "a_panic_of_foreign_code_stays_its_own_also_when_its_payload_panics_in_its_drop",
+    ),
+    core(
+        "2: a forked child waits for threads that it does not have",
+        "src/fork.rs",
+        [
+            ".is_none_or(|guard| !guard.clone().detected_fork())",
+            ".is_none_or(|guard| !guard.clone().detected_fork() || true)",
+        ],
+        "in_a_forked_child_every_call_is_refused_at_once_and_nothing_hangs",
+    ),
+    core(
+        "2: a forked child takes locks when it drops a resolver",
+        "src/stack/mod.rs",
+        ["std::mem::forget(Arc::clone(&self.stack));", ""],
+        "in_a_forked_child_nothing_waits_for_a_lock_that_nobody_gives_back",
+    ),
+    core(
+        "back-off: what is no good is asked for at every get",
+        "src/layers/cache/negative.rs",
+        [
+            "saying.now + held.min(Self::LONGEST)",
+            "saying.now + held.min(Duration::ZERO)",
+        ],
+        "an_answer_that_is_no_good_is_asked_for_again_less_and_less_often",
+    ),
+    core(
+        "back-off: a store's wish is cut short",
+        "src/layers/cache/negative.rs",
+        [
+            "return saying.now + asked.min(Self::LONGEST_ASKED);",
+            "return saying.now + asked.min(Self::LONGEST);",
+        ],
+        "a_name_is_left_alone_for_as_long_as_the_store_asks_and_no_longer_than_a_minute",
+    ),
+    core(
+        "bounds: pins do not count bytes",
+        "src/layers/cache/store.rs",
+        [
+            "if bytes > self.max_bytes.div_ceil(2) && bytes > table.pinned_bytes {",
+            "if bytes == usize::MAX {",
+        ],
+        "what_is_pinned_counts_its_bytes_and_leaves_room_for_others",
+    ),
+    core(
+        "bounds: a flood below a prefix takes the fetches of others",
+        "src/stack/assemble.rs",
+        [
+            "cache = cache.with_max_flights_for(prefix, most);",
+            "let _ = (prefix, most);",
+        ],
+        "a_flood_below_a_prefix_with_a_limit_of_its_own_takes_no_fetch_of_others",
+    ),
+    core(
+        "handles: a landing that another has asked for is not heard",
+        "src/layers/cache/landing.rs",
+        ["flights.keeper.landed(slot);", ""],
+        "every_landing_is_heard_however_it_was_asked_for",
+    ),
+    core(
+        "handles: an outage is asked about each second for ever",
+        "src/layers/cache/keeper.rs",
+        [
+            "let wait = (Self::AGAIN * doubled).min(Self::LONGEST);",
+            "let wait = Self::AGAIN.min(Self::LONGEST * doubled);",
+        ],
+        "in_an_outage_a_handle_asks_less_and_less_often",
+    ),
+    core(
+        "breaker: a store may close itself for ever",
+        "src/layers/breaker/endpoint.rs",
+        [
+            "asked.clamp(config.first_open, Self::LONGEST_PAUSE)",
+            "asked.max(config.first_open)",
+        ],
+        "a_store_is_left_alone_for_a_minute_at_most_and_for_a_first_opening_at_least",
+    ),
+    core(
+        "breaker: a store that waits for us cuts its own wish short",
+        "src/layers/breaker/endpoint.rs",
+        [
+            "*until = now.min(*until).max(self.pause);",
+            "*until = now.min(*until);",
+        ],
+        "a_store_that_asks_to_be_left_alone_is_so_from_the_first_answer_on_for_all",
+    ),
+    core(
+        "breaker: a known name breaks into a store's wish",
+        "src/layers/breaker/endpoint.rs",
+        [
+            "if now < self.known_from.max(self.pause) {",
+            "if now < self.known_from {",
+        ],
+        "a_store_that_asks_to_be_left_alone_is_so_from_the_first_answer_on_for_all",
+    ),
+    core(
+        "breaker: one broken record closes its store",
+        "src/layers/breaker/endpoint.rs",
+        [
+            "!self.useless.contains(&name)",
+            "self.useless.len() < usize::MAX",
+        ],
+        "one_broken_record_closes_the_store_for_no_other_name",
+    ),
+    core(
+        "breaker: a store that answers no good is never left alone",
+        "src/layers/breaker/endpoint.rs",
+        ["enough || self.useless.len() >= most", "enough"],
+        "five_names_in_a_row_that_are_answered_nothing_of_use_open_it",
+    ),
+    core(
+        "breaker: an attempt from before the last answer counts",
+        "src/layers/breaker/endpoint.rs",
+        [
+            "closed && admission.began < self.last_alive =>",
+            "closed && admission.began > now =>",
+        ],
+        "a_failure_of_an_attempt_that_began_before_an_answer_does_not_count",
+    ),
+    core(
+        "breaker: its own refusal counts",
+        "src/layers/breaker/endpoint.rs",
+        [
+            "_ if error.is_held_back() => Self::Nothing,",
+            "_ if error.is_held_back() && error.status().is_some() => Self::Nothing,",
+        ],
+        "an_outer_breaker_does_not_count_the_refusals_of_an_inner_one",
+    ),
+    core(
+        "breaker: a known name has no place of its own",
+        "src/layers/breaker/mod.rs",
+        [
+            "if admitted.is_none() && state.known.has(name) {",
+            "if admitted.is_none() && state.known.has(name) && name == 0 {",
+        ],
+        "a_name_that_was_answered_before_tries_beside_the_trial_of_another",
+    ),
+    core(
+        "retry: a store's wish is waited for though another endpoint is idle",
+        "src/layers/retry/mod.rs",
+        [
+            "_ if others => Duration::ZERO,",
+            "_ if others && !others => Duration::ZERO,",
+        ],
+        "an_endpoint_that_asks_to_be_left_alone_is_not_waited_for_where_there_is_another",
+    ),
+    core(
+        "retry: a breaker's refusal is retried",
+        "src/layers/retry/mod.rs",
+        [" || error.is_held_back()", ""],
+        "a_breakers_refusal_is_answered_at_once",
     ),
 ];
