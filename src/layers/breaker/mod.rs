@@ -76,10 +76,10 @@ pub struct BreakerConfig {
 ///
 /// # Order
 /// Below retry, so that the next attempt goes to the next endpoint: above it, one failed request
-/// would be all of its attempts at one endpoint. Above the limit, so that nothing queues for a store
-/// that is away and no permit is held while there is nobody to ask; and so that a full queue
-/// (Overloaded) is not taken for a failure. Above the attempt's timeout, whose [`ErrorKind::Timeout`]
-/// it counts: an attempt that is dropped from above counts for nothing, so a budget that ends before
+/// would be all of its attempts at one endpoint. Below the limit: what was admitted and then queues
+/// would all reach a store that has asked meanwhile to be left alone. A refusal takes no time, so the
+/// queue of a store that is away is soon empty. Above the attempt's timeout, whose
+/// [`ErrorKind::Timeout`] it counts: an attempt that is dropped from above counts for nothing, so a budget that ends before
 /// the attempt's timeout would keep the breaker closed for ever.
 ///
 /// The turn is shared by all requests: the retry of one goes to another endpoint than its first

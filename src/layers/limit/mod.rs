@@ -40,9 +40,9 @@ pub struct LimitConfig {
 /// names there neither waits for others nor makes them wait. The store then has at most the sum.
 ///
 /// # Order
-/// Below the breaker, which must not let requests queue for a store that is away; and so that a
-/// half-open trial queues like all others. Above the attempt's timeout, so that waiting for our own
-/// permit takes nothing from the time that the store is given and is never counted as its failure.
+/// Above the breaker, so that it decides when a request's turn has come and not before; below retry, so
+/// that a back-off holds no permit. Above the attempt's timeout, so that waiting for our own permit
+/// takes nothing from the time that the store is given and is never counted as its failure.
 ///
 /// # Cancel safety
 /// Who is dropped while waiting leaves the queue; a permit goes back when its request ends, is
