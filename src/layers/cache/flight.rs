@@ -82,6 +82,10 @@ impl Flight {
 
     /// Ends it, if it has not ended. Wakes those who wait: their wakers are foreign code.
     pub(super) fn end(&self, outcome: Outcome) {
+        let landed = match &outcome {
+            Outcome::Landed(slot) => Some(Arc::clone(slot)),
+            _ => None,
+        };
         self.outcome.send_if_modified(|held| {
             let flying = matches!(held, Outcome::Flying);
             if flying {
@@ -89,5 +93,9 @@ impl Flight {
             }
             flying
         });
+        // Those who have left before cannot say so.
+        if let Some(slot) = landed.filter(|_| self.awaited_by() == 0) {
+            slot.not_awaited();
+        }
     }
 }

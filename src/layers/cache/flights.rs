@@ -113,7 +113,7 @@ impl<R: SecretResolver> Flights<R> {
         Self {
             inner,
             sweeper: Sweeper::new(Arc::clone(&store), Arc::clone(&flying), Arc::clone(&clock)),
-            keeper: Keeper::new(Arc::clone(&clock)),
+            keeper: Keeper::new(Arc::clone(&clock), aside.clone()),
             clock,
             config,
             store,

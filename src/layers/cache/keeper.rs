@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
+use crate::aside::Aside;
 use crate::clock::{Clock, Moment};
 use crate::error::Error;
 use crate::layers::cache::flights::{Flights, Joined};
@@ -23,6 +24,7 @@ use crate::sync::lock;
 
 pub(super) struct Keeper {
     clock: Arc<dyn Clock>,
+    aside: Aside,
     state: Mutex<State>,
     /// How many addresses have handles: most caches have none, and a landing looks here first.
     number: AtomicUsize,
@@ -58,9 +60,10 @@ impl Keeper {
     const AGAIN: Duration = Duration::from_secs(1);
     const LONGEST: Duration = Duration::from_secs(15);
 
-    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(clock: Arc<dyn Clock>, aside: Aside) -> Self {
         Self {
             clock,
+            aside,
             state: Mutex::default(),
             number: AtomicUsize::new(0),
             earlier: Notify::new(),
@@ -202,9 +205,15 @@ impl Keeper {
         if first {
             self.earlier.notify_one();
         }
-        // Wakers are foreign code.
+        // Wakers are foreign code, and may block.
         if let Some(news) = news {
-            news.send_modify(|news| *news = news.saturating_add(1).min(CLOSED - 1));
+            // What was closed stays so.
+            let count = |news: &mut u64| {
+                let open = *news != CLOSED;
+                *news += u64::from(open);
+                open
+            };
+            self.aside.run(move || drop(news.send_if_modified(count)));
         }
     }
 

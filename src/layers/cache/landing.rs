@@ -208,10 +208,6 @@ impl<R: SecretResolver> Landing<R> {
                 preempt();
                 flights.keeper.landed(slot);
                 self.end(outcome);
-                // Those who have left before cannot say so.
-                if flight.awaited_by() == 0 {
-                    slot.not_awaited();
-                }
                 if held.new_life {
                     tracing::warn!(%name, "a lower version has stayed: taken for a record that was created anew");
                 }

@@ -12,7 +12,7 @@ use crate::testing::{Gate, Reply};
 struct TwoNames(MockBackend);
 
 impl SecretResolver for TwoNames {
-    fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
+    fn resolve<'a>(&'a self, _: Request<'a>) -> ResolveFuture<'a> {
         ResolveFuture::new(async move {
             let name = NameRef::parse("one/record")?;
             self.0.resolve(Request::new(name)).await
