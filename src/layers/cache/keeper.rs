@@ -165,6 +165,11 @@ impl Keeper {
         lock(&self.state).by_address.get(address)?.error.clone()
     }
 
+    #[cfg(test)]
+    pub(super) fn due_at(&self, address: &str) -> Moment {
+        lock(&self.state).by_address[address].due
+    }
+
     /// Tells all handles that there will be no more.
     pub(super) fn close(&self) {
         let mut state = lock(&self.state);
@@ -213,7 +218,9 @@ impl Keeper {
                 *news += u64::from(open);
                 open
             };
-            self.aside.run(move || drop(news.send_if_modified(count)));
+            self.aside.run(move || {
+                news.send_if_modified(count);
+            });
         }
     }
 
