@@ -10,7 +10,9 @@ use std::thread::Thread;
 use std::time::Duration;
 
 use secret_resolver::testing::{Gate, ManualClock, MockBackend, Reply};
-use secret_resolver::{Clock, ErrorKind, Freshness, NameRef, Request, Resolver, SecretResolver};
+use secret_resolver::{
+    Clock, ErrorKind, Freshness, Moment, NameRef, Request, Resolver, SecretResolver,
+};
 
 const NAME: &str = "prod/db#password";
 const TTL: Duration = Duration::from_secs(300);
@@ -157,6 +159,32 @@ async fn what_is_in_memory_is_given_also_to_a_caller_whose_deadline_has_passed()
     assert!(poll_once(get.as_mut()).is_pending());
     clock.advance(Duration::from_secs(5));
     assert_eq!(get.await.unwrap_err().kind(), ErrorKind::Timeout);
+}
+
+#[tokio::test]
+async fn a_short_life_counts_from_the_attempt_that_was_answered() {
+    let clock = ManualClock::new();
+    let backend = MockBackend::new().with_value(NAME, "v1");
+    let resolver = Resolver::builder(backend.clone())
+        .with_clock(clock.clone())
+        .with_ttl(Duration::from_secs(1))
+        .build()
+        .unwrap();
+    backend.script(NAME, [Reply::Hang]);
+    let mut get = pin!(resolver.get(NAME));
+    assert!(poll_once(get.as_mut()).is_pending());
+    backend.called(1).await;
+    clock.advance(Duration::from_secs(2));
+    // The back-off before the second attempt.
+    until(|| {
+        let left = clock.next_wake().map(|wake| wake.since(clock.now()));
+        let back_off = left.filter(|left| *left <= Duration::from_millis(50));
+        back_off.into_iter().for_each(|left| clock.advance(left));
+        backend.calls() == 2
+    })
+    .await;
+    let answer = get.await.unwrap().answer();
+    assert!(answer.fetched_at().unwrap().since(Moment::ZERO) >= Duration::from_secs(2));
 }
 
 #[tokio::test]

@@ -12,7 +12,8 @@ use crate::secret::Record;
 /// Gives each attempt `limit`, and makes it again when it failed because this process did not run.
 ///
 /// Who was stopped finds its connections dead and its timers due, as if the store were away. That
-/// is no evidence of an outage: it must open no breaker, spend no retry and ask no fallback.
+/// is no evidence of an outage: it must open no breaker, spend no retry and ask no fallback. An answer
+/// is told when it was asked for: from then on its life counts.
 ///
 /// # Order
 /// Right above the store and its thread, below all that acts on outages.
@@ -49,12 +50,16 @@ impl<R: SecretResolver> Attempt<R> {
             let given = lost.saturating_sub(lost_before);
             let deadline = request.deadline().map(|deadline| deadline + given);
             let asked = deadline.map_or(request, |deadline| request.with_deadline(deadline));
+            let sent = self.clock.now();
             let answer = self.inner.resolve(asked).await;
             let lost_now = self.clock.lost();
-            let ran = lost_now.saturating_sub(lost) < Self::NOTABLE;
-            match &answer {
-                Err(error) if !ran && error.kind().permits().counts_for_breaker => {}
-                _ => return answer,
+            let lost_here = lost_now.saturating_sub(lost);
+            let ran_for = self.clock.now().since(sent).saturating_sub(lost_here);
+            // Half of its time is fair, however much was lost beside it.
+            let fair = lost_here < Self::NOTABLE || ran_for >= self.limit / 2;
+            match answer {
+                Err(error) if !fair && error.kind().permits().counts_for_breaker => {}
+                answer => return answer.map(|record| record.asked_at(sent)),
             }
             let given = lost_now.saturating_sub(lost_before);
             let deadline = request.deadline().map(|deadline| deadline + given);
@@ -163,6 +168,41 @@ mod tests {
     }
 
     #[test]
+    fn on_a_machine_that_is_starved_a_store_that_had_half_of_its_time_is_away() {
+        let (clock, store, layer) = setup();
+        let gate = fails(&store);
+        let mut read = layer.resolve(request(&clock));
+        for _ in 0..10 {
+            assert!(poll(&mut read).is_pending());
+            clock.advance(LIMIT / 20);
+            clock.stall(LIMIT / 20);
+        }
+        gate.open();
+        assert_eq!(poll(&mut read), Poll::Ready(Err(ErrorKind::Unavailable)));
+        // And one that hangs is, too, once it had all of its time.
+        store.script("a/b", [Reply::Hang]);
+        let mut read = layer.resolve(request(&clock));
+        for _ in 0..20 {
+            assert!(poll(&mut read).is_pending());
+            clock.advance(LIMIT / 20);
+            clock.stall(LIMIT / 20);
+        }
+        assert_eq!(poll(&mut read), Poll::Ready(Err(ErrorKind::Timeout)));
+    }
+
+    #[test]
+    fn an_answer_tells_when_its_attempt_was_made() {
+        let (clock, _, layer) = setup();
+        clock.advance(LIMIT);
+        let mut read = layer.resolve(request(&clock));
+        let answer = Pin::new(&mut read).poll(&mut Context::from_waker(Waker::noop()));
+        let Poll::Ready(Ok(record)) = answer else {
+            panic!("it is answered at once");
+        };
+        assert_eq!(record.answer().fetched_at(), Some(Moment::ZERO + LIMIT));
+    }
+
+    #[test]
     fn a_process_that_is_stopped_again_and_again_answers_that_it_is_overloaded() {
         let (clock, store, layer) = setup();
         let gates = [(); 5].map(|()| fails(&store));
@@ -187,10 +227,10 @@ mod tests {
         let gate = fails(&store);
         let request = request(&clock);
         // An attempt before this one has taken its part of the four seconds.
-        clock.advance(LIMIT * 3 / 4);
+        clock.advance(LIMIT * 13 / 10);
         let mut read = layer.resolve(request);
         assert!(poll(&mut read).is_pending());
-        clock.advance(LIMIT - Duration::from_millis(1));
+        clock.advance(LIMIT / 4);
         clock.stall(STOP);
         gate.open();
         assert_eq!(poll(&mut read), Poll::Ready(Err(ErrorKind::Overloaded)));

@@ -191,6 +191,13 @@ impl Record {
         self
     }
 
+    /// The same record, asked for at `moment`, unless it tells itself when.
+    pub(crate) fn asked_at(mut self, moment: Moment) -> Self {
+        let asked = &mut self.answer.fetched_at;
+        *asked = (*asked).min(moment);
+        self
+    }
+
     /// The record with these parts: what a cache keeps of one, put together again.
     pub(crate) fn of(contents: Arc<Contents>, answer: Answer, selected: Selected) -> Self {
         Self {
@@ -341,7 +348,7 @@ impl Answer {
         self.freshness
     }
 
-    /// When the fetch began, on the resolver's clock; `None` where no layer keeps time.
+    /// When it was asked for, on the resolver's clock; `None` where no layer keeps time.
     #[must_use]
     pub fn fetched_at(self) -> Option<Moment> {
         (self.fetched_at != Moment::NEVER).then_some(self.fetched_at)

@@ -250,7 +250,10 @@ impl<R: SecretResolver> Landing<R> {
         let Self {
             flights, flight, ..
         } = self;
-        let (record, lease_over) = self.whole(answer?, asked)?;
+        let answer = answer?;
+        // The attempt that was answered may have begun later than the fetch.
+        let sent = answer.answer().fetched_at().unwrap_or(asked.began);
+        let (record, lease_over) = self.whole(answer, asked, sent)?;
         let now = flights.clock.now();
         let version = record.version();
         let new_life = match flying.seen.judge(&flight.address, version, now) {
@@ -267,13 +270,13 @@ impl<R: SecretResolver> Landing<R> {
         };
         let record = flights.fits(record)?;
         let told = (record.answer().backend(), record.version().clone());
-        let life = self.life(flying, &record, lease_over, name, asked.began);
+        let life = self.life(flying, &record, lease_over, name, sent);
         let life = life.map_err(|error| match flights.clock.lost() > asked.lost {
             // It was this process that was late.
             true => Not::Next(Next::Again),
             false => error.with_backend(record.answer().backend()).into(),
         })?;
-        let answer = record.answer().timed(asked.began, life.expires);
+        let answer = record.answer().timed(sent, life.expires);
         let (replaced, held) = flights.store.put(
             flight,
             &Landed {
@@ -293,9 +296,9 @@ impl<R: SecretResolver> Landing<R> {
     }
 
     /// The record, which may be the one that is held, and when its lease is over.
-    fn whole(&self, answer: Record, asked: &Asked) -> Result<(Record, Moment), Not> {
+    fn whole(&self, answer: Record, asked: &Asked, sent: Moment) -> Result<(Record, Moment), Not> {
         let lease = answer.lease();
-        let lease_over = lease.map_or(Moment::NEVER, |lease| asked.began + lease);
+        let lease_over = lease.map_or(Moment::NEVER, |lease| sent + lease);
         if !answer.is_unchanged() {
             return Ok((answer, lease_over));
         }
@@ -319,7 +322,7 @@ impl<R: SecretResolver> Landing<R> {
         record: &Record,
         lease_over: Moment,
         name: NameRef<'_>,
-        asked: Moment,
+        sent: Moment,
     ) -> Result<Life, Error> {
         let Self {
             flights, flight, ..
@@ -331,11 +334,11 @@ impl<R: SecretResolver> Landing<R> {
         let lease_over = over.map_or(lease_over, |over| over.min(lease_over));
         let lease_used = match lease_over {
             Moment::NEVER => Moment::NEVER,
-            over => asked + flights.store.shortened(over.since(asked)),
+            over => sent + flights.store.shortened(over.since(sent)),
         };
         let wide = flights.store.signals.latest(name.path(), address);
         Life::begin(Terms {
-            asked,
+            asked: sent,
             now,
             ttl: flights.store.shortened(flights.config.ttl_of(name)),
             lease_over,

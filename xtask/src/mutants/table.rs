@@ -554,8 +554,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "1: a stop of this process is an outage of its store",
         "src/layers/attempt.rs",
         [
-            "Err(error) if !ran && error",
-            "Err(error) if ran && !ran && error",
+            "Err(error) if !fair && error",
+            "Err(error) if fair && !fair && error",
         ],
         "a_stop_of_the_process_is_no_outage_of_its_store",
     ),
