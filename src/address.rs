@@ -73,6 +73,12 @@ impl<'a> Located<'a> {
         Self::new(name.path(), name.field().map(Cow::Borrowed))
     }
 
+    /// One of its own, which can be kept.
+    pub(crate) fn into_owned(self) -> Located<'static> {
+        let field = self.field.map(|field| Cow::Owned(field.into_owned()));
+        Located::new(self.address.into_owned(), field)
+    }
+
     /// Where the record is.
     #[must_use]
     pub fn address(&self) -> &Address<'a> {

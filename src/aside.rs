@@ -1,12 +1,16 @@
-//! A place for foreign code that may block: wakers of callers, above all.
+//! A place for foreign code that may block: wakers of callers, subscribers, recorders.
 //!
 //! One thread calls what is given, in its order. Another watches it: when the first does not get on,
-//! because somebody blocks it, the second goes on and a third watches. So whoever blocks holds up
-//! nobody else for long. The threads start with the first job, and end when there was none for a while.
+//! because somebody blocks it, twice as many go on. So whoever blocks holds up nobody else for long.
+//! The threads start with the first job, and end when there was none for a while.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use crate::foreign::foreign;
@@ -33,14 +37,29 @@ struct State {
     /// How many jobs were begun.
     begun: u64,
     threads: usize,
-    /// Of the threads, those that are in a job.
+    /// Of the threads, those that are in a job, and how many may be.
     busy: usize,
+    width: usize,
     ended: bool,
+}
+
+thread_local! {
+    /// What is told on this thread is told there.
+    static HERE: RefCell<Option<Aside>> = const { RefCell::new(None) };
+}
+
+/// Tells somebody foreign something: a subscriber, a recorder. On a thread that must go on, aside.
+pub(crate) fn tell(job: impl FnOnce() + Send + 'static) {
+    let aside = HERE.with(|here| here.try_borrow().ok().and_then(|here| here.clone()));
+    match aside {
+        Some(aside) => aside.run(job),
+        None => drop(foreign(job)),
+    }
 }
 
 impl Aside {
     /// So many jobs may block at once; all others then wait for one of them.
-    const MOST: usize = 32;
+    const MOST: usize = 512;
     /// A job that takes longer, while others wait, is taken to block.
     const PATIENCE: Duration = Duration::from_millis(5);
     const IDLE: Duration = Duration::from_secs(10);
@@ -53,6 +72,28 @@ impl Aside {
     #[cfg(test)]
     pub(crate) fn inline() -> Self {
         Self(None)
+    }
+
+    /// From now on what is told on this thread is told aside.
+    pub(crate) fn attend(&self) {
+        HERE.set(Some(self.clone()));
+    }
+
+    /// Awaits `future`, and has the waker of whoever awaits it called aside: what wakes it goes on,
+    /// and each waker is a job of its own.
+    ///
+    /// # Cancel safety
+    /// Dropping it drops the future.
+    pub(crate) async fn woken<T>(&self, future: impl Future<Output = T>) -> T {
+        let mut future = pin!(future);
+        poll_fn(move |cx| {
+            let waker = Waker::from(Arc::new(Proxy {
+                aside: self.clone(),
+                waker: cx.waker().clone(),
+            }));
+            future.as_mut().poll(&mut Context::from_waker(&waker))
+        })
+        .await
     }
 
     /// Runs `job` soon, and does not wait for it. What it panics with is its own.
@@ -74,6 +115,19 @@ impl Aside {
         shared.more.notify_one();
         // Without a thread to be had, here is better than never.
         while nobody && shared.run_next() {}
+    }
+}
+
+/// A waker of ours in front of a foreign one.
+struct Proxy {
+    aside: Aside,
+    waker: Waker,
+}
+
+impl Wake for Proxy {
+    fn wake(self: Arc<Self>) {
+        let aside = self.aside.clone();
+        aside.run(move || self.waker.wake_by_ref());
     }
 }
 
@@ -101,7 +155,8 @@ impl Shared {
             if state.jobs.is_empty() {
                 let mut timed_out = state.ended;
                 if !timed_out {
-                    (state, timed_out) = self.wait(state, Aside::IDLE);
+                    let nothing = |state: &mut State| state.jobs.is_empty() && !state.ended;
+                    (state, timed_out) = self.wait(state, Aside::IDLE, nothing);
                 }
                 if timed_out && state.jobs.is_empty() {
                     state.threads -= 1;
@@ -109,32 +164,43 @@ impl Shared {
                 }
                 continue;
             }
-            if state.busy > 0 {
+            state.width = state.width.max(1);
+            if state.busy >= state.width {
                 let begun = state.begun;
-                state = self.wait(state, Aside::PATIENCE).0;
-                if state.jobs.is_empty() || state.begun != begun || state.busy == 0 {
+                let waits = |state: &mut State| {
+                    state.begun == begun && state.busy >= state.width && !state.jobs.is_empty()
+                };
+                let stuck;
+                (state, stuck) = self.wait(state, Aside::PATIENCE, waits);
+                if stuck {
+                    state.width = (state.busy * 2).min(Aside::MOST);
+                    // And somebody has to watch these, too.
+                    while state.threads <= state.width && Self::start(&self, &mut state) {}
+                }
+                // Whoever comes first goes on.
+                if state.jobs.is_empty() || state.busy >= state.width {
                     continue;
                 }
-                // They are stuck.
             }
             state.busy += 1;
-            if state.busy == state.threads && state.threads < Aside::MOST {
-                // Somebody has to watch this one, too.
-                Self::start(&self, &mut state);
-            }
             drop(state);
             self.run_next();
             state = lock(&self.state);
             state.busy -= 1;
+            if state.busy == 0 {
+                state.width = 1;
+            }
         }
     }
 
+    /// Waits while it is so; tells whether it still is when the time is over.
     fn wait<'a>(
         &self,
         state: MutexGuard<'a, State>,
         time: Duration,
+        so: impl FnMut(&mut State) -> bool,
     ) -> (MutexGuard<'a, State>, bool) {
-        let waited = self.more.wait_timeout(state, time);
+        let waited = self.more.wait_timeout_while(state, time, so);
         let (state, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
         (state, timeout.timed_out())
     }

@@ -10,8 +10,10 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::aside::tell;
 use crate::error::{Error, ErrorKind};
-use crate::name::NameRef;
+use crate::foreign::foreign;
+use crate::name::{NameRef, SecretName};
 use crate::secret::{Freshness, Version};
 
 const TARGET: &str = "secret_resolver::audit";
@@ -25,17 +27,22 @@ pub(crate) fn fetching(name: NameRef<'_>) -> tracing::Span {
 /// after shutdown. Quiet, because a loop over one name would fill the log.
 pub(crate) fn refused_unasked(name: NameRef<'_>, error: &Error) {
     let kind = error.kind();
-    tracing::debug!(target: TARGET, %name, ?kind, "refused without asking");
+    foreign(|| tracing::debug!(target: TARGET, %name, ?kind, "refused without asking"));
 }
 
 /// One fetch has ended.
 pub(crate) fn fetched(
     name: NameRef<'_>,
-    outcome: Result<&(&'static str, Version), &Error>,
+    outcome: Result<(&'static str, Version), Error>,
     took: Duration,
 ) {
+    let name = name.to_owned();
+    tell(move || fetch_ended(&name, outcome, took));
+}
+
+fn fetch_ended(name: &SecretName, outcome: Result<(&'static str, Version), Error>, took: Duration) {
     let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-    match outcome {
+    match &outcome {
         Ok((backend, version)) => {
             tracing::info!(target: TARGET, %name, backend, ?version, micros, "fetched");
         }
@@ -59,9 +66,19 @@ pub(crate) fn fetched(
     }
 }
 
+/// A version that went back was believed.
+pub(crate) fn created_anew(name: NameRef<'_>) {
+    let name = name.to_owned();
+    tell(move || {
+        tracing::warn!(%name, "a lower version has stayed: taken for a record that was created anew");
+    });
+}
+
 /// A cached value was answered.
 pub(crate) fn hit(name: &str) {
-    tracing::trace!(target: TARGET, name, "hit");
+    if tracing::enabled!(target: TARGET, tracing::Level::TRACE) {
+        foreign(|| tracing::trace!(target: TARGET, name, "hit"));
+    }
 }
 
 /// An answer was let through that the primary did not give.
@@ -86,9 +103,11 @@ pub(crate) fn downgraded(name: NameRef<'_>, freshness: Freshness, cause: ErrorKi
 
 /// Values were invalidated: one record, a prefix or everything.
 pub(crate) fn invalidated(what: &dyn std::fmt::Display, how: &'static str) {
-    tracing::info!(target: TARGET, what = %what, how, "invalidated");
-    #[cfg(feature = "metrics")]
-    metrics::counter!("secret_resolver_invalidations_total", "how" => how).increment(1);
+    foreign(|| {
+        tracing::info!(target: TARGET, what = %what, how, "invalidated");
+        #[cfg(feature = "metrics")]
+        metrics::counter!("secret_resolver_invalidations_total", "how" => how).increment(1);
+    });
 }
 
 /// Hits are counted apart, by thread; what has come together is handed on when something else happens
@@ -96,8 +115,8 @@ pub(crate) fn invalidated(what: &dyn std::fmt::Display, how: &'static str) {
 pub(crate) fn hits(sum: u64, told: &AtomicU64) {
     #[cfg(feature = "metrics")]
     {
-        let before = told.fetch_max(sum, Ordering::Relaxed);
-        metrics::counter!("secret_resolver_hits_total").increment(sum.saturating_sub(before));
+        let new = sum.saturating_sub(told.fetch_max(sum, Ordering::Relaxed));
+        tell(move || metrics::counter!("secret_resolver_hits_total").increment(new));
     }
     #[cfg(not(feature = "metrics"))]
     let _ = (sum, told);

@@ -19,6 +19,8 @@ use crate::fork::Process;
 
 pub(crate) type Job = Pin<Box<dyn Future<Output = ()> + Send + 'static>>;
 
+const FETCHES: &str = "secrets-fetch";
+
 /// Runs jobs until it is dropped; a job that is not done by then is dropped unfinished.
 #[derive(Debug)]
 pub(crate) struct Driver {
@@ -30,12 +32,12 @@ pub(crate) struct Driver {
 impl Driver {
     /// For a cache alone, whose backend runs here, too.
     pub(crate) fn start() -> Result<Self, Error> {
-        Self::named("secrets-fetch", true)
+        Self::named(FETCHES, true)
     }
 
     /// For the fetches of a stack whose stores have threads of their own: what runs here is ours.
     pub(crate) fn of_our_own() -> Result<Self, Error> {
-        Self::named("secrets-fetch", false)
+        Self::named(FETCHES, false)
     }
 
     /// For the code of one store.
@@ -54,9 +56,15 @@ impl Driver {
         let process = Process::current();
         let (jobs, queue) = mpsc::unbounded_channel::<Job>();
         let (built, started) = std::sync::mpsc::sync_channel(1);
+        let aside = Aside::new();
+        // What our own code tells must not hold it up; a backend's own log is its own affair.
+        let attends = (name == FETCHES).then(|| aside.clone());
         std::thread::Builder::new()
             .name(name.into())
             .spawn(move || {
+                if let Some(aside) = attends {
+                    aside.attend();
+                }
                 // Made where it is dropped: a runtime must not be dropped within another, which a
                 // thread that cannot be started would do.
                 match runtime(foreign) {
@@ -74,7 +82,7 @@ impl Driver {
         match started.recv() {
             Ok(Ok(())) => Ok(Self {
                 jobs,
-                aside: Aside::new(),
+                aside,
                 process,
             }),
             Ok(Err(error)) => Err(failed(error)),

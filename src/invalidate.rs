@@ -96,7 +96,7 @@ impl Invalidator {
     ///
     /// A record that is known by several names is invalidated for all of them. Where a backend folds
     /// names (letter case) and none of those below `prefix` was asked for yet, the other spellings
-    /// keep their value until one is.
+    /// keep their value until one is. Of one record 16 names are known, while a value is held.
     ///
     /// # Errors
     /// [`ErrorKind::Misconfigured`](crate::ErrorKind::Misconfigured) when `prefix` is no path.
@@ -131,7 +131,8 @@ impl Invalidator {
         if !self.process.is_this() {
             return;
         }
-        for fence in &*self.fences {
+        // The primary's, which is the first, at last: see `Fallback::resolve_many`.
+        for fence in self.fences.iter().rev() {
             if let Some(fence) = fence.upgrade() {
                 act(&*fence);
             }

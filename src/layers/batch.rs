@@ -1,68 +1,86 @@
 //! A batch of answers that are all good at one moment: the one at which the batch is answered.
 
-use crate::clock::Clock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::clock::{Clock, Moment};
 use crate::error::Error;
 use crate::in_time::{TimeLimit, in_time};
 use crate::layers::deadline::too_late;
+use crate::name::NameRef;
 use crate::race::turn;
 use crate::resolver::{Request, ResolveFuture, join_all};
-use crate::secret::Record;
+use crate::secret::{Freshness, Record};
 
 type Answer = Result<Record, Error>;
 
 /// Asks for each request by `ask`, concurrently, and answers in order.
 ///
-/// What was answered early while others were fetched is looked at again when all is there, if it has
-/// expired meanwhile or anything was invalidated, which `epoch` tells: what is not `good` any more is
-/// asked for again. Each name ends at its own deadline; what is in memory then is still answered. So
-/// one slow name costs a batch only itself.
+/// What was answered early while others were fetched is looked at again when all is there: what has
+/// expired meanwhile, or is `signalled` since the epoch in which it was asked for, is asked for again.
+/// Everything else is as good as before. Each name ends at its own deadline; what is in memory then is
+/// still answered. So one slow name costs a batch only itself.
 ///
 /// # Cancel safety
 /// As that of `ask`.
 pub(crate) async fn whole<'a>(
     requests: &'a [Request<'a>],
     clock: &'a dyn Clock,
-    epoch: impl Fn() -> u64,
-    good: impl Fn(&Request<'a>, &Answer) -> bool,
+    epoch: impl Fn() -> u64 + Sync,
+    signalled: impl Fn(NameRef<'a>, u64) -> bool,
     ask: impl Fn(Request<'a>) -> ResolveFuture<'a> + Sync,
 ) -> Vec<Answer> {
-    let is_late = |request: &Request<'a>| {
-        let deadline = request.deadline();
-        deadline.is_some_and(|deadline| clock.now() >= deadline)
+    // In which epoch each was asked for.
+    let asked_in: Vec<AtomicU64> = requests.iter().map(|_| AtomicU64::new(0)).collect();
+    let ask_at = |at: usize| {
+        asked_in[at].store(epoch(), Ordering::Relaxed);
+        in_turn(requests[at], clock, &ask)
     };
-    let mut asked_in = epoch();
-    let asked = requests
-        .iter()
-        .map(|&request| in_turn(request, clock, &ask));
-    let mut answers = join_all(asked).await;
+    let mut answers = join_all((0..requests.len()).map(ask_at)).await;
     // Those that were looked at for the last time.
     let mut ended = vec![false; answers.len()];
     loop {
-        let (now, fenced) = (clock.now(), epoch() != asked_in);
-        asked_in = epoch();
-        let doubtful = |answer: &Answer| {
-            let times = answer.as_ref().ok().map(|record| record.answer());
-            let end = times.and_then(|times| times.expires_at());
-            fenced || end.is_some_and(|end| now >= end)
-        };
-        let again: Vec<usize> = (0..answers.len())
-            .filter(|&at| !ended[at] && doubtful(&answers[at]))
-            .filter(|&at| !good(&requests[at], &answers[at]))
-            .collect();
+        let now = clock.now();
+        let fence = epoch();
+        let mut again = Vec::new();
+        for (at, answer) in answers.iter().enumerate() {
+            if at % TURN == TURN - 1 {
+                turn().await;
+            }
+            let asked_in = asked_in[at].load(Ordering::Relaxed);
+            let fenced = || asked_in != fence && signalled(requests[at].name(), asked_in);
+            let old = match answer {
+                // One exact version is always the same.
+                Ok(_) if requests[at].version().is_some() => false,
+                Ok(record) => is_over(record, now) || fenced(),
+                // What the store has said of a secret is fenced, too; an outage says nothing of it.
+                Err(error) => error.kind().is_of_the_secret() && fenced(),
+            };
+            if old && !ended[at] {
+                let deadline = requests[at].deadline();
+                ended[at] = deadline.is_some_and(|deadline| now >= deadline);
+                again.push(at);
+            }
+        }
         if again.is_empty() {
             return answers;
         }
         // Signals without end must neither hold the thread nor outlast a deadline.
         turn().await;
-        for &at in &again {
-            ended[at] = is_late(&requests[at]);
-        }
-        let asked = again.iter().map(|&at| in_turn(requests[at], clock, &ask));
-        let renewed = join_all(asked).await;
+        let renewed = join_all(again.iter().map(|&at| ask_at(at))).await;
         for (&at, answer) in again.iter().zip(renewed) {
             answers[at] = answer;
         }
     }
+}
+
+/// After so many looks others get a turn.
+const TURN: usize = 1024;
+
+/// Whether the time of an answer is over. What is past it by policy stays so.
+fn is_over(record: &Record, now: Moment) -> bool {
+    let answer = record.answer();
+    let stale = matches!(answer.freshness(), Freshness::Stale { .. });
+    !stale && answer.expires_at().is_some_and(|end| now >= end)
 }
 
 /// A read that ends at its own deadline.
@@ -97,14 +115,12 @@ pub(crate) async fn in_memory(answer: ResolveFuture<'_>) -> Result<Record, Error
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
     use std::future::Future;
     use std::pin::pin;
     use std::task::{Context, Poll, Waker};
     use std::time::Duration;
 
     use super::*;
-    use crate::name::NameRef;
     use crate::secret::SecretBuf;
     use crate::testing::ManualClock;
 
@@ -116,17 +132,14 @@ mod tests {
         let name = NameRef::parse("a").unwrap();
         let requests = [Request::new(name).with_deadline(deadline); 2];
         // Whenever it looks, something was invalidated since.
-        let signals = Cell::new(0);
-        let epoch = || {
-            signals.set(signals.get() + 1);
-            signals.get()
-        };
+        let signals = AtomicU64::new(0);
+        let epoch = || signals.fetch_add(1, Ordering::Relaxed);
         let ask = |_: Request<'_>| {
             let value = SecretBuf::from_slice(b"x").unwrap();
             ResolveFuture::ready(Ok(Record::single("test", value)))
         };
-        let never = |_: &Request<'_>, _: &Answer| false;
-        let mut batch = pin!(whole(&requests, &clock, epoch, never, ask));
+        let always = |_: NameRef<'_>, _: u64| true;
+        let mut batch = pin!(whole(&requests, &clock, epoch, always, ask));
         let mut cx = Context::from_waker(Waker::noop());
         for _ in 0..100 {
             assert!(batch.as_mut().poll(&mut cx).is_pending());

@@ -63,22 +63,6 @@ impl Fallback {
         self.fallbacks.values().flatten().next().is_some()
     }
 
-    /// The number of invalidations of all its caches.
-    fn epoch(&self) -> u64 {
-        let fallbacks = self.fallbacks.values().flatten().map(Cache::epoch);
-        fallbacks.fold(self.primary.epoch(), u64::wrapping_add)
-    }
-
-    /// Whether the answer is still one that may be given, by the cache that gave it.
-    fn still_good(&self, name: NameRef<'_>, answer: &Result<Record, Error>) -> bool {
-        let fallback = self.fallbacks.get(name.path()).as_ref();
-        let fell_back = |record: &Record| record.answer().freshness() == Freshness::Fallback;
-        match (answer, fallback) {
-            (Ok(record), Some(fallback)) if fell_back(record) => fallback.still_good(name, answer),
-            _ => self.primary.still_good(name, answer),
-        }
-    }
-
     async fn decide<'a>(
         &'a self,
         fallback: &'a Cached,
@@ -128,10 +112,11 @@ impl SecretResolver for Fallback {
     }
 
     fn resolve_many<'a>(&'a self, requests: &'a [Request<'a>]) -> ResolveManyFuture<'a> {
-        let epoch = || self.epoch();
-        let good = |request: &Request<'_>, answer: &_| self.still_good(request.name(), answer);
+        // A signal reaches the primary's cache last: what its epoch has not seen, no cache has kept.
+        let signalled = |name: NameRef<'_>, asked_in| self.primary.was_signalled(name, asked_in);
+        let epoch = || self.primary.epoch();
         let ask = |request| self.resolve(request);
-        ResolveManyFuture::new(whole(requests, &*self.clock, epoch, good, ask))
+        ResolveManyFuture::new(whole(requests, &*self.clock, epoch, signalled, ask))
     }
 
     pass_on!(self => self.primary, remembers: true);

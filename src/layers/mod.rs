@@ -6,11 +6,21 @@
 macro_rules! pass_on {
     // A layer that remembers no answer, unless the one inside does.
     ($this:ident => $inner:expr) => {
-        pass_on!($this => $inner, remembers: $inner.remembers());
+        pass_on!($this => $inner, remembers: $inner.remembers(), identity: $inner.identity());
     };
     ($this:ident => $inner:expr, remembers: $remembers:expr) => {
+        pass_on!($this => $inner, remembers: $remembers, identity: $inner.identity());
+    };
+    ($this:ident => $inner:expr, identity: $identity:expr) => {
+        pass_on!($this => $inner, remembers: $inner.remembers(), identity: $identity);
+    };
+    ($this:ident => $inner:expr, remembers: $remembers:expr, identity: $identity:expr) => {
         fn remembers(&$this) -> bool {
             $remembers
+        }
+
+        fn identity(&$this) -> u64 {
+            $identity
         }
 
         fn locate<'a>(
@@ -36,10 +46,6 @@ macro_rules! pass_on {
 
         fn endpoints(&$this) -> usize {
             $inner.endpoints()
-        }
-
-        fn identity(&$this) -> u64 {
-            $inner.identity()
         }
 
         fn login_ends(&$this) -> Option<crate::clock::Moment> {

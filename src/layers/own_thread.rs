@@ -7,14 +7,16 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::oneshot;
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 
+use crate::audit;
 use crate::clock::Moment;
 use crate::driver::Driver;
 use crate::error::{Error, ErrorKind};
-use crate::foreign::contained;
+use crate::foreign::{contained, foreign};
 use crate::name::SecretName;
 use crate::race::race;
 use crate::resolver::{
@@ -34,13 +36,20 @@ use crate::secret::Version;
 pub(crate) struct OwnThread {
     inner: Arc<dyn SecretResolver>,
     driver: Driver,
+    /// Under which login the store was asked last: to ask the backend is to wait for its code.
+    identity: Arc<AtomicU64>,
 }
 
 impl OwnThread {
     /// Starts the thread.
     pub(crate) fn start(inner: Arc<dyn SecretResolver>) -> Result<Self, Error> {
         let driver = Driver::of_a_store()?;
-        Ok(Self { inner, driver })
+        let identity = Arc::new(AtomicU64::new(inner.identity()));
+        Ok(Self {
+            inner,
+            driver,
+            identity,
+        })
     }
 
     /// What the work answers; `None` when it panicked, or the thread is gone.
@@ -63,8 +72,7 @@ impl OwnThread {
                 let _ = done.send(answer);
             }
         };
-        // What the backend logs stands in the span of the fetch.
-        self.driver.spawn(job.in_current_span());
+        self.driver.spawn(job);
         answer.await.ok()
     }
 }
@@ -74,15 +82,22 @@ impl SecretResolver for OwnThread {
     fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
         ResolveFuture::new(async move {
             let owned = Owned::of(&request);
+            let identity = Arc::clone(&self.identity);
             let read = |inner: Arc<dyn SecretResolver>| async move {
-                inner.resolve(owned.request()).await
+                // What the backend logs stands in the span of the fetch. It is begun here, for a
+                // subscriber is foreign code, too.
+                let span = foreign(|| audit::fetching(owned.name.as_ref()));
+                let read = inner.resolve(owned.request());
+                let answer = read.instrument(span.unwrap_or_else(Span::none)).await;
+                identity.store(inner.identity(), Ordering::Release);
+                answer
             };
             self.run(read).await.unwrap_or_else(|| Err(lost()))
         })
     }
 
     each_alone!(self);
-    pass_on!(self => self.inner);
+    pass_on!(self => self.inner, identity: self.identity.load(Ordering::Acquire));
 
     fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {
         let (done, report) = oneshot::channel();

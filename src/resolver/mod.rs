@@ -35,7 +35,8 @@ use crate::name::NameRef;
 /// - What is answered is a version that the request accepts: [`Request::admit`] is the last step.
 /// - Errors have the kind that [`ErrorKind`](crate::ErrorKind) documents. Nothing panics, and no
 ///   error, log line or `Debug` text holds a secret.
-/// - `locate` is pure: no I/O, and the same answer at every call for the life of the resolver.
+/// - `locate` is pure: no I/O, and the same answer at every call for the life of the resolver. The
+///   other methods that are not async answer at once, too: they run on the threads of callers.
 /// - Clones share state. A future may be dropped at any await and leaves the resolver usable; one
 ///   caller's departure does not fail another.
 /// - A resolver that keeps time reads it from the [`Clock`](crate::Clock) that it was given.

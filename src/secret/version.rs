@@ -67,14 +67,6 @@ impl Version {
     }
 }
 
-impl Version {
-    /// Whether the two are known to be different: no version is known to differ from none.
-    pub(crate) fn differs_from(&self, other: &Self) -> bool {
-        let known = |version: &Self| !matches!(version.0, Repr::None);
-        known(self) && known(other) && self != other
-    }
-}
-
 impl PartialEq for Version {
     fn eq(&self, other: &Self) -> bool {
         match (&self.0, &other.0) {

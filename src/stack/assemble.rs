@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::downgrade::Downgrades;
 use crate::driver::Driver;
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::fork::Process;
 use crate::invalidate::Invalidator;
 use crate::layers::{
@@ -32,14 +32,6 @@ pub(super) fn assemble(config: ResolverBuilder, clock: Arc<dyn Clock>) -> Result
         on_downgrade,
         clock: _,
     } = config;
-    let stores = routes.iter().map(|(_, store)| store);
-    let stores = stores.chain(fallbacks.values().flatten());
-    if stores.chain([&primary]).any(|store| store.remembers()) {
-        return Err(Error::new(
-            ErrorKind::Misconfigured,
-            "a resolver with a cache cannot be a store of another: an invalidation would not reach it; give its backend, and one with_route for each store",
-        ));
-    }
     // What has a limit of its own takes no place of others anywhere.
     for (prefix, limit) in limit.prefixes() {
         let most = limit.max_concurrent as usize + limit.max_queued as usize;

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
-use tracing::Instrument as _;
 
 use crate::audit;
 use crate::error::Error;
@@ -21,7 +20,6 @@ impl<R: SecretResolver> Cache<R> {
         let flights = Arc::clone(&self.flights);
         let name = request.name().to_owned();
         let version = request.version().cloned();
-        let span = audit::fetching(request.name());
         let job = async move {
             let began = flights.clock.now();
             let budget = began + flights.config.flight_budget;
@@ -42,11 +40,11 @@ impl<R: SecretResolver> Cache<R> {
                 Ok(record) => Ok((record.answer().backend(), record.version().clone())),
                 Err(error) => Err(error.clone()),
             };
-            // First the answer: a subscriber is foreign code.
             let _ = answer.send(record);
-            audit::fetched(name.as_ref(), told.as_ref(), took);
+            audit::fetched(name.as_ref(), told, took);
         };
-        self.driver.spawn(job.instrument(span));
-        wait.await.unwrap_or_else(|_| Err(flights::lost()))
+        self.driver.spawn(job);
+        let answer = self.driver.aside().woken(wait).await;
+        answer.unwrap_or_else(|_| Err(flights::lost()))
     }
 }

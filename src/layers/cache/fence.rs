@@ -2,6 +2,7 @@
 //!
 //! Each is one critical section of `flights`, whose docs say why that is a fence.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::address::Address;
@@ -31,8 +32,8 @@ impl<R: SecretResolver> Fence for Flights<R> {
         // Foreign code, so before the lock.
         let addresses = self.inner.below(prefix);
         let prefix = prefix.path();
-        self.fence(|flying, signal| {
-            self.store.signals.below(signal, prefix, &addresses);
+        let taken = self.fence(|flying, signal| {
+            self.store.signals.below(signal, Some(prefix), &addresses);
             let taken = self.store.take_below(prefix, &addresses);
             for slot in &taken {
                 flying.signal(slot.address(), Some(slot), signal);
@@ -42,6 +43,10 @@ impl<R: SecretResolver> Fence for Flights<R> {
         let signals = &self.store.signals;
         self.keeper
             .signalled(|epoch, path, address| signals.concern(epoch, path, address));
+        // Also those of another name of a record that was taken out.
+        taken
+            .iter()
+            .for_each(|address| self.keeper.due_now(address));
     }
 
     fn invalidate_all(&self) {
@@ -71,6 +76,7 @@ impl<R: SecretResolver> Fence for Flights<R> {
 impl<R: SecretResolver> Flights<R> {
     fn invalidate_each(&self, addresses: &[Address<'_>]) {
         self.fence(|flying, signal| {
+            self.store.addressed.below(signal, None, addresses);
             let take = |address: &Address<'_>| {
                 let taken = self.store.take(address.as_str());
                 flying.signal(address.as_str(), taken.as_ref(), signal);
@@ -83,17 +89,16 @@ impl<R: SecretResolver> Flights<R> {
         }
     }
 
-    /// Runs an invalidation in its critical section, and drops outside of it what it took out.
-    fn fence(&self, take: impl FnOnce(&mut Flying, Signal) -> Vec<Detached>) {
+    /// Runs an invalidation in its critical section, and drops outside of it what it took out; answers
+    /// where that was held.
+    fn fence(&self, take: impl FnOnce(&mut Flying, Signal) -> Vec<Detached>) -> Vec<Arc<str>> {
         let mut flying = self.lock();
         let epoch = 1 + self.epoch.fetch_add(1, Ordering::Release);
         let came = self.clock.now();
         let taken = take(&mut flying, Signal { epoch, came });
         drop(flying);
         preempt();
-        drop(taken);
-        // What settling remembers of a value is forgotten in time, traffic or not.
-        self.sweeper.due_at(came + self.config.settle);
+        taken.into_iter().map(Detached::into_address).collect()
     }
 }
 
@@ -102,7 +107,7 @@ impl Flying {
     fn signal(&mut self, address: &str, taken: Option<&Detached>, signal: Signal) {
         self.negatives.remove(address);
         let dropped = taken.and_then(Detached::version);
-        self.settling.signalled(address, dropped, signal);
+        self.settling.signalled(address, dropped.as_ref(), signal);
         if let Some(flight) = self.flights.get(address) {
             flight.fence();
         }

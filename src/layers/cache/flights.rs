@@ -52,7 +52,7 @@ pub(super) struct Flights<R> {
     /// How many hits metrics were told of.
     hits_told: AtomicU64,
     fetches: AtomicU64,
-    flying: Arc<Mutex<Flying>>,
+    flying: Mutex<Flying>,
     pub(super) epoch: AtomicU64,
     last_success: AtomicU64,
     closed: watch::Sender<bool>,
@@ -101,7 +101,7 @@ impl<R: SecretResolver> Flights<R> {
         aside: Aside,
     ) -> Self {
         let store = Arc::new(Store::new(config.max_entries, config.max_bytes));
-        let flying = Arc::new(Mutex::new(Flying {
+        let flying = Mutex::new(Flying {
             flights: HashMap::new(),
             negatives: Negatives::default(),
             // Versions outlive values: four of them for each value that can be held.
@@ -109,11 +109,11 @@ impl<R: SecretResolver> Flights<R> {
             settling: Settling::new(config.settle),
             closed: false,
             fetching: HashMap::new(),
-        }));
+        });
         Self {
             inner,
-            sweeper: Sweeper::new(Arc::clone(&store), Arc::clone(&flying), Arc::clone(&clock)),
-            keeper: Keeper::new(Arc::clone(&clock), aside.clone()),
+            sweeper: Sweeper::new(Arc::clone(&store), Arc::clone(&clock)),
+            keeper: Keeper::new(Arc::clone(&clock)),
             clock,
             config,
             store,
@@ -166,15 +166,6 @@ impl<R: SecretResolver> Flights<R> {
             .link(name, located.address().as_str(), located.field());
         hit.record = hit.record.select(located.field());
         Some(hit)
-    }
-
-    /// Whether the store's word on `name` is still to be answered.
-    pub(super) fn is_said(&self, located: &Located<'_>, name: NameRef<'_>) -> bool {
-        let identity = self.inner.identity();
-        let flying = self.lock();
-        let address = located.address().as_str();
-        let said = flying.negatives.get(address, self.clock.now(), identity);
-        said.is_some_and(|said| self.still_said(said, located, name))
     }
 
     /// What is held, unless it is to be had `anew`, or the flight that brings it.

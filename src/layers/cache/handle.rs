@@ -12,6 +12,7 @@ use std::time::Duration;
 use secrecy::ExposeSecret;
 use tokio::sync::watch;
 
+use crate::aside::Aside;
 use crate::error::{Error, ErrorKind};
 use crate::fork::{self, Process};
 use crate::layers::cache::flights::{Flights, closed_error};
@@ -55,6 +56,8 @@ pub struct SecretHandle {
 /// A handle's place in the cache, given back when its last clone is dropped.
 struct Place {
     cache: Arc<dyn Values>,
+    /// Where the wakers of those who wait run.
+    aside: Aside,
     name: SecretName,
     address: Box<str>,
     keys: RandomState,
@@ -125,7 +128,7 @@ impl SecretHandle {
                 if let Some(answer) = self.now() {
                     return answer;
                 }
-                if news.changed().await.is_err() {
+                if self.place.aside.woken(news.changed()).await.is_err() {
                     return Err(closed_error());
                 }
             }
@@ -160,7 +163,8 @@ impl SecretHandle {
                     return Ok(());
                 }
             }
-            if self.news.changed().await.is_err() {
+            let place = Arc::clone(&self.place);
+            if place.aside.woken(self.news.changed()).await.is_err() {
                 return Err(closed_error());
             }
         }
@@ -207,12 +211,13 @@ impl<R: SecretResolver> Flights<R> {
         let address: Box<str> = Box::from(located.address().as_str());
         // Released with the place: a value that was evicted could not be read.
         self.store.retain(&address)?;
-        let (news, start) = self.keeper.keep(&address, name.clone());
+        let (news, start) = self.keeper.keep(&located, name.clone());
         // What is held already lands nowhere.
         self.keeper.due_now(&address);
         let cache: Arc<dyn Values> = Arc::<Self>::clone(self);
         let place = Arc::new(Place {
             cache,
+            aside: self.aside.clone(),
             name,
             address,
             keys: RandomState::new(),

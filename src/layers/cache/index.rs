@@ -69,6 +69,10 @@ impl Index {
         Some(hit)
     }
 
+    pub(super) fn knows(&self, text: &str) -> bool {
+        self.links.pin().contains_key(text)
+    }
+
     pub(super) fn link(&self, spelling: &Spelling, slot: &Arc<Slot>) {
         let link = Link {
             selected: slot.find(spelling.field.as_deref()),

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
-use crate::aside::Aside;
+use crate::address::Located;
 use crate::clock::{Clock, Moment};
 use crate::error::Error;
 use crate::layers::cache::flights::{Flights, Joined};
@@ -24,7 +24,6 @@ use crate::sync::lock;
 
 pub(super) struct Keeper {
     clock: Arc<dyn Clock>,
-    aside: Aside,
     state: Mutex<State>,
     /// How many addresses have handles: most caches have none, and a landing looks here first.
     number: AtomicUsize,
@@ -43,6 +42,7 @@ struct State {
 struct Kept {
     address: Arc<str>,
     name: SecretName,
+    located: Arc<Located<'static>>,
     handles: usize,
     due: Moment,
     /// The epoch in which the fetch of the last value began.
@@ -52,6 +52,9 @@ struct Kept {
     news: watch::Sender<u64>,
 }
 
+/// A name that is due, and where its record is.
+type Due = (SecretName, Arc<Located<'static>>);
+
 /// The count of news that says that there will be no more.
 pub(super) const CLOSED: u64 = u64::MAX;
 
@@ -60,10 +63,9 @@ impl Keeper {
     const AGAIN: Duration = Duration::from_secs(1);
     const LONGEST: Duration = Duration::from_secs(15);
 
-    pub(super) fn new(clock: Arc<dyn Clock>, aside: Aside) -> Self {
+    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
             clock,
-            aside,
             state: Mutex::default(),
             number: AtomicUsize::new(0),
             earlier: Notify::new(),
@@ -72,15 +74,20 @@ impl Keeper {
 
     /// Keeps the record of `name` current for one handle more. Answers its news, and whether the job
     /// is to be started.
-    pub(super) fn keep(&self, address: &str, name: SecretName) -> (watch::Receiver<u64>, bool) {
+    pub(super) fn keep(
+        &self,
+        located: &Located<'_>,
+        name: SecretName,
+    ) -> (watch::Receiver<u64>, bool) {
         let mut state = lock(&self.state);
         let start = !std::mem::replace(&mut state.started, true);
         let news = if state.closed { CLOSED } else { 0 };
-        let address: Arc<str> = Arc::from(address);
+        let address: Arc<str> = Arc::from(located.address().as_str());
         let kept = state.by_address.entry(Arc::clone(&address));
         let kept = kept.or_insert_with(|| Kept {
             address,
             name,
+            located: Arc::new(located.clone().into_owned()),
             handles: 0,
             due: Moment::NEVER,
             epoch: 0,
@@ -210,29 +217,25 @@ impl Keeper {
         if first {
             self.earlier.notify_one();
         }
-        // Wakers are foreign code, and may block.
         if let Some(news) = news {
             // What was closed stays so.
-            let count = |news: &mut u64| {
+            news.send_if_modified(|news| {
                 let open = *news != CLOSED;
                 *news += u64::from(open);
                 open
-            };
-            self.aside.run(move || {
-                news.send_if_modified(count);
             });
         }
     }
 
     /// What is due now, and when the next is. Each is due again in a second, in case nothing comes of
     /// it.
-    fn take_due(&self) -> (Vec<SecretName>, Option<Moment>) {
+    fn take_due(&self) -> (Vec<Due>, Option<Moment>) {
         let now = self.clock.now();
         let mut state = lock(&self.state);
         let State {
             by_address, due, ..
         } = &mut *state;
-        let mut names = Vec::new();
+        let mut all = Vec::new();
         while let Some((moment, address)) = due.first().cloned() {
             if moment > now {
                 break;
@@ -241,10 +244,10 @@ impl Keeper {
             if let Some(kept) = by_address.get_mut(&address) {
                 kept.due = now + Self::AGAIN;
                 due.insert((kept.due, address));
-                names.push(kept.name.clone());
+                all.push((kept.name.clone(), Arc::clone(&kept.located)));
             }
         }
-        (names, due.first().map(|(moment, _)| *moment))
+        (all, due.first().map(|(moment, _)| *moment))
     }
 }
 
@@ -257,9 +260,9 @@ impl<R: SecretResolver> Flights<R> {
         };
         let work = async {
             loop {
-                let (names, next) = self.keeper.take_due();
-                for name in names {
-                    self.refetch(name);
+                let (all, next) = self.keeper.take_due();
+                for (name, located) in all {
+                    self.refetch(name, &located);
                 }
                 let due = async {
                     match next {
@@ -279,18 +282,17 @@ impl<R: SecretResolver> Flights<R> {
     }
 
     /// Begins the fetch that is due for `name`, unless one is under way or what is held is still young.
-    fn refetch(self: &Arc<Self>, name: SecretName) {
-        let located = self.inner.locate(name.as_ref());
+    fn refetch(self: &Arc<Self>, name: SecretName, located: &Located<'static>) {
         let now = self.clock.now();
-        let slot = self.slot_of(&located, name.as_ref());
+        let slot = self.slot_of(located, name.as_ref());
         let live = slot.filter(|slot| now < slot.life.expires && slot.record().is_some());
         let flight = match live {
             Some(slot) if now < slot.life.refresh => {
                 self.keeper.landed(&slot);
                 None
             }
-            Some(_) => self.start_refresh(&located, name.as_ref()),
-            None => match self.join(&located, name.as_ref(), false) {
+            Some(_) => self.start_refresh(located, name.as_ref()),
+            None => match self.join(located, name.as_ref(), false) {
                 Joined::Started(flight) => Some(flight),
                 Joined::Other(_) | Joined::Held(_) => None,
                 Joined::Refused(error) => {
@@ -301,7 +303,8 @@ impl<R: SecretResolver> Flights<R> {
         };
         if let Some(flight) = flight {
             // A task of its own: the flight may be awaited by others when this job ends.
-            tokio::spawn(Arc::clone(self).fly(flight, name.clone()));
+            let field = located.field().map(Box::from);
+            tokio::spawn(Arc::clone(self).fly(flight, name, field));
         }
     }
 }

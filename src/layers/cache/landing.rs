@@ -1,10 +1,7 @@
 //! A flight's way: it fetches, and lands what may be held.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-
-use tracing::Instrument as _;
 
 use crate::audit;
 use crate::clock::Moment;
@@ -18,14 +15,15 @@ use crate::layers::cache::slot::{Detached, Landed, Slot};
 use crate::name::{NameRef, SecretName};
 use crate::race::race;
 use crate::resolver::{Held, Holder, Request, SecretResolver};
-use crate::secret::{Record, Version};
+use crate::secret::{Freshness, Record, Version};
 use crate::sync::preempt;
 
 /// A flight that must end, whatever happens to the job that carries it.
 struct Landing<R: SecretResolver> {
     flights: Arc<Flights<R>>,
     flight: Arc<Flight>,
-    ended: AtomicBool,
+    /// The field that its name means.
+    field: Option<Box<str>>,
 }
 
 /// What was known when the store was asked.
@@ -80,18 +78,17 @@ impl<R: SecretResolver> Flights<R> {
         self: Arc<Self>,
         flight: Arc<Flight>,
         name: SecretName,
+        field: Option<Box<str>>,
     ) -> impl Future<Output = ()> + Send + 'static {
         // First of all, and not first when it is polled: it ends the flight also when the fetch, or a
         // subscriber, panics, and when the driver drops the job.
         let landing = Landing {
             flights: self,
             flight,
-            ended: AtomicBool::new(false),
+            field,
         };
         async move {
-            let name = name.as_ref();
-            let span = audit::fetching(name);
-            landing.until_landed(name).instrument(span).await;
+            landing.until_landed(name.as_ref()).await;
         }
     }
 }
@@ -203,13 +200,14 @@ impl<R: SecretResolver> Landing<R> {
                 let slot = &held.slot;
                 flights.sweeper.due_at(slot.life.ends);
                 flights.succeeded(flights.clock.now());
-                let located = flights.inner.locate(name);
-                flights.store.link(name, &flight.address, located.field());
+                flights
+                    .store
+                    .link(name, &flight.address, self.field.as_deref());
                 preempt();
                 flights.keeper.landed(slot);
                 self.end(outcome);
                 if held.new_life {
-                    tracing::warn!(%name, "a lower version has stayed: taken for a record that was created anew");
+                    audit::created_anew(name);
                 }
             }
             Err(error) => {
@@ -218,16 +216,14 @@ impl<R: SecretResolver> Landing<R> {
             }
         }
         let took = flights.clock.now().since(asked.began);
-        audit::fetched(name, landed.as_ref().map(|held| &held.told), took);
+        audit::fetched(name, landed.map(|held| held.told), took);
         flights.tell_hits();
         Next::Done
     }
 
-    /// Ends the flight. Those who wait are woken aside: what their wakers do holds up nobody else.
+    /// Ends the flight, if it has not ended. Those who wait are woken aside.
     fn end(&self, outcome: Outcome) {
-        self.ended.store(true, Ordering::Relaxed);
-        let flight = Arc::clone(&self.flight);
-        self.flights.aside.run(move || flight.end(outcome));
+        self.flight.end(outcome);
     }
 
     /// Gives back the claim on a refresh that came to nothing.
@@ -250,9 +246,23 @@ impl<R: SecretResolver> Landing<R> {
         let Self {
             flights, flight, ..
         } = self;
-        let answer = answer?;
+        let answer = match answer {
+            Ok(answer) => answer,
+            // It was this process that was late: the word may be as old as the stop was long.
+            Err(error) if error.kind().is_of_the_secret() && self.is_old_word(asked) => {
+                return Err(Not::Next(Next::Again));
+            }
+            Err(error) => return Err(error.into()),
+        };
         // The attempt that was answered may have begun later than the fetch.
         let sent = answer.answer().fetched_at().unwrap_or(asked.began);
+        if sent < asked.began || answer.answer().freshness() != Freshness::Fresh {
+            let error = Error::new(
+                ErrorKind::Misconfigured,
+                "the store answers from a memory of its own, which no invalidation reaches; give the resolver what is behind it",
+            );
+            return Err(error.with_backend(answer.answer().backend()).into());
+        }
         let (record, lease_over) = self.whole(answer, asked, sent)?;
         let now = flights.clock.now();
         let version = record.version();
@@ -271,8 +281,7 @@ impl<R: SecretResolver> Landing<R> {
         let record = flights.fits(record)?;
         let told = (record.answer().backend(), record.version().clone());
         let life = self.life(flying, &record, lease_over, name, sent);
-        let life = life.map_err(|error| match flights.clock.lost() > asked.lost {
-            // It was this process that was late.
+        let life = life.map_err(|error| match self.was_stopped(asked) {
             true => Not::Next(Next::Again),
             false => error.with_backend(record.answer().backend()).into(),
         })?;
@@ -293,6 +302,17 @@ impl<R: SecretResolver> Landing<R> {
             told,
             new_life,
         })
+    }
+
+    /// Whether it stood still for so long that what the store has said is no news any more.
+    fn is_old_word(&self, asked: &Asked) -> bool {
+        let age = self.flights.clock.now().since(asked.began);
+        self.was_stopped(asked) && age >= Negatives::LONGEST
+    }
+
+    /// Whether this process stood still while the store was asked.
+    fn was_stopped(&self, asked: &Asked) -> bool {
+        self.flights.clock.lost() > asked.lost
     }
 
     /// The record, which may be the one that is held, and when its lease is over.
@@ -401,14 +421,11 @@ impl<R: SecretResolver> Drop for Landing<R> {
             self.end(Outcome::Failed(closed_error()));
             return;
         }
-        if self.ended.load(Ordering::Relaxed) {
-            return;
-        }
         if unlanded {
             self.refresh_later();
             self.flights.keeper.failed(&self.flight.address, &lost());
         }
-        // Also when it left the table and something panicked on the way to its end.
+        // Also when it left the table and something panicked on the way to its end; else it has ended.
         self.end(Outcome::Failed(lost()));
     }
 }

@@ -40,7 +40,7 @@ use crate::audit;
 use crate::clock::{Clock, Moment};
 use crate::downgrade::Downgrades;
 use crate::driver::Driver;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::invalidate::{Fence, Invalidator};
 use crate::layers::Deadline;
 use crate::layers::batch::whole;
@@ -57,7 +57,9 @@ pub use handle::SecretHandle;
 
 use flight::{Flight, Outcome};
 use flights::{Flights, Joined};
+use signals::Signals;
 use slot::Hit;
+use store::Store;
 
 /// A resolver that answers from memory what `R` has answered within its time to live.
 ///
@@ -98,6 +100,12 @@ impl<R: SecretResolver> Cache<R> {
         downgrades: Downgrades,
     ) -> Result<Self, Error> {
         config.check()?;
+        if inner.remembers() {
+            return Err(Error::new(
+                ErrorKind::Misconfigured,
+                "a resolver with a cache cannot be a store of another: an invalidation would not reach it; give its backend, and one with_route for each store",
+            ));
+        }
         let inner = Deadline::new(inner, Arc::clone(&clock), config.flight_budget);
         let flights = Arc::new(Flights::new(
             inner,
@@ -185,24 +193,16 @@ impl<R: SecretResolver> Cache<R> {
         Ok(handle)
     }
 
-    /// Whether the answer is still one that may be given: a batch asks when all of it is there.
-    pub(crate) fn still_good(&self, name: NameRef<'_>, answer: &Result<Record, Error>) -> bool {
+    /// Whether a signal that came after the epoch `asked_in` concerns the name: what was answered then
+    /// may not be answered any more.
+    pub(crate) fn was_signalled(&self, name: NameRef<'_>, asked_in: u64) -> bool {
         let located = self.flights.inner.locate(name);
-        match answer {
-            Ok(record) => {
-                let answer = record.answer();
-                // What is past its time by policy stays so.
-                let fresh = !matches!(answer.freshness(), Freshness::Stale { .. });
-                let over = || {
-                    answer
-                        .expires_at()
-                        .is_some_and(|end| self.flights.clock.now() >= end)
-                };
-                let slot = self.flights.slot_of(&located, name);
-                !(fresh && over()) && slot.is_some_and(|slot| slot.holds(record))
-            }
-            Err(error) => !error.kind().is_of_the_secret() || self.flights.is_said(&located, name),
-        }
+        let address = located.address().as_str();
+        let Store {
+            signals, addressed, ..
+        } = &*self.flights.store;
+        let concern = |signals: &Signals| signals.concern(asked_in, name.path(), address);
+        concern(signals) || concern(addressed)
     }
 
     pub(crate) fn status(&self) -> Status {
@@ -216,7 +216,7 @@ impl<R: SecretResolver> Cache<R> {
         };
         let located = self.flights.inner.locate(name);
         if let Some(flight) = self.flights.start_refresh(&located, name) {
-            self.launch(flight, name);
+            self.launch(flight, name, &located);
         }
     }
 
@@ -228,9 +228,11 @@ impl<R: SecretResolver> Cache<R> {
         report
     }
 
-    fn launch(&self, flight: Arc<Flight>, name: NameRef<'_>) {
+    fn launch(&self, flight: Arc<Flight>, name: NameRef<'_>, located: &Located<'_>) {
         let flights = Arc::clone(&self.flights);
-        self.driver.spawn(flights.fly(flight, name.to_owned()));
+        let field = located.field().map(Box::from);
+        self.driver
+            .spawn(flights.fly(flight, name.to_owned(), field));
     }
 
     /// Joins or starts flights until one brings an answer that may be given.
@@ -278,23 +280,29 @@ impl<R: SecretResolver> Cache<R> {
             Joined::Other(waiter) => waiter,
             Joined::Started(flight) => {
                 let waiter = flight.waiter();
-                self.launch(flight, name);
+                self.launch(flight, name, located);
                 waiter
             }
         };
-        let outcome = waiter.outcome().await;
+        // The caller's waker is called aside: by one job, which holds up nobody else.
+        let outcome = self.flights.aside.woken(waiter.outcome()).await;
         let address = located.address().as_str();
         match outcome {
             Some(Outcome::Landed(slot)) => {
                 let signals = &self.flights.store.signals;
                 let concerned = signals.concern(slot.epoch, name.path(), address);
                 let record = slot.peek(self.flights.clock.now());
+                // Known from now on, so that a signal for its path finds the record.
+                self.flights.store.link(name, address, located.field());
                 Ok(record.filter(|_| !concerned))
             }
-            Some(Outcome::Said(said)) => match self.flights.still_said(&said, located, name) {
-                true => Err(said.error()),
-                false => Ok(None),
-            },
+            Some(Outcome::Said(said)) => {
+                let young = said.is_young(self.flights.clock.now());
+                match young && self.flights.still_said(&said, located, name) {
+                    true => Err(said.error()),
+                    false => Ok(None),
+                }
+            }
             Some(Outcome::Failed(error)) => Err(error),
             Some(Outcome::Flying) => Ok(None),
             None => Err(flights::lost()),
@@ -365,10 +373,10 @@ impl<R: SecretResolver> SecretResolver for Cache<R> {
 
     fn resolve_many<'a>(&'a self, requests: &'a [Request<'a>]) -> ResolveManyFuture<'a> {
         // Names of one address share a flight, so a batch asks for each record once.
+        let signalled = |name: NameRef<'_>, asked_in| self.was_signalled(name, asked_in);
         let epoch = || self.epoch();
-        let good = |request: &Request<'_>, answer: &_| self.still_good(request.name(), answer);
         let ask = |request| self.resolve(request);
-        ResolveManyFuture::new(whole(requests, &*self.flights.clock, epoch, good, ask))
+        ResolveManyFuture::new(whole(requests, &*self.flights.clock, epoch, signalled, ask))
     }
 
     pass_on!(self => self.flights.inner, remembers: true);

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::clock::Moment;
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 
 #[derive(Default)]
 pub(super) struct Negatives {
@@ -28,6 +28,7 @@ pub(super) struct Said {
     /// The epoch in which the fetch began.
     pub(super) epoch: u64,
     until: Moment,
+    said_at: Moment,
     identity: u64,
     /// How often in a row.
     times: u32,
@@ -52,6 +53,11 @@ impl Said {
         self.error.clone()
     }
 
+    /// Whether it may still be told to somebody who waited for it.
+    pub(super) fn is_young(&self, now: Moment) -> bool {
+        now < self.said_at + Negatives::LONGEST
+    }
+
     /// Whether it was invalidated since.
     pub(super) fn is_void(&self) -> bool {
         self.void.load(Ordering::Acquire)
@@ -62,7 +68,7 @@ impl Negatives {
     const MOST: usize = 4096;
     /// How long the second answer in a row that is no good is held, and how long the last.
     const FIRST: Duration = Duration::from_millis(100);
-    const LONGEST: Duration = Duration::from_secs(5);
+    pub(super) const LONGEST: Duration = Duration::from_secs(5);
     /// What a store may ask for at most.
     const LONGEST_ASKED: Duration = Duration::from_secs(60);
 
@@ -84,6 +90,7 @@ impl Negatives {
             error: saying.error.clone(),
             epoch: saying.epoch,
             until: Self::until(saying, times),
+            said_at: saying.now,
             identity: saying.identity,
             times,
             void: AtomicBool::new(false),
@@ -99,22 +106,18 @@ impl Negatives {
         if error.kind().is_of_the_secret() {
             return saying.asked + saying.word;
         }
-        if let Some(asked) = error.retry_after() {
-            return saying.now + asked.min(Self::LONGEST_ASKED);
-        }
         // The first is not held: it may pass at once.
         let doubled = times.checked_sub(2).map(|times| 1 << times.min(16));
         let held = doubled.map_or(Duration::ZERO, |times| Self::FIRST * times);
-        saying.now + held.min(Self::LONGEST)
+        let asked = error.retry_after().unwrap_or_default();
+        let asked = asked.min(Self::LONGEST_ASKED);
+        saying.now + held.min(Self::LONGEST).max(asked)
     }
 
     /// Whether an error of a fetch is to be held here. An outage is the breaker's affair; what this
     /// process decided by itself says nothing of the store.
     pub(super) fn holds(error: &Error) -> bool {
-        let kind = error.kind();
-        let outage = kind.permits().counts_for_breaker;
-        let ours = error.is_our_own_overload() || error.is_held_back();
-        !outage && !ours && !matches!(kind, ErrorKind::Closed | ErrorKind::InvalidName)
+        !error.kind().permits().counts_for_breaker && !error.is_held_back()
     }
 
     /// Forgets what was said of `address`, also for those who wait to be answered it.

@@ -8,7 +8,9 @@
 //! Here are the signals for single records and for what was held; `signals` has those for a prefix,
 //! which concern what was not held, too.
 
+use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
 use crate::clock::Moment;
@@ -17,6 +19,9 @@ use crate::secret::Version;
 
 pub(super) struct Settling {
     time: Duration,
+    keys: RandomState,
+    /// What fell off the table may be old until then.
+    all_until: Option<Moment>,
     by_address: HashMap<Box<str>, Signalled>,
     order: VecDeque<(Moment, Box<str>)>,
 }
@@ -24,8 +29,8 @@ pub(super) struct Settling {
 struct Signalled {
     signal: Signal,
     until: Moment,
-    /// The version that was held; of no store that counts where none was.
-    dropped: Version,
+    /// A print of the version that was held; `None` where none was.
+    dropped: Option<u64>,
     /// Whether an answer has proved to be newer.
     settled: bool,
 }
@@ -39,28 +44,25 @@ impl Settling {
     pub(super) fn new(time: Duration) -> Self {
         Self {
             time,
+            keys: RandomState::new(),
+            all_until: None,
             by_address: HashMap::new(),
             order: VecDeque::new(),
         }
     }
 
-    /// Notes a signal; `dropped` is the version that was held, `None` when there was none. Answers
-    /// when what was noted has settled and is to be forgotten.
-    pub(super) fn signalled(
-        &mut self,
-        address: &str,
-        dropped: Option<Version>,
-        signal: Signal,
-    ) -> Moment {
+    /// Notes a signal; `dropped` is the version that was held, `None` when there was none.
+    pub(super) fn signalled(&mut self, address: &str, dropped: Option<&Version>, signal: Signal) {
         self.forget_settled(signal.came);
         let dropped = match (dropped, self.by_address.get(address)) {
-            (Some(version), _) => version,
+            (Some(version), _) => self.print(version),
             // A second signal soon after the first, before anything was fetched: still about the
             // version that the first dropped.
-            (None, Some(held)) if signal.came < held.until => held.dropped.clone(),
-            (None, _) => Version::none(),
+            (None, Some(held)) if !held.settled && signal.came < held.until => held.dropped,
+            (None, _) => None,
         };
         while self.order.len() >= Self::MOST {
+            self.all_until = self.order.front().map(|(until, _)| *until);
             self.forget_oldest();
         }
         let until = signal.came + self.time;
@@ -72,7 +74,21 @@ impl Settling {
         };
         self.by_address.insert(Box::from(address), signalled);
         self.order.push_back((until, Box::from(address)));
-        until
+    }
+
+    /// What tells one version from another: a keyed hash, for a version may be a digest of a value.
+    /// `None` of one that cannot be compared.
+    fn print(&self, version: &Version) -> Option<u64> {
+        let known = version.as_number().map(|number| number.to_be_bytes());
+        let known = known
+            .as_ref()
+            .map(|bytes| &bytes[..])
+            .or_else(|| version.as_tag());
+        let mut hasher = self.keys.build_hasher();
+        hasher.write(known?);
+        // Pushes the last bytes out of the hasher, which is not wiped.
+        hasher.write(&[0; 8]);
+        Some(hasher.finish())
     }
 
     pub(super) fn clear(&mut self) {
@@ -80,21 +96,10 @@ impl Settling {
         self.order.clear();
     }
 
-    /// Forgets what has settled by `now`, for a version may be a digest of a value; answers when the
-    /// next does.
-    pub(super) fn forget_settled(&mut self, now: Moment) -> Option<Moment> {
-        while let Some((until, _)) = self.order.front() {
-            if now < *until {
-                return Some(*until);
-            }
+    fn forget_settled(&mut self, now: Moment) {
+        while self.order.front().is_some_and(|(until, _)| now >= *until) {
             self.forget_oldest();
         }
-        None
-    }
-
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.by_address.len()
     }
 
     fn forget_oldest(&mut self) {
@@ -118,20 +123,29 @@ impl Settling {
         now: Moment,
         wide: Option<Signal>,
     ) -> Option<Duration> {
+        let print = version.and_then(|version| self.print(version));
+        let flooded = self.all_until.is_some_and(|until| now < until);
         let narrow = self.by_address.get_mut(address);
         let signal = match narrow {
-            Some(narrow) if wide.is_none_or(|wide| wide.epoch <= narrow.signal.epoch) => {
+            // A signal for more that came after the one for this record says nothing new of it, as
+            // long as nothing was fetched in between.
+            Some(narrow)
+                if !narrow.settled || wide.is_none_or(|wide| wide.epoch <= narrow.signal.epoch) =>
+            {
+                narrow.signal = wide.map_or(narrow.signal, |wide| wide.latest(narrow.signal));
                 // A store without versions answers nothing that could be told from the old value.
-                if version.is_some_and(|version| version.differs_from(&narrow.dropped)) {
-                    narrow.settled = true;
-                    narrow.dropped = Version::none();
-                }
+                let differs = |dropped: u64| print.is_some_and(|print| print != dropped);
+                narrow.settled |= narrow.dropped.is_some_and(differs);
                 if narrow.settled {
                     return None;
                 }
                 narrow.signal
             }
-            _ => wide?,
+            _ => match wide {
+                Some(wide) => wide,
+                None if flooded => return Some(Self::MOMENT),
+                None => return None,
+            },
         };
         let past = now.since(signal.came);
         (past < self.time).then_some(past.max(Self::MOMENT))
@@ -163,7 +177,7 @@ mod tests {
     #[test]
     fn the_same_version_may_be_old_until_another_is_seen_or_the_time_is_over() {
         let mut settling = Settling::new(TIME);
-        settling.signalled("a", Some(version(1)), signal(1, START));
+        settling.signalled("a", Some(&version(1)), signal(1, START));
         assert!(may_be_old(&mut settling, &version(1), START));
         assert!(!may_be_old(&mut settling, &version(1), START + TIME));
         assert!(!may_be_old(&mut settling, &version(2), START));
@@ -179,7 +193,7 @@ mod tests {
     #[test]
     fn it_is_trusted_for_a_moment_or_as_long_as_the_signal_is_past() {
         let mut settling = Settling::new(TIME);
-        settling.signalled("a", Some(version(1)), signal(1, START));
+        settling.signalled("a", Some(&version(1)), signal(1, START));
         for (past, trusted) in [(0, 250), (100, 250), (300, 300), (1_900, 1_900)] {
             let now = START + Duration::from_millis(past);
             let held = settling.trusted_for("a", Some(&version(1)), now, None);
@@ -191,7 +205,7 @@ mod tests {
     fn a_second_signal_keeps_what_the_first_dropped() {
         let mut settling = Settling::new(TIME);
         let second = START + TIME / 2;
-        settling.signalled("a", Some(version(1)), signal(1, START));
+        settling.signalled("a", Some(&version(1)), signal(1, START));
         settling.signalled("a", None, signal(2, second));
         assert!(may_be_old(&mut settling, &version(1), START + TIME));
         assert!(!may_be_old(&mut settling, &version(2), START + TIME));
@@ -203,7 +217,7 @@ mod tests {
     #[test]
     fn a_signal_long_after_another_does_not_trust_what_differs_from_the_old_one() {
         let mut settling = Settling::new(TIME);
-        settling.signalled("a", Some(version(1)), signal(1, START));
+        settling.signalled("a", Some(&version(1)), signal(1, START));
         let later = START + Duration::from_secs(3600);
         settling.signalled("a", None, signal(2, later));
         assert!(may_be_old(&mut settling, &version(2), later));
@@ -211,7 +225,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_compared_may_be_old_for_the_whole_time() {
-        for dropped in [Some(Version::none()), None] {
+        for dropped in [Some(&Version::none()), None] {
             let mut settling = Settling::new(TIME);
             settling.signalled("a", dropped, signal(1, START));
             assert!(may_be_old(&mut settling, &version(7), START));
@@ -229,7 +243,7 @@ mod tests {
                 .is_some()
         };
         assert!(old(1, &version(1)));
-        settling.signalled("a", Some(version(1)), signal(2, START));
+        settling.signalled("a", Some(&version(1)), signal(2, START));
         let mut old = |epoch, version: &Version| {
             settling
                 .trusted_for("a", Some(version), START, wide(epoch))
@@ -243,11 +257,9 @@ mod tests {
     #[test]
     fn what_was_dropped_is_forgotten_once_it_has_settled() {
         let mut settling = Settling::new(TIME);
-        let tag = Version::tag(b"digest");
-        let until = settling.signalled("a", Some(tag), signal(1, START));
-        assert_eq!(settling.forget_settled(START), Some(until));
-        assert_eq!(settling.forget_settled(until), None);
-        assert!(settling.by_address.is_empty());
+        settling.signalled("a", Some(&version(1)), signal(1, START));
+        settling.signalled("b", None, signal(2, START + TIME));
+        assert!(!settling.by_address.contains_key("a"));
     }
 
     #[test]

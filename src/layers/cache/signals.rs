@@ -30,29 +30,41 @@ pub(super) struct Signal {
     pub(super) came: Moment,
 }
 
+impl Signal {
+    /// The later of both.
+    pub(super) fn latest(self, other: Self) -> Self {
+        if self.epoch > other.epoch {
+            self
+        } else {
+            other
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct List {
     /// By prefix: of the paths of names, and of addresses.
     by_prefix: [HashMap<Arc<str>, Signal>; 2],
     /// The same, oldest first.
     order: BTreeSet<(u64, usize, Arc<str>)>,
-    /// The last signal for everything.
-    all: Option<Signal>,
-    /// What was fetched before this epoch is concerned by a signal that fell off the list.
-    forgotten: u64,
+    /// The last signal that fell off the list: it concerns everything that was fetched before it.
+    forgotten: Option<Signal>,
 }
 
 const NAMES: usize = 0;
 const ADDRESSES: usize = 1;
 
 impl Signals {
-    const MOST: usize = 16_384;
+    /// So many paths and addresses: a signal for a path is one of each.
+    const MOST: usize = 32_768;
 
-    /// Notes a signal for the names at and below the path `prefix` and for the addresses at and below
-    /// each of `addresses`.
-    pub(super) fn below(&self, signal: Signal, prefix: &str, addresses: &[Address<'_>]) {
+    /// Notes a signal for the names at and below the path `prefix`, if it is for one, and for the
+    /// addresses at and below each of `addresses`.
+    pub(super) fn below(&self, signal: Signal, prefix: Option<&str>, addresses: &[Address<'_>]) {
         let mut list = lock(&self.list);
-        list.note(NAMES, prefix, signal);
+        if let Some(prefix) = prefix {
+            list.note(NAMES, prefix, signal);
+        }
         for address in addresses {
             list.note(ADDRESSES, address.as_str(), signal);
         }
@@ -63,8 +75,7 @@ impl Signals {
     pub(super) fn all(&self, signal: Signal) {
         let mut list = lock(&self.list);
         *list = List {
-            all: Some(signal),
-            forgotten: signal.epoch,
+            forgotten: Some(signal),
             ..List::default()
         };
         self.last.store(signal.epoch, Ordering::Release);
@@ -83,8 +94,8 @@ impl Signals {
             return false;
         }
         let list = lock(&self.list);
-        let since = list.latest(path, address).map_or(0, |signal| signal.epoch);
-        began < since.max(list.forgotten)
+        let latest = list.latest(path, address);
+        latest.is_some_and(|signal| began < signal.epoch)
     }
 
     /// The last signal that concerns a name of the path `path`, kept at `address`.
@@ -101,18 +112,18 @@ impl List {
         }
         self.order.insert((signal.epoch, of, prefix));
         while self.order.len() > Signals::MOST {
-            let Some((epoch, of, prefix)) = self.order.pop_first() else {
+            let Some((_, of, prefix)) = self.order.pop_first() else {
                 return;
             };
-            self.by_prefix[of].remove(&prefix);
-            self.forgotten = self.forgotten.max(epoch);
+            let oldest = self.by_prefix[of].remove(&prefix);
+            self.forgotten = oldest.or(self.forgotten);
         }
     }
 
     fn latest(&self, path: &str, address: &str) -> Option<Signal> {
         let names = self.above(NAMES, path);
         let addresses = self.above(ADDRESSES, address);
-        let all = names.chain(addresses).chain(self.all);
+        let all = names.chain(addresses).chain(self.forgotten);
         all.max_by_key(|signal| signal.epoch)
     }
 
@@ -140,7 +151,7 @@ mod tests {
         let signals = Signals::default();
         signals.below(
             signal(5),
-            "a/b",
+            Some("a/b"),
             &[Address::from("m/a/b"), Address::from("x//y")],
         );
         for (path, address) in [
@@ -167,9 +178,9 @@ mod tests {
     #[test]
     fn the_latest_of_several_signals_counts_and_one_for_everything_ends_the_list() {
         let signals = Signals::default();
-        signals.below(signal(1), "a", &[]);
-        signals.below(signal(2), "a/b", &[]);
-        signals.below(signal(3), "a", &[]);
+        signals.below(signal(1), Some("a"), &[]);
+        signals.below(signal(2), Some("a/b"), &[]);
+        signals.below(signal(3), Some("a"), &[]);
         assert_eq!(signals.latest("a/b", "?"), Some(signal(3)));
         assert_eq!(lock(&signals.list).order.len(), 2);
         assert!(!signals.concern(0, "other", "?"));
@@ -183,17 +194,17 @@ mod tests {
     fn what_falls_off_the_list_concerns_everything_that_was_fetched_before() {
         let signals = Signals::default();
         for epoch in 1..=Signals::MOST as u64 {
-            signals.below(signal(epoch), &epoch.to_string(), &[]);
+            signals.below(signal(epoch), Some(&epoch.to_string()), &[]);
         }
         assert!(!signals.concern(0, "other", "?"));
         let one_more = Signals::MOST as u64 + 1;
-        signals.below(signal(one_more), "more", &[]);
+        signals.below(signal(one_more), Some("more"), &[]);
         assert_eq!(lock(&signals.list).order.len(), Signals::MOST);
         assert!(signals.concern(0, "other", "?"));
         assert!(!signals.concern(1, "other", "?"));
         // One prefix again and again takes one place.
         for epoch in 1..1_000 {
-            signals.below(signal(one_more + epoch), "more", &[]);
+            signals.below(signal(one_more + epoch), Some("more"), &[]);
         }
         assert!(!signals.concern(1, "other", "?"));
     }

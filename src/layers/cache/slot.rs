@@ -109,14 +109,6 @@ impl Slot {
         Some(Record::of(contents, self.answer, self.selected))
     }
 
-    /// Whether `record` is the value that is here now.
-    pub(super) fn holds(&self, record: &Record) -> bool {
-        let contents = self.contents.load();
-        contents
-            .as_ref()
-            .is_some_and(|held| Arc::ptr_eq(held, record.contents()))
-    }
-
     /// Where a field of the record is; nowhere in a slot that was emptied.
     pub(super) fn find(&self, field: Option<&str>) -> Selected {
         let contents = self.contents.load();
@@ -183,6 +175,11 @@ impl Detached {
 
     pub(super) fn address(&self) -> &str {
         &self.slot.address
+    }
+
+    /// Drops the value; where it was is left.
+    pub(super) fn into_address(self) -> Arc<str> {
+        Arc::clone(&self.slot.address)
     }
 
     /// The version of the value, for those who must know what was dropped.

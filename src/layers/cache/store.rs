@@ -29,6 +29,8 @@ use crate::sync::lock;
 pub(super) struct Store {
     index: Index,
     pub(super) signals: Signals,
+    /// Signals for single addresses, for batches: a value that is held is taken out by one.
+    pub(super) addressed: Signals,
     table: Mutex<Table>,
     max_entries: usize,
     max_bytes: usize,
@@ -93,6 +95,7 @@ impl Store {
         Self {
             index: Index::new(),
             signals: Signals::default(),
+            addressed: Signals::default(),
             table: Mutex::default(),
             max_entries: max_entries as usize,
             max_bytes: max_bytes as usize,
@@ -113,6 +116,10 @@ impl Store {
 
     /// Lets the next look-up of `name` take the short way to the value at `address`.
     pub(super) fn link(&self, name: NameRef<'_>, address: &str, field: Option<&str>) {
+        // After a stampede every waiter of one name comes by here.
+        if self.index.knows(name.as_str()) {
+            return;
+        }
         let mut table = lock(&self.table);
         let held = table.by_address.get_mut(address);
         let Some(held) = held.filter(|held| held.wants(name, field)) else {

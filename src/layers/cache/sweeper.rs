@@ -1,4 +1,4 @@
-//! Drops what has expired, asked or not; and what a settled signal has left behind.
+//! Drops what has expired, asked or not.
 //!
 //! The sweeper is a waker. It sleeps on the clock, and the clock's own thread runs it: a runtime
 //! that is blocked, not driven or gone does not keep a value in memory. It runs no foreign code.
@@ -9,13 +9,11 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use crate::clock::{Clock, Moment, Sleep, ours};
-use crate::layers::cache::flights::Flying;
 use crate::layers::cache::store::Store;
 use crate::sync::{lock, preempt};
 
 pub(super) struct Sweeper {
     store: Arc<Store>,
-    flying: Arc<Mutex<Flying>>,
     clock: Arc<dyn Clock>,
     armed: Mutex<Armed>,
     outlived: AtomicU64,
@@ -32,14 +30,9 @@ impl Sweeper {
     /// full of them does not wake the clock's thread for each.
     const TOGETHER: Duration = Duration::from_millis(100);
 
-    pub(super) fn new(
-        store: Arc<Store>,
-        flying: Arc<Mutex<Flying>>,
-        clock: Arc<dyn Clock>,
-    ) -> Arc<Self> {
+    pub(super) fn new(store: Arc<Store>, clock: Arc<dyn Clock>) -> Arc<Self> {
         Arc::new(Self {
             store,
-            flying,
             clock,
             armed: Mutex::default(),
             outlived: AtomicU64::new(0),
@@ -71,11 +64,9 @@ impl Sweeper {
         // One lock over the look and the next sleep: a value that comes in between asks for its
         // own, earlier sleep afterwards and is not forgotten.
         let mut armed = lock(&self.armed);
-        let now = self.clock.now();
-        let (ended, ends) = self.store.take_ended(now);
-        let settles = lock(&self.flying).settling.forget_settled(now);
+        let (ended, next) = self.store.take_ended(self.clock.now());
         armed.sleep = None;
-        match ends.into_iter().chain(settles).min() {
+        match next {
             Some(next) => self.arm(armed, next.max(self.clock.now() + Self::TOGETHER)),
             None => drop(armed),
         }

@@ -545,8 +545,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "1: a value that was late by our own stop is an outage",
         "src/layers/cache/landing.rs",
         [
-            "match flights.clock.lost() > asked.lost {",
-            "match flights.clock.lost() < asked.lost {",
+            "self.flights.clock.lost() > asked.lost",
+            "self.flights.clock.lost() < asked.lost",
         ],
         "no_schedule_breaks_the_fence_the_single_flight_or_the_expiry",
     ),

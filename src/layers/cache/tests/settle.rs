@@ -135,12 +135,54 @@ async fn a_version_that_stays_is_asked_for_a_few_times_and_a_commit_is_seen_soon
 }
 
 #[tokio::test]
-async fn what_settling_remembers_is_forgotten_in_time_without_traffic() {
-    let bench = bench();
-    bench.text().await;
-    bench.cache.invalidator().invalidate_all();
-    let held = || bench.cache.flights.lock().settling.len();
-    assert_eq!(held(), 1);
-    bench.clock.advance(Duration::from_secs(2));
-    assert_eq!(held(), 0);
+async fn two_signals_in_a_row_are_settled_by_a_version_as_one_is() {
+    let signals: [fn(&Invalidator); 3] = [
+        |invalidator| invalidator.invalidate_prefix("prod/db").unwrap(),
+        |invalidator| invalidator.invalidate_prefix("prod").unwrap(),
+        |invalidator| invalidator.invalidate_all(),
+    ];
+    for first in signals {
+        for second in signals {
+            let bench = bench();
+            bench.text().await;
+            bench.backend.set(NAME, "v2");
+            first(&bench.cache.invalidator());
+            second(&bench.cache.invalidator());
+            for _ in 0..100 {
+                assert_eq!(bench.text().await, "v2");
+                bench.clock.advance(Duration::from_millis(30));
+            }
+            assert_eq!(bench.backend.calls(), 2);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_flood_of_other_signals_makes_no_old_answer_trusted() {
+    let floods: [fn(&Invalidator, usize); 2] = [
+        |invalidator, number| {
+            invalidator
+                .invalidate_prefix(&format!("x/{number}"))
+                .unwrap()
+        },
+        |invalidator, number| invalidator.invalidate(&format!("x/{number}")).unwrap(),
+    ];
+    for flood in floods {
+        for held in [true, false] {
+            let bench = bench();
+            if held {
+                bench.text().await;
+            }
+            let invalidator = bench.cache.invalidator();
+            invalidator.invalidate_prefix("prod").unwrap();
+            for number in 0..17_000 {
+                flood(&invalidator, number);
+            }
+            // Before the store's commit.
+            assert_eq!(bench.text().await, "v1");
+            bench.backend.set(NAME, "v2");
+            bench.clock.advance(Duration::from_millis(250));
+            assert_eq!(bench.text().await, "v2");
+        }
+    }
 }
