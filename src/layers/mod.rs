@@ -6,21 +6,15 @@
 macro_rules! pass_on {
     // A layer that remembers no answer, unless the one inside does.
     ($this:ident => $inner:expr) => {
-        pass_on!($this => $inner, remembers: $inner.remembers(), identity: $inner.identity());
+        pass_on!($this => $inner, remembers: $inner.remembers());
     };
     ($this:ident => $inner:expr, remembers: $remembers:expr) => {
-        pass_on!($this => $inner, remembers: $remembers, identity: $inner.identity());
-    };
-    ($this:ident => $inner:expr, identity: $identity:expr) => {
-        pass_on!($this => $inner, remembers: $inner.remembers(), identity: $identity);
-    };
-    ($this:ident => $inner:expr, remembers: $remembers:expr, identity: $identity:expr) => {
         fn remembers(&$this) -> bool {
             $remembers
         }
 
         fn identity(&$this) -> u64 {
-            $identity
+            $inner.identity()
         }
 
         fn locate<'a>(

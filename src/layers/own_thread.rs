@@ -7,7 +7,6 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::oneshot;
 use tracing::{Instrument as _, Span};
@@ -36,20 +35,13 @@ use crate::secret::Version;
 pub(crate) struct OwnThread {
     inner: Arc<dyn SecretResolver>,
     driver: Driver,
-    /// Under which login the store was asked last: to ask the backend is to wait for its code.
-    identity: Arc<AtomicU64>,
 }
 
 impl OwnThread {
     /// Starts the thread.
     pub(crate) fn start(inner: Arc<dyn SecretResolver>) -> Result<Self, Error> {
         let driver = Driver::of_a_store()?;
-        let identity = Arc::new(AtomicU64::new(inner.identity()));
-        Ok(Self {
-            inner,
-            driver,
-            identity,
-        })
+        Ok(Self { inner, driver })
     }
 
     /// What the work answers; `None` when it panicked, or the thread is gone.
@@ -82,22 +74,19 @@ impl SecretResolver for OwnThread {
     fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
         ResolveFuture::new(async move {
             let owned = Owned::of(&request);
-            let identity = Arc::clone(&self.identity);
             let read = |inner: Arc<dyn SecretResolver>| async move {
                 // What the backend logs stands in the span of the fetch. It is begun here, for a
                 // subscriber is foreign code, too.
                 let span = foreign(|| audit::fetching(owned.name.as_ref()));
                 let read = inner.resolve(owned.request());
-                let answer = read.instrument(span.unwrap_or_else(Span::none)).await;
-                identity.store(inner.identity(), Ordering::Release);
-                answer
+                read.instrument(span.unwrap_or_else(Span::none)).await
             };
             self.run(read).await.unwrap_or_else(|| Err(lost()))
         })
     }
 
     each_alone!(self);
-    pass_on!(self => self.inner, identity: self.identity.load(Ordering::Acquire));
+    pass_on!(self => self.inner);
 
     fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {
         let (done, report) = oneshot::channel();
@@ -302,8 +291,7 @@ mod tests {
         let mut cx = Context::from_waker(Waker::noop());
         assert!(std::pin::Pin::new(&mut panics).poll(&mut cx).is_pending());
         store.called(1).await;
-        let mut other = layer.resolve(Request::new(name()));
-        assert!(std::pin::Pin::new(&mut other).poll(&mut cx).is_pending());
+        let other = layer.resolve(Request::new(name()));
         gate.open();
         assert_eq!(panics.await.unwrap_err().kind(), ErrorKind::Unavailable);
         assert!(other.await.is_ok());
