@@ -66,8 +66,8 @@ pub(super) struct Endpoint {
     /// Counted failures since the last sign of life.
     failures: u32,
     /// The names, by their hashes, that were answered nothing of use since then. Each counts once:
-    /// one broken record does not close a store. No more than it takes to open: [`Self::USELESS`]
-    /// times as many as failures, for a few broken records that are read all the time do not, either.
+    /// one broken record does not close a store, nor do a few that are read all the time. No more
+    /// than it takes to open.
     useless: Vec<u64>,
     last_alive: Moment,
     /// The error that opened it, or has kept it open.
@@ -109,7 +109,7 @@ impl Endpoint {
     /// The longest time for which a store is left alone because it asks for it.
     const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-    /// How many names that are answered nothing of use weigh as much as a failure.
+    /// How many names that are answered nothing of use weigh as much as one failure.
     const USELESS: usize = 4;
 
     pub(super) fn new() -> Self {

@@ -51,10 +51,11 @@ pub struct BreakerConfig {
 /// Endpoints are asked in turn. One that fails five times in a row is left alone for a second; then
 /// one attempt at a time tries it: an answer closes the breaker, a failure opens it for twice as
 /// long as before, up to 15 s. A failure is what [`Permits`](crate::Permits) says counts, of an
-/// attempt that began after the endpoint's last answer. Nor is a
-/// store asked on that answers nothing of use (Malformed, Refused, Unauthenticated, Throttled) to
-/// twenty names in a row: a few names alone, however often they are read, open nothing. Every other answer of the store, also NotFound or Denied, is a sign of life. An answer to an
-/// attempt that began before the breaker last opened or closed changes nothing.
+/// attempt that began after the endpoint's last answer. So are answers of no use (Malformed, Refused,
+/// Unauthenticated, Throttled) to twenty names in a row, four times as many: a few names alone, however
+/// often they are read, open nothing. Every other answer of the store, also NotFound or Denied, is a
+/// sign of life. An answer to an attempt that began before the breaker last opened or closed changes
+/// nothing.
 ///
 /// An error with a [`retry_after`](Error::retry_after) leaves its endpoint alone for that long, from
 /// the first on, for all, and at least for `first_open` and at most for 60 s; only that of
@@ -62,8 +63,8 @@ pub struct BreakerConfig {
 /// name.
 ///
 /// Of the trials one place is for anybody, and one, each `first_open`, for a name that the store has
-/// answered since the start: a flood of names that hang does not have every trial. Some
-/// thousand such names are known, 16,384 at most.
+/// answered since the start: a flood of names that hang does not have every trial. 16,384
+/// such names are known, more or less.
 ///
 /// When no endpoint lets an attempt through, the answer comes at once: the error that the breaker
 /// follows from, with [`retry_after`](Error::retry_after) until the next trial. It is

@@ -131,7 +131,7 @@ async fn no_more_than_the_limit_are_asked_for_at_once() {
     }
     let most = limit.inner().most.load(Ordering::SeqCst);
     assert_eq!(most, 64);
-    assert_eq!(limit.gates.get(NAME).free(), 64);
+    assert_eq!(limit.gate.free(), 64);
 }
 
 #[tokio::test]
@@ -235,7 +235,7 @@ fn of_ten_thousand_who_wait_any_may_leave_and_the_rest_is_served() {
         assert!(rounds < 1_000, "{} wait for ever", gets.len());
     }
     assert_eq!(limit.queued(), 0);
-    assert_eq!(limit.gates.get(NAME).free(), 64);
+    assert_eq!(limit.gate.free(), 64);
     assert_eq!(clock.next_wake(), None);
 }
 
@@ -251,7 +251,7 @@ fn a_permit_given_to_one_who_leaves_before_taking_it_goes_to_the_next() {
     drop(first);
     drop(second);
     assert!(poll(&mut third).is_ready());
-    assert_eq!(limit.gates.get(NAME).free(), 1);
+    assert_eq!(limit.gate.free(), 1);
 }
 
 #[test]
