@@ -44,7 +44,8 @@ pub struct Status {
     pub bytes: usize,
     /// Fetches in flight now.
     pub flights: usize,
-    /// The breaker of each endpoint of each store, the primary's first.
+    /// The breaker of each endpoint of each store, the primary's first; a store's own before those of
+    /// its prefixes with a limit of their own.
     pub breakers: Vec<BreakerStatus>,
     /// Answers so far from the cache.
     pub hits: u64,

@@ -9,6 +9,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::Duration;
 
+use secret_resolver::layers::LimitConfig;
 use secret_resolver::testing::{Gate, ManualClock, MockBackend, Reply};
 use secret_resolver::{
     Clock, ErrorKind, Freshness, Moment, NameRef, Request, Resolver, SecretResolver,
@@ -361,6 +362,48 @@ fn a_configuration_that_cannot_work_is_refused() {
             builder.build().unwrap_err().kind(),
             ErrorKind::Misconfigured
         );
+    }
+}
+
+#[test]
+fn what_leaves_no_time_or_no_room_is_refused_by_the_names_of_its_settings() {
+    let builder = || Resolver::builder(MockBackend::new());
+    let fair = |time| {
+        let mut limit = LimitConfig::default();
+        limit.fair_time = time;
+        limit
+    };
+    // A fetch has four of the five seconds of a get.
+    let (budget, nano) = (Duration::from_secs(4), Duration::from_nanos(1));
+    for (builder, settings) in [
+        (
+            builder().with_limit(fair(budget)),
+            ["fair_time", "with_deadline"],
+        ),
+        (
+            builder().with_limit_for("a", fair(Duration::MAX)),
+            ["fair_time", "with_deadline"],
+        ),
+        (
+            builder().with_deadline(nano),
+            ["the deadline of a get is too short", "with_deadline"],
+        ),
+        (
+            builder().with_max_bytes(1),
+            ["with_max_record_bytes", "with_max_bytes"],
+        ),
+    ] {
+        let refused = builder.build().unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Misconfigured);
+        for setting in settings {
+            assert!(refused.to_string().contains(setting), "{refused}");
+        }
+    }
+    for builder in [
+        builder().with_limit(fair(budget - nano)),
+        builder().with_deadline(Duration::from_millis(1)),
+    ] {
+        assert!(builder.build().is_ok());
     }
 }
 

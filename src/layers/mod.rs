@@ -68,6 +68,7 @@ mod breaker;
 pub(crate) mod cache;
 pub(crate) mod deadline;
 mod fallback;
+mod lanes;
 mod limit;
 mod own_thread;
 mod retry;
@@ -79,6 +80,7 @@ pub use breaker::{Breaker, BreakerConfig, BreakerMonitor, BreakerState, BreakerS
 pub use cache::{Cache, CacheConfig, SecretHandle};
 pub use deadline::Deadline;
 pub(crate) use fallback::Fallback;
+pub(crate) use lanes::Lanes;
 pub use limit::{Limit, LimitConfig};
 pub(crate) use own_thread::OwnThread;
 pub use retry::{Retry, RetryConfig};

@@ -7,12 +7,12 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::downgrade::Downgrades;
 use crate::driver::Driver;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::fork::Process;
 use crate::invalidate::Invalidator;
 use crate::layers::{
-    Attempt, Breaker, BreakerMonitor, Cache, CacheConfig, Deadline, Fallback, Limit, OwnThread,
-    Retry, Route,
+    Attempt, Breaker, BreakerMonitor, Cache, CacheConfig, Deadline, Fallback, Lanes, Limit,
+    OwnThread, Retry, Route,
 };
 use crate::resolver::SecretResolver;
 
@@ -32,6 +32,13 @@ pub(super) fn assemble(config: ResolverBuilder, clock: Arc<dyn Clock>) -> Result
         on_downgrade,
         clock: _,
     } = config;
+    let budget = cache.flight_budget;
+    if limit.values().any(|limit| limit.fair_time >= budget) {
+        return Err(Error::new(
+            ErrorKind::Misconfigured,
+            "the fair_time of a LimitConfig leaves no time to wait for a permit; it must be less than four fifths of with_deadline",
+        ));
+    }
     // What has a limit of its own takes no place of others anywhere.
     for (prefix, limit) in limit.prefixes() {
         let most = limit.max_concurrent as usize + limit.max_queued as usize;
@@ -44,29 +51,31 @@ pub(super) fn assemble(config: ResolverBuilder, clock: Arc<dyn Clock>) -> Result
     let mut guarded = |store: Arc<dyn SecretResolver>| {
         // Innermost, so that no store's code runs on a thread with ours or with another store's.
         let store = OwnThread::start(store)?;
-        // An attempt has half of the fetch's budget, so that one which hangs leaves time for
-        // another. Right above the store: it measures the store's time and nothing of ours.
-        let attempt = cache.flight_budget / 2;
-        let layers = Attempt::new(store, Arc::clone(&clock), attempt);
-        // A timeout counts only of an attempt that had a fair time; no attempt has more than its own.
-        let mut breaker = breaker;
-        breaker.fair_time = breaker.fair_time.min(attempt / 2);
-        // The breaker counts attempts, and directs each to the next endpoint that answers.
-        let layers = Breaker::new(layers, Arc::clone(&clock), breaker)?;
-        breakers.push(layers.monitor());
-        // Waiting for a permit is no failure of the store: outside the attempt's time and of what the
-        // breaker sees. Whose turn comes is asked by the breaker then, not before: a store that has
-        // asked to be left alone meanwhile is not sent the whole queue.
-        // Who has waited gets an attempt's whole time: else a queue of ours would make a store that
-        // is merely slow time out, and open its breaker.
-        let limit = limit.clone().map(|mut limit| {
+        // All guards once for each prefix with a limit of its own, so that a flood there fills no
+        // queue, opens no breaker and spends no retry of others.
+        let layers = Lanes::new(store, limit.clone(), |store, mut limit| {
+            // An attempt has half of the fetch's budget, so that one which hangs leaves time for
+            // another. Right above the store: it measures the store's time and nothing of ours.
+            let attempt = budget / 2;
+            let layers = Attempt::new(store, Arc::clone(&clock), attempt);
+            // A timeout counts only of an attempt that had a fair time; no attempt has more than its
+            // own.
+            let mut breaker = breaker;
+            breaker.fair_time = breaker.fair_time.min(attempt / 2);
+            // The breaker counts attempts, and directs each to the next endpoint that answers.
+            let layers = Breaker::new(layers, Arc::clone(&clock), breaker)?;
+            breakers.push(layers.monitor());
+            // Waiting for a permit is no failure of the store: outside the attempt's time and of what
+            // the breaker sees. Whose turn comes is asked by the breaker then, not before: a store
+            // that has asked to be left alone meanwhile is not sent the whole queue.
+            // Who has waited gets an attempt's whole time: else a queue of ours would make a store
+            // that is merely slow time out, and open its breaker.
             limit.fair_time = limit.fair_time.max(attempt);
-            Ok(limit)
+            let layers = Limit::new(layers, Arc::clone(&clock), limit)?;
+            // Retries go round both: a back-off holds no permit, and the next attempt finds the next
+            // endpoint.
+            Retry::new(layers, Arc::clone(&clock), retry)
         })?;
-        let layers = Limit::by_prefix(layers, Arc::clone(&clock), limit)?;
-        // Retries go round both: a back-off holds no permit, and the next attempt finds the next
-        // endpoint.
-        let layers = Retry::new(layers, Arc::clone(&clock), retry)?;
         // One virtual call, at the edge: what is above is compiled as one.
         Ok::<Arc<dyn SecretResolver>, Error>(Arc::new(layers))
     };

@@ -29,6 +29,9 @@ pub struct ResolverBuilder {
 }
 
 impl ResolverBuilder {
+    /// What is shorter leaves no part of it for an attempt.
+    const SHORTEST_DEADLINE: Duration = Duration::from_millis(1);
+
     /// How long a value is used after the store was asked for it, less a jitter of up to 10 %. A lease
     /// that ends earlier counts instead. Default 300 s; from 1 s to 24 h.
     #[must_use]
@@ -83,9 +86,11 @@ impl ResolverBuilder {
         self
     }
 
-    /// A limit of their own for the names at and below the path `prefix`, so that a flood of names
-    /// there holds up no others; the longest prefix counts. The store then has at most the sum of
-    /// its limits. As many fetches may be in flight for these names as pass the limit and wait for it.
+    /// A limit, and with it all guards, of their own for the names at and below the path `prefix`; the
+    /// longest prefix counts. A flood of names there, whatever the store answers to it, holds up no
+    /// others: these names have their own breakers, their own retries, and as many fetches may be in
+    /// flight for them as pass the limit and wait for it. The store then has at most the sum of its
+    /// limits, and one that is away, or asks to be left alone, is found so by each by itself.
     #[must_use]
     pub fn with_limit_for(mut self, prefix: &str, limit: LimitConfig) -> Self {
         self.limit.set(prefix, limit);
@@ -151,7 +156,7 @@ impl ResolverBuilder {
         self
     }
 
-    /// How long a `get` may take in all. Default 5 s; the fetch behind it has at most four fifths
+    /// How long a `get` may take in all. Default 5 s, at least 1 ms; the fetch behind it has at most four fifths
     /// of it, so that time is left to act on a failure.
     #[must_use]
     pub fn with_deadline(mut self, deadline: Duration) -> Self {
@@ -201,10 +206,10 @@ impl ResolverBuilder {
     /// [`ErrorKind::Misconfigured`] when a bound or a time makes no sense;
     /// [`ErrorKind::Overloaded`] when a thread cannot be started.
     pub fn build(mut self) -> Result<Resolver, Error> {
-        if self.deadline.is_zero() {
+        if self.deadline < Self::SHORTEST_DEADLINE {
             return Err(Error::new(
                 ErrorKind::Misconfigured,
-                "the deadline of a get must not be zero",
+                "the deadline of a get is too short: give with_deadline at least 1 ms",
             ));
         }
         // A fetch ends before its callers do, so that they learn why it failed.

@@ -6,6 +6,7 @@
 
 mod closed;
 mod fallback;
+mod floods;
 mod outages;
 mod stale;
 

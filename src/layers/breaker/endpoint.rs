@@ -66,7 +66,8 @@ pub(super) struct Endpoint {
     /// Counted failures since the last sign of life.
     failures: u32,
     /// The names, by their hashes, that were answered nothing of use since then. Each counts once:
-    /// one broken record does not close a store. No more than it takes to open.
+    /// one broken record does not close a store, nor do a few that are read all the time. No more
+    /// than it takes to open.
     useless: Vec<u64>,
     last_alive: Moment,
     /// The error that opened it, or has kept it open.
@@ -107,6 +108,9 @@ impl Evidence {
 impl Endpoint {
     /// The longest time for which a store is left alone because it asks for it.
     const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+    /// How many names that are answered nothing of use weigh as much as one failure.
+    const USELESS: usize = 4;
 
     pub(super) fn new() -> Self {
         Self {
@@ -175,7 +179,7 @@ impl Endpoint {
 
     /// What was counted against it since the last sign of life.
     pub(super) fn failures(&self) -> u32 {
-        // There are no more of them than a number of failures.
+        // There are no more of them than a few times a number of failures.
         let useless = u32::try_from(self.useless.len()).unwrap_or(u32::MAX);
         self.failures.saturating_add(useless)
     }
@@ -234,7 +238,7 @@ impl Endpoint {
 
     /// Counts an error, and tells whether it is one too many.
     fn count(&mut self, kind: ErrorKind, name: u64, config: &BreakerConfig) -> bool {
-        let most = config.failures as usize;
+        let most = (config.failures as usize).saturating_mul(Self::USELESS);
         if kind.permits().counts_for_breaker {
             self.failures = self.failures.saturating_add(1);
         } else if self.useless.len() < most && !self.useless.contains(&name) {

@@ -4,37 +4,81 @@ use std::hash::{BuildHasher, RandomState};
 
 use crate::name::NameRef;
 
-/// Hashes of names in a table of fixed size. A name that falls on the place of another takes it.
+/// Tags of names in a table of fixed size: a set of places for each name, which the one leaves that
+/// came first when another needs a place.
 #[derive(Debug)]
 pub(super) struct Known {
-    places: Box<[u64]>,
+    /// Empty until a name is noted. 0 is an empty place.
+    sets: Box<[[u32; Self::PLACES]]>,
     // Keyed, so that nobody can choose names which displace others.
     random: RandomState,
 }
 
 impl Known {
-    const PLACES: usize = 1024;
+    /// With as many places 64 KiB: a service of some thousand names keeps them all but a few.
+    const SETS: usize = 4_096;
+    const PLACES: usize = 4;
 
     pub(super) fn new() -> Self {
         Self {
-            places: vec![0; Self::PLACES].into(),
+            sets: Box::default(),
             random: RandomState::new(),
         }
     }
 
     /// What the record of `name` is known by.
     pub(super) fn hash(&self, name: NameRef<'_>) -> u64 {
-        // 0 is an empty place.
-        self.random.hash_one(name.path()).max(1)
+        self.random.hash_one(name.path())
     }
 
     pub(super) fn note(&mut self, hash: u64) {
-        if let Some(place) = self.places.get_mut(hash as usize % Self::PLACES) {
-            *place = hash;
+        if self.sets.is_empty() {
+            self.sets = vec![[0; Self::PLACES]; Self::SETS].into();
+        }
+        let (set, tag) = Self::place(hash);
+        if let Some(set) = self.sets.get_mut(set)
+            && !set.contains(&tag)
+        {
+            set.rotate_right(1);
+            set[0] = tag;
         }
     }
 
     pub(super) fn has(&self, hash: u64) -> bool {
-        self.places.get(hash as usize % Self::PLACES) == Some(&hash)
+        let (set, tag) = Self::place(hash);
+        self.sets.get(set).is_some_and(|set| set.contains(&tag))
+    }
+
+    /// The set of a name and its tag there, from different bits.
+    fn place(hash: u64) -> (usize, u32) {
+        let tag = (hash >> 32) as u32;
+        (hash as usize % Self::SETS, tag.max(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_of_three_thousand_names_keeps_them_known() {
+        let mut known = Known::new();
+        let names = |of: &str| (0..3_000).map(|number| format!("{of}/{number}")).collect();
+        let (ours, others): (Vec<String>, Vec<String>) = (names("ours"), names("others"));
+        let hash = |known: &Known, name: &String| known.hash(NameRef::parse(name).unwrap());
+        assert!(!known.has(hash(&known, &ours[0])));
+        // Each again and again, as a service reads them.
+        for name in ours.iter().chain(&ours) {
+            let hash = hash(&known, name);
+            known.note(hash);
+            assert!(known.has(hash));
+        }
+        let count = |names: &[String]| {
+            let held = names.iter().filter(|name| known.has(hash(&known, name)));
+            held.count()
+        };
+        // Four are lost on average, by chance.
+        assert!(count(&ours) >= 2_950, "{}", count(&ours));
+        assert!(count(&others) <= 1, "{}", count(&others));
     }
 }

@@ -29,8 +29,8 @@ use known::Known;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BreakerConfig {
-    /// How many counted failures in a row open it, or how many names that are answered nothing of
-    /// use. Default 5; from 1 to 1,000.
+    /// How many counted failures in a row open it, or four times as many names in a row that are
+    /// answered nothing of use. Default 5; from 1 to 1,000.
     pub failures: u32,
     /// How long it is open the first time; each time that the trial fails it is twice as long. So
     /// often, too, a name that the store has answered before may try.
@@ -51,10 +51,11 @@ pub struct BreakerConfig {
 /// Endpoints are asked in turn. One that fails five times in a row is left alone for a second; then
 /// one attempt at a time tries it: an answer closes the breaker, a failure opens it for twice as
 /// long as before, up to 15 s. A failure is what [`Permits`](crate::Permits) says counts, of an
-/// attempt that began after the endpoint's last answer. So is an answer of no use (Malformed,
-/// Refused, Unauthenticated, Throttled) to each of five names in a row: one name alone opens nothing.
-/// Every other answer of the store, also NotFound or Denied, is a sign of life. An answer to an
-/// attempt that began before the breaker last opened or closed changes nothing.
+/// attempt that began after the endpoint's last answer. So are answers of no use (Malformed, Refused,
+/// Unauthenticated, Throttled) to twenty names in a row, four times as many: a few names alone, however
+/// often they are read, open nothing. Every other answer of the store, also NotFound or Denied, is a
+/// sign of life. An answer to an attempt that began before the breaker last opened or closed changes
+/// nothing.
 ///
 /// An error with a [`retry_after`](Error::retry_after) leaves its endpoint alone for that long, from
 /// the first on, for all, and at least for `first_open` and at most for 60 s; only that of
@@ -62,7 +63,7 @@ pub struct BreakerConfig {
 /// name.
 ///
 /// Of the trials one place is for anybody, and one, each `first_open`, for a name that the store has
-/// answered since the start: a flood of names that hang does not have every trial. The last 1,024
+/// answered since the start: a flood of names that hang does not have every trial. 16,384
 /// such names are known, more or less.
 ///
 /// When no endpoint lets an attempt through, the answer comes at once: the error that the breaker
@@ -313,8 +314,13 @@ impl Core {
     }
 
     fn status(&self) -> Vec<BreakerStatus> {
-        let state = lock(&self.state);
-        let endpoints = state.endpoints.iter().enumerate();
+        lock(&self.state).status()
+    }
+}
+
+impl State {
+    fn status(&self) -> Vec<BreakerStatus> {
+        let endpoints = self.endpoints.iter().enumerate();
         endpoints
             .map(|(endpoint, breaker)| BreakerStatus {
                 endpoint,
@@ -354,9 +360,11 @@ fn refusal<'a>(
 
 impl fmt::Debug for Core {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Waits for nobody: in a forked child the lock may be held for ever.
+        let endpoints = self.state.try_lock().ok().map(|state| state.status());
         f.debug_struct("Core")
             .field("config", &self.config)
-            .field("endpoints", &self.status())
+            .field("endpoints", &endpoints)
             .finish_non_exhaustive()
     }
 }

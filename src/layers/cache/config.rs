@@ -134,7 +134,7 @@ impl CacheConfig {
         } else if self.max_entries == 0 || self.max_flights == 0 {
             "the bounds on entries and flights must not be zero"
         } else if self.max_record_bytes > self.max_bytes {
-            "one record may not be larger than the whole cache"
+            "one record may not be larger than the whole cache: lower with_max_record_bytes, or raise with_max_bytes"
         } else if self.negative_ttl > Self::LONGEST_NEGATIVE {
             "what is not there may be remembered for 5 s at most"
         } else if self.settle > Self::LONGEST_SETTLE {

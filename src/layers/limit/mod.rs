@@ -11,7 +11,6 @@ use std::time::Duration;
 use crate::clock::{Clock, Moment};
 use crate::error::{Error, ErrorKind};
 use crate::resolver::{Request, ResolveFuture, SecretResolver, ShutdownFuture};
-use crate::rules::{ByPrefix, check_prefix};
 use gate::Gate;
 
 /// Bounds of a [`Limit`].
@@ -35,9 +34,6 @@ pub struct LimitConfig {
 /// When the queue is full, or a request's own deadline passes while it waits, the answer is
 /// [`ErrorKind::Overloaded`], which counts for no breaker and permits neither stale values nor a
 /// fallback: a flood of requests must not be a way to get a weaker answer.
-///
-/// Names below a prefix can have a limit of their own, in place of the one for all: a flood of
-/// names there neither waits for others nor makes them wait. The store then has at most the sum.
 ///
 /// # Order
 /// Above the breaker, so that it decides when a request's turn has come and not before; below retry, so
@@ -63,7 +59,7 @@ pub struct LimitConfig {
 pub struct Limit<R> {
     inner: R,
     clock: Arc<dyn Clock>,
-    gates: ByPrefix<Gate>,
+    gate: Gate,
 }
 
 impl Default for LimitConfig {
@@ -98,31 +94,8 @@ impl<R: SecretResolver> Limit<R> {
     /// # Errors
     /// [`ErrorKind::Misconfigured`] when a bound makes no sense.
     pub fn new(inner: R, clock: Arc<dyn Clock>, config: LimitConfig) -> Result<Self, Error> {
-        Self::by_prefix(inner, clock, ByPrefix::new(config))
-    }
-
-    pub(crate) fn by_prefix(
-        inner: R,
-        clock: Arc<dyn Clock>,
-        configs: ByPrefix<LimitConfig>,
-    ) -> Result<Self, Error> {
-        configs.check()?;
-        Ok(Self {
-            inner,
-            clock,
-            gates: configs.map(Gate::new)?,
-        })
-    }
-
-    /// Gives the names at and below the path `prefix` a limit of their own; the longest prefix
-    /// counts.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Misconfigured`] when a bound makes no sense, or the prefix is no path.
-    pub fn with_limit_for(mut self, prefix: &str, config: LimitConfig) -> Result<Self, Error> {
-        check_prefix(prefix)?;
-        self.gates.set(prefix, Gate::new(config)?);
-        Ok(self)
+        let gate = Gate::new(config)?;
+        Ok(Self { inner, clock, gate })
     }
 
     /// The resolver inside.
@@ -132,7 +105,7 @@ impl<R: SecretResolver> Limit<R> {
 
     /// How many calls wait for a permit now.
     pub fn queued(&self) -> u32 {
-        self.gates.values().map(Gate::queued).sum()
+        self.gate.queued()
     }
 }
 
@@ -140,9 +113,8 @@ impl<R: SecretResolver> Limit<R> {
 impl<R: SecretResolver> SecretResolver for Limit<R> {
     fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
         ResolveFuture::new(async move {
-            let gate = self.gates.get(request.name().path());
             // Declared before the request, so it is given back after it has ended.
-            let _permit = gate.enter(request.deadline(), &*self.clock).await?;
+            let _permit = self.gate.enter(request.deadline(), &*self.clock).await?;
             self.inner.resolve(request).await
         })
     }
@@ -153,7 +125,7 @@ impl<R: SecretResolver> SecretResolver for Limit<R> {
 
     fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {
         ShutdownFuture::new(async move {
-            self.gates.values().for_each(Gate::close);
+            self.gate.close();
             self.inner.shutdown(deadline).await
         })
     }

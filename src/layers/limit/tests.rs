@@ -131,7 +131,7 @@ async fn no_more_than_the_limit_are_asked_for_at_once() {
     }
     let most = limit.inner().most.load(Ordering::SeqCst);
     assert_eq!(most, 64);
-    assert_eq!(limit.gates.get(NAME).free(), 64);
+    assert_eq!(limit.gate.free(), 64);
 }
 
 #[tokio::test]
@@ -235,7 +235,7 @@ fn of_ten_thousand_who_wait_any_may_leave_and_the_rest_is_served() {
         assert!(rounds < 1_000, "{} wait for ever", gets.len());
     }
     assert_eq!(limit.queued(), 0);
-    assert_eq!(limit.gates.get(NAME).free(), 64);
+    assert_eq!(limit.gate.free(), 64);
     assert_eq!(clock.next_wake(), None);
 }
 
@@ -251,7 +251,7 @@ fn a_permit_given_to_one_who_leaves_before_taking_it_goes_to_the_next() {
     drop(first);
     drop(second);
     assert!(poll(&mut third).is_ready());
-    assert_eq!(limit.gates.get(NAME).free(), 1);
+    assert_eq!(limit.gate.free(), 1);
 }
 
 #[test]
@@ -315,46 +315,4 @@ async fn who_has_waited_until_little_time_is_left_is_refused_before_the_store_is
     let refused = second.await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Overloaded);
     assert_eq!(backend.calls(), 1);
-}
-
-#[test]
-fn names_below_a_prefix_wait_for_each_other_and_for_nobody_else() {
-    let (_, backend, limit) = limited(config(1, 0));
-    backend.set("tenants/42", "theirs");
-    backend.set("tenants/vip", "theirs");
-    let limit = limit.with_limit_for("tenants", config(2, 1)).unwrap();
-    let limit = limit.with_limit_for("tenants/vip", config(1, 0)).unwrap();
-    backend.always(Reply::Hang);
-    // The limit of the prefix is full, and its queue.
-    let mut held: Vec<_> = (0..3).map(|_| Box::pin(limit.get("tenants/42"))).collect();
-    assert!(held.iter_mut().all(|get| poll(get).is_pending()));
-    assert_eq!((backend.calls(), limit.queued()), (2, 1));
-    backend.always(None);
-    let full = kind(poll(&mut Box::pin(limit.get("tenants/7"))));
-    assert_eq!(full, ErrorKind::Overloaded);
-    // Neither the others nor those of a longer prefix notice; in a batch, too.
-    let names = ["tenants/42", NAME, "tenants/vip", NAME, "tenants/7"];
-    let Poll::Ready(answers) = poll(&mut Box::pin(limit.get_many(&names))) else {
-        panic!("a name waits for another prefix");
-    };
-    let text = |answer: &Result<Secret, Error>| match answer {
-        Ok(secret) => secret.expose_str().unwrap().to_owned(),
-        Err(error) => format!("{:?}", error.kind()),
-    };
-    let answers: Vec<_> = answers.iter().map(text).collect();
-    assert_eq!(answers, ["Overloaded", "v1", "theirs", "v1", "Overloaded"]);
-    assert_eq!(limit.queued(), 1);
-}
-
-#[test]
-fn a_limit_for_what_is_no_prefix_is_refused() {
-    let limit = || limited(config(1, 0)).2;
-    for (prefix, config) in [
-        ("a/", config(1, 0)),
-        ("a#b", config(1, 0)),
-        ("a", config(0, 0)),
-    ] {
-        let refused = limit().with_limit_for(prefix, config).unwrap_err();
-        assert_eq!(refused.kind(), ErrorKind::Misconfigured);
-    }
 }

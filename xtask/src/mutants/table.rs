@@ -470,11 +470,11 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "who_has_waited_until_little_time_is_left_is_refused_before_the_store_is_asked",
     ),
     core(
-        "limit: a prefix has none of its own",
-        "src/layers/limit/mod.rs",
+        "lanes: a prefix has no guards of its own",
+        "src/layers/lanes.rs",
         [
-            "let gate = self.gates.get(request.name().path());",
-            "let gate = self.gates.get(\"\");",
+            "self.lanes.get(request.name().path())",
+            "self.lanes.get(\"\")",
         ],
         "names_below_a_prefix_wait_for_each_other_and_for_nobody_else",
     ),
@@ -710,7 +710,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "breaker: a store that answers no good is never left alone",
         "src/layers/breaker/endpoint.rs",
         ["enough || self.useless.len() >= most", "enough"],
-        "five_names_in_a_row_that_are_answered_nothing_of_use_open_it",
+        "twenty_names_in_a_row_that_are_answered_nothing_of_use_open_it",
     ),
     core(
         "breaker: an attempt from before the last answer counts",
@@ -738,6 +738,42 @@ pub(crate) const MUTANTS: &[Mutant] = &[
             "if admitted.is_none() && state.known.has(name) && name == 0 {",
         ],
         "a_name_that_was_answered_before_tries_beside_the_trial_of_another",
+    ),
+    core(
+        "breaker: a few names that bring no good close a store",
+        "src/layers/breaker/endpoint.rs",
+        ["const USELESS: usize = 4;", "const USELESS: usize = 1;"],
+        "a_few_names_that_bring_no_good_close_a_healthy_store_for_no_other",
+    ),
+    core(
+        "breaker: a service of some thousand names is not known",
+        "src/layers/breaker/known.rs",
+        ["const SETS: usize = 4_096;", "const SETS: usize = 256;"],
+        "a_service_of_three_thousand_names_keeps_them_known",
+    ),
+    core(
+        "breaker: what is shown of it waits for its lock",
+        "src/layers/breaker/mod.rs",
+        [
+            "self.state.try_lock().ok().map(|state| state.status())",
+            "Some(self.status())",
+        ],
+        "what_is_shown_of_a_breaker_waits_for_no_lock",
+    ),
+    core(
+        "lanes: a store is shut down and its lanes are not",
+        "src/layers/lanes.rs",
+        ["let _ = lane.shutdown(deadline).await;", "let _ = lane;"],
+        "shutdown_ends_every_wait_on_every_lane_and_the_store_once",
+    ),
+    core(
+        "stack: a fair time leaves no time to wait",
+        "src/stack/assemble.rs",
+        [
+            "limit.fair_time >= budget)",
+            "limit.fair_time >= budget && budget.is_zero())",
+        ],
+        "what_leaves_no_time_or_no_room_is_refused_by_the_names_of_its_settings",
     ),
     core(
         "retry: a store's wish is waited for though another endpoint is idle",

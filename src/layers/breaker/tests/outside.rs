@@ -41,6 +41,20 @@ fn a_monitor_shows_the_breaker_after_it_has_gone() {
     assert_eq!(failures, [1, 1]);
 }
 
+#[test]
+fn what_is_shown_of_a_breaker_waits_for_no_lock() {
+    let bench = bench(1);
+    assert!(format!("{:?}", bench.breaker).contains("state: Closed"));
+    // As a thread may have held it that is not there in a forked child.
+    let held = lock(&bench.breaker.core.state);
+    let (done, shown) = std::sync::mpsc::channel();
+    let monitor = bench.breaker.monitor();
+    std::thread::spawn(move || done.send(format!("{monitor:?}")));
+    let shown = shown.recv_timeout(secs(10)).unwrap();
+    drop(held);
+    assert!(shown.contains("endpoints: None"), "{shown}");
+}
+
 /// A subscriber that keeps what it is told.
 struct Told(Arc<Mutex<Vec<String>>>);
 
