@@ -17,8 +17,9 @@ use crate::resolver::{
 /// Answers [`ErrorKind::Timeout`] when the inner resolver has not answered in time.
 ///
 /// The limit counts from the call; a request's own deadline counts if it is earlier. An answer that
-/// is there but past it is a timeout, too. Time in which this process did not run
-/// ([`Clock::lost`]) does not count: it says nothing of the store.
+/// is there but past it is a timeout, too. For the limit, time in which this process did not run
+/// ([`Clock::lost`]) does not count: it says nothing of the store. A request's own is a caller's, and
+/// nothing moves it.
 ///
 /// # Order
 /// The stack has it twice: outermost for the caller, where it covers waiting for another's fetch
@@ -71,23 +72,26 @@ impl<R: SecretResolver> Deadline<R> {
         asked.map_or(limit, |asked| asked.min(limit))
     }
 
-    fn until(&self, deadline: Moment) -> TimeLimit<'_> {
+    /// The layer's own limit, from now on.
+    fn own(&self) -> TimeLimit<'_> {
+        let deadline = self.moment(None);
         match self.strict {
             true => TimeLimit::strict(&*self.clock, deadline),
             false => TimeLimit::while_running(&*self.clock, deadline),
         }
     }
-}
 
-#[deny(clippy::missing_trait_methods)]
-impl<R: SecretResolver> SecretResolver for Deadline<R> {
-    fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
+    fn ended<'a>(
+        &'a self,
+        request: Request<'a>,
+        own: impl FnOnce() -> TimeLimit<'a>,
+    ) -> ResolveFuture<'a> {
         let answer = self.inner.resolve(request);
         if answer.is_ready() {
             return answer;
         }
-        let deadline = self.moment(request.deadline());
-        let limit = self.until(deadline);
+        let (own, asked) = (own(), request.limit(&*self.clock));
+        let limit = asked.map_or(own, |asked| own.or_earlier(asked));
         ResolveFuture::new(async move {
             match in_time(limit, answer).await {
                 Some(answer) => answer,
@@ -97,15 +101,20 @@ impl<R: SecretResolver> SecretResolver for Deadline<R> {
             }
         })
     }
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl<R: SecretResolver> SecretResolver for Deadline<R> {
+    fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
+        self.ended(request, || self.own())
+    }
 
     fn resolve_many<'a>(&'a self, requests: &'a [Request<'a>]) -> ResolveManyFuture<'a> {
         ResolveManyFuture::new(async move {
             // One moment for all, however long it takes to begin the last.
-            let timed = requests
-                .iter()
-                .map(|&request| request.with_deadline(self.moment(request.deadline())));
-            let timed: Vec<_> = timed.collect();
-            join_all(timed.iter().map(|&request| self.resolve(request))).await
+            let own = self.own();
+            let each = requests.iter().map(|&request| self.ended(request, || own));
+            join_all(each).await
         })
     }
 
