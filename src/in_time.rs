@@ -17,8 +17,6 @@ pub(crate) struct TimeLimit<'a> {
     deadline: Moment,
     /// What the clock had lost when the wait began; `None` where that does not matter.
     lost_before: Option<Duration>,
-    /// It ends then at the latest, whatever was lost.
-    at_the_latest: Moment,
 }
 
 impl<'a> TimeLimit<'a> {
@@ -28,7 +26,6 @@ impl<'a> TimeLimit<'a> {
             clock,
             deadline,
             lost_before: None,
-            at_the_latest: Moment::NEVER,
         }
     }
 
@@ -43,26 +40,6 @@ impl<'a> TimeLimit<'a> {
         Self {
             lost_before: Some(lost_before),
             ..Self::strict(clock, deadline)
-        }
-    }
-
-    /// Ends when the first of the two does, each by its own rule.
-    pub(crate) fn or_earlier(self, other: Self) -> Self {
-        let at_the_latest = self.at_the_latest.min(other.at_the_latest);
-        let first = match (self.lost_before, other.lost_before) {
-            (Some(_), None) => self,
-            (None, Some(_)) => other,
-            // From now on both move alike, or none does.
-            _ if other.end() < self.end() => other,
-            _ => self,
-        };
-        let fixed = [self, other]
-            .into_iter()
-            .filter(|limit| limit.lost_before.is_none());
-        let fixed = fixed.map(|limit| limit.deadline).min();
-        Self {
-            at_the_latest: at_the_latest.min(fixed.unwrap_or(Moment::NEVER)),
-            ..first
         }
     }
 
@@ -91,8 +68,7 @@ impl<'a> TimeLimit<'a> {
         let lost = self
             .lost_before
             .map(|before| self.clock.lost().saturating_sub(before));
-        let moved = self.deadline + lost.unwrap_or_default();
-        moved.min(self.at_the_latest)
+        self.deadline + lost.unwrap_or_default()
     }
 }
 
@@ -158,26 +134,5 @@ mod tests {
         clock.advance(LIMIT);
         assert_eq!(poll(hangs), Poll::Ready(None));
         assert_eq!(poll(pin!(in_time(running, ready(7)))), Poll::Ready(None));
-    }
-
-    #[test]
-    fn of_two_limits_the_first_ends_the_wait_and_only_one_of_a_store_is_moved() {
-        let clock = ManualClock::new();
-        let short = clock.now() + LIMIT;
-        let long = clock.now() + LIMIT * 3;
-        let strict = |deadline| TimeLimit::strict(&clock, deadline);
-        let running = |deadline| TimeLimit::since(&clock, deadline, Duration::ZERO);
-        let ends = |one: TimeLimit<'_>, other: TimeLimit<'_>| {
-            let end = one.or_earlier(other).end();
-            assert_eq!(other.or_earlier(one).end(), end);
-            end
-        };
-        clock.stall(LIMIT);
-        assert_eq!(ends(running(short), running(long)), short + LIMIT);
-        assert_eq!(ends(strict(short), strict(long)), short);
-        assert_eq!(ends(strict(short), running(long)), short);
-        assert_eq!(ends(running(short), strict(long)), short + LIMIT);
-        clock.stall(LIMIT * 5);
-        assert_eq!(ends(running(short), strict(long)), long);
     }
 }

@@ -167,7 +167,7 @@ impl Shared {
                 Some(first) => Self::wait(first.since(now)),
                 None => Duration::MAX,
             };
-            self.lost.sleeps_until(now + wait);
+            self.lost.sleeps(wait, || self.source.now());
             let idle = |signal: &mut Signal| !signal.earlier && !signal.ended;
             let mut signal = if wait == Duration::MAX {
                 self.changed

@@ -17,9 +17,8 @@ use crate::resolver::{
 /// Answers [`ErrorKind::Timeout`] when the inner resolver has not answered in time.
 ///
 /// The limit counts from the call; a request's own deadline counts if it is earlier. An answer that
-/// is there but past it is a timeout, too. For the limit, time in which this process did not run
-/// ([`Clock::lost`]) does not count: it says nothing of the store. A request's own is a caller's, and
-/// nothing moves it.
+/// is there but past it is a timeout, too. Time in which this process did not run
+/// ([`Clock::lost`]) does not count: it says nothing of the store.
 ///
 /// # Order
 /// The stack has it twice: outermost for the caller, where it covers waiting for another's fetch
@@ -72,26 +71,24 @@ impl<R: SecretResolver> Deadline<R> {
         asked.map_or(limit, |asked| asked.min(limit))
     }
 
-    /// The layer's own limit, from now on.
-    fn own(&self) -> TimeLimit<'_> {
-        let deadline = self.moment(None);
+    fn until(&self, request: &Request<'_>) -> TimeLimit<'_> {
+        let clock = &*self.clock;
+        let until = self.moment(request.ends(clock));
         match self.strict {
-            true => TimeLimit::strict(&*self.clock, deadline),
-            false => TimeLimit::while_running(&*self.clock, deadline),
+            true => TimeLimit::strict(clock, until),
+            false => TimeLimit::while_running(clock, until),
         }
     }
+}
 
-    fn ended<'a>(
-        &'a self,
-        request: Request<'a>,
-        own: impl FnOnce() -> TimeLimit<'a>,
-    ) -> ResolveFuture<'a> {
+#[deny(clippy::missing_trait_methods)]
+impl<R: SecretResolver> SecretResolver for Deadline<R> {
+    fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
         let answer = self.inner.resolve(request);
         if answer.is_ready() {
             return answer;
         }
-        let (own, asked) = (own(), request.limit(&*self.clock));
-        let limit = asked.map_or(own, |asked| own.or_earlier(asked));
+        let limit = self.until(&request);
         ResolveFuture::new(async move {
             match in_time(limit, answer).await {
                 Some(answer) => answer,
@@ -101,20 +98,15 @@ impl<R: SecretResolver> Deadline<R> {
             }
         })
     }
-}
-
-#[deny(clippy::missing_trait_methods)]
-impl<R: SecretResolver> SecretResolver for Deadline<R> {
-    fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
-        self.ended(request, || self.own())
-    }
 
     fn resolve_many<'a>(&'a self, requests: &'a [Request<'a>]) -> ResolveManyFuture<'a> {
         ResolveManyFuture::new(async move {
             // One moment for all, however long it takes to begin the last.
-            let own = self.own();
-            let each = requests.iter().map(|&request| self.ended(request, || own));
-            join_all(each).await
+            let timed = requests
+                .iter()
+                .map(|&request| request.with_deadline(self.moment(request.deadline())));
+            let timed: Vec<_> = timed.collect();
+            join_all(timed.iter().map(|&request| self.resolve(request))).await
         })
     }
 
