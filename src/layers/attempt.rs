@@ -226,6 +226,23 @@ mod tests {
     }
 
     #[test]
+    fn for_a_short_attempt_a_short_stop_is_notable() {
+        let clock = ManualClock::new();
+        let store = MockBackend::new().with_value("a/b", "value");
+        let limit = Duration::from_millis(100);
+        let layer = Attempt::new(store.clone(), Arc::new(clock.clone()), limit);
+        for (stop, calls) in [(4, 1), (60, 3)] {
+            let gate = fails(&store);
+            let mut read = layer.resolve(request(&clock));
+            assert!(poll(&mut read).is_pending());
+            clock.stall(Duration::from_millis(stop));
+            gate.open();
+            assert!(poll(&mut read).is_ready());
+            assert_eq!(store.calls(), calls);
+        }
+    }
+
+    #[test]
     fn an_attempt_is_not_made_again_without_a_fair_time_for_it() {
         let (clock, store, layer) = setup();
         let gate = fails(&store);
