@@ -2,7 +2,11 @@
 //!
 //! A forked child has a copy of the memory and none of the threads: what waits for one of them waits
 //! for ever, and a lock that one of them held stays locked. So everything here that has threads
-//! asks first, before it takes a lock.
+//! asks first, before it takes a lock; what waits asks again at each poll.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use crate::error::{Error, ErrorKind};
 
@@ -27,6 +31,53 @@ impl Process {
         self.guard
             .as_ref()
             .is_none_or(|guard| !guard.clone().detected_fork())
+    }
+
+    /// What `future` answers; `None` in a forked child, at once, also when it was polled before the
+    /// fork.
+    ///
+    /// # Cancel safety
+    /// Dropping it drops the future. In a forked child that is left as it is: to end, it may need a lock.
+    pub(crate) fn here<F: Future + Unpin>(&self, future: F) -> Here<'_, F> {
+        Here {
+            process: self,
+            future: Some(future),
+        }
+    }
+}
+
+/// What [`Process::here`] returns.
+#[must_use = "a future does nothing until it is awaited"]
+pub(crate) struct Here<'a, F> {
+    process: &'a Process,
+    future: Option<F>,
+}
+
+impl<F> Here<'_, F> {
+    fn leave(&mut self) {
+        std::mem::forget(self.future.take());
+    }
+}
+
+impl<F: Future + Unpin> Future for Here<'_, F> {
+    type Output = Option<F::Output>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if !self.process.is_this() {
+            self.leave();
+        }
+        match &mut self.future {
+            Some(future) => Pin::new(future).poll(cx).map(Some),
+            None => Poll::Ready(None),
+        }
+    }
+}
+
+impl<F> Drop for Here<'_, F> {
+    fn drop(&mut self) {
+        if !self.process.is_this() {
+            self.leave();
+        }
     }
 }
 

@@ -32,8 +32,13 @@ impl<'a> TimeLimit<'a> {
     /// Ends later by as long as this process does not run meanwhile. For limits that say something
     /// of a store: that we were stopped is no sign that it is away.
     pub(crate) fn while_running(clock: &'a dyn Clock, deadline: Moment) -> Self {
+        Self::since(clock, deadline, clock.lost())
+    }
+
+    /// As `while_running`, of a deadline that was set when the clock had lost `lost_before`.
+    pub(crate) fn since(clock: &'a dyn Clock, deadline: Moment, lost_before: Duration) -> Self {
         Self {
-            lost_before: Some(clock.lost()),
+            lost_before: Some(lost_before),
             ..Self::strict(clock, deadline)
         }
     }
@@ -58,7 +63,8 @@ impl<'a> TimeLimit<'a> {
         now >= self.end()
     }
 
-    fn end(&self) -> Moment {
+    /// When it ends, as far as is known now.
+    pub(crate) fn end(&self) -> Moment {
         let lost = self
             .lost_before
             .map(|before| self.clock.lost().saturating_sub(before));

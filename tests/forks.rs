@@ -14,10 +14,10 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use fork::Fork;
-use secret_resolver::testing::MockBackend;
+use secret_resolver::testing::{MockBackend, Reply};
 use secret_resolver::{
-    Clock, Error, ErrorKind, Moment, NameRef, Request, Resolver, Secret, SecretResolver, Sleep,
-    SystemClock,
+    Clock, Error, ErrorKind, Moment, NameRef, Record, Request, Resolver, Secret, SecretResolver,
+    Sleep, SystemClock, Version,
 };
 
 const WARM: &str = "prod/db#password";
@@ -64,6 +64,7 @@ fn in_the_child(resolver: Resolver) {
         resolver.invalidator().invalidate(name).unwrap();
     }
     assert!(resolver.status().closed);
+    assert_eq!(format!("{resolver:?}"), "Resolver { .. }");
     // Nobody wakes a sleeper here.
     let clock = resolver.clock();
     at_once(pin!(
@@ -123,6 +124,13 @@ fn fork_with_a_resolver() {
             }
         }));
     }
+    // And one whose breakers' locks are held.
+    let watching = (resolver.clone(), Arc::clone(&ended));
+    let watcher = std::thread::spawn(move || {
+        while !watching.1.load(Ordering::Relaxed) {
+            let _ = watching.0.status();
+        }
+    });
     for round in 0..20 {
         let child = || {
             in_the_child(resolver.clone());
@@ -134,7 +142,76 @@ fn fork_with_a_resolver() {
         std::thread::sleep(Duration::from_millis(round));
     }
     ended.store(true, Ordering::Relaxed);
+    watcher.join().unwrap();
     drop(runtime.block_on(resolver.get(WARM)).unwrap());
+}
+
+fn waits<F: Future + ?Sized>(future: Pin<&mut F>) {
+    let answer = future.poll(&mut Context::from_waker(Waker::noop()));
+    assert!(answer.is_pending());
+}
+
+/// Run by the test below in a process of its own, which forks.
+#[test]
+#[ignore = "a process of its own runs it"]
+fn fork_with_futures_that_wait() {
+    const LIMIT: Duration = Duration::from_secs(60);
+    const NAMES: [&str; 2] = [WARM, COLD];
+    let store = MockBackend::new().with_value(WARM, "value");
+    let resolver = Resolver::builder(store.clone()).build().unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let mut handle = runtime.block_on(resolver.handle(WARM)).unwrap();
+    let gone = handle.clone();
+    store.always(Reply::Hang);
+    let version = Version::number(9);
+    let exact = Request::new(NameRef::parse(WARM).unwrap()).with_version(&version);
+    let batch = [exact, Request::new(NameRef::parse(COLD).unwrap())];
+    let mut changed = Box::pin(handle.changed());
+    waits(changed.as_mut());
+    resolver.invalidator().invalidate(WARM).unwrap();
+    let mut current = Box::pin(gone.current());
+    let mut reads: [Pin<Box<dyn Future<Output = Result<Record, Error>>>>; 2] = [
+        Box::pin(resolver.resolve(exact)),
+        Box::pin(resolver.resolve(batch[1])),
+    ];
+    let mut get = Box::pin(resolver.get(COLD));
+    let mut many = Box::pin(resolver.get_many(&NAMES));
+    let mut reading = Box::pin(resolver.resolve_many(&batch));
+    let mut require = Box::pin(resolver.require(&NAMES));
+    let mut within = Box::pin(resolver.require_within(&NAMES, LIMIT));
+    let mut made = Box::pin(resolver.handle(COLD));
+    let mut left = Some(Box::pin(resolver.get(COLD)));
+    waits(current.as_mut());
+    reads.iter_mut().for_each(|read| waits(read.as_mut()));
+    waits(get.as_mut());
+    waits(many.as_mut());
+    waits(reading.as_mut());
+    waits(require.as_mut());
+    waits(within.as_mut());
+    waits(made.as_mut());
+    waits(left.as_mut().unwrap().as_mut());
+    let ended = forked(|| {
+        is_refused(&at_once(changed.as_mut()).unwrap_err());
+        refused(at_once(current.as_mut()));
+        for read in &mut reads {
+            is_refused(&at_once(read.as_mut()).unwrap_err());
+        }
+        refused(at_once(get.as_mut()));
+        at_once(many.as_mut()).into_iter().for_each(refused);
+        for answer in at_once(reading.as_mut()) {
+            is_refused(&answer.unwrap_err());
+        }
+        for error in [at_once(require.as_mut()), at_once(within.as_mut())] {
+            let error = error.unwrap_err();
+            assert_eq!(error.failures().count(), 2);
+            error.failures().for_each(|(_, _, why)| is_refused(why));
+        }
+        is_refused(&at_once(made.as_mut()).unwrap_err());
+        drop(left.take());
+    });
+    assert_eq!(ended, 0);
+    // In the parent they wait as before.
+    waits(get.as_mut());
 }
 
 /// A clock that stops for ever whoever asks it on the thread `holds`.
@@ -205,6 +282,13 @@ fn alone(test: &str) -> Output {
 #[test]
 fn in_a_forked_child_every_call_is_refused_at_once_and_nothing_hangs() {
     let output = alone("fork_with_a_resolver");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("1 passed"), "{said}");
+}
+
+#[test]
+fn in_a_forked_child_what_was_waited_for_before_the_fork_is_refused_at_once() {
+    let output = alone("fork_with_futures_that_wait");
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(said.contains("1 passed"), "{said}");
 }

@@ -5,6 +5,7 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -168,17 +169,13 @@ impl Drop for Ends {
     }
 }
 
+/// Runs `test` in a process of its own, and stops that for `stop` once it has said "asked"; tells
+/// what else it said.
 #[cfg(unix)]
-#[test]
-fn a_stop_of_the_process_is_no_outage_of_its_store() {
+fn said_after_a_stop(test: &str, stop: Duration) -> Vec<String> {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
-        .args([
-            "get_while_the_process_is_stopped",
-            "--exact",
-            "--ignored",
-            "--nocapture",
-        ])
+        .args([test, "--exact", "--ignored", "--nocapture"])
         .stdout(Stdio::piped());
     let mut child = Ends(command.spawn().unwrap());
     let signal = |name: &str, process: u32| {
@@ -194,9 +191,87 @@ fn a_stop_of_the_process_is_no_outage_of_its_store() {
     while lines.next().unwrap().unwrap() != "asked" {}
     std::thread::sleep(Duration::from_millis(100));
     signal("-STOP", child.0.id());
-    std::thread::sleep(Duration::from_millis(3500));
+    std::thread::sleep(stop);
     signal("-CONT", child.0.id());
-    let said: Vec<_> = lines.map_while(Result::ok).collect();
+    lines.map_while(Result::ok).collect()
+}
+
+#[cfg(unix)]
+#[test]
+fn a_stop_of_the_process_is_no_outage_of_its_store() {
+    let said = said_after_a_stop(
+        "get_while_the_process_is_stopped",
+        Duration::from_millis(3500),
+    );
+    assert!(
+        said.iter().any(|line| line.contains("1 passed")),
+        "{said:?}"
+    );
+}
+
+/// A store that takes a second, and first of all says that it is away.
+#[derive(Debug)]
+struct Slow(SystemClock, MockBackend, AtomicBool);
+
+impl SecretResolver for Slow {
+    fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
+        ResolveFuture::new(async move {
+            if self.2.swap(false, Ordering::SeqCst) {
+                let error = Error::new(ErrorKind::Unavailable, "it starts");
+                return Err(error.with_retry_after(Duration::from_secs(1)));
+            }
+            self.0
+                .sleep_until(self.0.now() + Duration::from_secs(1))
+                .await;
+            self.1.resolve(request).await
+        })
+    }
+}
+
+/// Run by the test below in a process of its own, which it stops for longer than a fetch may take.
+#[tokio::test]
+#[ignore = "a process of its own runs it"]
+async fn gets_that_wait_for_a_permit_and_for_a_retry_while_the_process_is_stopped() {
+    let clock = SystemClock::start().unwrap();
+    let mut one = secret_resolver::layers::LimitConfig::default();
+    one.max_concurrent = 1;
+    let resolver = |away| {
+        let store = MockBackend::new().with_value("a/b", "value");
+        store.set("a/c", "value");
+        let other = MockBackend::new().with_value("a/b", "other");
+        other.set("a/c", "other");
+        Resolver::builder(Slow(clock.clone(), store, AtomicBool::new(away)))
+            .with_limit(one)
+            .with_deadline(Duration::from_secs(8))
+            .dangerous_fallback_to(other)
+            .with_clock(clock.clone())
+            .build()
+            .unwrap()
+    };
+    let (queue, retry) = (resolver(false), resolver(true));
+    let get = |resolver: &Resolver, name: &'static str| {
+        let resolver = resolver.clone();
+        tokio::spawn(async move { resolver.get(name).await })
+    };
+    let gets = [get(&queue, "a/b"), get(&queue, "a/c"), get(&retry, "a/b")];
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    say("asked");
+    for get in gets {
+        let secret = get.await.unwrap().unwrap();
+        assert_eq!(secret.answer().freshness(), Freshness::Fresh);
+    }
+    assert!(clock.lost() > Duration::from_secs(3), "it was not stopped");
+    assert_eq!(queue.status().fallback_answers, 0);
+    assert_eq!(retry.status().fallback_answers, 0);
+}
+
+#[cfg(unix)]
+#[test]
+fn who_waits_for_a_permit_or_for_a_retry_gets_the_store_s_answer_after_a_stop() {
+    let said = said_after_a_stop(
+        "gets_that_wait_for_a_permit_and_for_a_retry_while_the_process_is_stopped",
+        Duration::from_millis(5500),
+    );
     assert!(
         said.iter().any(|line| line.contains("1 passed")),
         "{said:?}"

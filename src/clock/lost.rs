@@ -13,13 +13,14 @@ pub(super) struct Lost(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
-    /// When the clock's thread should run again; never while it runs or waits for a call.
+    /// When the clock's thread should have run; since when it runs; never while it waits for a call.
     wakes: Moment,
     total: Duration,
 }
 
 impl Lost {
-    /// A thread that wakes no later than this ran when it should.
+    /// A thread that wakes no later than this ran when it should. Nor does it run longer before it
+    /// sleeps again: a stop that finds it awake shows, too.
     const USUAL: Duration = Duration::from_millis(20);
 
     pub(super) fn new() -> Self {
@@ -29,16 +30,22 @@ impl Lost {
         }))
     }
 
-    pub(super) fn sleeps_until(&self, moment: Moment) {
-        lock(&self.0).wakes = moment;
+    /// Right before it sleeps for `wait`.
+    pub(super) fn sleeps(&self, wait: Duration, now: impl FnOnce() -> Moment) {
+        let mut state = lock(&self.0);
+        let now = now();
+        let overslept = state.overslept(now);
+        state.total += overslept;
+        state.wakes = now + wait;
     }
 
     /// Must come before anybody is woken, so that who is woken late knows why.
     pub(super) fn woke(&self, now: impl FnOnce() -> Moment) {
         let mut state = lock(&self.0);
-        let overslept = state.overslept(now());
+        let now = now();
+        let overslept = state.overslept(now);
         state.total += overslept;
-        state.wakes = Moment::NEVER;
+        state.wakes = now;
     }
 
     /// All that was lost up to now. The time is taken under the lock, so that the sum never goes back.
@@ -72,12 +79,23 @@ mod tests {
         let lost = Lost::new();
         let sum = |now| lost.sum(|| at(now)).as_millis();
         assert_eq!(sum(1_000), 0);
-        lost.sleeps_until(at(1_500));
+        lost.sleeps(Duration::from_millis(500), || at(1_000));
         assert_eq!((sum(1_500), sum(1_520), sum(4_500)), (0, 0, 3_000));
         lost.woke(|| at(4_510));
-        assert_eq!((sum(4_510), sum(9_000)), (3_010, 3_010));
-        lost.sleeps_until(at(10_000));
-        lost.woke(|| at(10_020));
-        assert_eq!(sum(11_000), 3_010);
+        assert_eq!((sum(4_510), sum(4_520)), (3_010, 3_010));
+        lost.sleeps(Duration::from_millis(500), || at(4_520));
+        lost.woke(|| at(5_030));
+        assert_eq!(sum(5_040), 3_010);
+    }
+
+    #[test]
+    fn a_stop_that_finds_the_thread_awake_is_lost_once_too() {
+        let lost = Lost::new();
+        let sum = |now| lost.sum(|| at(now)).as_millis();
+        lost.sleeps(Duration::from_millis(100), || at(1_000));
+        lost.woke(|| at(1_100));
+        assert_eq!((sum(1_120), sum(2_100)), (0, 1_000));
+        lost.sleeps(Duration::MAX, || at(2_101));
+        assert_eq!((sum(2_101), sum(90_000)), (1_001, 1_001));
     }
 }

@@ -23,7 +23,8 @@ use crate::sync::lock;
 /// goes when nobody was for a while; while a waker blocks there are more, 32 at most.
 ///
 /// It tells how long the process was stopped, suspended or starved ([`Clock::lost`]), by what its
-/// thread oversleeps while somebody sleeps: each stop less half a second at most.
+/// thread oversleeps while somebody sleeps: each stop less half a second at most, and less a tenth when
+/// somebody is due within ten seconds.
 ///
 /// ```
 /// use secret_resolver::{Clock, SystemClock};
@@ -139,6 +140,22 @@ impl Shared {
     /// The condition variable waits on a clock that stops in suspend. So that a sleep which came
     /// due meanwhile is not late by as long as the suspend, no wait is longer than this.
     const LONGEST_WAIT: Duration = Duration::from_millis(500);
+    /// A stop shows in what is overslept alone. While somebody sleeps who is due so soon, as who waits
+    /// for a store is, waits are shorter, so that short stops show, too.
+    const SOON: Duration = Duration::from_secs(10);
+    const LONGEST_WAIT_SOON: Duration = Duration::from_millis(100);
+    /// Of a sleep that is itself short, a stop may take no more than this part unseen.
+    const PART: u32 = 8;
+    const SHORTEST_WAIT: Duration = Duration::from_millis(10);
+
+    /// How long to wait at once when the first sleeper is due after `due`.
+    fn wait(due: Duration) -> Duration {
+        let longest = match due <= Self::SOON {
+            true => (due / Self::PART).clamp(Self::SHORTEST_WAIT, Self::LONGEST_WAIT_SOON),
+            false => Self::LONGEST_WAIT,
+        };
+        due.min(longest)
+    }
 
     fn run(&self) {
         loop {
@@ -147,10 +164,10 @@ impl Shared {
             // Between the look at the timers and the wait a sleeper may come: it sets `earlier`.
             let now = self.source.now();
             let wait = match self.timers.first() {
-                Some(first) => first.since(now).min(Self::LONGEST_WAIT),
+                Some(first) => Self::wait(first.since(now)),
                 None => Duration::MAX,
             };
-            self.lost.sleeps_until(now + wait);
+            self.lost.sleeps(wait, || self.source.now());
             let idle = |signal: &mut Signal| !signal.earlier && !signal.ended;
             let mut signal = if wait == Duration::MAX {
                 self.changed
@@ -323,6 +340,14 @@ mod tests {
         runtime().block_on(clock.sleep_until(start + Duration::from_millis(100)));
         let late = clock.now().since(start + Duration::from_millis(100));
         assert!(clock.lost() <= late);
+    }
+
+    #[test]
+    fn the_sooner_somebody_is_due_the_shorter_is_a_stop_that_shows() {
+        let waits = [1_000, 800, 80, 8, 0].map(|due| Shared::wait(Duration::from_millis(due)));
+        assert_eq!(waits.map(|wait| wait.as_millis()), [100, 100, 10, 8, 0]);
+        let waits = [3_600, 11, 10].map(|due| Shared::wait(Duration::from_secs(due)));
+        assert_eq!(waits.map(|wait| wait.as_millis()), [500, 500, 100]);
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub(crate) struct Attempt<R> {
 impl<R: SecretResolver> Attempt<R> {
     /// So often an attempt is made again.
     const AGAIN: u32 = 3;
-    /// On a busy machine threads run a little late all the time: that alone ends no attempt.
+    /// More than this is notable, however long an attempt may take.
     const NOTABLE: Duration = Duration::from_millis(100);
 
     pub(crate) fn new(inner: R, clock: Arc<dyn Clock>, limit: Duration) -> Self {
@@ -42,28 +42,25 @@ impl<R: SecretResolver> Attempt<R> {
     }
 
     async fn attempt(&self, request: Request<'_>) -> Result<Record, Error> {
-        let lost_before = self.clock.lost();
-        let mut lost = lost_before;
+        let mut lost = self.clock.lost();
         let mut again = 0;
+        // What is lost is given to the fetch, too.
+        let mut request = request.as_a_store_s(&*self.clock);
         loop {
-            // What was lost is given to the fetch, too.
-            let given = lost.saturating_sub(lost_before);
-            let deadline = request.deadline().map(|deadline| deadline + given);
-            let asked = deadline.map_or(request, |deadline| request.with_deadline(deadline));
             let sent = self.clock.now();
-            let answer = self.inner.resolve(asked).await;
+            let answer = self.inner.resolve(request).await;
             let lost_now = self.clock.lost();
             let lost_here = lost_now.saturating_sub(lost);
             let ran_for = self.clock.now().since(sent).saturating_sub(lost_here);
             // Half of its time is fair, however much was lost beside it.
-            let fair = lost_here < Self::NOTABLE || ran_for >= self.limit / 2;
+            let fair = lost_here < self.notable() || ran_for >= self.limit / 2;
             match answer {
                 Err(error) if !fair && error.kind().permits().counts_for_breaker => {}
                 answer => return answer.map(|record| record.asked_at(sent)),
             }
-            let given = lost_now.saturating_sub(lost_before);
-            let deadline = request.deadline().map(|deadline| deadline + given);
-            if again == Self::AGAIN || !self.fits(deadline) {
+            // The store knows a plain deadline.
+            request = request.as_of_now(&*self.clock);
+            if again == Self::AGAIN || !self.fits(&request) {
                 return Err(Error::new(
                     ErrorKind::Overloaded,
                     "this process did not run for a part of the wait; ask again",
@@ -75,10 +72,17 @@ impl<R: SecretResolver> Attempt<R> {
         }
     }
 
+    /// On a busy machine threads run a little late all the time: that alone ends no attempt. What is
+    /// little depends on how long an attempt may take.
+    fn notable(&self) -> Duration {
+        (self.limit / 20).min(Self::NOTABLE)
+    }
+
     /// Whether another attempt has a fair time: else its timeout would say nothing either.
-    fn fits(&self, deadline: Option<Moment>) -> bool {
-        let left = |deadline: Moment| deadline.since(self.clock.now());
-        deadline.is_none_or(|deadline| left(deadline) >= self.limit / 2)
+    fn fits(&self, request: &Request<'_>) -> bool {
+        let now = self.clock.now();
+        let end = request.ends(&*self.clock);
+        end.is_none_or(|end| end.since(now) >= self.limit / 2)
     }
 }
 
@@ -219,6 +223,23 @@ mod tests {
         }
         assert_eq!(ended, Poll::Ready(Err(ErrorKind::Overloaded)));
         assert_eq!(store.calls(), 4);
+    }
+
+    #[test]
+    fn for_a_short_attempt_a_short_stop_is_notable() {
+        let clock = ManualClock::new();
+        let store = MockBackend::new().with_value("a/b", "value");
+        let limit = Duration::from_millis(100);
+        let layer = Attempt::new(store.clone(), Arc::new(clock.clone()), limit);
+        for (stop, calls) in [(4, 1), (60, 3)] {
+            let gate = fails(&store);
+            let mut read = layer.resolve(request(&clock));
+            assert!(poll(&mut read).is_pending());
+            clock.stall(Duration::from_millis(stop));
+            gate.open();
+            assert!(poll(&mut read).is_ready());
+            assert_eq!(store.calls(), calls);
+        }
     }
 
     #[test]

@@ -71,10 +71,12 @@ impl<R: SecretResolver> Deadline<R> {
         asked.map_or(limit, |asked| asked.min(limit))
     }
 
-    fn until(&self, deadline: Moment) -> TimeLimit<'_> {
+    fn until(&self, request: &Request<'_>) -> TimeLimit<'_> {
+        let clock = &*self.clock;
+        let until = self.moment(request.ends(clock));
         match self.strict {
-            true => TimeLimit::strict(&*self.clock, deadline),
-            false => TimeLimit::while_running(&*self.clock, deadline),
+            true => TimeLimit::strict(clock, until),
+            false => TimeLimit::while_running(clock, until),
         }
     }
 }
@@ -86,8 +88,7 @@ impl<R: SecretResolver> SecretResolver for Deadline<R> {
         if answer.is_ready() {
             return answer;
         }
-        let deadline = self.moment(request.deadline());
-        let limit = self.until(deadline);
+        let limit = self.until(&request);
         ResolveFuture::new(async move {
             match in_time(limit, answer).await {
                 Some(answer) => answer,

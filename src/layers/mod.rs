@@ -48,6 +48,8 @@ macro_rules! pass_on {
     };
 }
 
+pub(crate) use pass_on;
+
 /// `resolve_many` of a layer that stands below the cache, where no batch comes: each request alone,
 /// all at once.
 macro_rules! each_alone {

@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::clock::Moment;
+use crate::clock::{Clock, Moment};
 use crate::error::{Error, ErrorKind};
+use crate::in_time::TimeLimit;
 use crate::name::NameRef;
 use crate::secret::{Record, Version};
 
@@ -26,6 +28,8 @@ pub struct Request<'a> {
     floor: Option<&'a Version>,
     held: Option<Held<'a>>,
     deadline: Option<Moment>,
+    /// What the clock had lost when the deadline was set; `None` for a caller's own, which nothing moves.
+    lost_before: Option<Duration>,
     endpoint: Option<usize>,
 }
 
@@ -52,6 +56,7 @@ impl<'a> Request<'a> {
             floor: None,
             held: None,
             deadline: None,
+            lost_before: None,
             endpoint: None,
         }
     }
@@ -92,7 +97,47 @@ impl<'a> Request<'a> {
     #[must_use]
     pub fn with_deadline(mut self, deadline: Moment) -> Self {
         self.deadline = Some(deadline);
+        self.lost_before = None;
         self
+    }
+
+    /// Gives the store until `deadline`, and as much longer as this process does not run meanwhile.
+    /// `lost` is what the clock had lost when the deadline was set.
+    pub(crate) fn while_running(mut self, deadline: Moment, lost: Duration) -> Self {
+        self.deadline = Some(deadline);
+        self.lost_before = Some(lost);
+        self
+    }
+
+    /// The same request with its deadline as it is now, for those who know no other.
+    pub(crate) fn as_of_now(self, clock: &dyn Clock) -> Self {
+        let (Some(deadline), Some(before)) = (self.deadline, self.lost_before) else {
+            return self;
+        };
+        let lost = clock.lost();
+        self.while_running(deadline + lost.saturating_sub(before), lost)
+    }
+
+    /// As `as_of_now`; from here on it moves, whoever has set it.
+    pub(crate) fn as_a_store_s(self, clock: &dyn Clock) -> Self {
+        match (self.deadline, self.lost_before) {
+            (Some(deadline), None) => self.while_running(deadline, clock.lost()),
+            _ => self.as_of_now(clock),
+        }
+    }
+
+    /// When the wait ends.
+    pub(crate) fn limit<'c>(&self, clock: &'c dyn Clock) -> Option<TimeLimit<'c>> {
+        let deadline = self.deadline?;
+        Some(match self.lost_before {
+            Some(before) => TimeLimit::since(clock, deadline, before),
+            None => TimeLimit::strict(clock, deadline),
+        })
+    }
+
+    /// When the wait ends, as far as is known now. Whoever compares it with the time asks the time first.
+    pub(crate) fn ends(&self, clock: &dyn Clock) -> Option<Moment> {
+        self.limit(clock).map(|limit| limit.end())
     }
 
     /// Directs the read to one of the store's endpoints, counted from 0; see

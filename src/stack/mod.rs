@@ -9,19 +9,19 @@ pub use builder::ResolverBuilder;
 
 use assemble::Stack;
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::address::{Address, Located};
 use crate::clock::{Clock, Moment};
 use crate::error::{Error, ErrorKind};
 use crate::fork;
 use crate::invalidate::Invalidator;
 use crate::layers::{
     BreakerConfig, BreakerMonitor, Cache, CacheConfig, LimitConfig, RetryConfig, Scoped,
-    SecretHandle,
+    SecretHandle, pass_on,
 };
-use crate::name::{AsName, NameRef};
+use crate::name::AsName;
 use crate::resolver::{
     Request, RequireError, Required, ResolveFuture, ResolveManyFuture, SecretResolver,
     SecretResolverExt, ShutdownFuture, ShutdownReport, required,
@@ -53,7 +53,7 @@ use crate::status::Status;
 /// assert_eq!(password.expose_secret(), b"hunter2");
 /// # Ok::<(), secret_resolver::Error>(()) }).unwrap();
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Resolver {
     stack: Arc<Stack>,
 }
@@ -92,7 +92,7 @@ impl Resolver {
         // What the cache holds fresh, no layer above it changes.
         match self.cache().peek_text(name.as_text()) {
             Some(record) => record.into_secret(),
-            None => self.stack.layers.get(name).await,
+            None => SecretResolverExt::get(&*self.stack, name).await,
         }
     }
 
@@ -155,8 +155,12 @@ impl Resolver {
         let clock = &self.stack.clock;
         let end = clock.now() + limit;
         loop {
-            for breaker in &self.stack.breakers {
-                breaker.allow_trial();
+            // Asked first: a breaker has a lock, which may be held for ever elsewhere.
+            if !self.is_elsewhere() {
+                self.stack
+                    .breakers
+                    .iter()
+                    .for_each(BreakerMonitor::allow_trial);
             }
             let error = match required(self, names, Some(end)).await {
                 Ok(required) => return self.pinned(names, required),
@@ -166,7 +170,8 @@ impl Resolver {
             if !error.may_pass() || next >= end {
                 return Err(error);
             }
-            clock.sleep_until(next).await;
+            // Elsewhere nobody wakes; the next try is refused.
+            let _ = self.stack.process.here(clock.sleep_until(next)).await;
         }
     }
 
@@ -282,6 +287,17 @@ impl Resolver {
     }
 }
 
+impl fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Resolver");
+        // Layers ask their locks, one of which may be held for ever elsewhere.
+        if !self.is_elsewhere() {
+            shown.field("stack", &self.stack);
+        }
+        shown.finish_non_exhaustive()
+    }
+}
+
 impl Drop for Resolver {
     fn drop(&mut self) {
         // In a forked child a lock may be held for ever: what would take one to end stays as it is.
@@ -306,61 +322,68 @@ impl SecretResolver for Resolver {
             return ResolveFuture::ready(Err(elsewhere(&request.name())));
         }
         // Asked at the first poll: an answer that is polled late is not older than its poll.
-        ResolveFuture::lazy(&self.stack.layers, request)
+        ResolveFuture::lazy(&*self.stack, request)
+    }
+
+    fn resolve_many<'a>(&'a self, requests: &'a [Request<'a>]) -> ResolveManyFuture<'a> {
+        self.stack.resolve_many(requests)
+    }
+
+    pass_on!(self => self.stack);
+
+    fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {
+        SecretResolver::shutdown(&*self.stack, deadline)
+    }
+}
+
+/// The layers in the process in which they were built, and in no other, however long a call waits.
+#[deny(clippy::missing_trait_methods)]
+impl SecretResolver for Stack {
+    fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
+        let refused = move || Err(elsewhere(&request.name()));
+        if !self.process.is_this() {
+            return ResolveFuture::ready(refused());
+        }
+        let answer = self.layers.resolve(request);
+        if answer.is_ready() {
+            return answer;
+        }
+        let here = self.process.here(answer);
+        ResolveFuture::new(async move { here.await.unwrap_or_else(refused) })
     }
 
     fn resolve_many<'a>(&'a self, requests: &'a [Request<'a>]) -> ResolveManyFuture<'a> {
         // Not by the deadline around the whole: each name has its own, and what is in memory when it
         // comes is still answered.
         ResolveManyFuture::new(async move {
-            if self.is_elsewhere() {
+            let refused = || {
                 let names = requests.iter().map(Request::name);
-                return names.map(|name| Err(elsewhere(&name))).collect();
+                names.map(|name| Err(elsewhere(&name))).collect()
+            };
+            if !self.process.is_this() {
+                return refused();
             }
-            let Stack { layers, .. } = &*self.stack;
+            let layers = &self.layers;
             let timed = requests
                 .iter()
                 .map(|&request| request.with_deadline(layers.moment(request.deadline())));
             let timed: Vec<_> = timed.collect();
-            layers.inner().resolve_many(&timed).await
+            let answers = self.process.here(layers.inner().resolve_many(&timed)).await;
+            answers.unwrap_or_else(refused)
         })
     }
 
-    fn locate<'a>(&'a self, name: NameRef<'a>) -> Located<'a> {
-        self.stack.layers.locate(name)
-    }
-
-    fn addresses<'a>(&'a self, own: &'a Address<'a>) -> Vec<Address<'a>> {
-        self.stack.layers.addresses(own)
-    }
-
-    fn below<'a>(&'a self, prefix: NameRef<'a>) -> Vec<Address<'a>> {
-        self.stack.layers.below(prefix)
-    }
-
-    fn remembers(&self) -> bool {
-        true
-    }
-
-    fn endpoints(&self) -> usize {
-        self.stack.layers.endpoints()
-    }
-
-    fn identity(&self) -> u64 {
-        self.stack.layers.identity()
-    }
-
-    fn login_ends(&self) -> Option<Moment> {
-        self.stack.layers.login_ends()
-    }
+    pass_on!(self => self.layers, remembers: true);
 
     fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {
-        if self.is_elsewhere() {
-            return ShutdownFuture::ready(ShutdownReport {
-                timed_out: true,
-                ..ShutdownReport::default()
-            });
+        let refused = || ShutdownReport {
+            timed_out: true,
+            ..ShutdownReport::default()
+        };
+        if !self.process.is_this() {
+            return ShutdownFuture::ready(refused());
         }
-        self.stack.layers.shutdown(deadline)
+        let here = self.process.here(self.layers.shutdown(deadline));
+        ShutdownFuture::new(async move { here.await.unwrap_or_else(refused) })
     }
 }

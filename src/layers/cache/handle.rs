@@ -118,11 +118,11 @@ impl SecretHandle {
     /// # Cancel safety
     /// May be dropped at any time.
     pub async fn current(&self) -> Result<Secret, Error> {
-        if !self.place.process.is_this() {
-            return self.secret();
+        if let Some(answer) = self.now() {
+            return answer;
         }
         let mut news = self.news.clone();
-        let come = async {
+        let come = async move {
             loop {
                 news.mark_unchanged();
                 if let Some(answer) = self.now() {
@@ -137,7 +137,9 @@ impl SecretHandle {
             self.place.cache.patience().await;
             Err(too_late())
         };
-        race(come, late).await
+        let Place { process, name, .. } = &*self.place;
+        let answer = process.here(Box::pin(race(come, late))).await;
+        answer.unwrap_or_else(|| Err(fork::refused().with_name(name.as_ref())))
     }
 
     /// Waits until the secret has another value than when it was last waited for, or than when the
@@ -164,7 +166,9 @@ impl SecretHandle {
                 }
             }
             let place = Arc::clone(&self.place);
-            if place.aside.woken(self.news.changed()).await.is_err() {
+            let news = place.aside.woken(self.news.changed());
+            // In a forked child there is none: the loop refuses.
+            if let Some(Err(_)) = place.process.here(Box::pin(news)).await {
                 return Err(closed_error());
             }
         }

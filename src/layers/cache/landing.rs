@@ -120,7 +120,8 @@ impl<R: SecretResolver> Landing<R> {
         let lost = flights.clock.lost();
         let began = flights.clock.now();
         // From before the call, so that the time the call itself takes counts.
-        let mut request = Request::new(name).with_deadline(began + flights.config.flight_budget);
+        let until = began + flights.config.flight_budget;
+        let mut request = Request::new(name).while_running(until, lost);
         let held = flights.store.at(&flight.address).filter(|_| conditional);
         let holder = held.clone().map(|slot| -> Arc<dyn Holder> { slot });
         if let Some(holder) = &holder {

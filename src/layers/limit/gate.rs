@@ -6,6 +6,7 @@ use tokio::sync::{Semaphore, SemaphorePermit, TryAcquireError};
 
 use crate::clock::{Clock, Moment};
 use crate::error::{Error, ErrorKind};
+use crate::in_time::TimeLimit;
 use crate::layers::limit::LimitConfig;
 use crate::race::race;
 
@@ -64,8 +65,10 @@ impl Gate {
             // Dropping the wait takes it out of the queue.
             Some(deadline) => {
                 let latest = deadline.before(self.config.fair_time);
+                // Who was stopped in the queue was not kept waiting by those before it.
+                let limit = TimeLimit::while_running(clock, latest);
                 let late = async {
-                    clock.sleep_until(latest).await;
+                    limit.over().await;
                     Err(too_late())
                 };
                 race(permit, late).await

@@ -316,3 +316,26 @@ async fn who_has_waited_until_little_time_is_left_is_refused_before_the_store_is
     assert_eq!(refused.kind(), ErrorKind::Overloaded);
     assert_eq!(backend.calls(), 1);
 }
+
+#[test]
+fn a_stop_in_the_queue_is_no_wait_for_who_stands_before() {
+    let fair_time = Duration::from_secs(2);
+    let (clock, backend, limit) = limited(LimitConfig {
+        fair_time,
+        ..config(1, 10)
+    });
+    let gate = Gate::new();
+    backend.script(NAME, [gate.then(Reply::Error(ErrorKind::NotFound))]);
+    let request = Request::new(NameRef::parse(NAME).unwrap());
+    let request = request.with_deadline(clock.now() + fair_time * 2);
+    let (mut first, mut second) = (limit.resolve(request), limit.resolve(request));
+    let poll =
+        |read: &mut ResolveFuture<'_>| Pin::new(read).poll(&mut Context::from_waker(Waker::noop()));
+    assert!(poll(&mut first).is_pending());
+    assert!(poll(&mut second).is_pending());
+    clock.stall(Duration::from_secs(60));
+    assert!(poll(&mut second).is_pending());
+    gate.open();
+    assert!(poll(&mut first).is_ready());
+    assert!(matches!(poll(&mut second), Poll::Ready(Ok(_))));
+}

@@ -143,14 +143,16 @@ impl<R: SecretResolver> Retry<R> {
     }
 
     async fn one(&self, request: Request<'_>) -> Result<Record, Error> {
-        if self.is_over(request.deadline()) {
+        if self.is_over(&request) {
             return Err(no_time());
         }
         self.budget.deposit();
         let mut attempt = 1;
         let mut before = None;
         loop {
-            let error = match self.inner.resolve(request).await {
+            // A stop before it takes nothing from an attempt.
+            let asked = request.as_of_now(&*self.clock);
+            let error = match self.inner.resolve(asked).await {
                 Ok(record) => return Ok(record),
                 Err(error) => error,
             };
@@ -158,7 +160,7 @@ impl<R: SecretResolver> Retry<R> {
                 return Err(worse(before, error));
             };
             // The budget is asked last, so that nothing is taken out for what is not tried.
-            if !self.wait(attempt, at, request.deadline()).await {
+            if !self.wait(attempt, at, &request).await {
                 return Err(error);
             }
             before = Some(error);
@@ -184,19 +186,19 @@ impl<R: SecretResolver> Retry<R> {
         }
         // The jitter comes on top, so that those who were put off together do not return together.
         let at = self.clock.now() + asked + self.backoff(attempt);
-        let fits = request.deadline().is_none_or(|deadline| at < deadline);
+        let fits = request.ends(&*self.clock).is_none_or(|end| at < end);
         fits.then_some(at)
     }
 
     /// Waits for the next attempt; tells whether it may begin.
-    async fn wait(&self, attempt: u32, at: Moment, deadline: Option<Moment>) -> bool {
+    async fn wait(&self, attempt: u32, at: Moment, request: &Request<'_>) -> bool {
         if !self.budget.withdraw() {
             tracing::debug!(attempt, "the retry budget is spent");
             return false;
         }
         self.clock.sleep_until(at).await;
         // A sleep may end late.
-        !self.is_over(deadline)
+        !self.is_over(request)
     }
 
     /// A random part of the back-off after the `attempt`-th attempt.
@@ -212,8 +214,10 @@ impl<R: SecretResolver> Retry<R> {
         Duration::from_nanos(draw % nanos.saturating_add(1))
     }
 
-    fn is_over(&self, deadline: Option<Moment>) -> bool {
-        deadline.is_some_and(|deadline| self.clock.now() >= deadline)
+    fn is_over(&self, request: &Request<'_>) -> bool {
+        request
+            .limit(&*self.clock)
+            .is_some_and(|limit| limit.is_over())
     }
 }
 
