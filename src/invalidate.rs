@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 use crate::address::Address;
 use crate::audit;
 use crate::error::Error;
+use crate::foreign::foreign;
 use crate::fork::Process;
 use crate::name::{AsName, NameRef};
 use crate::rules::check_prefix;
@@ -122,7 +123,7 @@ impl Invalidator {
     pub fn forget_version(&self, name: &(impl AsName + ?Sized)) -> Result<(), Error> {
         let name = name.as_name()?;
         self.each(|fence| fence.forget_version(name));
-        tracing::warn!(%name, "forgot the versions seen");
+        foreign(|| tracing::warn!(%name, "forgot the versions seen"));
         Ok(())
     }
 

@@ -170,7 +170,8 @@ fn fork_with_futures_that_wait() {
     waits(changed.as_mut());
     resolver.invalidator().invalidate(WARM).unwrap();
     let mut current = Box::pin(gone.current());
-    let mut reads: [Pin<Box<dyn Future<Output = Result<Record, Error>>>>; 2] = [
+    type Read<'a> = Pin<Box<dyn Future<Output = Result<Record, Error>> + 'a>>;
+    let mut reads: [Read<'_>; 2] = [
         Box::pin(resolver.resolve(exact)),
         Box::pin(resolver.resolve(batch[1])),
     ];

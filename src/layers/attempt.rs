@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::aside::tell;
 use crate::clock::{Clock, Moment};
 use crate::error::{Error, ErrorKind};
 use crate::layers::Deadline;
@@ -66,7 +67,9 @@ impl<R: SecretResolver> Attempt<R> {
                     "this process did not run for a part of the wait; ask again",
                 ));
             }
-            tracing::debug!("this process did not run for a while: the attempt is made again");
+            tell(|| {
+                tracing::debug!("this process did not run for a while: the attempt is made again")
+            });
             lost = lost_now;
             again += 1;
         }

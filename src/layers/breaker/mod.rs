@@ -16,6 +16,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::aside::tell;
 use crate::clock::{Clock, Moment};
 use crate::error::{Error, ErrorKind};
 use crate::resolver::{Request, ResolveFuture, SecretResolver, ShutdownFuture};
@@ -306,9 +307,13 @@ impl Core {
         // Told outside the lock: a subscriber is foreign code.
         match change {
             Some(Change::Opened { wait, cause }) => {
-                tracing::warn!(endpoint, ?wait, ?cause, "the breaker of an endpoint opened");
+                tell(move || {
+                    tracing::warn!(endpoint, ?wait, ?cause, "the breaker of an endpoint opened");
+                });
             }
-            Some(Change::Closed) => tracing::info!(endpoint, "the breaker of an endpoint closed"),
+            Some(Change::Closed) => {
+                tell(move || tracing::info!(endpoint, "the breaker of an endpoint closed"));
+            }
             None => {}
         }
     }

@@ -15,6 +15,7 @@ use tokio::sync::{Notify, watch};
 use crate::address::Located;
 use crate::clock::{Clock, Moment};
 use crate::error::Error;
+use crate::foreign::foreign;
 use crate::layers::cache::flights::{Flights, Joined};
 use crate::layers::cache::slot::Slot;
 use crate::name::SecretName;
@@ -262,7 +263,8 @@ impl<R: SecretResolver> Flights<R> {
             loop {
                 let (all, next) = self.keeper.take_due();
                 for (name, located) in all {
-                    self.refetch(name, &located);
+                    // It asks a backend for its identity: what that panics with ends no other handle.
+                    foreign(|| self.refetch(name, &located));
                 }
                 let due = async {
                     match next {

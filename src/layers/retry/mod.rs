@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::aside::tell;
 use crate::clock::{Clock, Moment};
 use crate::error::{self, Error, ErrorKind};
 use crate::resolver::{Request, ResolveFuture, SecretResolver, ShutdownFuture};
@@ -193,7 +194,7 @@ impl<R: SecretResolver> Retry<R> {
     /// Waits for the next attempt; tells whether it may begin.
     async fn wait(&self, attempt: u32, at: Moment, request: &Request<'_>) -> bool {
         if !self.budget.withdraw() {
-            tracing::debug!(attempt, "the retry budget is spent");
+            tell(move || tracing::debug!(attempt, "the retry budget is spent"));
             return false;
         }
         self.clock.sleep_until(at).await;
