@@ -209,7 +209,7 @@ fn a_stop_of_the_process_is_no_outage_of_its_store() {
     );
 }
 
-/// A store that takes a second, and first of all says that it is away.
+/// A store that takes a while, and first of all says that it is away.
 #[derive(Debug)]
 struct Slow(SystemClock, MockBackend, AtomicBool);
 
@@ -220,9 +220,11 @@ impl SecretResolver for Slow {
                 let error = Error::new(ErrorKind::Unavailable, "it starts");
                 return Err(error.with_retry_after(Duration::from_secs(1)));
             }
-            self.0
-                .sleep_until(self.0.now() + Duration::from_secs(1))
-                .await;
+            // In two steps, so that it is not ready at once after a stop.
+            for _ in 0..2 {
+                let due = self.0.now() + Duration::from_millis(300);
+                self.0.sleep_until(due).await;
+            }
             self.1.resolve(request).await
         })
     }
@@ -242,7 +244,7 @@ async fn gets_that_wait_for_a_permit_and_for_a_retry_while_the_process_is_stoppe
         other.set("a/c", "other");
         Resolver::builder(Slow(clock.clone(), store, AtomicBool::new(away)))
             .with_limit(one)
-            .with_deadline(Duration::from_secs(8))
+            .with_deadline(Duration::from_secs(10))
             .dangerous_fallback_to(other)
             .with_clock(clock.clone())
             .build()
@@ -270,7 +272,7 @@ async fn gets_that_wait_for_a_permit_and_for_a_retry_while_the_process_is_stoppe
 fn who_waits_for_a_permit_or_for_a_retry_gets_the_store_s_answer_after_a_stop() {
     let said = said_after_a_stop(
         "gets_that_wait_for_a_permit_and_for_a_retry_while_the_process_is_stopped",
-        Duration::from_millis(5500),
+        Duration::from_millis(7700),
     );
     assert!(
         said.iter().any(|line| line.contains("1 passed")),

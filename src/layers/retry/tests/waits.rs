@@ -140,13 +140,9 @@ fn while_the_clock_stands_still_nothing_is_asked_again() {
 #[test]
 fn a_stop_in_a_back_off_takes_no_attempt_from_who_waits_for_a_store() {
     // Who set a deadline of its own gets no more time.
-    for (moves, asked) in [(true, 2), (false, 1)] {
+    for (moves, asked) in [(true, 3), (false, 1)] {
         let error = Error::new(ErrorKind::Unavailable, "told to").with_retry_after(secs(1));
-        let config = RetryConfig {
-            max_attempts: 2,
-            ..RetryConfig::default()
-        };
-        let (manual, store, retry) = failing_with(error, config);
+        let (manual, store, retry) = failing_with(error, RetryConfig::default());
         let request = Request::new(name());
         let request = match moves {
             true => request.while_running(manual.now() + secs(4), manual.lost()),
