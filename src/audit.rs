@@ -50,7 +50,7 @@ fn fetch_ended(name: &SecretName, outcome: Result<(&'static str, Version), Error
             let (kind, backend) = (error.kind(), error.backend());
             if error.is_held_back() {
                 // Nobody was asked: in an outage there are as many as there are gets.
-                tracing::debug!(target: TARGET, %name, ?kind, "not asked: the store is left alone");
+                tracing::debug!(target: TARGET, %name, ?kind, "not asked");
             } else if is_refusal(kind) {
                 tracing::warn!(target: TARGET, %name, backend, ?kind, micros, "refused");
             } else {

@@ -65,7 +65,8 @@ impl<R: SecretResolver> Attempt<R> {
                 return Err(Error::new(
                     ErrorKind::Overloaded,
                     "this process did not run for a part of the wait; ask again",
-                ));
+                )
+                .held_back());
             }
             tell(|| {
                 tracing::debug!("this process did not run for a while: the attempt is made again")

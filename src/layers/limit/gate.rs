@@ -88,7 +88,8 @@ impl<'a> Place<'a> {
             Err(_) => Err(Error::new(
                 ErrorKind::Overloaded,
                 "too many requests wait for a permit of our own; ask less, or raise the limit",
-            )),
+            )
+            .held_back()),
         }
     }
 }
@@ -104,6 +105,7 @@ fn too_late() -> Error {
         ErrorKind::Overloaded,
         "waited for our own permit until the deadline; ask less, or raise the limit",
     )
+    .held_back()
 }
 
 fn closed() -> Error {

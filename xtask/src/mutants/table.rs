@@ -77,18 +77,15 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "2: a get has no end",
         "src/layers/deadline.rs",
         [
-            "        let deadline = self.moment(request.deadline());",
-            "        let deadline = Moment::NEVER;",
+            "        let until = self.moment(request.ends(clock));",
+            "        let until = Moment::NEVER.max(self.moment(request.ends(clock)));",
         ],
         "no_get_outlives_its_deadline_when_the_backend_hangs",
     ),
     core(
         "2: a wait for a permit has no end",
         "src/layers/limit/gate.rs",
-        [
-            "clock.sleep_until(latest).await;",
-            "std::future::pending::<()>().await;",
-        ],
+        ["limit.over().await;", "std::future::pending::<()>().await;"],
         "a_deadline_that_passes_in_the_queue_ends_the_wait_as_our_own_overload",
     ),
     core(
@@ -167,8 +164,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "3: a signal costs strangers what they have",
         "src/layers/cache/signals.rs",
         [
-            "began < since.max(list.forgotten)",
-            "began < since.max(list.forgotten).max(self.last())",
+            "latest.is_some_and(|signal| began < signal.epoch)",
+            "latest.is_none_or(|signal| began < signal.epoch)",
         ],
         "a_signal_for_strangers_costs_nothing",
     ),
@@ -176,8 +173,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "3: a signal that falls off the list is forgotten",
         "src/layers/cache/signals.rs",
         [
-            "self.forgotten = self.forgotten.max(epoch);",
-            "let _ = epoch;",
+            "self.forgotten = oldest.or(self.forgotten);",
+            "self.forgotten = self.forgotten.filter(|_| oldest.is_none());",
         ],
         "what_falls_off_the_list_concerns_everything_that_was_fetched_before",
     ),
@@ -193,7 +190,10 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     core(
         "3: an answer that is proved new is distrusted all the same",
         "src/layers/cache/settle.rs",
-        ["narrow.settled = true;", "narrow.settled = false;"],
+        [
+            "narrow.settled |= narrow.dropped.is_some_and(differs);",
+            "narrow.settled &= narrow.dropped.is_some_and(differs);",
+        ],
         "a_version_that_is_proved_new_is_trusted_also_after_a_signal_for_everything",
     ),
     core(
@@ -239,13 +239,13 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "a_shutdown_is_no_outage_and_lets_no_fallback_answer",
     ),
     core(
-        "5: what settling remembers stays until other traffic",
-        "src/layers/cache/sweeper.rs",
+        "3: a flood of signals makes an old answer trusted",
+        "src/layers/cache/settle.rs",
         [
-            "let settles = lock(&self.flying).settling.forget_settled(now);",
-            "let settles: Option<Moment> = None;",
+            "self.all_until = self.order.front().map(|(until, _)| *until);",
+            "",
         ],
-        "what_settling_remembers_is_forgotten_in_time_without_traffic",
+        "a_flood_of_other_signals_makes_no_old_answer_trusted",
     ),
     core(
         "5: a conditional read keeps the version of a value that is gone",
@@ -413,8 +413,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "batches: what was fenced while the rest was fetched is answered",
         "src/layers/batch.rs",
         [
-            "let (now, fenced) = (clock.now(), epoch() != asked_in);",
-            "let (now, fenced) = (clock.now(), epoch() < asked_in);",
+            "let fenced = || asked_in != fence && signalled(requests[at].name(), asked_in);",
+            "let fenced = || asked_in > fence && signalled(requests[at].name(), asked_in);",
         ],
         "a_batch_answers_nothing_that_was_invalidated_while_it_waited",
     ),
@@ -567,10 +567,10 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     ),
     core(
         "1: a resolver is another's store",
-        "src/stack/assemble.rs",
+        "src/layers/cache/mod.rs",
         [
-            ".any(|store| store.remembers())",
-            ".any(|store| store.remembers() && store.endpoints() == 0)",
+            "if inner.remembers() {",
+            "if inner.remembers() && inner.endpoints() == 0 {",
         ],
         "a_resolver_is_refused_as_a_store_a_route_and_a_fallback_of_another_scoped_or_not",
     ),
@@ -591,10 +591,10 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     ),
     core(
         "2: a waker that blocks stops the fetches",
-        "src/layers/cache/landing.rs",
+        "src/aside.rs",
         [
-            "self.flights.aside.run(move || flight.end(outcome));",
-            "flight.end(outcome);",
+            "aside.run(move || self.waker.wake_by_ref());",
+            "drop(aside);\n        self.waker.wake_by_ref();",
         ],
         "a_waker_that_blocks_at_a_landing_holds_up_no_other_fetch",
     ),
@@ -632,8 +632,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "back-off: a store's wish is cut short",
         "src/layers/cache/negative.rs",
         [
-            "return saying.now + asked.min(Self::LONGEST_ASKED);",
-            "return saying.now + asked.min(Self::LONGEST);",
+            "let asked = asked.min(Self::LONGEST_ASKED);",
+            "let asked = asked.min(Self::LONGEST);",
         ],
         "a_name_is_left_alone_for_as_long_as_the_store_asks_and_no_longer_than_a_minute",
     ),
