@@ -77,8 +77,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "2: a get has no end",
         "src/layers/deadline.rs",
         [
-            "        let deadline = self.moment(request.deadline());",
-            "        let deadline = Moment::NEVER;",
+            "        let until = self.moment(request.ends(clock));",
+            "        let until = Moment::NEVER;",
         ],
         "no_get_outlives_its_deadline_when_the_backend_hangs",
     ),
