@@ -85,10 +85,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     core(
         "2: a wait for a permit has no end",
         "src/layers/limit/gate.rs",
-        [
-            "clock.sleep_until(latest).await;",
-            "std::future::pending::<()>().await;",
-        ],
+        ["limit.over().await;", "std::future::pending::<()>().await;"],
         "a_deadline_that_passes_in_the_queue_ends_the_wait_as_our_own_overload",
     ),
     core(
