@@ -16,8 +16,8 @@ use std::time::Duration;
 use fork::Fork;
 use secret_resolver::testing::{MockBackend, Reply};
 use secret_resolver::{
-    Clock, Error, ErrorKind, Moment, NameRef, Record, Request, Resolver, Secret, SecretResolver,
-    Sleep, SystemClock, Version,
+    Clock, Error, ErrorKind, Moment, NameRef, Request, Resolver, Secret, SecretResolver, Sleep,
+    SystemClock, Version,
 };
 
 const WARM: &str = "prod/db#password";
@@ -170,11 +170,7 @@ fn fork_with_futures_that_wait() {
     waits(changed.as_mut());
     resolver.invalidator().invalidate(WARM).unwrap();
     let mut current = Box::pin(gone.current());
-    type Read<'a> = Pin<Box<dyn Future<Output = Result<Record, Error>> + 'a>>;
-    let mut reads: [Read<'_>; 2] = [
-        Box::pin(resolver.resolve(exact)),
-        Box::pin(resolver.resolve(batch[1])),
-    ];
+    let mut reads = batch.map(|request| Box::pin(resolver.resolve(request)));
     let mut get = Box::pin(resolver.get(COLD));
     let mut many = Box::pin(resolver.get_many(&NAMES));
     let mut reading = Box::pin(resolver.resolve_many(&batch));

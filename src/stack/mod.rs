@@ -157,10 +157,9 @@ impl Resolver {
         loop {
             // Asked first: a breaker has a lock, which may be held for ever elsewhere.
             if !self.is_elsewhere() {
-                self.stack
-                    .breakers
-                    .iter()
-                    .for_each(BreakerMonitor::allow_trial);
+                for breaker in &self.stack.breakers {
+                    breaker.allow_trial();
+                }
             }
             let error = match required(self, names, Some(end)).await {
                 Ok(required) => return self.pinned(names, required),

@@ -23,7 +23,8 @@ impl<R: SecretResolver> Cache<R> {
         let job = async move {
             let began = flights.clock.now();
             let budget = began + flights.config.flight_budget;
-            let mut read = Request::new(name.as_ref()).with_deadline(budget);
+            let lost = flights.clock.lost();
+            let mut read = Request::new(name.as_ref()).while_running(budget, lost);
             if let Some(version) = &version {
                 read = read.with_version(version);
             }
