@@ -10,10 +10,11 @@ use secret_resolver::Resolver;
 use secret_resolver::testing::{Gate, ManualClock, MockBackend, Reply};
 use tracing::{Event, Level, Metadata, Subscriber, span};
 
-/// Panics at each audit event of a fetch; and, once it is told to, at each span of one.
+/// Panics at each audit event of a fetch; and, once it is told to, at each span of one. Or blocks.
 struct Panics;
 
 static AT_SPANS: AtomicBool = AtomicBool::new(false);
+static BLOCKS: AtomicBool = AtomicBool::new(false);
 
 impl Subscriber for Panics {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
@@ -33,6 +34,9 @@ impl Subscriber for Panics {
     fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
 
     fn event(&self, event: &Event<'_>) {
+        if BLOCKS.load(Ordering::Relaxed) {
+            std::thread::sleep(std::time::Duration::from_secs(2));
+        }
         let audit = event.metadata().target() == "secret_resolver::audit";
         assert!(!audit, "of the test's own making");
     }
@@ -75,4 +79,16 @@ async fn a_subscriber_that_panics_costs_nobody_an_answer() {
     let read = resolver.get("e/f").await.unwrap();
     assert_eq!(read.expose_str().unwrap(), "read");
     assert_eq!(resolver.status().flights, 0);
+    // Nor does one that blocks hold up a fetch: what is told is told aside.
+    AT_SPANS.store(false, Ordering::Relaxed);
+    BLOCKS.store(true, Ordering::Relaxed);
+    let clock = secret_resolver::SystemClock::start().unwrap();
+    let begun = secret_resolver::Clock::now(&clock);
+    for number in 0..10 {
+        let name = format!("g/{number}");
+        store.set(&name, "read");
+        resolver.get(&name).await.unwrap();
+    }
+    let took = secret_resolver::Clock::now(&clock).since(begun);
+    assert!(took < std::time::Duration::from_secs(1), "{took:?}");
 }

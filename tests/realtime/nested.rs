@@ -1,6 +1,7 @@
 //! A resolver is no store of another: caches above caches would add up their times.
 
-use secret_resolver::{Error, ErrorKind, Resolver};
+use secret_resolver::testing::MockBackend;
+use secret_resolver::{Error, ErrorKind, Request, ResolveFuture, Resolver, SecretResolver};
 
 use crate::support::Store;
 
@@ -37,4 +38,26 @@ fn a_resolver_is_refused_as_a_store_a_route_and_a_fallback_of_another_scoped_or_
         .filter(|(_, kind)| *kind != Some(ErrorKind::Misconfigured));
     let wrong: Vec<_> = wrong.collect();
     assert!(wrong.is_empty(), "{wrong:?}");
+}
+
+/// A resolver in a disguise that says nothing of what it remembers.
+#[derive(Debug)]
+struct Wrapped(Resolver);
+
+impl SecretResolver for Wrapped {
+    fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
+        self.0.resolve(request)
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_answers_from_a_memory_of_its_own_is_found_out() {
+    let store = MockBackend::new().with_value("a/x", "one");
+    let inner = Resolver::builder(store.clone()).build().unwrap();
+    inner.get("a/x").await.unwrap();
+    let outer = Resolver::builder(Wrapped(inner)).build().unwrap();
+    store.set("a/x", "two");
+    outer.invalidator().invalidate("a/x").unwrap();
+    let answer = outer.get("a/x").await;
+    assert_eq!(answer.unwrap_err().kind(), ErrorKind::Misconfigured);
 }

@@ -86,3 +86,55 @@ async fn a_batch_answers_no_absence_that_was_signalled_while_it_waited() {
     let answers = batch.await;
     assert_eq!(answers[0].as_ref().unwrap().expose_str().unwrap(), "there");
 }
+
+#[tokio::test]
+async fn a_batch_keeps_what_no_signal_concerns_whether_it_is_held_or_not() {
+    let config = CacheConfig {
+        max_entries: 2,
+        ..CacheConfig::default()
+    };
+    let bench = bench_with(config);
+    let good: Vec<_> = (0..6).map(|number| format!("good/{number}")).collect();
+    for name in &good {
+        bench.backend.set(name, "x");
+    }
+    bench.backend.script("slow/one", [Reply::Hang]);
+    let deadline = bench.clock.now() + Duration::from_secs(2);
+    let cache = Arc::clone(&bench.cache);
+    let names = [&good[..], &["no/such".to_owned(), "slow/one".to_owned()]].concat();
+    let batch = tokio::spawn(async move {
+        let version = crate::secret::Version::number(1);
+        let names = names.iter().map(|name| NameRef::parse(name).unwrap());
+        let requests = names.map(|name| Request::new(name).with_deadline(deadline));
+        // And one exact version, which is never held.
+        let exact = Request::new(NameRef::parse("good/0").unwrap()).with_version(&version);
+        let requests: Vec<_> = requests.chain([exact.with_deadline(deadline)]).collect();
+        cache.resolve_many(&requests).await
+    });
+    bench.backend.called(9).await;
+    bench.waiting(1).await;
+    // What is answered is taken: nothing tells when, for it is the batch's own.
+    for _ in 0..200 {
+        std::thread::sleep(Duration::from_millis(1));
+        tokio::task::yield_now().await;
+    }
+    let calls = bench.backend.calls();
+    bench
+        .cache
+        .invalidator()
+        .invalidate_prefix("other")
+        .unwrap();
+    bench.cache.invalidator().invalidate("other/one").unwrap();
+    bench.clock.advance(Duration::from_secs(2));
+    let kinds: Vec<_> = batch
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|answer| answer.map_err(|error| error.kind()).err())
+        .collect();
+    let mut wanted = vec![None; 9];
+    wanted[6] = Some(ErrorKind::NotFound);
+    wanted[7] = Some(ErrorKind::Timeout);
+    assert_eq!(kinds, wanted);
+    assert_eq!(bench.backend.calls(), calls);
+}

@@ -124,3 +124,100 @@ async fn the_last_handle_ends_what_its_record_was_kept_for() {
     settle(&bench).await;
     assert_eq!(bench.backend.calls_of(NAME), calls);
 }
+
+/// Two paths for one record, of which the backend tells only where each leads.
+#[derive(Debug)]
+struct Folds(MockBackend);
+
+impl SecretResolver for Folds {
+    fn resolve<'a>(&'a self, _: Request<'a>) -> ResolveFuture<'a> {
+        self.0
+            .resolve(Request::new(NameRef::parse("one/record").unwrap()))
+    }
+
+    fn locate<'a>(&'a self, name: NameRef<'a>) -> crate::address::Located<'a> {
+        let known = matches!(name.path(), "a/x" | "b/y");
+        crate::address::Located::new(if known { "one/record" } else { name.path() }, None)
+    }
+}
+
+#[tokio::test]
+async fn a_handle_goes_on_when_its_record_is_signalled_under_another_name() {
+    let store = MockBackend::new().with_value("one/record", "v1");
+    let clock = Arc::new(ManualClock::new());
+    let cache = Cache::new(Folds(store.clone()), clock, CacheConfig::default()).unwrap();
+    cache.get("a/x").await.unwrap();
+    let mut handle = cache
+        .handle(NameRef::parse("a/x").unwrap())
+        .unwrap()
+        .seen()
+        .unwrap();
+    cache.get("b/y").await.unwrap();
+    store.set("one/record", "v2");
+    cache.invalidator().invalidate_prefix("b").unwrap();
+    handle.changed().await.unwrap();
+    assert_eq!(handle.secret().unwrap().expose_str().unwrap(), "v2");
+}
+
+#[tokio::test]
+async fn a_waker_that_panics_costs_no_other_handle_and_no_other_get_its_news() {
+    use std::task::{Context, Wake, Waker};
+    struct Panics;
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            panic!("of the test's own making");
+        }
+    }
+    let bench = bench();
+    bench.text().await;
+    let handles: Vec<_> = (0..40).map(|_| handle(&bench).seen().unwrap()).collect();
+    let gate = Gate::new();
+    bench.backend.set(NAME, "v2");
+    bench.backend.script(NAME, [gate.then(Reply::Stored)]);
+    bench.cache.invalidator().invalidate(NAME).unwrap();
+    bench.backend.called(2).await;
+    let panics = Waker::from(Arc::new(Panics));
+    let mut spoilt = handle(&bench);
+    let mut changed = Box::pin(spoilt.changed());
+    let mut get = Box::pin(bench.get());
+    assert!(
+        changed
+            .as_mut()
+            .poll(&mut Context::from_waker(&panics))
+            .is_pending()
+    );
+    assert!(
+        get.as_mut()
+            .poll(&mut Context::from_waker(&panics))
+            .is_pending()
+    );
+    let gets: Vec<_> = (0..40).map(|_| bench.spawn_get()).collect();
+    let told = handles
+        .into_iter()
+        .map(|mut handle| tokio::spawn(async move { handle.changed().await.map(|()| handle) }));
+    let told: Vec<_> = told.collect();
+    bench.waiting(41).await;
+    gate.open();
+    for get in gets {
+        assert_eq!(get.await.unwrap().unwrap().expose_str().unwrap(), "v2");
+    }
+    let mut handles = Vec::new();
+    for told in told {
+        handles.push(told.await.unwrap().unwrap());
+    }
+    // And at the end, too.
+    drop(get);
+    let mut spoilt = handle(&bench).seen().unwrap();
+    let mut changed = Box::pin(spoilt.changed());
+    assert!(
+        changed
+            .as_mut()
+            .poll(&mut Context::from_waker(&panics))
+            .is_pending()
+    );
+    bench.cache.shutdown(bench.clock.now()).await;
+    for mut handle in handles {
+        let closed = handle.changed().await.unwrap_err();
+        assert_eq!(closed.kind(), ErrorKind::Closed);
+    }
+}

@@ -127,3 +127,35 @@ async fn a_refusal_that_a_waiter_has_not_taken_yet_is_fenced_too() {
         assert_eq!(waiting.await.unwrap().expose_str().unwrap(), "v1");
     }
 }
+
+#[tokio::test]
+async fn a_waiter_that_is_polled_long_after_is_not_told_an_old_absence() {
+    let bench = bench();
+    let gate = Gate::new();
+    bench.backend.script("late/one", [gate.then(Reply::Stored)]);
+    let mut waiting = pin!(bench.cache.get("late/one"));
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(waiting.as_mut().poll(&mut cx).is_pending());
+    bench.backend.called(1).await;
+    gate.open();
+    while !bench.cache.flights.flying_now().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    bench.backend.set("late/one", "there");
+    bench.clock.advance(Duration::from_secs(5));
+    assert_eq!(waiting.await.unwrap().expose_str().unwrap(), "there");
+    // Nor is one told after a stop of this process what was read before it.
+    let gate = Gate::new();
+    bench.backend.script("late/two", [gate.then(Reply::Stored)]);
+    let cache = Arc::clone(&bench.cache);
+    let waiting = tokio::spawn(async move { cache.get("late/two").await });
+    bench.backend.called(3).await;
+    bench.waiting(1).await;
+    bench.backend.set("late/two", "there");
+    bench.clock.stall(Duration::from_secs(60));
+    gate.open();
+    assert_eq!(
+        waiting.await.unwrap().unwrap().expose_str().unwrap(),
+        "there"
+    );
+}
