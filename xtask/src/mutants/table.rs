@@ -116,13 +116,13 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "no_schedule_breaks_the_fence_the_single_flight_or_the_expiry",
     ),
     core(
-        "3: a prefix misses what was answered as a stale value",
+        "3: a signal misses a stale value under a name that was never asked for",
         "src/layers/cache/mod.rs",
         [
             "let Some(slot) = self.flights.slot_of(located, request.name()) else {",
             "let Some(slot) = self.flights.store.at(located.address().as_str()) else {",
         ],
-        "a_signal_for_a_prefix_finds_what_was_answered_as_a_stale_value",
+        "no_stale_value_is_answered_under_a_name_that_was_signalled_before_it_was_asked_for",
     ),
     core(
         "3: a prefix misses a name that was never asked for",

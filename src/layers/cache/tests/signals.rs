@@ -52,6 +52,21 @@ async fn a_name_that_was_never_asked_for_is_concerned_too() {
 }
 
 #[tokio::test]
+async fn no_stale_value_is_answered_under_a_name_that_was_signalled_before_it_was_asked_for() {
+    let store = MockBackend::new().with_value("one/record", "v1");
+    let clock = Arc::new(ManualClock::new());
+    let config = CacheConfig::default().serve_stale_up_to(Duration::from_secs(60));
+    let cache = Cache::new(TwoNames(store.clone()), clock.clone(), config).unwrap();
+    assert_eq!(read(&cache, "a/x").await, "v1");
+    clock.advance(Duration::from_secs(300));
+    store.always(Reply::Error(ErrorKind::Unavailable));
+    cache.invalidator().invalidate_prefix("b").unwrap();
+    assert!(cache.get("b/y").await.is_err());
+    // What the signal does not concern, as far as the store tells, is served for as long as it may be.
+    assert_eq!(read(&cache, "a/x").await, "v1");
+}
+
+#[tokio::test]
 async fn a_record_is_concerned_under_all_names_that_are_known_and_by_its_address() {
     for prefix in ["b", "one"] {
         let (store, cache) = two_names();
