@@ -62,7 +62,7 @@ impl Aside {
     const MOST: usize = 512;
     /// A job that takes longer, while others wait, is taken to block.
     const PATIENCE: Duration = Duration::from_millis(5);
-    const IDLE: Duration = Duration::from_secs(10);
+    const IDLE: Duration = Duration::from_secs(2);
 
     pub(crate) fn new() -> Self {
         Self(Some(Arc::new(Owner(Arc::default()))))
@@ -104,12 +104,7 @@ impl Aside {
         };
         let mut state = lock(&shared.state);
         state.jobs.push_back(Box::new(job));
-        // Who works and who watches.
-        while state.threads < 2 {
-            if !Shared::start(shared, &mut state) {
-                break;
-            }
-        }
+        Shared::watch(shared, &mut state);
         let nobody = state.threads == 0;
         drop(state);
         shared.more.notify_one();
@@ -139,6 +134,12 @@ impl Drop for Owner {
 }
 
 impl Shared {
+    /// Sees that beside those in a job there is one that watches: the last may have ended for want of
+    /// jobs, while others block.
+    fn watch(shared: &Arc<Self>, state: &mut State) {
+        while state.threads <= state.busy.clamp(1, Aside::MOST) && Self::start(shared, state) {}
+    }
+
     fn start(shared: &Arc<Self>, state: &mut State) -> bool {
         let running = Arc::clone(shared);
         let started = std::thread::Builder::new()
@@ -183,6 +184,7 @@ impl Shared {
                 }
             }
             state.busy += 1;
+            Self::watch(&self, &mut state);
             drop(state);
             self.run_next();
             state = lock(&self.state);
@@ -247,5 +249,31 @@ mod tests {
         let answered: Vec<_> = (0..100).map(|_| all.recv_timeout(limit).unwrap()).collect();
         assert_eq!(answered.len(), 100);
         drop(free);
+    }
+    #[test]
+    fn who_blocks_for_long_holds_up_nobody_after_a_quiet_time_either() {
+        for blockers in 1..5 {
+            let aside = Aside::new();
+            let (free, blocked) = mpsc::channel::<()>();
+            let blocked = Arc::new(Mutex::new(blocked));
+            let (begun, begins) = mpsc::channel();
+            let block = |aside: &Aside| {
+                let (begun, blocked) = (begun.clone(), Arc::clone(&blocked));
+                aside.run(move || {
+                    begun.send(()).unwrap();
+                    let _ = lock(&blocked).recv();
+                });
+                begins.recv_timeout(Duration::from_secs(10)).unwrap();
+            };
+            (0..blockers).for_each(|_| block(&aside));
+            // So that whoever watched has ended.
+            std::thread::sleep(Aside::IDLE + Duration::from_millis(500));
+            block(&aside);
+            let (done, all) = mpsc::channel();
+            aside.run(move || done.send(()).unwrap());
+            let answered = all.recv_timeout(Duration::from_secs(10));
+            drop(free);
+            answered.expect("nobody came");
+        }
     }
 }

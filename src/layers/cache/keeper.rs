@@ -63,6 +63,9 @@ impl Keeper {
     /// How long after the first failure, and after many, the next fetch comes.
     const AGAIN: Duration = Duration::from_secs(1);
     const LONGEST: Duration = Duration::from_secs(15);
+    /// How long after a value the next fetch comes at the soonest, however short the value lives: a
+    /// handle asks a store a few times a second at most.
+    const SOONEST: Duration = Duration::from_millis(250);
 
     pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
@@ -122,11 +125,12 @@ impl Keeper {
 
     /// A value has landed.
     pub(super) fn landed(&self, slot: &Slot) {
+        let soonest = self.clock.now() + Self::SOONEST;
         self.with(&slot.address, |kept| {
             kept.failures = 0;
             kept.error = None;
             kept.epoch = slot.epoch;
-            (slot.life.refresh, true)
+            (slot.life.refresh.max(soonest), true)
         });
     }
 

@@ -656,6 +656,24 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "a_flood_below_a_prefix_with_a_limit_of_its_own_takes_no_fetch_of_others",
     ),
     core(
+        "handles: a lease that is over at once is asked for without end",
+        "src/layers/cache/keeper.rs",
+        [
+            "(slot.life.refresh.max(soonest), true)",
+            "(slot.life.refresh.min(soonest), true)",
+        ],
+        "a_handle_asks_a_few_times_a_second_however_short_a_lease_is",
+    ),
+    core(
+        "aside: nobody watches after a quiet time",
+        "src/aside.rs",
+        [
+            "while state.threads <= state.busy.clamp(1, Aside::MOST)",
+            "while state.threads <= 1",
+        ],
+        "who_blocks_for_long_holds_up_nobody_after_a_quiet_time_either",
+    ),
+    core(
         "handles: a landing that another has asked for is not heard",
         "src/layers/cache/landing.rs",
         ["flights.keeper.landed(slot);", ""],

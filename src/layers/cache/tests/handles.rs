@@ -55,6 +55,26 @@ async fn a_thousand_handles_are_one_fetch_a_refresh() {
 }
 
 #[tokio::test]
+async fn a_handle_asks_a_few_times_a_second_however_short_a_lease_is() {
+    let bench = bench();
+    bench.backend.set_lease(NAME, Duration::from_millis(1));
+    bench.text().await;
+    let handle = handle(&bench);
+    bench.cache.invalidator().invalidate(NAME).unwrap();
+    settle(&bench).await;
+    let before = bench.backend.calls_of(NAME);
+    for _ in 0..1000 {
+        bench.clock.advance(Duration::from_millis(1));
+        tokio::task::yield_now().await;
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    settle(&bench).await;
+    let asked = bench.backend.calls_of(NAME) - before;
+    assert!((1..=5).contains(&asked), "{asked}");
+    drop(handle);
+}
+
+#[tokio::test]
 async fn a_handle_may_wait_for_the_value_that_an_invalidation_has_taken() {
     let bench = bench();
     bench.text().await;
