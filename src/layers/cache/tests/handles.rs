@@ -27,8 +27,10 @@ async fn every_landing_is_heard_however_it_was_asked_for() {
         handle.changed().await.unwrap();
         handle
     });
-    // It waits before the value lands: what is there already needs nobody to wake it.
+    // It waits before the value lands, for what is there already needs nobody to wake it; and what
+    // its beginning woke has gone by.
     tokio::task::yield_now().await;
+    settle(&bench).await;
     bench.backend.set(NAME, "v2");
     // A caller who was told of it before the handle was.
     let (name, second) = (NameRef::parse(NAME).unwrap(), Version::number(2));
