@@ -1,7 +1,7 @@
 //! A place for foreign code that may block: wakers of callers, subscribers, recorders.
 //!
-//! One thread calls what is given, in its order. Another watches it: when the first does not get on,
-//! because somebody blocks it, twice as many go on. So whoever blocks holds up nobody else for long.
+//! One thread runs the jobs in their order. Another watches it: when the first makes no progress,
+//! because a job blocks it, twice as many go on. So a job that blocks holds up no other for long.
 //! The threads start with the first job, and end when there was none for a while.
 
 use std::cell::RefCell;
@@ -37,18 +37,18 @@ struct State {
     /// How many jobs were begun.
     begun: u64,
     threads: usize,
-    /// Of the threads, those that are in a job, and how many may be.
+    /// The threads that are in a job, and how many may be.
     busy: usize,
     width: usize,
     ended: bool,
 }
 
 thread_local! {
-    /// What is told on this thread is told there.
+    /// Where reports from this thread go.
     static HERE: RefCell<Option<Aside>> = const { RefCell::new(None) };
 }
 
-/// Tells somebody foreign something: a subscriber, a recorder. On a thread that must go on, aside.
+/// Reports to foreign code: a subscriber, a recorder. On a thread that must go on, it does so aside.
 pub(crate) fn tell(job: impl FnOnce() + Send + 'static) {
     let aside = HERE.with(|here| here.try_borrow().ok().and_then(|here| here.clone()));
     match aside {
@@ -58,7 +58,7 @@ pub(crate) fn tell(job: impl FnOnce() + Send + 'static) {
 }
 
 impl Aside {
-    /// So many jobs may block at once; all others then wait for one of them.
+    /// At most this many jobs may block at once; all others then wait for one of them.
     const MOST: usize = 512;
     /// A job that takes longer, while others wait, is taken to block.
     const PATIENCE: Duration = Duration::from_millis(5);
@@ -74,13 +74,13 @@ impl Aside {
         Self(None)
     }
 
-    /// From now on what is told on this thread is told aside.
+    /// From now on reports from this thread are made aside.
     pub(crate) fn attend(&self) {
         HERE.set(Some(self.clone()));
     }
 
-    /// Awaits `future`, and has the waker of whoever awaits it called aside: what wakes it goes on,
-    /// and each waker is a job of its own.
+    /// Awaits `future`, and calls the waker of the awaiting task aside: the code that wakes it goes
+    /// on, and each waker is a job of its own.
     ///
     /// # Cancel safety
     /// Dropping it drops the future.
@@ -108,7 +108,7 @@ impl Aside {
         let nobody = state.threads == 0;
         drop(state);
         shared.more.notify_one();
-        // Without a thread to be had, here is better than never.
+        // When no thread can be started, here is better than never.
         while nobody && shared.run_next() {}
     }
 }
@@ -134,8 +134,8 @@ impl Drop for Owner {
 }
 
 impl Shared {
-    /// Sees that beside those in a job there is one that watches: the last may have ended for want of
-    /// jobs, while others block.
+    /// Sees that beside the threads in a job there is one that watches: the last may have ended
+    /// because there were no jobs, while others block.
     fn watch(shared: &Arc<Self>, state: &mut State) {
         while state.threads <= state.busy.clamp(1, Aside::MOST) && Self::start(shared, state) {}
     }
@@ -175,10 +175,10 @@ impl Shared {
                 (state, stuck) = self.wait(state, Aside::PATIENCE, waits);
                 if stuck {
                     state.width = (state.busy * 2).min(Aside::MOST);
-                    // And somebody has to watch these, too.
+                    // A thread has to watch these, too.
                     while state.threads <= state.width && Self::start(&self, &mut state) {}
                 }
-                // Whoever comes first goes on.
+                // The thread that comes first goes on.
                 if state.jobs.is_empty() || state.busy >= state.width {
                     continue;
                 }
@@ -195,7 +195,7 @@ impl Shared {
         }
     }
 
-    /// Waits while it is so; tells whether it still is when the time is over.
+    /// Waits while `so` holds; returns whether it still does when the time is over.
     fn wait<'a>(
         &self,
         state: MutexGuard<'a, State>,
@@ -207,7 +207,7 @@ impl Shared {
         (state, timeout.timed_out())
     }
 
-    /// Runs the first in the queue; tells whether there was one.
+    /// Runs the first job in the queue; returns whether there was one.
     fn run_next(&self) -> bool {
         let mut state = lock(&self.state);
         let Some(job) = state.jobs.pop_front() else {
@@ -266,14 +266,14 @@ mod tests {
                 begins.recv_timeout(Duration::from_secs(10)).unwrap();
             };
             (0..blockers).for_each(|_| block(&aside));
-            // So that whoever watched has ended.
+            // So that the thread that watched has ended.
             std::thread::sleep(Aside::IDLE + Duration::from_millis(500));
             block(&aside);
             let (done, all) = mpsc::channel();
             aside.run(move || done.send(()).unwrap());
             let answered = all.recv_timeout(Duration::from_secs(10));
             drop(free);
-            answered.expect("nobody came");
+            answered.expect("no thread came");
         }
     }
 }

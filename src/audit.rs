@@ -49,7 +49,7 @@ fn fetch_ended(name: &SecretName, outcome: Result<(&'static str, Version), Error
         Err(error) => {
             let (kind, backend) = (error.kind(), error.backend());
             if error.is_held_back() {
-                // Nobody was asked: in an outage there are as many as there are gets.
+                // No store was asked: in an outage there are as many as there are gets.
                 tracing::debug!(target: TARGET, %name, ?kind, "not asked");
             } else if is_refusal(kind) {
                 tracing::warn!(target: TARGET, %name, backend, ?kind, micros, "refused");
@@ -70,7 +70,7 @@ fn fetch_ended(name: &SecretName, outcome: Result<(&'static str, Version), Error
 pub(crate) fn created_anew(name: NameRef<'_>) {
     let name = name.to_owned();
     tell(move || {
-        tracing::warn!(%name, "a lower version has stayed: taken for a record that was created anew");
+        tracing::warn!(%name, "a lower version has stayed: taken for a record that was created again");
     });
 }
 

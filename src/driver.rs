@@ -3,8 +3,8 @@
 //! A fetch that ran on its caller's runtime would die with it, or stand still while that runtime
 //! is blocked or not driven, and with it every other caller who waits for the same secret. So a
 //! resolver has a small runtime of its own for its fetches, and one for each store: a backend is
-//! foreign code, which may block its thread. What must happen on time whatever that code does
-//! (deadlines, wiping) stays on the clock's thread.
+//! foreign code, which may block its thread. What must happen on time even then (deadlines, wiping)
+//! stays on the clock's thread.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -45,7 +45,7 @@ impl Driver {
         Self::named("secrets-store", true)
     }
 
-    /// Starts the thread; `foreign` tells whether backends run on it, which may want I/O and timers.
+    /// Starts the thread; `foreign` says whether backends run on it, which may want I/O and timers.
     fn named(name: &str, foreign: bool) -> Result<Self, Error> {
         let failed = |_: std::io::Error| {
             Error::new(
@@ -57,7 +57,7 @@ impl Driver {
         let (jobs, queue) = mpsc::unbounded_channel::<Job>();
         let (built, started) = std::sync::mpsc::sync_channel(1);
         let aside = Aside::new();
-        // What our own code tells must not hold it up; a backend's own log is its own affair.
+        // Reports from our own code must not hold it up; a backend's log is up to the backend.
         let attends = (name == FETCHES).then(|| aside.clone());
         std::thread::Builder::new()
             .name(name.into())
@@ -139,7 +139,7 @@ fn drive(runtime: Runtime, mut queue: mpsc::UnboundedReceiver<Job>) {
             tokio::spawn(contained(job));
         }
     });
-    // Waits for nobody: a name resolution that hangs must not keep the thread.
+    // Waits for nothing: a name resolution that hangs must not keep the thread.
     runtime.shutdown_background();
 }
 

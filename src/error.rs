@@ -185,13 +185,13 @@ impl Error {
         self.kind() == ErrorKind::Overloaded && self.backend().is_none()
     }
 
-    /// Notes that this process has decided it by itself: the store is being left alone, or our own
+    /// Notes that this process has decided it on its own: the store is being left alone, or our own
     /// bounds, or a stop of the process, came between.
     pub(crate) fn held_back(self) -> Self {
         self.edit(|inner| inner.held_back = true)
     }
 
-    /// Whether this process has decided it by itself: it says nothing of the store.
+    /// Whether this process has decided it on its own: it says nothing of the store.
     pub(crate) fn is_held_back(&self) -> bool {
         self.0.held_back
     }

@@ -8,7 +8,7 @@ use std::task::Poll;
 /// Calls code that is not ours; `None` when it panicked.
 ///
 /// What it panicked with is forgotten and not dropped: the drop is foreign code, too, and may panic
-/// again where nobody catches it.
+/// again where nothing catches it.
 pub(crate) fn foreign<T>(call: impl FnOnce() -> T) -> Option<T> {
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(answer) => Some(answer),

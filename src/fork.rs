@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind};
 /// by a bare system call.
 #[derive(Clone, Debug)]
 pub(crate) struct Process {
-    /// `None` where forks cannot be watched: for want of memory, once, in the beginning.
+    /// `None` where forks cannot be watched: when memory ran out at the first try.
     guard: Option<forkguard::Guard>,
 }
 
@@ -27,7 +27,7 @@ impl Process {
 
     #[inline]
     pub(crate) fn is_this(&self) -> bool {
-        // A copy is asked, for one that has seen a fork does not tell it twice.
+        // A copy is asked: a guard that has seen a fork does not report it twice.
         self.guard
             .as_ref()
             .is_none_or(|guard| !guard.clone().detected_fork())

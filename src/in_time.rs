@@ -1,7 +1,7 @@
 //! Whether an answer is late: the one place where that is decided.
 //!
-//! An answer that is there but past its deadline is too late, however long ago it was ready: who
-//! polls late must not get what a deadline was to keep from it.
+//! An answer that is there but past its deadline is too late, however long ago it was ready: a
+//! caller that polls late must not get what its deadline rules out.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -15,12 +15,12 @@ use crate::clock::{Clock, Moment};
 pub(crate) struct TimeLimit<'a> {
     clock: &'a dyn Clock,
     deadline: Moment,
-    /// What the clock had lost when the wait began; `None` where that does not matter.
+    /// What `Clock::lost` said when the wait began; `None` where that does not matter.
     lost_before: Option<Duration>,
 }
 
 impl<'a> TimeLimit<'a> {
-    /// Ends at `deadline`, whatever happens: a caller's own.
+    /// Ends at `deadline`, whatever happens: for a caller's own deadline.
     pub(crate) fn strict(clock: &'a dyn Clock, deadline: Moment) -> Self {
         Self {
             clock,
@@ -35,7 +35,7 @@ impl<'a> TimeLimit<'a> {
         Self::since(clock, deadline, clock.lost())
     }
 
-    /// As `while_running`, of a deadline that was set when the clock had lost `lost_before`.
+    /// As `while_running`, for a deadline that was set when `Clock::lost` was `lost_before`.
     pub(crate) fn since(clock: &'a dyn Clock, deadline: Moment, lost_before: Duration) -> Self {
         Self {
             lost_before: Some(lost_before),
@@ -49,7 +49,7 @@ impl<'a> TimeLimit<'a> {
         loop {
             self.clock.sleep_until(end).await;
             let later = self.end();
-            // Not judged by the time: a clock that cannot wake anybody ends its sleeps early.
+            // Not judged by the time: a clock that cannot wake its sleepers ends their sleeps early.
             if later <= end {
                 return;
             }

@@ -1,6 +1,6 @@
 //! The system clock among callers whose wakers block and panic, and under a subscriber that panics.
 //!
-//! In a program of its own, for the subscriber is the whole process's.
+//! In a program of its own, because the subscriber is that of the whole process.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -54,7 +54,7 @@ impl Drop for PanicsWhenDropped {
     }
 }
 
-/// A waker that does what it is told.
+/// A waker that calls a closure.
 struct Does<F>(F);
 
 impl<F: Fn() + Send + Sync + 'static> Wake for Does<F> {
@@ -76,7 +76,7 @@ fn sleep(clock: &SystemClock, length: Duration, wake: impl Fn() + Send + Sync + 
     sleep
 }
 
-/// A sleep of this length, and where its end is told.
+/// A sleep of this length, and a channel that reports its end.
 fn told(clock: &SystemClock, length: Duration) -> (Sleep, Receiver<()>) {
     let (tell, told) = channel();
     let sleep = sleep(clock, length, move || {
@@ -125,7 +125,7 @@ fn wakers_that_panic_under_a_subscriber_that_panics_do_not_stop_the_clock() {
     // The only test here that logs anything.
     let _ = tracing::subscriber::set_global_default(Panics);
     let clock = SystemClock::start().unwrap();
-    // More than there may be threads for.
+    // Many at once.
     let _panic: Vec<_> = (0..40)
         .map(|_| sleep(&clock, SOON, || panic!("of the test's own making")))
         .collect();

@@ -65,7 +65,7 @@ fn in_the_child(resolver: Resolver) {
     }
     assert!(resolver.status().closed);
     assert_eq!(format!("{resolver:?}"), "Resolver { .. }");
-    // Nobody wakes a sleeper here.
+    // Nothing wakes a sleeper here.
     let clock = resolver.clock();
     at_once(pin!(
         clock.sleep_until(clock.now() + Duration::from_secs(60))
@@ -76,7 +76,7 @@ fn in_the_child(resolver: Resolver) {
     drop(resolver);
 }
 
-/// Forks, runs `child` in the child, and answers how that has ended: 0 when all was well.
+/// Forks, runs `child` in the child, and returns how it has ended: 0 when all was well.
 fn forked(child: impl FnOnce()) -> i32 {
     match fork::fork().unwrap() {
         Fork::Child => {
@@ -211,7 +211,7 @@ fn fork_with_futures_that_wait() {
     waits(get.as_mut());
 }
 
-/// A clock that stops for ever whoever asks it on the thread `holds`.
+/// A clock that blocks the thread `holds` for ever when that thread asks it.
 #[derive(Debug)]
 struct Stops(SystemClock, Sender<()>);
 

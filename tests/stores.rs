@@ -17,7 +17,7 @@ use secret_resolver::{
     SystemClock,
 };
 
-/// A store whose code blocks the thread that polls it, until the sender goes; it tells when it does.
+/// A store whose code blocks the thread that polls it, until the sender goes; it reports when it blocks.
 #[derive(Debug)]
 struct Blocks(Arc<Mutex<Receiver<()>>>, Sender<()>);
 
@@ -130,7 +130,7 @@ impl SecretResolver for Breaks {
     }
 }
 
-/// Tells the parent, past the harness, which would keep it.
+/// Writes to the parent, past the harness, which would keep it.
 fn say(what: &str) {
     let _ = writeln!(std::io::stdout(), "\n{what}");
 }
@@ -159,7 +159,7 @@ async fn get_while_the_process_is_stopped() {
     assert_eq!(status.fallback_answers, 0);
 }
 
-/// Ends the process with the test, whatever becomes of it.
+/// Ends the process with the test, however the test ends.
 struct Ends(Child);
 
 impl Drop for Ends {
@@ -169,7 +169,7 @@ impl Drop for Ends {
     }
 }
 
-/// Runs `test` in a process of its own, and stops that for `stop` once it has said "asked"; tells
+/// Runs `test` in a process of its own, and stops that for `stop` once it has said "asked"; returns
 /// what else it said.
 #[cfg(unix)]
 fn said_after_a_stop(test: &str, stop: Duration) -> Vec<String> {

@@ -10,7 +10,7 @@ use secret_resolver::Resolver;
 use secret_resolver::testing::{Gate, ManualClock, MockBackend, Reply};
 use tracing::{Event, Level, Metadata, Subscriber, span};
 
-/// Panics at each audit event of a fetch; and, once it is told to, at each span of one. Or blocks.
+/// Panics at each audit event of a fetch; and, once `AT_SPANS` is set, at each span of one. Or blocks.
 struct Panics;
 
 static AT_SPANS: AtomicBool = AtomicBool::new(false);
@@ -79,7 +79,7 @@ async fn a_subscriber_that_panics_costs_nobody_an_answer() {
     let read = resolver.get("e/f").await.unwrap();
     assert_eq!(read.expose_str().unwrap(), "read");
     assert_eq!(resolver.status().flights, 0);
-    // Nor does one that blocks hold up a fetch: what is told is told aside.
+    // One that blocks does not hold up a fetch, either: events are reported aside.
     AT_SPANS.store(false, Ordering::Relaxed);
     BLOCKS.store(true, Ordering::Relaxed);
     let clock = secret_resolver::SystemClock::start().unwrap();

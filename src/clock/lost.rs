@@ -1,4 +1,4 @@
-//! How long this process did not run, as far as one thread that sleeps can tell.
+//! How long this process did not run, as far as one thread that sleeps can see.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -19,8 +19,8 @@ struct State {
 }
 
 impl Lost {
-    /// A thread that wakes no later than this ran when it should. Nor does it run longer before it
-    /// sleeps again: a stop that finds it awake shows, too.
+    /// A thread that wakes no later than this ran when it should. It also runs no longer than this
+    /// before it sleeps again: a stop that finds it awake shows, too.
     const USUAL: Duration = Duration::from_millis(20);
 
     pub(super) fn new() -> Self {
@@ -39,7 +39,7 @@ impl Lost {
         state.wakes = now + wait;
     }
 
-    /// Must come before anybody is woken, so that who is woken late knows why.
+    /// Must come before any sleeper is woken, so that one that is woken late knows why.
     pub(super) fn woke(&self, now: impl FnOnce() -> Moment) {
         let mut state = lock(&self.0);
         let now = now();

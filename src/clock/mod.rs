@@ -45,7 +45,7 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// Dropping it costs nothing and leaves nothing behind.
     fn sleep_until(&self, moment: Moment) -> Sleep;
 
-    /// How much time, in all and as far as the clock can tell, this process did not run although it
+    /// How much time, in all and as far as the clock can see, this process did not run although it
     /// should have: stopped, suspended, starved. Never goes back. A store is not blamed for it.
     ///
     /// Provided: none that it knows of.

@@ -1,4 +1,4 @@
-//! The clock of production: time that counts in suspend too, and one thread that knows who is due.
+//! The clock of production: time that counts in suspend too, and one thread that knows what is due.
 //!
 //! That thread runs no foreign code, so nothing that a waker does makes another late. It calls only
 //! the sweeper, which is ours, and hands all other wakers on.
@@ -19,12 +19,12 @@ use crate::sync::lock;
 /// the monotonic clock of the standard library, which may stop in suspend.
 ///
 /// One thread wakes the sleepers of all runtimes. It ends when the clock and its last sleep are
-/// dropped. A clone shares both. Wakers are called by another, which comes when somebody is due and
-/// goes when nobody was for a while; while a waker blocks there are more, 32 at most.
+/// dropped. A clone shares both. Wakers are called on other threads. These start when a sleeper is due
+/// and end when none was for a while; while wakers block there are more, 512 at work at most.
 ///
-/// It tells how long the process was stopped, suspended or starved ([`Clock::lost`]), by what its
-/// thread oversleeps while somebody sleeps: each stop less half a second at most, and less a tenth when
-/// somebody is due within ten seconds.
+/// It reports how long the process was stopped, suspended or starved ([`Clock::lost`]), from what its
+/// thread oversleeps while there are sleepers: each stop less half a second at most, and less a tenth of
+/// a second when a sleeper is due within ten seconds.
 ///
 /// ```
 /// use secret_resolver::{Clock, SystemClock};
@@ -140,8 +140,8 @@ impl Shared {
     /// The condition variable waits on a clock that stops in suspend. So that a sleep which came
     /// due meanwhile is not late by as long as the suspend, no wait is longer than this.
     const LONGEST_WAIT: Duration = Duration::from_millis(500);
-    /// A stop shows in what is overslept alone. While somebody sleeps who is due so soon, as who waits
-    /// for a store is, waits are shorter, so that short stops show, too.
+    /// A stop shows only in what is overslept. While a sleeper is due this soon, as one that waits for
+    /// a store is, waits are shorter, so that short stops show, too.
     const SOON: Duration = Duration::from_secs(10);
     const LONGEST_WAIT_SOON: Duration = Duration::from_millis(100);
     /// Of a sleep that is itself short, a stop may take no more than this part unseen.
@@ -288,7 +288,7 @@ mod tests {
         assert_eq!(clock.0.timers().first(), None);
     }
 
-    /// A waker that does what it is told.
+    /// A waker that calls a closure.
     struct Does<F>(F);
 
     impl<F: Fn() + Send + Sync + 'static> std::task::Wake for Does<F> {
@@ -309,7 +309,7 @@ mod tests {
         let soon = clock.now() + Duration::from_millis(50);
         let (release, blocked) = std::sync::mpsc::channel::<()>();
         let blocked = Arc::new(Mutex::new(blocked));
-        // More than there may be threads for.
+        // Many at once.
         let blocking: Vec<_> = (0..40)
             .map(|_| {
                 let mut sleep = clock.sleep_until(soon);

@@ -25,7 +25,7 @@ struct State {
     next: u64,
 }
 
-/// Who is to be woken.
+/// What is to be woken.
 #[derive(Debug)]
 pub(crate) struct Sleeper {
     pub(crate) waker: Waker,
@@ -57,8 +57,8 @@ pub(crate) trait Timed: Send + Sync + 'static {
     fn timers(&self) -> &Timers;
     /// Called when a sleeper was added that is due before all others.
     fn earlier(&self);
-    /// Whether anybody can be woken: not in a forked child, where the thread is not, and where a lock
-    /// may be held for ever.
+    /// Whether a sleeper can be woken: not in a forked child, which has no such thread, and where a
+    /// lock may be held for ever.
     fn wakes(&self) -> bool {
         true
     }
@@ -163,7 +163,7 @@ impl<T: Timed> Future for SleepUntil<T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        // Early is better than never; who waits looks at the time again.
+        // Early is better than never; the task that waits looks at the time again.
         if this.timed.now() >= this.moment || !this.timed.wakes() {
             return Poll::Ready(());
         }

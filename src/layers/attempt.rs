@@ -12,9 +12,9 @@ use crate::secret::Record;
 
 /// Gives each attempt `limit`, and makes it again when it failed because this process did not run.
 ///
-/// Who was stopped finds its connections dead and its timers due, as if the store were away. That
-/// is no evidence of an outage: it must open no breaker, spend no retry and ask no fallback. An answer
-/// is told when it was asked for: from then on its life counts.
+/// A process that was stopped finds its connections dead and its timers due, as if the store were
+/// away. That is no evidence of an outage: it must open no breaker, spend no retry and ask no fallback.
+/// An answer gets the moment at which it was asked for: from then on its life counts.
 ///
 /// # Order
 /// Right above the store and its thread, below all that acts on outages.
@@ -29,7 +29,7 @@ pub(crate) struct Attempt<R> {
 }
 
 impl<R: SecretResolver> Attempt<R> {
-    /// So often an attempt is made again.
+    /// How often an attempt is made again at most.
     const AGAIN: u32 = 3;
     /// More than this is notable, however long an attempt may take.
     const NOTABLE: Duration = Duration::from_millis(100);
@@ -165,7 +165,7 @@ mod tests {
             gate.open();
             assert_eq!(poll(&mut read), Poll::Ready(Err(ErrorKind::Unavailable)));
         }
-        // So is the store's own word, whoever was stopped.
+        // What the store itself says is the answer even after a stop.
         let gate = Gate::new();
         store.script("a/b", [gate.then(Reply::Error(ErrorKind::Denied))]);
         let mut read = layer.resolve(request(&clock));
@@ -187,7 +187,7 @@ mod tests {
         }
         gate.open();
         assert_eq!(poll(&mut read), Poll::Ready(Err(ErrorKind::Unavailable)));
-        // And one that hangs is, too, once it had all of its time.
+        // A store that hangs is away, too, after all of its time.
         store.script("a/b", [Reply::Hang]);
         let mut read = layer.resolve(request(&clock));
         for _ in 0..20 {

@@ -1,7 +1,7 @@
 //! Several ways to one store, by prefix of the name, each with guards of its own.
 //!
-//! It decides by the name alone. What the guards are is `stack/assemble.rs`'s to say; the store is
-//! one, and whatever is not a read goes to it past them.
+//! It decides by the name alone. `stack/assemble.rs` chooses the guards. The store is one,
+//! and every call that is not a read goes past them.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::rules::ByPrefix;
 
 /// Gives the names below some prefixes, and all others, a lane each: layers around the same store.
 ///
-/// What a flood of names fills, opens or spends on its lane, no name on another is short of.
+/// A flood of names on one lane fills, opens or spends nothing of another.
 ///
 /// # Order
 /// Right above the guards, and below a [`Route`](crate::layers::Route): a lane leads to one store.
@@ -55,7 +55,7 @@ impl<S: SecretResolver, R: SecretResolver> SecretResolver for Lanes<S, R> {
 
     fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {
         ShutdownFuture::new(async move {
-            // None of them waits, for at its end is no store.
+            // None of them waits: there is no store at its end.
             for lane in self.lanes.values() {
                 let _ = lane.shutdown(deadline).await;
             }
@@ -64,7 +64,7 @@ impl<S: SecretResolver, R: SecretResolver> SecretResolver for Lanes<S, R> {
     }
 }
 
-/// The store at the end of a lane, but for its shutdown: that comes once, however many lanes there
+/// The store at the end of a lane, except for its shutdown: that comes once, however many lanes there
 /// are.
 #[derive(Debug)]
 pub(crate) struct End<S>(Arc<S>);
@@ -176,7 +176,7 @@ mod tests {
         assert_eq!(store.calls(), 2);
         store.always(None);
         assert_eq!(told(now(lanes.get("tenants/7"))), "Overloaded");
-        // Neither the others nor those of a longer prefix notice; in a batch, too.
+        // The others do not notice, and names of a longer prefix do not either; in a batch, too.
         let names = ["tenants/42", NAME, "tenants/vip", NAME, "tenants/7"];
         let answers = now(lanes.get_many(&names)).into_iter().map(told);
         let answers: Vec<_> = answers.collect();

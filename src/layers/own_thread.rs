@@ -1,8 +1,8 @@
-//! A thread for the code of one store, so that what it blocks is its own alone.
+//! A thread for the code of one store, so that it blocks only itself.
 //!
 //! A backend is foreign code: a poll of it that blocks would hold up every other fetch on its
-//! thread, and the timers of its own. So everything asynchronous that it does runs here, and whoever
-//! asks it waits elsewhere.
+//! thread, and the timers of its own. So everything asynchronous that it does runs here, and a
+//! caller that asks it waits elsewhere.
 
 use std::fmt;
 use std::future::Future;
@@ -58,7 +58,7 @@ impl OwnThread {
                 done.closed().await;
                 None
             };
-            // Asked first, so that what nobody waits for any more does not begin.
+            // Asked first, so that a call that no caller waits for any more does not begin.
             let worked = race(gone, contained(async { work(inner).await })).await;
             if let Some(answer) = worked {
                 let _ = done.send(answer);
@@ -92,7 +92,7 @@ impl SecretResolver for OwnThread {
         let (done, report) = oneshot::channel();
         let inner = Arc::clone(&self.inner);
         ShutdownFuture::new(async move {
-            // Goes on when nobody waits any more: what can still be revoked should be.
+            // Goes on when no caller waits any more: what can still be revoked should be.
             self.driver.spawn(async move {
                 let _ = done.send(inner.shutdown(deadline).await);
             });

@@ -103,8 +103,8 @@ pub trait SecretResolver: fmt::Debug + Send + Sync + 'static {
     }
 
     /// The addresses at and below which this resolver keeps what has a name at or below the path
-    /// `prefix`, by whole segments; also those to which an alias leads. A signal for the prefix is one
-    /// for them, whether their names were asked for or not.
+    /// `prefix`, by whole segments; also those to which an alias leads. A signal for the prefix also
+    /// concerns them, whether their names were asked for or not.
     ///
     /// Provided: the address of `prefix` itself.
     fn below<'a>(&'a self, prefix: NameRef<'a>) -> Vec<Address<'a>> {

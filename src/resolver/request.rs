@@ -28,7 +28,7 @@ pub struct Request<'a> {
     floor: Option<&'a Version>,
     held: Option<Held<'a>>,
     deadline: Option<Moment>,
-    /// What the clock had lost when the deadline was set; `None` for a caller's own, which nothing moves.
+    /// What `Clock::lost` said when the deadline was set; `None` for a caller's own, which nothing moves.
     lost_before: Option<Duration>,
     endpoint: Option<usize>,
 }
@@ -40,7 +40,7 @@ pub(crate) enum Held<'a> {
     By(&'a Arc<dyn Holder>),
 }
 
-/// Somebody who holds a value, and lets go of it when its time is over or it is invalidated. A read
+/// The holder of a value, which lets go of it when its time is over or it is invalidated. A read
 /// that hangs must not keep the version then either: it may be a digest of the value.
 pub(crate) trait Holder: fmt::Debug + Send + Sync {
     fn version(&self) -> Option<Version>;
@@ -75,7 +75,7 @@ impl<'a> Request<'a> {
         self
     }
 
-    /// Tells which version is held, for stores with conditional reads: a backend whose store answers
+    /// Says which version is held, for stores with conditional reads: a backend whose store answers
     /// "unchanged, and you may still read it" returns [`Record::unchanged`]. The value itself does not
     /// travel: a read that hangs must not keep it.
     #[must_use]
@@ -102,14 +102,14 @@ impl<'a> Request<'a> {
     }
 
     /// Gives the store until `deadline`, and as much longer as this process does not run meanwhile.
-    /// `lost` is what the clock had lost when the deadline was set.
+    /// `lost` is what `Clock::lost` said when the deadline was set.
     pub(crate) fn while_running(mut self, deadline: Moment, lost: Duration) -> Self {
         self.deadline = Some(deadline);
         self.lost_before = Some(lost);
         self
     }
 
-    /// The same request with its deadline as it is now, for those who know no other.
+    /// The same request with its deadline as it is now, for code that knows only fixed deadlines.
     pub(crate) fn as_of_now(self, clock: &dyn Clock) -> Self {
         let (Some(deadline), Some(before)) = (self.deadline, self.lost_before) else {
             return self;
@@ -118,7 +118,7 @@ impl<'a> Request<'a> {
         self.while_running(deadline + lost.saturating_sub(before), lost)
     }
 
-    /// As `as_of_now`; from here on it moves, whoever has set it.
+    /// As `as_of_now`; from here on the deadline moves, even a caller's own.
     pub(crate) fn as_a_store_s(self, clock: &dyn Clock) -> Self {
         match (self.deadline, self.lost_before) {
             (Some(deadline), None) => self.while_running(deadline, clock.lost()),
@@ -135,7 +135,7 @@ impl<'a> Request<'a> {
         })
     }
 
-    /// When the wait ends, as far as is known now. Whoever compares it with the time asks the time first.
+    /// When the wait ends, as far as is known now. To compare it with the time, ask for the time first.
     pub(crate) fn ends(&self, clock: &dyn Clock) -> Option<Moment> {
         self.limit(clock).map(|limit| limit.end())
     }

@@ -191,7 +191,7 @@ impl Record {
         self
     }
 
-    /// The same record, asked for at `moment`, unless it tells itself when.
+    /// The same record, asked for at `moment`, unless it says when itself.
     pub(crate) fn asked_at(mut self, moment: Moment) -> Self {
         let asked = &mut self.answer.fetched_at;
         *asked = (*asked).min(moment);

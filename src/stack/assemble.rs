@@ -66,10 +66,10 @@ pub(super) fn assemble(config: ResolverBuilder, clock: Arc<dyn Clock>) -> Result
             let layers = Breaker::new(layers, Arc::clone(&clock), breaker)?;
             breakers.push(layers.monitor());
             // Waiting for a permit is no failure of the store: outside the attempt's time and of what
-            // the breaker sees. Whose turn comes is asked by the breaker then, not before: a store
-            // that has asked to be left alone meanwhile is not sent the whole queue.
-            // Who has waited gets an attempt's whole time: else a queue of ours would make a store
-            // that is merely slow time out, and open its breaker.
+            // the breaker sees. The breaker is asked when the turn comes, not before: a store that
+            // has asked to be left alone meanwhile is not sent the whole queue.
+            // A request that has waited gets an attempt's whole time: otherwise a queue of ours would
+            // make a store that is merely slow time out, and open its breaker.
             limit.fair_time = limit.fair_time.max(attempt);
             let layers = Limit::new(layers, Arc::clone(&clock), limit)?;
             // Retries go round both: a back-off holds no permit, and the next attempt finds the next

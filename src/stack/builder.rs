@@ -87,10 +87,10 @@ impl ResolverBuilder {
     }
 
     /// A limit, and with it all guards, of their own for the names at and below the path `prefix`; the
-    /// longest prefix counts. A flood of names there, whatever the store answers to it, holds up no
+    /// longest prefix counts. A flood of names there, whatever the store answers, holds up no
     /// others: these names have their own breakers, their own retries, and as many fetches may be in
     /// flight for them as pass the limit and wait for it. The store then has at most the sum of its
-    /// limits, and one that is away, or asks to be left alone, is found so by each by itself.
+    /// limits, and each prefix finds out on its own that the store is away or asks to be left alone.
     #[must_use]
     pub fn with_limit_for(mut self, prefix: &str, limit: LimitConfig) -> Self {
         self.limit.set(prefix, limit);
@@ -156,8 +156,8 @@ impl ResolverBuilder {
         self
     }
 
-    /// How long a `get` may take in all. Default 5 s, at least 1 ms; the fetch behind it has at most four fifths
-    /// of it, so that time is left to act on a failure.
+    /// How long a `get` may take in all. Default 5 s, at least 1 ms; the fetch behind it has at
+    /// most four fifths of it, so that time is left to act on a failure.
     #[must_use]
     pub fn with_deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
@@ -178,7 +178,7 @@ impl ResolverBuilder {
         self
     }
 
-    /// How many fetches may be in flight at once, but for those of prefixes with a limit of their own.
+    /// How many fetches may be in flight at once, except those of prefixes with a limit of their own.
     /// Default 16,384.
     #[must_use]
     pub fn with_max_flights(mut self, flights: usize) -> Self {

@@ -169,7 +169,7 @@ impl Resolver {
             if !error.may_pass() || next >= end {
                 return Err(error);
             }
-            // Elsewhere nobody wakes; the next try is refused.
+            // In a forked child nothing wakes it, and the next try is refused.
             let _ = self.stack.process.here(clock.sleep_until(next)).await;
         }
     }

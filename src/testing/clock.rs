@@ -43,10 +43,10 @@ impl ManualClock {
         self.0.timers.wake_due(self.now());
     }
 
-    /// Lets `duration` pass in which nobody ran, as when the process was stopped, and wakes whom it
-    /// makes due.
+    /// Lets `duration` pass in which nothing ran, as when the process was stopped, and wakes the
+    /// sleepers that are then due.
     pub fn stall(&self, duration: Duration) {
-        // Before the time: who sees the time must see why.
+        // Before the time: a thread that sees the time must see why.
         add(&self.0.lost, duration);
         self.advance(duration);
     }

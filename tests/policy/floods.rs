@@ -1,4 +1,4 @@
-//! Floods of names that bring no good, and what they leave to all others.
+//! Floods of names that get nothing useful, and what they leave to all others.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,7 +18,7 @@ enum Flood {
     Hangs,
 }
 
-/// Answers all names but those below `flood`; those below `flaky` at the second time.
+/// Answers all names except those below `flood`; those below `flaky` at the second time.
 #[derive(Debug)]
 struct Flooded(Flood, Mutex<HashSet<String>>);
 

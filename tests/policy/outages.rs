@@ -423,7 +423,7 @@ async fn a_flood_of_names_that_hang_keeps_no_known_name_from_a_store_that_is_bac
             })
         })
         .collect();
-    // One read of a name that is known each 25 ms, whatever becomes of the others: when it began,
+    // One read of a known name each 25 ms, however the others end: when it began,
     // and whether it was answered.
     let reads = async |number: usize| {
         let mut reads = Vec::new();

@@ -1,4 +1,4 @@
-//! Batches: each name ends for itself, and a large one leaves others their turn.
+//! Batches: each name ends on its own, and a large one leaves others their turn.
 
 use std::time::Duration;
 

@@ -188,7 +188,7 @@ struct Bomb;
 
 impl Drop for Bomb {
     fn drop(&mut self) {
-        // A panic while it unwinds would end the process, whatever anybody does.
+        // A second panic while one unwinds would end the process in any case.
         if !std::thread::panicking() {
             panic!("of the test's own making, again");
         }

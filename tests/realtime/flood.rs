@@ -1,5 +1,5 @@
 //! Tens of thousands of gets under every policy, of a store that changes its mind: each answer is
-//! judged by what the store had said by then.
+//! judged by what the store has said by then.
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
@@ -159,7 +159,7 @@ impl Bench {
         (!right).then(|| format!("{error} without an outage"))
     }
 
-    /// What the store says from now on, but that one name of each policy is not there or denied.
+    /// What the store says from now on, except that one name of each policy is not there or denied.
     fn say(&self, say: Say) {
         let refused = format!("/{}", draw(25));
         let refusal = [ErrorKind::NotFound, ErrorKind::Denied][usize::from(draw(2) == 0)];
@@ -255,7 +255,7 @@ async fn every_answer_of_a_flood_is_what_the_store_and_the_policy_allow() {
         wrong.is_empty(),
         "{number} of {seen:?} are wrong, such as {first:#?}"
     );
-    // Else nothing was shown. How many are stale is chance: a signal just before an outage may leave
+    // Otherwise nothing was shown. How many are stale is chance: a signal just before an outage may leave
     // nothing that could be.
     assert!(seen.iter().sum::<usize>() > 10_000, "{seen:?}");
     assert!(seen[0] > 1000 && seen[2] > 0 && seen[3] > 0, "{seen:?}");

@@ -36,7 +36,7 @@ async fn bounded(future: impl Future<Output = String>) -> String {
     ended.unwrap_or_else(|_| "hangs".to_owned())
 }
 
-/// Everything that can be asked of a resolver, in the fork. Each step is told before the next.
+/// Everything that can be asked of a resolver, in the fork. Each step is reported before the next.
 fn in_the_fork(resolver: Resolver, handle: SecretHandle, to: &Path) {
     let mut to = std::fs::File::create(to).unwrap();
     let mut step = |name: &str, act: &mut dyn FnMut() -> String| {
@@ -83,7 +83,7 @@ fn in_the_fork(resolver: Resolver, handle: SecretHandle, to: &Path) {
     });
 }
 
-/// Waits until the fork has ended; tells whether it did by itself and well.
+/// Waits until the fork has ended; says whether it ended on its own and well.
 fn wait(process: i32, limit: Duration) -> Result<(), String> {
     let begun = now();
     while since(begun) < limit {
@@ -137,7 +137,7 @@ fn a_process_that_forks() {
         "{wrong:?}, {ended:?}, all: {steps:?}"
     );
     assert_eq!(steps.len(), 8, "{steps:?}");
-    // Nothing of this is the parent's affair.
+    // None of this affects the parent.
     assert!(block_on(resolver.get("warm/x")).is_ok() && block_on(resolver.get("cold/x")).is_ok());
     assert!(handle.secret().is_ok());
 }

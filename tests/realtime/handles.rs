@@ -1,4 +1,4 @@
-//! Handles hear of their own value whatever brought it, and cost nothing while nothing happens.
+//! Handles hear of their own value, whatever brought it, and cost nothing while nothing happens.
 
 use std::time::Duration;
 
@@ -6,8 +6,8 @@ use secret_resolver::{NameRef, Request, Resolver, SecretResolver, Version};
 
 use crate::support::{Store, in_a_process, ms, now, pause, since, version_of, within};
 
-/// How long after the store answered version 2 a handle has heard of it, when `bring` makes somebody
-/// else fetch it.
+/// How long after the store answered version 2 a handle has heard of it, when `bring` makes another
+/// caller fetch it.
 async fn hears_of_it_after<F>(ttl: Duration, bring: impl FnOnce(Resolver, Store) -> F) -> Duration
 where
     F: Future<Output = ()>,

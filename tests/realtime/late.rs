@@ -46,7 +46,7 @@ impl Wire {
                     return;
                 };
                 let mut line = String::new();
-                // Who is stopped before it has said anything is waited for.
+                // A client that is stopped before it has said anything is waited for.
                 let _ = BufReader::new(&connection).read_line(&mut line);
                 let mut state = state.lock().unwrap();
                 match line.trim() {
@@ -93,7 +93,7 @@ impl Wire {
         signal(process, "CONT");
     }
 
-    /// Tells the process that there will be no more stops.
+    /// Says to the process that there will be no more stops.
     fn end(&self) {
         self.state.lock().unwrap().control = None;
     }

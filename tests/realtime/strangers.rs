@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 use crate::support::{Say, Store, ms, now, pause, since, version_of, within};
 
-/// Signals for a prefix below which nobody asks for anything, until it is aborted.
+/// Signals for a prefix below which no caller asks for anything, until it is aborted.
 fn signal_strangers(
     resolver: &Resolver,
     pauses: impl Fn() -> u64 + Send + 'static,
@@ -29,7 +29,7 @@ fn names(number: usize) -> Vec<String> {
     (0..number).map(|number| format!("hot/{number}")).collect()
 }
 
-/// Gets each name again and again, in a task of its own; tells how many gets have failed.
+/// Gets each name again and again, in a task of its own; returns how many gets have failed.
 async fn read_all(resolver: &Resolver, names: &[String], time: Duration) -> usize {
     let begun = now();
     let reads = names.iter().cloned().map(|name| {
@@ -92,7 +92,7 @@ async fn signals_for_strangers_do_not_keep_a_service_from_starting() {
     let begun = now();
     let required = resolver.require(&names(500)).await;
     let took = since(begun);
-    // And one that nobody has asked for yet.
+    // And one that no caller has asked for yet.
     let begun = now();
     let cold = resolver.get("cold/x").await;
     let cold_took = since(begun);

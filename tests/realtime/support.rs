@@ -30,7 +30,7 @@ pub(crate) async fn pause(millis: u64) {
     tokio::time::sleep(ms(millis)).await;
 }
 
-/// What hangs fails its test, not the patience of whoever runs the tests.
+/// A test that hangs fails, instead of keeping the run waiting.
 pub(crate) async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> T {
     let ended = tokio::time::timeout(limit, future).await;
     ended.unwrap_or_else(|_| panic!("it has not ended within {limit:?}"))
@@ -57,7 +57,7 @@ impl Say {
     }
 }
 
-/// One request as the store saw it. A value tells its number, so that each answer leads back here.
+/// One request as the store saw it. A value contains its number, so that each answer leads back here.
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
     pub(crate) name: String,
@@ -250,7 +250,7 @@ pub(crate) fn start(test: &str, environment: &[(&str, &str)]) -> Child {
     process.spawn().unwrap()
 }
 
-/// Waits until the process has ended, and tells what it said when it did not pass.
+/// Waits until the process has ended; returns what it said when it did not pass.
 pub(crate) fn end_of(child: &mut Child, limit: Duration) -> Result<(), String> {
     let (mut out, mut err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
     let read = |pipe: &mut dyn std::io::Read| {

@@ -27,7 +27,7 @@ impl<'a> Attempt<'a> {
         request.at_endpoint(self.endpoint)
     }
 
-    /// Tells what the answer shows, if the endpoint had a fair time to give a better one.
+    /// Reports what the answer shows, if the endpoint had a fair time to give a better one.
     pub(super) fn settle(mut self, request: &Request<'_>, answer: &Result<Record, Error>) {
         let Some(began) = self.admission.map(|admission| admission.began) else {
             return;

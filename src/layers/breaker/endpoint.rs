@@ -1,8 +1,8 @@
 //! The state of one endpoint: a pure machine, moved only by what happens and when.
 //!
 //! Every change of state begins a new generation. An attempt remembers the one in which it was
-//! admitted, and an answer that comes in another says nothing any more; but that the store asks to
-//! be left alone holds whenever it is told.
+//! admitted, and an answer that comes in another says nothing any more, except that the store asks
+//! to be left alone: that holds whenever it comes.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ pub(super) enum Evidence {
     Good,
     /// It answered of the secret, if only to refuse.
     Alive,
-    /// It did not answer, or nothing of use; and for how long it asks to be left alone.
+    /// It did not answer, or answered nothing useful; and for how long it asks to be left alone.
     Bad(ErrorKind, Option<Duration>),
     /// Nothing: it was not asked, not given its time, or the attempt was given up.
     Nothing,
@@ -65,8 +65,8 @@ pub(super) struct Endpoint {
     generation: u64,
     /// Counted failures since the last sign of life.
     failures: u32,
-    /// The names, by their hashes, that were answered nothing of use since then. Each counts once:
-    /// one broken record does not close a store, nor do a few that are read all the time. No more
+    /// The names, by their hashes, that got nothing useful since then. Each counts once: one broken
+    /// record does not close a store, and a few that are read all the time do not either. No more
     /// than it takes to open.
     useless: Vec<u64>,
     last_alive: Moment,
@@ -74,7 +74,7 @@ pub(super) struct Endpoint {
     pub(super) cause: ErrorKind,
     /// How often it was opened since it was last closed.
     openings: u32,
-    /// Before this moment nobody is let through: the store has asked for it.
+    /// Before this moment no attempt is let through: the store has asked for it.
     pause: Moment,
     /// From when on a known name may try beside the trial.
     known_from: Moment,
@@ -83,7 +83,7 @@ pub(super) struct Endpoint {
 }
 
 impl Evidence {
-    /// What `answer` says. What this process decided by itself says nothing.
+    /// What `answer` says. What this process decided on its own says nothing.
     pub(super) fn of(answer: &Result<Record, Error>) -> Self {
         let error = match answer {
             Ok(_) => return Self::Good,
@@ -109,7 +109,7 @@ impl Endpoint {
     /// The longest time for which a store is left alone because it asks for it.
     const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-    /// How many names that are answered nothing of use weigh as much as one failure.
+    /// How many names that get nothing useful weigh as much as one failure.
     const USELESS: usize = 4;
 
     pub(super) fn new() -> Self {
@@ -145,7 +145,7 @@ impl Endpoint {
     }
 
     /// Admits an attempt for a name that the store has answered before, though it is open or another
-    /// tries: else a flood of names that fail could have every trial.
+    /// tries: otherwise a flood of names that fail could have every trial.
     pub(super) fn admit_known(
         &mut self,
         name: u64,
@@ -217,7 +217,7 @@ impl Endpoint {
             // It has answered others since this attempt began.
             Evidence::Bad(..) if closed && admission.began < self.last_alive => None,
             Evidence::Bad(kind, _) if admission.known => {
-                // It lengthens nothing. But what answers, if nothing of use, is not away.
+                // It prolongs nothing. But a store that answers, even nothing useful, is not away.
                 if !kind.permits().counts_for_breaker {
                     self.cause = kind;
                 }
@@ -236,7 +236,7 @@ impl Endpoint {
         }
     }
 
-    /// Counts an error, and tells whether it is one too many.
+    /// Counts an error, and returns whether it is one too many.
     fn count(&mut self, kind: ErrorKind, name: u64, config: &BreakerConfig) -> bool {
         let most = (config.failures as usize).saturating_mul(Self::USELESS);
         if kind.permits().counts_for_breaker {
@@ -281,7 +281,7 @@ impl Endpoint {
             _ => self.pause,
         };
         self.enter(BreakerState::Open { until });
-        // Nobody who was asked before may close it.
+        // No answer to an earlier attempt may close it.
         self.known_since = self.generation;
         news.then_some(Change::Opened { wait, cause: kind })
     }

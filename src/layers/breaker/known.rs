@@ -4,18 +4,18 @@ use std::hash::{BuildHasher, RandomState};
 
 use crate::name::NameRef;
 
-/// Tags of names in a table of fixed size: a set of places for each name, which the one leaves that
-/// came first when another needs a place.
+/// Tags of names in a table of fixed size: a set of places for each name. When a new name needs
+/// a place, the oldest leaves.
 #[derive(Debug)]
 pub(super) struct Known {
     /// Empty until a name is noted. 0 is an empty place.
     sets: Box<[[u32; Self::PLACES]]>,
-    // Keyed, so that nobody can choose names which displace others.
+    // Keyed, so that no caller can choose names that displace others.
     random: RandomState,
 }
 
 impl Known {
-    /// With as many places 64 KiB: a service of some thousand names keeps them all but a few.
+    /// With as many places 64 KiB: a service of some thousand names keeps nearly all of them.
     const SETS: usize = 4_096;
     const PLACES: usize = 4;
 

@@ -1,11 +1,11 @@
 //! A breaker for each endpoint: who fails again and again is left alone for a while.
 //!
-//! It spares a store that is down, or wants to be left alone, and callers who would wait for it, and
+//! It spares a store that is down, or wants to be left alone, and callers that would wait for it, and
 //! directs attempts to the endpoints that answer. It decides nothing about what is answered instead:
-//! its refusal has the kind of the error that it follows from, and is the policy's affair.
+//! its refusal has the kind of the error that it follows from, and the policy does the rest.
 //!
 //! Only the answers of attempts move it, in `endpoint`; no timer does. `attempt` sees to it that
-//! each attempt is told once, also one that is dropped. `known` are the names that have a trial of
+//! each attempt is reported once, also one that is dropped. `known` are the names that have a trial of
 //! their own.
 
 mod attempt;
@@ -30,11 +30,11 @@ use known::Known;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BreakerConfig {
-    /// How many counted failures in a row open it, or four times as many names in a row that are
-    /// answered nothing of use. Default 5; from 1 to 1,000.
+    /// How many counted failures in a row open it, or four times as many names in a row that get
+    /// nothing useful. Default 5; from 1 to 1,000.
     pub failures: u32,
-    /// How long it is open the first time; each time that the trial fails it is twice as long. So
-    /// often, too, a name that the store has answered before may try.
+    /// How long it is open the first time; each time that the trial fails it is twice as long. Names
+    /// that the store has answered before may try, too, one of them once in each `first_open`.
     /// Default 1 s; from 1 ms to `longest_open`.
     pub first_open: Duration,
     /// How long it is open at most, and how long a trial has the only place. Default 15 s, which is
@@ -52,25 +52,25 @@ pub struct BreakerConfig {
 /// Endpoints are asked in turn. One that fails five times in a row is left alone for a second; then
 /// one attempt at a time tries it: an answer closes the breaker, a failure opens it for twice as
 /// long as before, up to 15 s. A failure is what [`Permits`](crate::Permits) says counts, of an
-/// attempt that began after the endpoint's last answer. So are answers of no use (Malformed, Refused,
-/// Unauthenticated, Throttled) to twenty names in a row, four times as many: a few names alone, however
-/// often they are read, open nothing. Every other answer of the store, also NotFound or Denied, is a
-/// sign of life. An answer to an attempt that began before the breaker last opened or closed changes
-/// nothing.
+/// attempt that began after the endpoint's last answer. Useless answers (Malformed, Refused,
+/// Unauthenticated, Throttled) to twenty names in a row, four times as many, open the breaker, too: a few
+/// names alone, however often they are read, open nothing. Every other answer of the store, also NotFound
+/// or Denied, is a sign of life. An answer to an attempt that began before the breaker last opened or
+/// closed changes nothing.
 ///
-/// An error with a [`retry_after`](Error::retry_after) leaves its endpoint alone for that long, from
-/// the first on, for all, and at least for `first_open` and at most for 60 s; only that of
-/// Unauthenticated does not, which speaks of logins, and of NotFound and Denied, which speak of one
+/// After an error with a [`retry_after`](Error::retry_after) all attempts leave its endpoint alone for
+/// that long, from the first such error on, for at least `first_open` and at most 60 s. This does
+/// not hold for Unauthenticated, which is about logins, and for NotFound and Denied, which are about one
 /// name.
 ///
-/// Of the trials one place is for anybody, and one, each `first_open`, for a name that the store has
-/// answered since the start: a flood of names that hang does not have every trial. 16,384
-/// such names are known, more or less.
+/// One place for a trial is for any name; another, once each `first_open`, is for a name that the store
+/// has answered since the start. So a flood of names that hang does not take every trial. About 16,384
+/// such names are known.
 ///
 /// When no endpoint lets an attempt through, the answer comes at once: the error that the breaker
 /// follows from, with [`retry_after`](Error::retry_after) until the next trial. It is
-/// [`ErrorKind::Unavailable`] only where every endpoint was away; else it has the kind of the answer
-/// of no use, of the endpoint that is tried first. Its backend is `breaker`. Breakers never count it,
+/// [`ErrorKind::Unavailable`] only where every endpoint was away; otherwise it has the kind of the
+/// useless answer of the endpoint that is tried first. Its backend is `breaker`. Breakers never count it,
 /// and [`Retry`](crate::layers::Retry) does not try again.
 ///
 /// A request that is already directed ([`Request::endpoint`]) stays where it is, and is counted
@@ -81,8 +81,8 @@ pub struct BreakerConfig {
 /// would be all of its attempts at one endpoint. Below the limit: what was admitted and then queues
 /// would all reach a store that has asked meanwhile to be left alone. A refusal takes no time, so the
 /// queue of a store that is away is soon empty. Above the attempt's timeout, whose
-/// [`ErrorKind::Timeout`] it counts: an attempt that is dropped from above counts for nothing, so a budget that ends before
-/// the attempt's timeout would keep the breaker closed for ever.
+/// [`ErrorKind::Timeout`] it counts: an attempt that is dropped from above counts for nothing, so a
+/// budget that ends before the attempt's timeout would keep the breaker closed for ever.
 ///
 /// The turn is shared by all requests: the retry of one goes to another endpoint than its first
 /// attempt unless other requests have moved the turn on by a whole round.
@@ -127,7 +127,7 @@ pub struct BreakerStatus {
     pub endpoint: usize,
     /// Whether it is asked.
     pub state: BreakerState,
-    /// Counted failures since its last sign of life, and names answered nothing of use.
+    /// Counted failures since its last sign of life, and names that got nothing useful.
     pub failures: u32,
 }
 
@@ -216,7 +216,7 @@ impl<R: SecretResolver> Breaker<R> {
 
 impl BreakerMonitor {
     /// Lets the next attempt at each open endpoint be its trial, however long it was to stay open,
-    /// unless the store has asked for it: for who asks at his own, slow pace whether it is there.
+    /// unless the store has asked for it: for a caller that asks at its own, slow pace.
     pub(crate) fn allow_trial(&self) {
         let now = self.0.clock.now();
         for endpoint in &mut lock(&self.0.state).endpoints {
@@ -339,7 +339,7 @@ impl State {
 /// The answer when none of `endpoints` lets an attempt through.
 ///
 /// It is an outage only where each of them has one: no exception of a policy may follow from a store
-/// that answers, if nothing of use.
+/// that answers, even nothing useful.
 fn refusal<'a>(
     endpoints: impl Iterator<Item = &'a Endpoint> + Clone,
     now: Moment,
@@ -365,7 +365,7 @@ fn refusal<'a>(
 
 impl fmt::Debug for Core {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Waits for nobody: in a forked child the lock may be held for ever.
+        // Does not wait: in a forked child the lock may be held for ever.
         let endpoints = self.state.try_lock().ok().map(|state| state.status());
         f.debug_struct("Core")
             .field("config", &self.config)

@@ -89,7 +89,7 @@ impl<R: SecretResolver> Flights<R> {
         }
     }
 
-    /// Runs an invalidation in its critical section, and drops outside of it what it took out; answers
+    /// Runs an invalidation in its critical section, and drops outside of it what it took out; returns
     /// where that was held.
     fn fence(&self, take: impl FnOnce(&mut Flying, Signal) -> Vec<Detached>) -> Vec<Arc<str>> {
         let mut flying = self.lock();

@@ -80,7 +80,7 @@ impl Flight {
         self.generation.fetch_add(1, Ordering::Release);
     }
 
-    /// Ends it, if it has not ended. Wakes those who wait: their wakers are foreign code.
+    /// Ends it, if it has not ended. Wakes the waiters: their wakers are foreign code.
     pub(super) fn end(&self, outcome: Outcome) {
         let landed = match &outcome {
             Outcome::Landed(slot) => Some(Arc::clone(slot)),
@@ -93,7 +93,7 @@ impl Flight {
             }
             flying
         });
-        // Those who have left before cannot say so.
+        // Waiters that left before cannot say so.
         if let Some(slot) = landed.filter(|_| self.awaited_by() == 0) {
             slot.not_awaited();
         }

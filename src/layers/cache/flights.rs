@@ -143,7 +143,7 @@ impl<R: SecretResolver> Flights<R> {
         self.epoch.load(Ordering::Acquire)
     }
 
-    /// The slot at the name's address, whatever its age, unless a signal concerns it under this name.
+    /// The slot at the name's address, of any age, unless a signal concerns it under this name.
     pub(super) fn slot_of(&self, located: &Located<'_>, name: NameRef<'_>) -> Option<Arc<Slot>> {
         let address = located.address().as_str();
         let slot = self.store.at(address)?;
@@ -245,7 +245,7 @@ impl<R: SecretResolver> Flights<R> {
         let _ = closed.wait_for(|closed| *closed).await;
     }
 
-    /// Refuses what comes, ends what flies, drops what is held. Who waits is to be told by the caller:
+    /// Refuses what comes, ends what flies, drops what is held. The caller has to notify the waiters:
     /// their wakers are foreign code. The second call does nothing.
     pub(super) fn close(&self) -> (ShutdownReport, Vec<Arc<Flight>>) {
         let mut flying = self.lock();
@@ -271,7 +271,7 @@ impl<R: SecretResolver> Flights<R> {
         (report, flights)
     }
 
-    /// Tells those who wait, and the handles, that it is closed.
+    /// Notifies the waiters and the handles that it is closed.
     pub(super) fn tell_closed(&self, flights: Vec<Arc<Flight>>) {
         self.closed.send_replace(true);
         for flight in flights {

@@ -49,14 +49,14 @@ use crate::secret::{Record, Secret};
 pub struct SecretHandle {
     place: Arc<Place>,
     news: watch::Receiver<u64>,
-    /// What tells the value that was seen last from the next: a keyed hash of it.
+    /// A keyed hash of the value that was seen last, to tell it from the next.
     print: Option<u64>,
 }
 
 /// A handle's place in the cache, given back when its last clone is dropped.
 struct Place {
     cache: Arc<dyn Values>,
-    /// Where the wakers of those who wait run.
+    /// Where the wakers of waiters run.
     aside: Aside,
     name: SecretName,
     address: Box<str>,
@@ -76,7 +76,7 @@ trait Values: Send + Sync {
 }
 
 impl SecretHandle {
-    /// The current secret. Never waits, and takes no lock but while there is no value.
+    /// The current secret. Never waits, and takes a lock only while there is no value.
     ///
     /// # Errors
     /// Why there is none now: the last fetch's error, or [`ErrorKind::Unavailable`] while the next
@@ -184,7 +184,7 @@ impl SecretHandle {
 
 impl Place {
     /// A keyed hash, not the value: that one is gone by the time the next comes. A change that it
-    /// misses would need two values with the same 64 bits under a key that nobody knows.
+    /// misses would need two values with the same 64 bits under a secret key.
     fn print(&self, secret: &Secret) -> u64 {
         let mut hasher = self.keys.build_hasher();
         hasher.write(secret.expose_secret());

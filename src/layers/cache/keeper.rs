@@ -1,8 +1,8 @@
-//! What handles are kept current by: one job for all handles of a cache.
+//! What keeps handles current: one job for all handles of a cache.
 //!
 //! It knows for each address with a handle when it is to be fetched next: in the last fifth of the
 //! value's life, at once after a signal, and after a failure with a back-off. Every landing comes by
-//! here, whoever asked for it, and wakes the handles of that address alone.
+//! here, whichever caller asked for it, and wakes the handles of that address alone.
 
 use std::collections::{BTreeSet, HashMap};
 use std::future::pending;
@@ -28,7 +28,7 @@ pub(super) struct Keeper {
     state: Mutex<State>,
     /// How many addresses have handles: most caches have none, and a landing looks here first.
     number: AtomicUsize,
-    /// Told when something is due earlier than the job waits for.
+    /// Notified when something is due earlier than the job waits for.
     earlier: Notify,
 }
 
@@ -76,7 +76,7 @@ impl Keeper {
         }
     }
 
-    /// Keeps the record of `name` current for one handle more. Answers its news, and whether the job
+    /// Keeps the record of `name` current for one more handle. Returns its news, and whether the job
     /// is to be started.
     pub(super) fn keep(
         &self,
@@ -155,8 +155,8 @@ impl Keeper {
         });
     }
 
-    /// So are all that a signal concerns, which `concerns` tells by the epoch of a value, the path of
-    /// a name and an address.
+    /// All records that a signal concerns are to be fetched at once; `concerns` decides by the epoch of
+    /// a value, the path of a name and an address.
     pub(super) fn signalled(&self, concerns: impl Fn(u64, &str, &str) -> bool) {
         if self.number.load(Ordering::Acquire) == 0 {
             return;
@@ -182,7 +182,7 @@ impl Keeper {
         lock(&self.state).by_address[address].due
     }
 
-    /// Tells all handles that there will be no more.
+    /// Notifies all handles that no more values will come.
     pub(super) fn close(&self) {
         let mut state = lock(&self.state);
         state.closed = true;
@@ -197,7 +197,7 @@ impl Keeper {
         }
     }
 
-    /// Changes what is kept at `address` and when it is due; tells its handles where there is news.
+    /// Changes what is kept at `address` and when it is due; notifies its handles where there is news.
     fn with(&self, address: &str, change: impl FnOnce(&mut Kept) -> (Moment, bool)) {
         if self.number.load(Ordering::Acquire) == 0 {
             return;

@@ -32,7 +32,7 @@ struct Asked {
     epoch: u64,
     identity: u64,
     began: Moment,
-    /// How much time this process had lost by then.
+    /// How much time this process lost until then.
     lost: Duration,
     /// Whose version was offered for a conditional read.
     held: Option<Arc<Slot>>,
@@ -177,7 +177,7 @@ impl<R: SecretResolver> Landing<R> {
             Err(Not::Next(Next::RolledBack)) => return Next::RolledBack,
             Err(Not::Next(next)) if flight.awaited_by() > 0 => return next,
             Err(Not::Next(_)) => {
-                // Nobody waits for another try.
+                // No caller waits for another try.
                 flying.end(flight);
                 drop(flying);
                 self.refresh_later();
@@ -222,7 +222,7 @@ impl<R: SecretResolver> Landing<R> {
         Next::Done
     }
 
-    /// Ends the flight, if it has not ended. Those who wait are woken aside.
+    /// Ends the flight, if it has not ended. Waiters are woken aside.
     fn end(&self, outcome: Outcome) {
         self.flight.end(outcome);
     }
@@ -249,7 +249,7 @@ impl<R: SecretResolver> Landing<R> {
         } = self;
         let answer = match answer {
             Ok(answer) => answer,
-            // It was this process that was late: the word may be as old as the stop was long.
+            // It was this process that was late: the answer may be as old as the stop was long.
             Err(error) if error.kind().is_of_the_secret() && self.is_old_word(asked) => {
                 return Err(Not::Next(Next::Again));
             }
@@ -305,7 +305,7 @@ impl<R: SecretResolver> Landing<R> {
         })
     }
 
-    /// Whether it stood still for so long that what the store has said is no news any more.
+    /// Whether this process stood still for so long that the store's answer is out of date.
     fn is_old_word(&self, asked: &Asked) -> bool {
         let age = self.flights.clock.now().since(asked.began);
         self.was_stopped(asked) && age >= Negatives::LONGEST

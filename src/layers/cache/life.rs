@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind};
 pub(super) struct Life {
     /// From when on a read asks for a refresh.
     pub(super) refresh: Moment,
-    /// From when on it is not answered any more, but for a policy that allows stale values.
+    /// From when on it is not answered any more, except where a policy allows stale values.
     pub(super) expires: Moment,
     /// When it is dropped: its expiry, or as long after as some policy allows stale values.
     pub(super) ends: Moment,
@@ -60,7 +60,7 @@ impl Life {
             });
         }
         if let Some(trusted) = terms.unsettled {
-            // Never stale. Asked for again in time, so that nobody has to do without.
+            // Never stale. Asked for again in time, so that no caller has to do without.
             let expires = full.min(now + trusted);
             return Ok(Self {
                 refresh: now + expires.since(now) / 5 * 4,
@@ -70,7 +70,7 @@ impl Life {
             });
         }
         Ok(Self {
-            // In the last fifth of its life a value in use is refreshed before anybody has to wait.
+            // In the last fifth of its life a value in use is refreshed before a caller has to wait.
             refresh: now + full.since(now) / 5 * 4,
             expires: full,
             ends: (full + terms.stale).min(lease_over).max(full),

@@ -5,7 +5,7 @@
 //! starts one on the cache's own driver, so that a caller who leaves neither ends nor delays it.
 //! The parts: `slot` (one value), `store` (what is held, and its bounds), `index` (the read path),
 //! `flight` (one fetch in progress), `flights` (who flies where, and the fence), `landing` (what a
-//! fetch may leave behind), `life` (how long it lives), `signals` (whom a prefix concerns), `sweeper`
+//! fetch may leave behind), `life` (how long it lives), `signals` (what a prefix concerns), `sweeper`
 //! (drops what has ended without being asked), `keeper` (keeps handles current); and three small
 //! memories of the store's answers: `negative`, `seen`, `settle`.
 //!
@@ -223,7 +223,7 @@ impl<R: SecretResolver> Cache<R> {
     fn close(&self) -> ShutdownReport {
         let (report, ended) = self.flights.close();
         let flights = Arc::clone(&self.flights);
-        // Wakers of those who wait may block, and this is a shutdown's limit or a drop.
+        // Wakers of waiters may block, and this is a shutdown's limit or a drop.
         self.driver.aside().run(move || flights.tell_closed(ended));
         report
     }
@@ -284,7 +284,7 @@ impl<R: SecretResolver> Cache<R> {
                 waiter
             }
         };
-        // The caller's waker is called aside: by one job, which holds up nobody else.
+        // The caller's waker is called aside: by one job, which holds up no other.
         let outcome = self.flights.aside.woken(waiter.outcome()).await;
         let address = located.address().as_str();
         match outcome {

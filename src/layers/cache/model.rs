@@ -6,7 +6,7 @@
 //! [`crate::sync::preempt`], between critical sections, the model may run other tasks and let time
 //! pass, which runs the sweeper, before the one that is there goes on, as another thread could.
 //! Between two polls a task may be late: time passes before it is looked at, though what it waits
-//! for is there. And the process may stand still for a while: then nobody runs, and the clock knows.
+//! for is there. And the process may stand still for a while: then no task runs, and the clock knows.
 //! What it does not do is reorder single memory accesses; those are the lock's and the atomics' of
 //! the crates below.
 
@@ -73,7 +73,7 @@ async fn get(bench: Bench, name: &'static str, anew: bool) {
                 ),
                 // The store hangs, throttles, or has not what this caller was told of.
                 ErrorKind::Throttled => {}
-                // Nobody was late but this process.
+                // Only this process was late.
                 ErrorKind::Timeout => assert!(!bench.stands_still, "{name}: timed out"),
                 ErrorKind::Refused => assert!(anew, "{name}: refused"),
                 kind => panic!("{name}: {kind:?}, which is nobody's answer"),
@@ -164,7 +164,7 @@ fn drawn(seed: u64) -> (Bench, Arc<Model>) {
 fn step(bench: &Bench, model: &Model) -> bool {
     let stepped = model.step();
     check(bench, model);
-    // Whoever waits, or is not run for ever so long, holds no value: only slots do.
+    // A task that waits, or is not run for a long time, holds no value: only slots do.
     let held = bench.world.held();
     assert_eq!(held, bench.cache.flights.values(), "held outside a slot");
     stepped

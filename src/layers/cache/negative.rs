@@ -1,10 +1,10 @@
 //! What the store has said instead of a value: answered again for a while, so that a loop over one
 //! name is no load on the store.
 //!
-//! "Not found" and "denied" are the store's word about the secret, and held for a time like a value.
-//! Any other answer that is no good and no outage is held only when it repeats, for twice as long
-//! each time. The table is its own, so that names which do not exist displace no value, and bounded:
-//! the oldest goes first.
+//! "Not found" and "denied" are the store's answer about the secret, and held for a time like a value.
+//! Any other error that is no outage is held only when it repeats, for twice as long each time. The
+//! table is its own, so that names which do not exist displace no value, and bounded: the oldest goes
+//! first.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ pub(super) struct Negatives {
     order: VecDeque<Arc<Said>>,
 }
 
-/// What the store said. Whoever waited for it is given this, so an invalidation reaches them, too.
+/// What the store said. Callers that waited for it are given this, so an invalidation reaches them, too.
 pub(super) struct Said {
     address: Box<str>,
     error: Error,
@@ -44,7 +44,7 @@ pub(super) struct Saying<'a> {
     pub(super) asked: Moment,
     pub(super) now: Moment,
     pub(super) identity: u64,
-    /// How long the store's word about a secret is held.
+    /// How long the store's answer about a secret is held.
     pub(super) word: Duration,
 }
 
@@ -53,7 +53,7 @@ impl Said {
         self.error.clone()
     }
 
-    /// Whether it may still be told to somebody who waited for it.
+    /// Whether it may still be answered to a caller that waited for it.
     pub(super) fn is_young(&self, now: Moment) -> bool {
         now < self.said_at + Negatives::LONGEST
     }
@@ -66,7 +66,7 @@ impl Said {
 
 impl Negatives {
     const MOST: usize = 4096;
-    /// How long the second answer in a row that is no good is held, and how long the last.
+    /// How long the second error in a row is held, and how long the last.
     const FIRST: Duration = Duration::from_millis(100);
     pub(super) const LONGEST: Duration = Duration::from_secs(5);
     /// What a store may ask for at most.
@@ -114,13 +114,13 @@ impl Negatives {
         saying.now + held.min(Self::LONGEST).max(asked)
     }
 
-    /// Whether an error of a fetch is to be held here. An outage is the breaker's affair; what this
-    /// process decided by itself says nothing of the store.
+    /// Whether an error of a fetch is to be held here. An outage is left to the breaker; what
+    /// this process decided on its own says nothing of the store.
     pub(super) fn holds(error: &Error) -> bool {
         !error.kind().permits().counts_for_breaker && !error.is_held_back()
     }
 
-    /// Forgets what was said of `address`, also for those who wait to be answered it.
+    /// Forgets what was said of `address`, also for callers that wait for that answer.
     pub(super) fn remove(&mut self, address: &str) {
         if let Some(said) = self.by_address.remove(address) {
             said.void.store(true, Ordering::Release);

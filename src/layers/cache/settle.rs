@@ -76,7 +76,7 @@ impl Settling {
         self.order.push_back((until, Box::from(address)));
     }
 
-    /// What tells one version from another: a keyed hash, for a version may be a digest of a value.
+    /// A keyed hash that tells versions apart: a version may be a digest of a value.
     /// `None` of one that cannot be compared.
     fn print(&self, version: &Version) -> Option<u64> {
         let known = version.as_number().map(|number| number.to_be_bytes());
@@ -115,7 +115,7 @@ impl Settling {
 
     /// How long an answer of `version` is to be trusted, where it may be the one that a signal was
     /// about; `wide` is the last signal for a prefix, or for all, that concerns it. Without a version,
-    /// for a refusal: whatever the answer is, it may be old.
+    /// for a refusal: any such answer may be old.
     pub(super) fn trusted_for(
         &mut self,
         address: &str,
@@ -133,7 +133,7 @@ impl Settling {
                 if !narrow.settled || wide.is_none_or(|wide| wide.epoch <= narrow.signal.epoch) =>
             {
                 narrow.signal = wide.map_or(narrow.signal, |wide| wide.latest(narrow.signal));
-                // A store without versions answers nothing that could be told from the old value.
+                // Without versions a new answer looks like the old value.
                 let differs = |dropped: u64| print.is_some_and(|print| print != dropped);
                 narrow.settled |= narrow.dropped.is_some_and(differs);
                 if narrow.settled {
@@ -181,7 +181,7 @@ mod tests {
         assert!(may_be_old(&mut settling, &version(1), START));
         assert!(!may_be_old(&mut settling, &version(1), START + TIME));
         assert!(!may_be_old(&mut settling, &version(2), START));
-        // From here on it has settled, whatever is answered.
+        // From here on it has settled, whatever the answer is.
         assert!(!may_be_old(&mut settling, &version(2), START));
         assert!(
             settling
@@ -249,7 +249,7 @@ mod tests {
                 .trusted_for("a", Some(version), START, wide(epoch))
                 .is_some()
         };
-        // The record's own version tells, also where the prefix was signalled with it.
+        // The record's own version decides, also where the prefix was signalled with it.
         assert!(!old(2, &version(2)));
         assert!(old(3, &version(2)));
     }

@@ -1,9 +1,9 @@
-//! Signals for a prefix, or for everything: whom they concern, also where nobody has asked yet.
+//! Signals for a prefix, or for everything: what they concern, also names not asked for yet.
 //!
 //! What is held below a prefix is taken out when the signal comes (`fence`). Everything else is decided
 //! when it is read: a value remembers the epoch in which its fetch began, and one that began before a
-//! signal is not answered to a name below the signal's prefix, nor from an address below it. Nobody
-//! else loses anything. A read compares one number; only after a signal it looks at the list, once.
+//! signal is not answered to a name below the signal's prefix, or from an address below it. No other
+//! name loses anything. A read compares one number; only after a signal it looks at the list, once.
 //!
 //! The list is bounded. What falls off its end concerns everything that was fetched before it.
 
@@ -55,7 +55,7 @@ const NAMES: usize = 0;
 const ADDRESSES: usize = 1;
 
 impl Signals {
-    /// So many paths and addresses: a signal for a path is one of each.
+    /// At most this many paths and addresses: a signal for a path is one of each.
     const MOST: usize = 32_768;
 
     /// Notes a signal for the names at and below the path `prefix`, if it is for one, and for the
@@ -127,7 +127,7 @@ impl List {
         all.max_by_key(|signal| signal.epoch)
     }
 
-    /// The signals for `path` and for whatever it is below.
+    /// The signals for `path` and for each path above it.
     fn above<'a>(&'a self, of: usize, path: &'a str) -> impl Iterator<Item = Signal> + 'a {
         let parent = |path: &&'a str| path.rfind('/').map(|end| &path[..end]);
         std::iter::successors(Some(path), parent)

@@ -150,8 +150,8 @@ impl Store {
         let address = Arc::clone(&flight.address);
         let awaited = flight.awaited_by() > 0;
         let slot = Arc::new(Slot::new(address, landed, number, awaited));
-        // Before anything is taken out: what cannot be held costs nobody else a value, and itself
-        // not the one that is still good.
+        // Before anything is taken out: a value that cannot be held takes the place of no other,
+        // and its own older value, if still good, stays.
         if let Err(error) = self.make_room(&mut table, &slot) {
             return (Vec::new(), Err(error));
         }

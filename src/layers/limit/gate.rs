@@ -43,7 +43,7 @@ impl Gate {
         self.permits.close();
     }
 
-    /// A permit for one request, at once or after those who came before.
+    /// A permit for one request, at once or after those that came before.
     pub(super) async fn enter(
         &self,
         deadline: Option<Moment>,
@@ -65,7 +65,7 @@ impl Gate {
             // Dropping the wait takes it out of the queue.
             Some(deadline) => {
                 let latest = deadline.before(self.config.fair_time);
-                // Who was stopped in the queue was not kept waiting by those before it.
+                // Time in which this process did not run is not time that others made it wait.
                 let limit = TimeLimit::while_running(clock, latest);
                 let late = async {
                     limit.over().await;

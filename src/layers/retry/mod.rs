@@ -45,9 +45,9 @@ pub struct RetryConfig {
 /// Before each further attempt it waits a random part of a back-off that doubles (full jitter), and
 /// at least what the store asked for ([`Error::retry_after`]), unless it has several endpoints: then
 /// the breaker below leaves alone the one that asked, and the next attempt goes to another. What does
-/// not fit before the request's deadline is not begun: the last error is answered at once instead. So
-/// is a breaker's refusal: it says that nobody is to be asked now, and whoever waits for it should
-/// not.
+/// not fit before the request's deadline is not begun: the last error is answered at once instead. A
+/// breaker's refusal is answered at once, too: it says that the store is not to be asked now, and a
+/// caller should not wait for it.
 ///
 /// Retries of all requests share one budget: with the defaults, `n` requests to a dead store make
 /// at most `1.2 n + 10` attempts.
@@ -174,7 +174,7 @@ impl<R: SecretResolver> Retry<R> {
         if attempt >= self.config.max_attempts || error.is_held_back() {
             return None;
         }
-        // Whoever asks to be left alone speaks for one endpoint: the breaker knows the others.
+        // The wish to be left alone is that of one endpoint: the breaker knows the others.
         let others = request.endpoint().is_none() && self.inner.endpoints() > 1;
         let asked = match error.kind().permits().retry {
             error::Retry::Never => return None,

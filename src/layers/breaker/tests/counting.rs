@@ -20,7 +20,7 @@ fn only_what_the_table_says_counts() {
     }
 }
 
-/// What a store answers that is of no use.
+/// Useless answers of a store.
 const USELESS: [ErrorKind; 4] = [
     ErrorKind::Throttled,
     ErrorKind::Unauthenticated,
@@ -71,7 +71,7 @@ fn twenty_names_in_a_row_that_are_answered_nothing_of_use_open_it() {
             for name in &names[..19] {
                 assert_eq!(bench.ask_for(name).unwrap_err().kind(), kind);
             }
-            // An answer of use between them: no store that is to be left alone.
+            // A useful answer between them: this store is not to be left alone.
             bench.ask().unwrap();
             assert_eq!(bench.failures(), 0);
         }

@@ -28,7 +28,7 @@ fn a_store_that_asks_to_be_left_alone_is_so_from_the_first_answer_on_for_all() {
             assert!(bench.ask().unwrap_err().is_held_back(), "{kind:?}");
         }
         bench.clock.advance(Duration::from_millis(1));
-        // Then one trial as ever, and it may be told the same again.
+        // Then one trial as usual, and it may get the same answer again.
         assert!(!bench.ask_for("a/trial").unwrap_err().is_held_back());
         assert_eq!(bench.ask().unwrap_err().retry_after(), Some(secs(10)));
         bench.says(0, None);

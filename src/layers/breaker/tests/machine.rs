@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Any order of beginnings, answers and time, over thousands of schedules: nobody is asked while the
+/// Any order of beginnings, answers and time, over thousands of schedules: nothing is asked while the
 /// store wants to be left alone, trials are few, and it always comes back.
 #[test]
 fn no_schedule_asks_too_much_or_for_ever_too_little() {

@@ -120,7 +120,7 @@ impl Bench {
         self.all(Reply::Error(ErrorKind::Unavailable));
     }
 
-    /// What an endpoint says from now on to everybody.
+    /// What an endpoint says from now on to every caller.
     fn says(&self, endpoint: usize, error: impl Into<Option<Error>>) {
         lock(&self.fleet.1)[endpoint] = error.into();
     }
@@ -147,7 +147,7 @@ impl Bench {
         self.ask().err().map(|error| error.kind())
     }
 
-    /// Whether an attempt for a name that was never answered is refused without anybody being asked.
+    /// Whether an attempt for a name that was never answered is refused without any request.
     fn refuses(&self) -> bool {
         let before = self.fleet.calls();
         let refused = self

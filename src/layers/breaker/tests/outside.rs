@@ -87,7 +87,7 @@ impl tracing::Subscriber for Told {
 fn opening_warns_and_closing_informs_once_each_without_a_name() {
     let told = Arc::new(Mutex::default());
     tracing::subscriber::with_default(Told(Arc::clone(&told)), || {
-        // Another test that opens one at this moment may have it noted that nobody listens.
+        // Another test that opens one at this moment may leave it cached that nothing listens.
         let other = bench(1);
         other.open();
         other.clock.advance(secs(1));

@@ -1,4 +1,4 @@
-//! How much reaches a store that answers no good, in the order of the stack, whatever is asked.
+//! How much reaches a store that answers nothing useful, in the order of the stack.
 
 use super::*;
 use crate::layers::{Deadline, Limit, LimitConfig, Retry, RetryConfig};
@@ -102,6 +102,6 @@ fn a_store_that_is_away_is_asked_a_few_times_a_second() {
     // One that hangs has all permits once, until the first attempts end.
     let hangs = asked(None, secs(15));
     let later: Vec<_> = hangs.iter().copied().filter(|at| *at > secs(3)).collect();
-    // Two of them had to wait for a permit.
+    // Two of them waited for a permit.
     assert!(most_in_a_second(&later) <= 4, "{later:?}");
 }

@@ -256,7 +256,7 @@ fn a_name_that_was_answered_before_tries_beside_the_trial_of_another() {
     bench.fail();
     assert!(known_tries(&bench) && !known_tries(&bench));
     assert_eq!(bench.state(0), half_open);
-    // Who was never answered waits for the trial.
+    // A name that was never answered waits for the trial.
     bench.all(None);
     bench.clock.advance(secs(1));
     assert!(bench.refuses() && known_tries(&bench));

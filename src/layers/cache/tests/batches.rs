@@ -113,7 +113,7 @@ async fn a_batch_keeps_what_no_signal_concerns_whether_it_is_held_or_not() {
     });
     bench.backend.called(9).await;
     bench.waiting(1).await;
-    // What is answered is taken: nothing tells when, for it is the batch's own.
+    // The batch takes the answer. Nothing shows when.
     for _ in 0..200 {
         std::thread::sleep(Duration::from_millis(1));
         tokio::task::yield_now().await;

@@ -27,12 +27,12 @@ async fn every_landing_is_heard_however_it_was_asked_for() {
         handle.changed().await.unwrap();
         handle
     });
-    // It waits before the value lands, for what is there already needs nobody to wake it; and what
-    // its beginning woke has gone by.
+    // It waits before the value lands: a value that is there already needs no wake-up. What its
+    // beginning woke is over.
     tokio::task::yield_now().await;
     settle(&bench).await;
     bench.backend.set(NAME, "v2");
-    // A caller who was told of it before the handle was.
+    // A caller that learns of it before the handle does.
     let (name, second) = (NameRef::parse(NAME).unwrap(), Version::number(2));
     let newer = bench.cache.resolve(Request::new(name).at_least(&second));
     newer.await.unwrap();
@@ -154,7 +154,7 @@ async fn the_last_handle_ends_what_its_record_was_kept_for() {
     assert_eq!(bench.backend.calls_of(NAME), calls);
 }
 
-/// Two paths for one record, of which the backend tells only where each leads.
+/// Two paths for one record, of which the backend says only where each leads.
 #[derive(Debug)]
 struct Folds(MockBackend);
 

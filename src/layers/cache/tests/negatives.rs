@@ -144,7 +144,7 @@ async fn a_waiter_that_is_polled_long_after_is_not_told_an_old_absence() {
     bench.backend.set("late/one", "there");
     bench.clock.advance(Duration::from_secs(5));
     assert_eq!(waiting.await.unwrap().expose_str().unwrap(), "there");
-    // Nor is one told after a stop of this process what was read before it.
+    // After a stop of this process a caller does not get what was read before it.
     let gate = Gate::new();
     bench.backend.script("late/two", [gate.then(Reply::Stored)]);
     let cache = Arc::clone(&bench.cache);

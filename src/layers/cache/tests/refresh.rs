@@ -107,7 +107,7 @@ async fn a_conditional_read_lets_go_of_its_value_when_it_is_invalidated() {
     }
 }
 
-/// Says "unchanged" whatever it is asked, but for the first time.
+/// Says "unchanged" to every request except the first.
 #[derive(Debug)]
 struct Unchanged {
     asked: std::sync::Mutex<Vec<Option<Version>>>,

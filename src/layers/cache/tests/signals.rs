@@ -1,4 +1,4 @@
-//! Signals for a prefix: what they concern, asked for or not, and that nobody else loses anything.
+//! Signals for a prefix: what they concern, asked for or not, and that no other name loses anything.
 
 use std::borrow::Cow;
 
@@ -7,7 +7,7 @@ use crate::address::{Address, Located};
 use crate::error::ErrorKind;
 use crate::testing::{Gate, Reply};
 
-/// Two names of one record, of which the backend tells only where each leads.
+/// Two names of one record, of which the backend says only where each leads.
 #[derive(Clone, Debug)]
 struct TwoNames(MockBackend);
 
@@ -62,7 +62,7 @@ async fn no_stale_value_is_answered_under_a_name_that_was_signalled_before_it_wa
     store.always(Reply::Error(ErrorKind::Unavailable));
     cache.invalidator().invalidate_prefix("b").unwrap();
     assert!(cache.get("b/y").await.is_err());
-    // What the signal does not concern, as far as the store tells, is served for as long as it may be.
+    // What the signal does not concern, as far as the store says, is served for as long as it may be.
     assert_eq!(read(&cache, "a/x").await, "v1");
 }
 

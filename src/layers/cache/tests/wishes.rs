@@ -1,4 +1,4 @@
-//! Answers that are no good and repeat: they back off, each for its own name.
+//! Useless answers that repeat: they back off, each for its own name.
 
 use super::*;
 use crate::error::{Error, ErrorKind};

@@ -139,7 +139,7 @@ fn while_the_clock_stands_still_nothing_is_asked_again() {
 
 #[test]
 fn a_stop_in_a_back_off_takes_no_attempt_from_who_waits_for_a_store() {
-    // Who set a deadline of its own gets no more time.
+    // A caller that set its own deadline gets no more time.
     for (moves, asked) in [(true, 3), (false, 1)] {
         let error = Error::new(ErrorKind::Unavailable, "told to").with_retry_after(secs(1));
         let (manual, store, retry) = failing_with(error, RetryConfig::default());
