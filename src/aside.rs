@@ -4,7 +4,7 @@
 //! because a job blocks it, twice as many go on. So a job that blocks holds up no other for long.
 //! The threads start with the first job, and end when there was none for a while.
 
-use std::cell::RefCell;
+use std::cell::OnceCell;
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -25,7 +25,6 @@ pub(crate) struct Aside(Option<Arc<Owner>>);
 /// Ends the threads when the last clone is dropped; they hold only `Shared`.
 struct Owner(Arc<Shared>);
 
-#[derive(Default)]
 struct Shared {
     state: Mutex<State>,
     more: Condvar,
@@ -40,18 +39,21 @@ struct State {
     /// The threads that are in a job, and how many may be.
     busy: usize,
     width: usize,
+    /// Whether a thread watches these.
+    watched: bool,
     ended: bool,
 }
 
 thread_local! {
     /// Where reports from this thread go.
-    static HERE: RefCell<Option<Aside>> = const { RefCell::new(None) };
+    static HERE: OnceCell<Aside> = const { OnceCell::new() };
 }
 
 /// Reports to foreign code: a subscriber, a recorder. On a thread that must go on, it does so aside.
+/// There a report is dropped when too many wait: a sink that hangs must not fill the memory.
 pub(crate) fn tell(job: impl FnOnce() + Send + 'static) {
-    let aside = HERE.with(|here| here.try_borrow().ok().and_then(|here| here.clone()));
-    match aside {
+    match HERE.with(|here| here.get().cloned()) {
+        Some(aside) if aside.is_full() => {}
         Some(aside) => aside.run(job),
         None => drop(foreign(job)),
     }
@@ -63,9 +65,18 @@ impl Aside {
     /// A job that takes longer, while others wait, is taken to block.
     const PATIENCE: Duration = Duration::from_millis(5);
     const IDLE: Duration = Duration::from_secs(2);
+    /// While more jobs wait, no report is added.
+    const MOST_WAITING: usize = 65_536;
 
     pub(crate) fn new() -> Self {
-        Self(Some(Arc::new(Owner(Arc::default()))))
+        let state = State {
+            width: 1,
+            ..State::default()
+        };
+        Self(Some(Arc::new(Owner(Arc::new(Shared {
+            state: Mutex::new(state),
+            more: Condvar::new(),
+        })))))
     }
 
     /// One that runs each job where it is given, for the model check.
@@ -76,7 +87,13 @@ impl Aside {
 
     /// From now on reports from this thread are made aside.
     pub(crate) fn attend(&self) {
-        HERE.set(Some(self.clone()));
+        // Once for a thread.
+        let _ = HERE.with(|here| here.set(self.clone()));
+    }
+
+    fn is_full(&self) -> bool {
+        let shared = self.0.as_deref().map(|owner| &owner.0);
+        shared.is_some_and(|shared| lock(&shared.state).jobs.len() >= Self::MOST_WAITING)
     }
 
     /// Awaits `future`, and calls the waker of the awaiting task aside: the code that wakes it goes
@@ -103,13 +120,16 @@ impl Aside {
             return;
         };
         let mut state = lock(&shared.state);
+        Shared::start_watcher(shared, &mut state);
+        if state.threads == 0 {
+            drop(state);
+            // When no thread can be started, here is better than never.
+            foreign(job);
+            return;
+        }
         state.jobs.push_back(Box::new(job));
-        Shared::watch(shared, &mut state);
-        let nobody = state.threads == 0;
         drop(state);
         shared.more.notify_one();
-        // When no thread can be started, here is better than never.
-        while nobody && shared.run_next() {}
     }
 }
 
@@ -122,7 +142,10 @@ struct Proxy {
 impl Wake for Proxy {
     fn wake(self: Arc<Self>) {
         let aside = self.aside.clone();
-        aside.run(move || self.waker.wake_by_ref());
+        aside.run(move || {
+            // Apart, for a drop that panics while a panic unwinds would end the process.
+            foreign(|| self.waker.wake_by_ref());
+        });
     }
 }
 
@@ -136,8 +159,8 @@ impl Drop for Owner {
 impl Shared {
     /// Sees that beside the threads in a job there is one that watches: the last may have ended
     /// because there were no jobs, while others block.
-    fn watch(shared: &Arc<Self>, state: &mut State) {
-        while state.threads <= state.busy.clamp(1, Aside::MOST) && Self::start(shared, state) {}
+    fn start_watcher(shared: &Arc<Self>, state: &mut State) {
+        while state.threads <= state.busy.min(Aside::MOST) && Self::start(shared, state) {}
     }
 
     fn start(shared: &Arc<Self>, state: &mut State) -> bool {
@@ -153,40 +176,32 @@ impl Shared {
     fn work(self: Arc<Self>) {
         let mut state = lock(&self.state);
         loop {
-            if state.jobs.is_empty() {
-                let mut timed_out = state.ended;
-                if !timed_out {
-                    let nothing = |state: &mut State| state.jobs.is_empty() && !state.ended;
-                    (state, timed_out) = self.wait(state, Aside::IDLE, nothing);
-                }
-                if timed_out && state.jobs.is_empty() {
-                    state.threads -= 1;
-                    return;
-                }
+            // Two may rest. More would take turns at the jobs, and none would ever end.
+            let surplus = state.rests() && state.threads > state.busy + 2;
+            let timed_out;
+            (state, timed_out) = match surplus {
+                true => (state, true),
+                false => self.wait(state),
+            };
+            if timed_out || state.jobs.is_empty() {
+                state.threads -= 1;
+                return;
+            }
+            if state.busy >= state.width {
+                state = self.watch(state);
                 continue;
             }
-            state.width = state.width.max(1);
-            if state.busy >= state.width {
-                let begun = state.begun;
-                let waits = |state: &mut State| {
-                    state.begun == begun && state.busy >= state.width && !state.jobs.is_empty()
-                };
-                let stuck;
-                (state, stuck) = self.wait(state, Aside::PATIENCE, waits);
-                if stuck {
-                    state.width = (state.busy * 2).min(Aside::MOST);
-                    // A thread has to watch these, too.
-                    while state.threads <= state.width && Self::start(&self, &mut state) {}
-                }
-                // The thread that comes first goes on.
-                if state.jobs.is_empty() || state.busy >= state.width {
-                    continue;
-                }
-            }
+            let Some(job) = state.jobs.pop_front() else {
+                continue;
+            };
+            state.begun += 1;
             state.busy += 1;
-            Self::watch(&self, &mut state);
+            Self::start_watcher(&self, &mut state);
+            if state.wants_another() {
+                self.more.notify_one();
+            }
             drop(state);
-            self.run_next();
+            foreign(job);
             state = lock(&self.state);
             state.busy -= 1;
             if state.busy == 0 {
@@ -195,28 +210,39 @@ impl Shared {
         }
     }
 
-    /// Waits while `so` holds; returns whether it still does when the time is over.
-    fn wait<'a>(
-        &self,
-        state: MutexGuard<'a, State>,
-        time: Duration,
-        so: impl FnMut(&mut State) -> bool,
-    ) -> (MutexGuard<'a, State>, bool) {
-        let waited = self.more.wait_timeout_while(state, time, so);
+    /// Lets more jobs run at once if none begins for a while.
+    fn watch<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        state.watched = true;
+        let begun = state.begun;
+        drop(state);
+        std::thread::sleep(Aside::PATIENCE);
+        let mut state = lock(&self.state);
+        state.watched = false;
+        let stuck = state.begun == begun && state.busy >= state.width && !state.jobs.is_empty();
+        if stuck {
+            state.width = (state.busy * 2).min(Aside::MOST);
+            self.more.notify_all();
+        }
+        state
+    }
+
+    /// Waits for something to do; returns whether there was nothing for long.
+    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> (MutexGuard<'a, State>, bool) {
+        let rests = |state: &mut State| state.rests();
+        let waited = self.more.wait_timeout_while(state, Aside::IDLE, rests);
         let (state, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
         (state, timeout.timed_out())
     }
+}
 
-    /// Runs the first job in the queue; returns whether there was one.
-    fn run_next(&self) -> bool {
-        let mut state = lock(&self.state);
-        let Some(job) = state.jobs.pop_front() else {
-            return false;
-        };
-        state.begun += 1;
-        drop(state);
-        foreign(job);
-        true
+impl State {
+    /// Whether there is something for one more thread: to run a job, or to watch those that do.
+    fn wants_another(&self) -> bool {
+        !self.jobs.is_empty() && (self.busy < self.width || !self.watched)
+    }
+
+    fn rests(&self) -> bool {
+        !self.ended && !self.wants_another()
     }
 }
 
@@ -250,6 +276,7 @@ mod tests {
         assert_eq!(answered.len(), 100);
         drop(free);
     }
+
     #[test]
     fn who_blocks_for_long_holds_up_nobody_after_a_quiet_time_either() {
         for blockers in 1..5 {
@@ -275,5 +302,63 @@ mod tests {
             drop(free);
             answered.expect("no thread came");
         }
+    }
+    fn threads(aside: &Aside) -> usize {
+        lock(&aside.0.as_ref().unwrap().0.state).threads
+    }
+
+    #[test]
+    fn the_threads_that_blocking_jobs_needed_end_also_while_other_jobs_come() {
+        let aside = Aside::new();
+        let (free, blocked) = mpsc::channel::<()>();
+        let blocked = Arc::new(Mutex::new(blocked));
+        for _ in 0..50 {
+            let blocked = Arc::clone(&blocked);
+            aside.run(move || {
+                let _ = lock(&blocked).recv();
+            });
+        }
+        let (done, all) = mpsc::channel();
+        aside.run(move || done.send(()).unwrap());
+        all.recv_timeout(Duration::from_secs(10)).unwrap();
+        assert!(threads(&aside) > 50);
+        drop(free);
+        let rounds = (Aside::IDLE * 3).as_millis() / 20;
+        for _ in 0..rounds {
+            if threads(&aside) <= 3 {
+                break;
+            }
+            aside.run(|| {});
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert!(threads(&aside) <= 3, "{}", threads(&aside));
+    }
+
+    /// A waker of no use.
+    struct Explodes;
+
+    impl Wake for Explodes {
+        fn wake(self: Arc<Self>) {
+            panic!("of the test's own making");
+        }
+    }
+
+    impl Drop for Explodes {
+        fn drop(&mut self) {
+            panic!("of the test's own making, too");
+        }
+    }
+
+    #[test]
+    fn a_waker_that_panics_when_it_is_called_and_when_it_is_dropped_ends_nothing() {
+        let aside = Aside::new();
+        let proxy = Proxy {
+            aside: aside.clone(),
+            waker: Waker::from(Arc::new(Explodes)),
+        };
+        Arc::new(proxy).wake();
+        let (done, all) = mpsc::channel();
+        aside.run(move || done.send(()).unwrap());
+        all.recv_timeout(Duration::from_secs(10)).unwrap();
     }
 }

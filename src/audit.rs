@@ -76,7 +76,8 @@ pub(crate) fn created_anew(name: NameRef<'_>) {
 
 /// A cached value was answered.
 pub(crate) fn hit(name: &str) {
-    if tracing::enabled!(target: TARGET, tracing::Level::TRACE) {
+    // One load. To ask the subscriber itself would be foreign code outside of `foreign`.
+    if tracing::level_filters::LevelFilter::current() >= tracing::Level::TRACE {
         foreign(|| tracing::trace!(target: TARGET, name, "hit"));
     }
 }
@@ -116,7 +117,9 @@ pub(crate) fn hits(sum: u64, told: &AtomicU64) {
     #[cfg(feature = "metrics")]
     {
         let new = sum.saturating_sub(told.fetch_max(sum, Ordering::Relaxed));
-        tell(move || metrics::counter!("secret_resolver_hits_total").increment(new));
+        if new > 0 {
+            tell(move || metrics::counter!("secret_resolver_hits_total").increment(new));
+        }
     }
     #[cfg(not(feature = "metrics"))]
     let _ = (sum, told);

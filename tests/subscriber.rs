@@ -15,9 +15,12 @@ struct Panics;
 
 static AT_SPANS: AtomicBool = AtomicBool::new(false);
 static BLOCKS: AtomicBool = AtomicBool::new(false);
+static AT_HITS: AtomicBool = AtomicBool::new(false);
 
 impl Subscriber for Panics {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        let panics = AT_HITS.load(Ordering::Relaxed) && *metadata.level() == Level::TRACE;
+        assert!(!panics, "of the test's own making");
         *metadata.level() <= Level::INFO
     }
 
@@ -68,6 +71,12 @@ async fn a_subscriber_that_panics_costs_nobody_an_answer() {
     for get in waiting {
         assert_eq!(get.await.unwrap().unwrap().expose_str().unwrap(), "value");
     }
+    // Nor does one that panics when it is asked whether it wants to know of a hit.
+    AT_HITS.store(true, Ordering::Relaxed);
+    for _ in 0..2 {
+        resolver.get("a/b").await.unwrap();
+    }
+    AT_HITS.store(false, Ordering::Relaxed);
     // An error, too; and the thread of the fetches goes on.
     assert!(resolver.get("none/such").await.is_err());
     store.set("c/d", "other");

@@ -30,22 +30,14 @@ impl Lost {
         }))
     }
 
-    /// Right before it sleeps for `wait`.
-    pub(super) fn sleeps(&self, wait: Duration, now: impl FnOnce() -> Moment) {
+    /// From now on the thread should run again after `wait`: called before it sleeps; and, with none,
+    /// when it woke, before it wakes anything, so that a waiter that is woken late knows why.
+    pub(super) fn runs_after(&self, wait: Duration, now: impl FnOnce() -> Moment) {
         let mut state = lock(&self.0);
         let now = now();
         let overslept = state.overslept(now);
         state.total += overslept;
         state.wakes = now + wait;
-    }
-
-    /// Must come before any sleeper is woken, so that one that is woken late knows why.
-    pub(super) fn woke(&self, now: impl FnOnce() -> Moment) {
-        let mut state = lock(&self.0);
-        let now = now();
-        let overslept = state.overslept(now);
-        state.total += overslept;
-        state.wakes = now;
     }
 
     /// All that was lost up to now. The time is taken under the lock, so that the sum never goes back.
@@ -79,12 +71,12 @@ mod tests {
         let lost = Lost::new();
         let sum = |now| lost.sum(|| at(now)).as_millis();
         assert_eq!(sum(1_000), 0);
-        lost.sleeps(Duration::from_millis(500), || at(1_000));
+        lost.runs_after(Duration::from_millis(500), || at(1_000));
         assert_eq!((sum(1_500), sum(1_520), sum(4_500)), (0, 0, 3_000));
-        lost.woke(|| at(4_510));
+        lost.runs_after(Duration::ZERO, || at(4_510));
         assert_eq!((sum(4_510), sum(4_520)), (3_010, 3_010));
-        lost.sleeps(Duration::from_millis(500), || at(4_520));
-        lost.woke(|| at(5_030));
+        lost.runs_after(Duration::from_millis(500), || at(4_520));
+        lost.runs_after(Duration::ZERO, || at(5_030));
         assert_eq!(sum(5_040), 3_010);
     }
 
@@ -92,10 +84,10 @@ mod tests {
     fn a_stop_that_finds_the_thread_awake_is_lost_once_too() {
         let lost = Lost::new();
         let sum = |now| lost.sum(|| at(now)).as_millis();
-        lost.sleeps(Duration::from_millis(100), || at(1_000));
-        lost.woke(|| at(1_100));
+        lost.runs_after(Duration::from_millis(100), || at(1_000));
+        lost.runs_after(Duration::ZERO, || at(1_100));
         assert_eq!((sum(1_120), sum(2_100)), (0, 1_000));
-        lost.sleeps(Duration::MAX, || at(2_101));
+        lost.runs_after(Duration::MAX, || at(2_101));
         assert_eq!((sum(2_101), sum(90_000)), (1_001, 1_001));
     }
 }

@@ -167,7 +167,7 @@ impl Shared {
                 Some(first) => Self::wait(first.since(now)),
                 None => Duration::MAX,
             };
-            self.lost.sleeps(wait, || self.source.now());
+            self.lost.runs_after(wait, || self.source.now());
             let idle = |signal: &mut Signal| !signal.earlier && !signal.ended;
             let mut signal = if wait == Duration::MAX {
                 self.changed
@@ -182,7 +182,7 @@ impl Shared {
             signal.earlier = false;
             let ended = signal.ended;
             drop(signal);
-            self.lost.woke(|| self.source.now());
+            self.lost.runs_after(Duration::ZERO, || self.source.now());
             if ended {
                 return;
             }
@@ -309,8 +309,8 @@ mod tests {
         let soon = clock.now() + Duration::from_millis(50);
         let (release, blocked) = std::sync::mpsc::channel::<()>();
         let blocked = Arc::new(Mutex::new(blocked));
-        // Many at once.
-        let blocking: Vec<_> = (0..40)
+        // More than there may be threads for.
+        let blocking: Vec<_> = (0..600)
             .map(|_| {
                 let mut sleep = clock.sleep_until(soon);
                 let blocked = Arc::clone(&blocked);

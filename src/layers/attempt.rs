@@ -46,7 +46,7 @@ impl<R: SecretResolver> Attempt<R> {
         let mut lost = self.clock.lost();
         let mut again = 0;
         // What is lost is given to the fetch, too.
-        let mut request = request.as_a_store_s(&*self.clock);
+        let mut request = request.as_of_now(&*self.clock);
         loop {
             let sent = self.clock.now();
             let answer = self.inner.resolve(request).await;
@@ -126,7 +126,8 @@ mod tests {
     }
 
     fn request(clock: &ManualClock) -> Request<'static> {
-        Request::new(NameRef::parse("a/b").unwrap()).with_deadline(clock.now() + LIMIT * 2)
+        let request = Request::new(NameRef::parse("a/b").unwrap());
+        request.while_running(clock.now() + LIMIT * 2, clock.lost())
     }
 
     fn poll(read: &mut ResolveFuture<'_>) -> Poll<Result<(), ErrorKind>> {

@@ -66,7 +66,7 @@ impl<R: SecretResolver> Deadline<R> {
     }
 
     /// When a request that is made now, and asked for this deadline, has to end.
-    pub(crate) fn moment(&self, asked: Option<Moment>) -> Moment {
+    fn moment(&self, asked: Option<Moment>) -> Moment {
         let limit = self.clock.now() + self.limit;
         asked.map_or(limit, |asked| asked.min(limit))
     }
@@ -106,7 +106,11 @@ impl<R: SecretResolver> SecretResolver for Deadline<R> {
                 .iter()
                 .map(|&request| request.with_deadline(self.moment(request.deadline())));
             let timed: Vec<_> = timed.collect();
-            join_all(timed.iter().map(|&request| self.resolve(request))).await
+            match self.strict {
+                // Each ends at its own deadline inside; what is in memory then is still answered.
+                true => self.inner.resolve_many(&timed).await,
+                false => join_all(timed.iter().map(|&request| self.resolve(request))).await,
+            }
         })
     }
 

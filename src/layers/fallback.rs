@@ -5,12 +5,13 @@
 
 use std::sync::Arc;
 
+use futures_util::future::join_all;
+
 use crate::clock::{Clock, Moment};
 use crate::downgrade::Downgrades;
 use crate::error::Error;
 use crate::layers::Cache;
 use crate::layers::batch::whole;
-use crate::layers::route::{Part, join};
 use crate::name::NameRef;
 use crate::policy::{Decision, Held, Policy, decide};
 use crate::resolver::{
@@ -124,13 +125,8 @@ impl SecretResolver for Fallback {
     fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {
         // All at once: each closes at the first poll, whatever the others wait for.
         let fallbacks = self.fallbacks.values().flatten();
-        let parts = std::iter::once(&self.primary)
-            .chain(fallbacks)
-            .map(|cache| {
-                let part: Part<'_, ShutdownReport> = Box::pin(cache.shutdown(deadline));
-                part
-            });
-        let parts = join(parts.collect());
+        let caches = std::iter::once(&self.primary).chain(fallbacks);
+        let parts = join_all(caches.map(|cache| cache.shutdown(deadline)));
         ShutdownFuture::new(async move {
             let reports = parts.await.into_iter();
             reports.fold(ShutdownReport::default(), ShutdownReport::and)

@@ -118,14 +118,6 @@ impl<'a> Request<'a> {
         self.while_running(deadline + lost.saturating_sub(before), lost)
     }
 
-    /// As `as_of_now`; from here on the deadline moves, even a caller's own.
-    pub(crate) fn as_a_store_s(self, clock: &dyn Clock) -> Self {
-        match (self.deadline, self.lost_before) {
-            (Some(deadline), None) => self.while_running(deadline, clock.lost()),
-            _ => self.as_of_now(clock),
-        }
-    }
-
     /// When the wait ends.
     pub(crate) fn limit<'c>(&self, clock: &'c dyn Clock) -> Option<TimeLimit<'c>> {
         let deadline = self.deadline?;

@@ -317,9 +317,6 @@ fn elsewhere(name: &(impl AsName + ?Sized)) -> Error {
 #[deny(clippy::missing_trait_methods)]
 impl SecretResolver for Resolver {
     fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
-        if self.is_elsewhere() {
-            return ResolveFuture::ready(Err(elsewhere(&request.name())));
-        }
         // Asked at the first poll: an answer that is polled late is not older than its poll.
         ResolveFuture::lazy(&*self.stack, request)
     }
@@ -352,24 +349,13 @@ impl SecretResolver for Stack {
     }
 
     fn resolve_many<'a>(&'a self, requests: &'a [Request<'a>]) -> ResolveManyFuture<'a> {
-        // Not by the deadline around the whole: each name has its own, and what is in memory when it
-        // comes is still answered.
-        ResolveManyFuture::new(async move {
-            let refused = || {
-                let names = requests.iter().map(Request::name);
-                names.map(|name| Err(elsewhere(&name))).collect()
-            };
-            if !self.process.is_this() {
-                return refused();
-            }
-            let layers = &self.layers;
-            let timed = requests
-                .iter()
-                .map(|&request| request.with_deadline(layers.moment(request.deadline())));
-            let timed: Vec<_> = timed.collect();
-            let answers = self.process.here(layers.inner().resolve_many(&timed)).await;
-            answers.unwrap_or_else(refused)
-        })
+        let refused = || {
+            let names = requests.iter().map(Request::name);
+            names.map(|name| Err(elsewhere(&name))).collect()
+        };
+        // Lazy, as a shutdown is: nothing below takes a lock before the first poll.
+        let here = self.process.here(self.layers.resolve_many(requests));
+        ResolveManyFuture::new(async move { here.await.unwrap_or_else(refused) })
     }
 
     pass_on!(self => self.layers, remembers: true);
@@ -379,9 +365,6 @@ impl SecretResolver for Stack {
             timed_out: true,
             ..ShutdownReport::default()
         };
-        if !self.process.is_this() {
-            return ShutdownFuture::ready(refused());
-        }
         let here = self.process.here(self.layers.shutdown(deadline));
         ShutdownFuture::new(async move { here.await.unwrap_or_else(refused) })
     }

@@ -3,15 +3,16 @@
 //! It bounds concurrency, not rate. Waiting for a permit is this process's own affair: it is never
 //! an error that speaks of the store.
 
-mod gate;
-
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
+
+use tokio::sync::{Semaphore, SemaphorePermit, TryAcquireError};
 
 use crate::clock::{Clock, Moment};
 use crate::error::{Error, ErrorKind};
+use crate::in_time::{TimeLimit, in_time};
 use crate::resolver::{Request, ResolveFuture, SecretResolver, ShutdownFuture};
-use gate::Gate;
 
 /// Bounds of a [`Limit`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +60,9 @@ pub struct LimitConfig {
 pub struct Limit<R> {
     inner: R,
     clock: Arc<dyn Clock>,
-    gate: Gate,
+    config: LimitConfig,
+    permits: Semaphore,
+    queued: AtomicU32,
 }
 
 impl Default for LimitConfig {
@@ -94,8 +97,14 @@ impl<R: SecretResolver> Limit<R> {
     /// # Errors
     /// [`ErrorKind::Misconfigured`] when a bound makes no sense.
     pub fn new(inner: R, clock: Arc<dyn Clock>, config: LimitConfig) -> Result<Self, Error> {
-        let gate = Gate::new(config)?;
-        Ok(Self { inner, clock, gate })
+        config.check()?;
+        Ok(Self {
+            inner,
+            clock,
+            config,
+            permits: Semaphore::new(config.max_concurrent as usize),
+            queued: AtomicU32::new(0),
+        })
     }
 
     /// The resolver inside.
@@ -105,8 +114,69 @@ impl<R: SecretResolver> Limit<R> {
 
     /// How many calls wait for a permit now.
     pub fn queued(&self) -> u32 {
-        self.gate.queued()
+        self.queued.load(Ordering::Acquire)
     }
+
+    /// A permit for one request, at once or after those that came before it.
+    async fn enter(&self, deadline: Option<Moment>) -> Result<SemaphorePermit<'_>, Error> {
+        // A released permit belongs to the first in the queue, so this overtakes nobody.
+        match self.permits.try_acquire() {
+            Ok(permit) => return Ok(permit),
+            Err(TryAcquireError::Closed) => return Err(closed()),
+            Err(TryAcquireError::NoPermits) => {}
+        }
+        let _place = Place::take(&self.queued, self.config.max_queued)?;
+        let permit = async {
+            let permit = self.permits.acquire().await;
+            permit.map_err(|_| closed())
+        };
+        match deadline {
+            None => permit.await,
+            // Dropping the wait takes it out of the queue.
+            Some(deadline) => {
+                let latest = deadline.before(self.config.fair_time);
+                // Time in which this process did not run is not time that others made it wait.
+                let limit = TimeLimit::while_running(&*self.clock, latest);
+                let entered = in_time(limit, permit).await;
+                entered.unwrap_or_else(|| Err(too_late()))
+            }
+        }
+    }
+}
+
+/// A place in the queue, left when it is dropped.
+struct Place<'a>(&'a AtomicU32);
+
+impl<'a> Place<'a> {
+    fn take(queued: &'a AtomicU32, most: u32) -> Result<Self, Error> {
+        let one_more = |queued: u32| (queued < most).then_some(queued + 1);
+        match queued.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more) {
+            Ok(_) => Ok(Self(queued)),
+            Err(_) => Err(Error::new(
+                ErrorKind::Overloaded,
+                "too many requests wait for a permit of our own; ask less, or raise the limit",
+            )
+            .held_back()),
+        }
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+fn too_late() -> Error {
+    Error::new(
+        ErrorKind::Overloaded,
+        "waited for our own permit until the deadline; ask less, or raise the limit",
+    )
+    .held_back()
+}
+
+fn closed() -> Error {
+    Error::new(ErrorKind::Closed, "the resolver was shut down")
 }
 
 #[deny(clippy::missing_trait_methods)]
@@ -114,7 +184,7 @@ impl<R: SecretResolver> SecretResolver for Limit<R> {
     fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
         ResolveFuture::new(async move {
             // Declared before the request, so it is given back after it has ended.
-            let _permit = self.gate.enter(request.deadline(), &*self.clock).await?;
+            let _permit = self.enter(request.deadline()).await?;
             self.inner.resolve(request).await
         })
     }
@@ -125,7 +195,7 @@ impl<R: SecretResolver> SecretResolver for Limit<R> {
 
     fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {
         ShutdownFuture::new(async move {
-            self.gate.close();
+            self.permits.close();
             self.inner.shutdown(deadline).await
         })
     }

@@ -131,7 +131,7 @@ async fn no_more_than_the_limit_are_asked_for_at_once() {
     }
     let most = limit.inner().most.load(Ordering::SeqCst);
     assert_eq!(most, 64);
-    assert_eq!(limit.gate.free(), 64);
+    assert_eq!(limit.permits.available_permits(), 64);
 }
 
 #[tokio::test]
@@ -235,7 +235,7 @@ fn of_ten_thousand_who_wait_any_may_leave_and_the_rest_is_served() {
         assert!(rounds < 1_000, "{} wait for ever", gets.len());
     }
     assert_eq!(limit.queued(), 0);
-    assert_eq!(limit.gate.free(), 64);
+    assert_eq!(limit.permits.available_permits(), 64);
     assert_eq!(clock.next_wake(), None);
 }
 
@@ -251,7 +251,7 @@ fn a_permit_given_to_one_who_leaves_before_taking_it_goes_to_the_next() {
     drop(first);
     drop(second);
     assert!(poll(&mut third).is_ready());
-    assert_eq!(limit.gate.free(), 1);
+    assert_eq!(limit.permits.available_permits(), 1);
 }
 
 #[test]
@@ -338,4 +338,32 @@ fn a_stop_in_the_queue_is_no_wait_for_who_stands_before() {
     gate.open();
     assert!(poll(&mut first).is_ready());
     assert!(matches!(poll(&mut second), Poll::Ready(Ok(_))));
+}
+
+#[test]
+fn a_permit_that_came_in_time_and_is_taken_late_is_given_back() {
+    let fair_time = Duration::from_secs(2);
+    let (clock, backend, limit) = limited(LimitConfig {
+        fair_time,
+        ..config(1, 10)
+    });
+    let gate = Gate::new();
+    backend.script(NAME, [gate.then(Reply::Stored)]);
+    let request = Request::new(NameRef::parse(NAME).unwrap());
+    let request = request.with_deadline(clock.now() + fair_time * 2);
+    let (mut first, mut second) = (limit.resolve(request), limit.resolve(request));
+    let poll =
+        |read: &mut ResolveFuture<'_>| Pin::new(read).poll(&mut Context::from_waker(Waker::noop()));
+    assert!(poll(&mut first).is_pending());
+    assert!(poll(&mut second).is_pending());
+    gate.open();
+    assert!(poll(&mut first).is_ready());
+    // The thread of the second was busy elsewhere.
+    clock.advance(fair_time * 3 / 2);
+    let Poll::Ready(Err(error)) = poll(&mut second) else {
+        panic!("it was sent with too little time");
+    };
+    assert_eq!(error.kind(), ErrorKind::Overloaded);
+    assert_eq!(backend.calls(), 1);
+    assert_eq!(limit.permits.available_permits(), 1);
 }

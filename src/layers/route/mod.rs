@@ -6,12 +6,12 @@
 //! Prefixes are compared byte by byte, in whole segments. A name in another letter case or Unicode
 //! form is another name here, whatever a store makes of it.
 
-mod join;
-
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hasher};
 use std::sync::Arc;
+
+use futures_util::future::join_all;
 
 use crate::address::{Address, Located};
 use crate::clock::Moment;
@@ -19,7 +19,6 @@ use crate::error::{Error, ErrorKind};
 use crate::name::NameRef;
 use crate::resolver::{Request, ResolveFuture, SecretResolver, ShutdownFuture, ShutdownReport};
 use crate::rules::is_below;
-pub(in crate::layers) use join::{Part, join};
 
 /// Gives each name to the store of the longest prefix that it is below.
 ///
@@ -243,11 +242,8 @@ impl SecretResolver for Route {
     /// Shuts down all stores at once; the report is the sum of theirs.
     fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {
         ShutdownFuture::new(async move {
-            let end = |store: &Arc<dyn SecretResolver>| {
-                let store = Arc::clone(store);
-                Box::pin(async move { store.shutdown(deadline).await }) as Part<'_, _>
-            };
-            let reports = join(self.stores.iter().map(end).collect()).await;
+            let ends = self.stores.iter().map(|store| store.shutdown(deadline));
+            let reports = join_all(ends).await;
             reports
                 .into_iter()
                 .fold(ShutdownReport::default(), ShutdownReport::and)

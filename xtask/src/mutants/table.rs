@@ -84,8 +84,11 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     ),
     core(
         "2: a wait for a permit has no end",
-        "src/layers/limit/gate.rs",
-        ["limit.over().await;", "std::future::pending::<()>().await;"],
+        "src/layers/limit/mod.rs",
+        [
+            "let entered = in_time(limit, permit).await;",
+            "let entered = { let _ = limit; Some(permit.await) };",
+        ],
         "a_deadline_that_passes_in_the_queue_ends_the_wait_as_our_own_overload",
     ),
     core(
@@ -453,7 +456,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     ),
     core(
         "limit: the queue has no bound",
-        "src/layers/limit/gate.rs",
+        "src/layers/limit/mod.rs",
         [
             "(queued < most).then_some(queued + 1);",
             "(queued < most || queued < u32::MAX).then_some(queued + 1);",
@@ -462,7 +465,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     ),
     core(
         "limit: who has waited too long is sent with no time left",
-        "src/layers/limit/gate.rs",
+        "src/layers/limit/mod.rs",
         [
             "let latest = deadline.before(self.config.fair_time);",
             "let latest = deadline;",
@@ -593,8 +596,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "2: a waker that blocks stops the fetches",
         "src/aside.rs",
         [
-            "aside.run(move || self.waker.wake_by_ref());",
-            "drop(aside);\n        self.waker.wake_by_ref();",
+            "let aside = self.aside.clone();\n        aside.run(move || {",
+            "foreign(move || {",
         ],
         "a_waker_that_blocks_at_a_landing_holds_up_no_other_fetch",
     ),
@@ -665,11 +668,29 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "a_handle_asks_a_few_times_a_second_however_short_a_lease_is",
     ),
     core(
+        "limit: a permit that is taken late is used",
+        "src/layers/limit/mod.rs",
+        [
+            "let entered = in_time(limit, permit).await;",
+            "let entered = crate::race::race(async { Some(permit.await) }, async { limit.over().await; None }).await;",
+        ],
+        "a_permit_that_came_in_time_and_is_taken_late_is_given_back",
+    ),
+    core(
+        "aside: a waker that panics ends the process as it is dropped",
+        "src/aside.rs",
+        [
+            "foreign(|| self.waker.wake_by_ref());",
+            "self.waker.wake_by_ref();",
+        ],
+        "a_waker_that_panics_when_it_is_called_and_when_it_is_dropped_ends_nothing",
+    ),
+    core(
         "aside: nobody watches after a quiet time",
         "src/aside.rs",
         [
-            "while state.threads <= state.busy.clamp(1, Aside::MOST)",
-            "while state.threads <= 1",
+            "while state.threads <= state.busy.min(Aside::MOST)",
+            "while state.threads < 1",
         ],
         "who_blocks_for_long_holds_up_nobody_after_a_quiet_time_either",
     ),
