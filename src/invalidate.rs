@@ -7,7 +7,7 @@ use crate::address::Address;
 use crate::audit;
 use crate::error::Error;
 use crate::foreign::foreign;
-use crate::fork::Process;
+use crate::fork::{self, Process};
 use crate::name::{AsName, NameRef};
 use crate::rules::check_prefix;
 use crate::secret::Version;
@@ -56,10 +56,11 @@ impl Invalidator {
     /// Invalidates the whole record that `name` is part of, under every name that it has.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidName`](crate::ErrorKind::InvalidName) when the name breaks the grammar.
+    /// [`ErrorKind::InvalidName`](crate::ErrorKind::InvalidName) when the name breaks the grammar;
+    /// [`ErrorKind::Refused`](crate::ErrorKind::Refused) in a forked child.
     pub fn invalidate(&self, name: &(impl AsName + ?Sized)) -> Result<(), Error> {
         let name = name.as_name()?;
-        self.each(|fence| fence.invalidate(name));
+        self.each(|fence| fence.invalidate(name))?;
         audit::invalidated(&name, "name");
         Ok(())
     }
@@ -69,7 +70,8 @@ impl Invalidator {
     /// ten seconds is taken for a record that was created anew, as always.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidName`](crate::ErrorKind::InvalidName) when the name breaks the grammar.
+    /// [`ErrorKind::InvalidName`](crate::ErrorKind::InvalidName) when the name breaks the grammar;
+    /// [`ErrorKind::Refused`](crate::ErrorKind::Refused) in a forked child.
     pub fn invalidate_below_version(
         &self,
         name: &(impl AsName + ?Sized),
@@ -88,8 +90,9 @@ impl Invalidator {
     /// Invalidates the record at an address, for signals that speak in the store's own ids. Where
     /// names are routed, at every store: which one has sent the signal is not known.
     pub fn invalidate_address(&self, address: &Address<'_>) {
-        self.each(|fence| fence.invalidate_address(address));
-        audit::invalidated(&address.as_str(), "address");
+        if self.each(|fence| fence.invalidate_address(address)).is_ok() {
+            audit::invalidated(&address.as_str(), "address");
+        }
     }
 
     /// Invalidates every record that has a name, or an address in its store, at or below the path
@@ -100,37 +103,40 @@ impl Invalidator {
     /// keep their value until one is. Of one record 16 names are known, while a value is held.
     ///
     /// # Errors
-    /// [`ErrorKind::Misconfigured`](crate::ErrorKind::Misconfigured) when `prefix` is no path.
+    /// [`ErrorKind::Misconfigured`](crate::ErrorKind::Misconfigured) when `prefix` is no path;
+    /// [`ErrorKind::Refused`](crate::ErrorKind::Refused) in a forked child.
     pub fn invalidate_prefix(&self, prefix: &str) -> Result<(), Error> {
         check_prefix(prefix)?;
         let name = NameRef::parse(prefix)?;
-        self.each(|fence| fence.invalidate_below(name));
+        self.each(|fence| fence.invalidate_below(name))?;
         audit::invalidated(&prefix, "prefix");
         Ok(())
     }
 
-    /// Invalidates everything.
+    /// Invalidates everything; nothing in a forked child, which is answered nothing.
     pub fn invalidate_all(&self) {
-        self.each(Fence::invalidate_all);
-        audit::invalidated(&"everything", "all");
+        if self.each(Fence::invalidate_all).is_ok() {
+            audit::invalidated(&"everything", "all");
+        }
     }
 
     /// Forgets which versions of a record were seen, after a restore on purpose: the next answer
     /// is accepted whatever its version.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidName`](crate::ErrorKind::InvalidName) when the name breaks the grammar.
+    /// [`ErrorKind::InvalidName`](crate::ErrorKind::InvalidName) when the name breaks the grammar;
+    /// [`ErrorKind::Refused`](crate::ErrorKind::Refused) in a forked child.
     pub fn forget_version(&self, name: &(impl AsName + ?Sized)) -> Result<(), Error> {
         let name = name.as_name()?;
-        self.each(|fence| fence.forget_version(name));
+        self.each(|fence| fence.forget_version(name))?;
         foreign(|| tracing::warn!(%name, "forgot the versions seen"));
         Ok(())
     }
 
-    fn each(&self, act: impl Fn(&dyn Fence)) {
+    fn each(&self, act: impl Fn(&dyn Fence)) -> Result<(), Error> {
         // In a forked child nothing is answered, and a lock may be held for ever.
         if !self.process.is_this() {
-            return;
+            return Err(fork::refused());
         }
         // The primary's, which is the first, at last: see `Fallback::resolve_many`.
         for fence in self.fences.iter().rev() {
@@ -138,6 +144,7 @@ impl Invalidator {
                 act(&*fence);
             }
         }
+        Ok(())
     }
 }
 

@@ -61,7 +61,11 @@ fn in_the_child(resolver: Resolver) {
         is_refused(&at_once(pin!(resolver.resolve(request))).unwrap_err());
         let batch = at_once(pin!(resolver.resolve_many(&[request])));
         is_refused(batch[0].as_ref().unwrap_err());
-        resolver.invalidator().invalidate(name).unwrap();
+        let invalidator = resolver.invalidator();
+        is_refused(&invalidator.invalidate(name).unwrap_err());
+        is_refused(&invalidator.invalidate_prefix("none").unwrap_err());
+        is_refused(&invalidator.forget_version(name).unwrap_err());
+        invalidator.invalidate_all();
     }
     assert!(resolver.status().closed);
     assert_eq!(format!("{resolver:?}"), "Resolver { .. }");

@@ -12,7 +12,9 @@ pub use record::{Answer, Freshness, Record, RecordBuilder};
 pub(crate) use record::{Contents, Selected};
 pub use version::Version;
 
+use std::collections::hash_map::RandomState;
 use std::fmt;
+use std::hash::{BuildHasher, Hasher};
 
 use secrecy::ExposeSecret;
 use subtle::ConstantTimeEq;
@@ -101,6 +103,15 @@ impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret([redacted])")
     }
+}
+
+/// A keyed hash of bytes that may be a value, or be computed from one.
+pub(crate) fn print(keys: &RandomState, bytes: &[u8]) -> u64 {
+    let mut hasher = keys.build_hasher();
+    hasher.write(bytes);
+    // Pushes the last bytes out of the hasher, which is not wiped.
+    hasher.write(&[0; 8]);
+    hasher.finish()
 }
 
 #[cfg(test)]

@@ -191,7 +191,7 @@ impl Record {
         self
     }
 
-    /// The same record, asked for at `moment`, unless it says when itself.
+    /// The same record, asked for at `moment`, unless it says that it was asked for earlier.
     pub(crate) fn asked_at(mut self, moment: Moment) -> Self {
         let asked = &mut self.answer.fetched_at;
         *asked = (*asked).min(moment);
@@ -214,10 +214,6 @@ impl Record {
 
     pub(crate) fn contents(&self) -> &Arc<Contents> {
         &self.contents
-    }
-
-    pub(crate) fn selected(&self) -> Selected {
-        self.selected
     }
 
     /// The same record with a field selected that [`Contents::find`] has found.

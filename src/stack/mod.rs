@@ -217,7 +217,7 @@ impl Resolver {
         // Before the get, so that its value is not evicted again before the handle has it.
         let handle = self.cache().handle(name.as_name()?)?;
         self.get(name).await?;
-        handle.seen()
+        handle.seen().await
     }
 
     /// How the resolver is, for a readiness probe and for metrics.

@@ -7,7 +7,6 @@ use tokio::sync::oneshot;
 use crate::audit;
 use crate::error::Error;
 use crate::layers::cache::{Cache, flights};
-use crate::race::race;
 use crate::resolver::{Request, SecretResolver};
 use crate::secret::Record;
 
@@ -21,19 +20,13 @@ impl<R: SecretResolver> Cache<R> {
         let name = request.name().to_owned();
         let version = request.version().cloned();
         let job = async move {
-            let began = flights.clock.now();
-            let budget = began + flights.config.flight_budget;
             let lost = flights.clock.lost();
-            let mut read = Request::new(name.as_ref()).while_running(budget, lost);
+            let began = flights.clock.now();
+            let mut read = Request::new(name.as_ref());
             if let Some(version) = &version {
                 read = read.with_version(version);
             }
-            flights.asked();
-            let closed = async {
-                flights.closed().await;
-                Err(flights::closed_error())
-            };
-            let record = race(closed, flights.inner.resolve(read)).await;
+            let record = flights.ask(read, began, lost).await;
             drop(place);
             let record = record.and_then(|record| flights.fits(record));
             let took = flights.clock.now().since(began);

@@ -35,6 +35,12 @@ impl<R: SecretResolver> Fence for Flights<R> {
         let taken = self.fence(|flying, signal| {
             self.store.signals.below(signal, Some(prefix), &addresses);
             let taken = self.store.take_below(prefix, &addresses);
+            // A batch that was given one of these under another name asks again.
+            let out: Vec<_> = taken
+                .iter()
+                .map(|slot| Address::from(slot.address()))
+                .collect();
+            self.store.addressed.below(signal, None, &out);
             for slot in &taken {
                 flying.signal(slot.address(), Some(slot), signal);
             }

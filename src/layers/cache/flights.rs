@@ -33,7 +33,8 @@ use crate::layers::cache::slot::{Hit, Slot};
 use crate::layers::cache::store::Store;
 use crate::layers::cache::sweeper::Sweeper;
 use crate::name::NameRef;
-use crate::resolver::{SecretResolver, ShutdownReport};
+use crate::race::race;
+use crate::resolver::{Request, SecretResolver, ShutdownReport};
 use crate::secret::Record;
 use crate::status::Status;
 use crate::sync::{lock, preempt};
@@ -307,8 +308,22 @@ impl<R: SecretResolver> Flights<R> {
         audit::hits(self.hits.sum(), &self.hits_told);
     }
 
-    pub(super) fn asked(&self) {
+    /// Asks the store, within the budget of a fetch and until the cache is closed. `lost` is what the
+    /// clock had lost before `began`, read in this order.
+    pub(super) async fn ask(
+        &self,
+        request: Request<'_>,
+        began: Moment,
+        lost: Duration,
+    ) -> Result<Record, Error> {
         self.fetches.fetch_add(1, Ordering::Relaxed);
+        let until = began + self.config.flight_budget;
+        let closed = async {
+            self.closed().await;
+            Err(closed_error())
+        };
+        let request = request.while_running(until, lost);
+        race(closed, self.inner.resolve(request)).await
     }
 
     pub(super) fn succeeded(&self, now: Moment) {

@@ -5,7 +5,6 @@
 
 use std::collections::hash_map::RandomState;
 use std::fmt;
-use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,12 +15,11 @@ use crate::aside::Aside;
 use crate::error::{Error, ErrorKind};
 use crate::fork::{self, Process};
 use crate::layers::cache::flights::{Flights, closed_error};
-use crate::layers::cache::keeper::CLOSED;
 use crate::layers::deadline::too_late;
 use crate::name::SecretName;
 use crate::race::race;
 use crate::resolver::SecretResolver;
-use crate::secret::{Record, Secret};
+use crate::secret::{Record, Secret, print};
 
 /// The current version of one secret, kept current in the background; from
 /// [`Resolver::handle`](crate::Resolver::handle). A clone shares the value, not what
@@ -48,7 +46,7 @@ use crate::secret::{Record, Secret};
 #[derive(Clone)]
 pub struct SecretHandle {
     place: Arc<Place>,
-    news: watch::Receiver<u64>,
+    news: watch::Receiver<()>,
     /// A keyed hash of the value that was seen last, to tell it from the next.
     print: Option<u64>,
 }
@@ -67,7 +65,7 @@ struct Place {
 /// What a handle needs of the cache.
 trait Values: Send + Sync {
     /// What a `get` of the name would find in memory.
-    fn value(&self, name: &SecretName) -> Option<Record>;
+    fn value(&self, name: &SecretName, address: &str) -> Option<Record>;
     /// Why there is nothing; `None` while a fetch is under way.
     fn why_not(&self, address: &str) -> Option<Error>;
     /// Ready when a fetch must have ended.
@@ -76,7 +74,8 @@ trait Values: Send + Sync {
 }
 
 impl SecretHandle {
-    /// The current secret. Never waits, and takes a lock only while there is no value.
+    /// The current secret. Never waits for a fetch. Takes a lock only while there is no value, once
+    /// after a signal for a prefix, and for names of a record beyond its first 16.
     ///
     /// # Errors
     /// Why there is none now: the last fetch's error, or [`ErrorKind::Unavailable`] while the next
@@ -96,15 +95,16 @@ impl SecretHandle {
         let Place {
             cache,
             name,
+            address,
             process,
             ..
         } = &*self.place;
         if !process.is_this() {
             return Some(Err(fork::refused().with_name(name.as_ref())));
         }
-        match cache.value(name) {
+        match cache.value(name, address) {
             Some(record) => Some(record.into_secret()),
-            None => cache.why_not(&self.place.address).map(Err),
+            None => cache.why_not(address).map(Err),
         }
     }
 
@@ -156,9 +156,7 @@ impl SecretHandle {
             if !self.place.process.is_this() {
                 return Err(fork::refused().with_name(self.place.name.as_ref()));
             }
-            if *self.news.borrow_and_update() == CLOSED {
-                return Err(closed_error());
-            }
+            self.news.mark_unchanged();
             if let Ok(secret) = self.secret() {
                 let print = self.place.print(&secret);
                 if self.print.replace(print) != Some(print) {
@@ -175,8 +173,9 @@ impl SecretHandle {
     }
 
     /// Notes the value of now, so that the next change is one from it.
-    pub(crate) fn seen(mut self) -> Result<Self, Error> {
-        let secret = self.secret()?;
+    pub(crate) async fn seen(mut self) -> Result<Self, Error> {
+        // It waits, for a signal may have come since the value was fetched.
+        let secret = self.current().await?;
         self.print = Some(self.place.print(&secret));
         Ok(self)
     }
@@ -186,11 +185,7 @@ impl Place {
     /// A keyed hash, not the value: that one is gone by the time the next comes. A change that it
     /// misses would need two values with the same 64 bits under a secret key.
     fn print(&self, secret: &Secret) -> u64 {
-        let mut hasher = self.keys.build_hasher();
-        hasher.write(secret.expose_secret());
-        // Pushes the value's last bytes out of the hasher, which is not wiped.
-        hasher.write(&[0; 8]);
-        hasher.finish()
+        print(&self.keys, secret.expose_secret())
     }
 }
 
@@ -216,8 +211,6 @@ impl<R: SecretResolver> Flights<R> {
         // Released with the place: a value that was evicted could not be read.
         self.store.retain(&address)?;
         let (news, start) = self.keeper.keep(&located, name.clone());
-        // What is held already lands nowhere.
-        self.keeper.due_now(&address);
         let cache: Arc<dyn Values> = Arc::<Self>::clone(self);
         let place = Arc::new(Place {
             cache,
@@ -237,13 +230,12 @@ impl<R: SecretResolver> Flights<R> {
 }
 
 impl<R: SecretResolver> Values for Flights<R> {
-    fn value(&self, name: &SecretName) -> Option<Record> {
+    fn value(&self, name: &SecretName, address: &str) -> Option<Record> {
         let hit = self
             .hit(name.as_str())
             .or_else(|| self.hit_any(name.as_ref()))?;
         if hit.refresh {
-            let located = self.inner.locate(name.as_ref());
-            self.keeper.due_now(located.address().as_str());
+            self.keeper.due_now(address);
         }
         Some(hit.record)
     }

@@ -37,27 +37,24 @@ struct State {
     by_address: HashMap<Arc<str>, Kept>,
     due: BTreeSet<(Moment, Arc<str>)>,
     started: bool,
-    closed: bool,
 }
 
 struct Kept {
     address: Arc<str>,
-    name: SecretName,
-    located: Arc<Located<'static>>,
+    /// The names under which handles read the record.
+    names: Vec<Due>,
     handles: usize,
     due: Moment,
     /// The epoch in which the fetch of the last value began.
     epoch: u64,
     failures: u32,
     error: Option<Error>,
-    news: watch::Sender<u64>,
+    /// Sent to at each landing and each failure; dropped when no more will come.
+    news: watch::Sender<()>,
 }
 
 /// A name that is due, and where its record is.
 type Due = (SecretName, Arc<Located<'static>>);
-
-/// The count of news that says that there will be no more.
-pub(super) const CLOSED: u64 = u64::MAX;
 
 impl Keeper {
     /// How long after the first failure, and after many, the next fetch comes.
@@ -82,26 +79,34 @@ impl Keeper {
         &self,
         located: &Located<'_>,
         name: SecretName,
-    ) -> (watch::Receiver<u64>, bool) {
+    ) -> (watch::Receiver<()>, bool) {
         let mut state = lock(&self.state);
         let start = !std::mem::replace(&mut state.started, true);
-        let news = if state.closed { CLOSED } else { 0 };
         let address: Arc<str> = Arc::from(located.address().as_str());
         let kept = state.by_address.entry(Arc::clone(&address));
         let kept = kept.or_insert_with(|| Kept {
             address,
-            name,
-            located: Arc::new(located.clone().into_owned()),
+            names: Vec::new(),
             handles: 0,
             due: Moment::NEVER,
             epoch: 0,
             failures: 0,
             error: None,
-            news: watch::Sender::new(news),
+            news: watch::Sender::new(()),
         });
         kept.handles += 1;
         let news = kept.news.subscribe();
+        let is_new = kept.names.iter().all(|(known, _)| *known != name);
+        if is_new {
+            let located = Arc::new(located.clone().into_owned());
+            kept.names.push((name, located));
+        }
         self.number.store(state.by_address.len(), Ordering::Release);
+        drop(state);
+        if is_new {
+            // What is held already does not land again.
+            self.due_now(located.address().as_str());
+        }
         (news, start)
     }
 
@@ -163,8 +168,10 @@ impl Keeper {
         }
         let state = lock(&self.state);
         let kept = state.by_address.iter();
-        let concerned =
-            kept.filter(|(address, kept)| concerns(kept.epoch, kept.name.path(), address));
+        let concerned = kept.filter(|(address, kept)| {
+            let mut names = kept.names.iter();
+            names.any(|(name, _)| concerns(kept.epoch, name.path(), address))
+        });
         let addresses: Vec<_> = concerned.map(|(address, _)| Arc::clone(address)).collect();
         drop(state);
         for address in addresses {
@@ -185,16 +192,12 @@ impl Keeper {
     /// Notifies all handles that no more values will come.
     pub(super) fn close(&self) {
         let mut state = lock(&self.state);
-        state.closed = true;
-        let news: Vec<_> = state
-            .by_address
-            .values()
-            .map(|kept| kept.news.clone())
-            .collect();
+        state.due.clear();
+        self.number.store(0, Ordering::Release);
+        let kept = std::mem::take(&mut state.by_address);
         drop(state);
-        for news in news {
-            news.send_replace(CLOSED);
-        }
+        // Each handle learns it from the end of its sender.
+        drop(kept);
     }
 
     /// Changes what is kept at `address` and when it is due; notifies its handles where there is news.
@@ -204,10 +207,7 @@ impl Keeper {
         }
         let mut state = lock(&self.state);
         let State {
-            by_address,
-            due,
-            closed,
-            ..
+            by_address, due, ..
         } = &mut *state;
         let Some(kept) = by_address.get_mut(address) else {
             return;
@@ -216,19 +216,14 @@ impl Keeper {
         due.remove(&(kept.due, Arc::clone(&kept.address)));
         kept.due = at;
         due.insert((at, Arc::clone(&kept.address)));
-        let news = (is_news && !*closed).then(|| kept.news.clone());
+        let news = is_news.then(|| kept.news.clone());
         let first = due.first().is_some_and(|(_, first)| **first == *address);
         drop(state);
         if first {
             self.earlier.notify_one();
         }
         if let Some(news) = news {
-            // What was closed stays so.
-            news.send_if_modified(|news| {
-                let open = *news != CLOSED;
-                *news += u64::from(open);
-                open
-            });
+            news.send_replace(());
         }
     }
 
@@ -249,7 +244,7 @@ impl Keeper {
             if let Some(kept) = by_address.get_mut(&address) {
                 kept.due = now + Self::AGAIN;
                 due.insert((kept.due, address));
-                all.push((kept.name.clone(), Arc::clone(&kept.located)));
+                all.extend(kept.names.iter().cloned());
             }
         }
         (all, due.first().map(|(moment, _)| *moment))
@@ -259,10 +254,6 @@ impl Keeper {
 impl<R: SecretResolver> Flights<R> {
     /// Fetches what is due, until the cache is closed. The job of all handles, on the driver.
     pub(super) async fn keep_current(self: Arc<Self>) {
-        let closed = async {
-            self.closed().await;
-            false
-        };
         let work = async {
             loop {
                 let (all, next) = self.keeper.take_due();
@@ -275,16 +266,11 @@ impl<R: SecretResolver> Flights<R> {
                         Some(next) => self.clock.sleep_until(next).await,
                         None => pending().await,
                     }
-                    true
                 };
-                let earlier = async {
-                    self.keeper.earlier.notified().await;
-                    true
-                };
-                race(due, earlier).await;
+                race(due, self.keeper.earlier.notified()).await;
             }
         };
-        race(closed, work).await;
+        race(self.closed(), work).await;
     }
 
     /// Begins the fetch that is due for `name`, unless one is under way or what is held is still young.

@@ -13,7 +13,6 @@ use crate::layers::cache::negative::{Negatives, Saying};
 use crate::layers::cache::seen::Verdict;
 use crate::layers::cache::slot::{Detached, Landed, Slot};
 use crate::name::{NameRef, SecretName};
-use crate::race::race;
 use crate::resolver::{Held, Holder, Request, SecretResolver};
 use crate::secret::{Freshness, Record, Version};
 use crate::sync::preempt;
@@ -119,20 +118,13 @@ impl<R: SecretResolver> Landing<R> {
         preempt();
         let lost = flights.clock.lost();
         let began = flights.clock.now();
-        // From before the call, so that the time the call itself takes counts.
-        let until = began + flights.config.flight_budget;
-        let mut request = Request::new(name).while_running(until, lost);
+        let mut request = Request::new(name);
         let held = flights.store.at(&flight.address).filter(|_| conditional);
         let holder = held.clone().map(|slot| -> Arc<dyn Holder> { slot });
         if let Some(holder) = &holder {
             request = request.with_held_by(Held::By(holder));
         }
-        flights.asked();
-        let closed = async {
-            flights.closed().await;
-            Err(closed_error())
-        };
-        let answer = race(flights.inner.resolve(request), closed).await;
+        let answer = flights.ask(request, began, lost).await;
         let asked = Asked {
             generation,
             epoch,
@@ -156,8 +148,7 @@ impl<R: SecretResolver> Landing<R> {
         } = self;
         let mut flying = flights.lock();
         if flying.closed {
-            drop(flying);
-            self.end(Outcome::Failed(closed_error()));
+            // Its drop says so to those that wait.
             return Next::Done;
         }
         let mut out = Vec::new();
@@ -206,25 +197,20 @@ impl<R: SecretResolver> Landing<R> {
                     .link(name, &flight.address, self.field.as_deref());
                 preempt();
                 flights.keeper.landed(slot);
-                self.end(outcome);
+                self.flight.end(outcome);
                 if held.new_life {
                     audit::created_anew(name);
                 }
             }
             Err(error) => {
                 flights.keeper.failed(&flight.address, error);
-                self.end(outcome);
+                self.flight.end(outcome);
             }
         }
         let took = flights.clock.now().since(asked.began);
         audit::fetched(name, landed.map(|held| held.told), took);
         flights.tell_hits();
         Next::Done
-    }
-
-    /// Ends the flight, if it has not ended. Waiters are woken aside.
-    fn end(&self, outcome: Outcome) {
-        self.flight.end(outcome);
     }
 
     /// Gives back the claim on a refresh that came to nothing.
@@ -419,7 +405,7 @@ impl<R: SecretResolver> Drop for Landing<R> {
         let closed = flying.closed;
         drop(flying);
         if closed {
-            self.end(Outcome::Failed(closed_error()));
+            self.flight.end(Outcome::Failed(closed_error()));
             return;
         }
         if unlanded {
@@ -427,6 +413,6 @@ impl<R: SecretResolver> Drop for Landing<R> {
             self.flights.keeper.failed(&self.flight.address, &lost());
         }
         // Also when it left the table and something panicked on the way to its end; else it has ended.
-        self.end(Outcome::Failed(lost()));
+        self.flight.end(Outcome::Failed(lost()));
     }
 }

@@ -10,12 +10,11 @@
 
 use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
 use crate::clock::Moment;
 use crate::layers::cache::signals::Signal;
-use crate::secret::Version;
+use crate::secret::{Version, print};
 
 pub(super) struct Settling {
     time: Duration,
@@ -84,11 +83,7 @@ impl Settling {
             .as_ref()
             .map(|bytes| &bytes[..])
             .or_else(|| version.as_tag());
-        let mut hasher = self.keys.build_hasher();
-        hasher.write(known?);
-        // Pushes the last bytes out of the hasher, which is not wiped.
-        hasher.write(&[0; 8]);
-        Some(hasher.finish())
+        Some(print(&self.keys, known?))
     }
 
     pub(super) fn clear(&mut self) {
@@ -123,6 +118,8 @@ impl Settling {
         now: Moment,
         wide: Option<Signal>,
     ) -> Option<Duration> {
+        // An old signal is not kept alive by a new one for more.
+        self.forget_settled(now);
         let print = version.and_then(|version| self.print(version));
         let flooded = self.all_until.is_some_and(|until| now < until);
         let narrow = self.by_address.get_mut(address);
@@ -221,6 +218,16 @@ mod tests {
         let later = START + Duration::from_secs(3600);
         settling.signalled("a", None, signal(2, later));
         assert!(may_be_old(&mut settling, &version(2), later));
+    }
+
+    #[test]
+    fn nor_does_one_for_a_prefix() {
+        let mut settling = Settling::new(TIME);
+        settling.signalled("a", Some(&version(1)), signal(1, START));
+        let later = START + Duration::from_secs(3600);
+        let wide = Some(signal(2, later));
+        let trusted = settling.trusted_for("a", Some(&version(2)), later, wide);
+        assert!(trusted.is_some());
     }
 
     #[test]

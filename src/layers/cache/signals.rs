@@ -100,6 +100,10 @@ impl Signals {
 
     /// The last signal that concerns a name of the path `path`, kept at `address`.
     pub(super) fn latest(&self, path: &str, address: &str) -> Option<Signal> {
+        // Epochs begin at 1.
+        if self.last() == 0 {
+            return None;
+        }
         lock(&self.list).latest(path, address)
     }
 }

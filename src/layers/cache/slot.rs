@@ -24,7 +24,6 @@ pub(super) struct Slot {
     pub(super) number: u64,
     pub(super) weight: usize,
     answer: Answer,
-    selected: Selected,
     contents: ArcSwapOption<Contents>,
     /// Whether it was read since the last look for something to evict.
     visited: AtomicBool,
@@ -72,7 +71,6 @@ impl Slot {
             number,
             weight: record.weight(),
             answer: record.answer(),
-            selected: record.selected(),
             contents: ArcSwapOption::new(Some(Arc::clone(record.contents()))),
             visited: AtomicBool::new(false),
             awaited: AtomicBool::new(awaited),
@@ -102,11 +100,11 @@ impl Slot {
         self.record().filter(|_| now < self.life.expires)
     }
 
-    /// The value, whatever its age.
+    /// The value, whatever its age, with no field selected.
     #[inline(always)]
     pub(super) fn record(&self) -> Option<Record> {
         let contents = self.contents.load_full()?;
-        Some(Record::of(contents, self.answer, self.selected))
+        Some(Record::of(contents, self.answer, Selected::Missing))
     }
 
     /// Where a field of the record is; nowhere in a slot that was emptied.

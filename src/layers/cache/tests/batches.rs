@@ -138,3 +138,22 @@ async fn a_batch_keeps_what_no_signal_concerns_whether_it_is_held_or_not() {
     assert_eq!(kinds, wanted);
     assert_eq!(bench.backend.calls(), calls);
 }
+
+#[tokio::test]
+async fn a_batch_answers_no_record_that_was_signalled_under_another_name_while_it_waited() {
+    let (store, cache) = two_names();
+    let gate = Gate::new();
+    store.set("slow/one", "s");
+    store.script("slow/one", [gate.then(Reply::Stored)]);
+    cache.get("a/x").await.unwrap();
+    let names = ["b/y", "slow/one"];
+    let mut batch = std::pin::pin!(cache.get_many(&names));
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(batch.as_mut().poll(&mut cx).is_pending());
+    store.called(2).await;
+    store.set("one/record", "v2");
+    cache.invalidator().invalidate_prefix("a").unwrap();
+    gate.open();
+    let answers = batch.await;
+    assert_eq!(answers[0].as_ref().unwrap().expose_str().unwrap(), "v2");
+}

@@ -22,7 +22,7 @@ async fn settle(bench: &Bench) {
 async fn every_landing_is_heard_however_it_was_asked_for() {
     let bench = bench();
     bench.text().await;
-    let mut handle = handle(&bench).seen().unwrap();
+    let mut handle = handle(&bench).seen().await.unwrap();
     let waiting = tokio::spawn(async move {
         handle.changed().await.unwrap();
         handle
@@ -154,38 +154,67 @@ async fn the_last_handle_ends_what_its_record_was_kept_for() {
     assert_eq!(bench.backend.calls_of(NAME), calls);
 }
 
-/// Two paths for one record, of which the backend says only where each leads.
-#[derive(Debug)]
-struct Folds(MockBackend);
-
-impl SecretResolver for Folds {
-    fn resolve<'a>(&'a self, _: Request<'a>) -> ResolveFuture<'a> {
-        self.0
-            .resolve(Request::new(NameRef::parse("one/record").unwrap()))
-    }
-
-    fn locate<'a>(&'a self, name: NameRef<'a>) -> crate::address::Located<'a> {
-        let known = matches!(name.path(), "a/x" | "b/y");
-        crate::address::Located::new(if known { "one/record" } else { name.path() }, None)
-    }
-}
-
 #[tokio::test]
 async fn a_handle_goes_on_when_its_record_is_signalled_under_another_name() {
-    let store = MockBackend::new().with_value("one/record", "v1");
-    let clock = Arc::new(ManualClock::new());
-    let cache = Cache::new(Folds(store.clone()), clock, CacheConfig::default()).unwrap();
+    let (store, cache) = two_names();
     cache.get("a/x").await.unwrap();
-    let mut handle = cache
-        .handle(NameRef::parse("a/x").unwrap())
-        .unwrap()
-        .seen()
-        .unwrap();
+    let handle = cache.handle(NameRef::parse("a/x").unwrap()).unwrap();
+    let mut handle = handle.seen().await.unwrap();
     cache.get("b/y").await.unwrap();
     store.set("one/record", "v2");
     cache.invalidator().invalidate_prefix("b").unwrap();
     handle.changed().await.unwrap();
     assert_eq!(handle.secret().unwrap().expose_str().unwrap(), "v2");
+}
+
+#[tokio::test]
+async fn a_handle_under_another_name_has_a_value_again_after_a_signal_for_that_name() {
+    let (_, cache) = two_names();
+    let handle = |name| cache.handle(NameRef::parse(name).unwrap()).unwrap();
+    cache.get("a/x").await.unwrap();
+    let first = handle("a/x").seen().await.unwrap();
+    let second = handle("b/y").seen().await.unwrap();
+    // From here on the record is known under the first name alone.
+    cache.invalidator().invalidate("a/x").unwrap();
+    first.current().await.unwrap();
+    cache.invalidator().invalidate_prefix("b").unwrap();
+    second.current().await.unwrap();
+    assert_eq!(second.secret().unwrap().expose_str().unwrap(), "v1");
+    first.current().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_signal_right_after_its_first_value_does_not_fail_a_handle() {
+    let bench = bench();
+    bench.text().await;
+    let handle = handle(&bench);
+    let gate = Gate::new();
+    bench.backend.script(NAME, [gate.then(Reply::Stored)]);
+    bench.cache.invalidator().invalidate(NAME).unwrap();
+    let mut seen = Box::pin(handle.seen());
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(seen.as_mut().poll(&mut cx).is_pending());
+    gate.open();
+    seen.await.unwrap();
+}
+
+#[tokio::test]
+async fn another_handle_on_a_name_leaves_its_back_off_alone() {
+    let bench = bench();
+    bench.text().await;
+    let first = handle(&bench);
+    bench.backend.always(Reply::Error(ErrorKind::Unavailable));
+    bench.cache.invalidator().invalidate(NAME).unwrap();
+    while first.secret().unwrap_err().backend().is_none() {
+        tokio::task::yield_now().await;
+    }
+    let calls = bench.backend.calls_of(NAME);
+    let due = bench.cache.flights.keeper.due_at("prod/db");
+    let _others: Vec<_> = (0..10).map(|_| handle(&bench)).collect();
+    // The job has had its turn when a fetch that was queued behind it has failed, too.
+    bench.cache.get("other/name").await.unwrap_err();
+    assert_eq!(bench.backend.calls_of(NAME), calls);
+    assert_eq!(bench.cache.flights.keeper.due_at("prod/db"), due);
 }
 
 #[tokio::test]
@@ -199,7 +228,10 @@ async fn a_waker_that_panics_costs_no_other_handle_and_no_other_get_its_news() {
     }
     let bench = bench();
     bench.text().await;
-    let handles: Vec<_> = (0..40).map(|_| handle(&bench).seen().unwrap()).collect();
+    let mut handles = Vec::new();
+    for _ in 0..40 {
+        handles.push(handle(&bench).seen().await.unwrap());
+    }
     let gate = Gate::new();
     bench.backend.set(NAME, "v2");
     bench.backend.script(NAME, [gate.then(Reply::Stored)]);
@@ -236,7 +268,7 @@ async fn a_waker_that_panics_costs_no_other_handle_and_no_other_get_its_news() {
     }
     // And at the end, too.
     drop(get);
-    let mut spoilt = handle(&bench).seen().unwrap();
+    let mut spoilt = handle(&bench).seen().await.unwrap();
     let mut changed = Box::pin(spoilt.changed());
     assert!(
         changed

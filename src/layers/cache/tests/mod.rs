@@ -15,9 +15,11 @@ mod status;
 mod versions;
 mod wishes;
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use super::*;
+use crate::address::Located;
 use crate::resolver::SecretResolverExt;
 use crate::secret::Secret;
 use crate::testing::{ManualClock, MockBackend};
@@ -72,4 +74,37 @@ impl Bench {
             tokio::task::yield_now().await;
         }
     }
+}
+
+/// Two names of one record, `a/x` and `b/y`, of which the backend says only where each leads.
+#[derive(Clone, Debug)]
+struct TwoNames(MockBackend);
+
+impl TwoNames {
+    fn path<'a>(name: NameRef<'a>) -> &'a str {
+        match name.path() {
+            "a/x" | "b/y" => "one/record",
+            other => other,
+        }
+    }
+}
+
+impl SecretResolver for TwoNames {
+    fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
+        ResolveFuture::new(async move {
+            let name = NameRef::parse(Self::path(request.name()))?;
+            self.0.resolve(Request::new(name)).await
+        })
+    }
+
+    fn locate<'a>(&'a self, name: NameRef<'a>) -> Located<'a> {
+        Located::new(Self::path(name), name.field().map(Cow::Borrowed))
+    }
+}
+
+fn two_names() -> (MockBackend, Cache<TwoNames>) {
+    let store = MockBackend::new().with_value("one/record", "v1");
+    let clock = Arc::new(ManualClock::new());
+    let cache = Cache::new(TwoNames(store.clone()), clock, CacheConfig::default());
+    (store, cache.unwrap())
 }

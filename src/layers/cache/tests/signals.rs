@@ -1,37 +1,9 @@
 //! Signals for a prefix: what they concern, asked for or not, and that no other name loses anything.
 
-use std::borrow::Cow;
-
 use super::*;
-use crate::address::{Address, Located};
+use crate::address::Address;
 use crate::error::ErrorKind;
 use crate::testing::{Gate, Reply};
-
-/// Two names of one record, of which the backend says only where each leads.
-#[derive(Clone, Debug)]
-struct TwoNames(MockBackend);
-
-impl SecretResolver for TwoNames {
-    fn resolve<'a>(&'a self, _: Request<'a>) -> ResolveFuture<'a> {
-        ResolveFuture::new(async move {
-            let name = NameRef::parse("one/record")?;
-            self.0.resolve(Request::new(name)).await
-        })
-    }
-
-    fn locate<'a>(&'a self, name: NameRef<'a>) -> Located<'a> {
-        let known = matches!(name.path(), "a/x" | "b/y");
-        let path = if known { "one/record" } else { name.path() };
-        Located::new(path, name.field().map(Cow::Borrowed))
-    }
-}
-
-fn two_names() -> (MockBackend, Cache<TwoNames>) {
-    let store = MockBackend::new().with_value("one/record", "v1");
-    let clock = Arc::new(ManualClock::new());
-    let cache = Cache::new(TwoNames(store.clone()), clock, CacheConfig::default());
-    (store, cache.unwrap())
-}
 
 async fn read(cache: &Cache<TwoNames>, name: &str) -> String {
     let secret = cache.get(name).await.unwrap();
