@@ -1,7 +1,7 @@
 //! A place for foreign code that may block: wakers of callers, subscribers, recorders.
 //!
-//! One thread runs the jobs in their order. Another watches it: when the first makes no progress,
-//! because a job blocks it, twice as many go on. So a job that blocks holds up no other for long.
+//! One thread runs the jobs in their order. Another watches it: when jobs wait because each takes
+//! long, or blocks, twice as many go on. So a job that blocks holds up no other for long.
 //! The threads start with the first job, and end when there was none for a while.
 
 use std::cell::OnceCell;
@@ -62,8 +62,10 @@ pub(crate) fn tell(job: impl FnOnce() + Send + 'static) {
 impl Aside {
     /// At most this many jobs may block at once; all others then wait for one of them.
     const MOST: usize = 512;
-    /// A job that takes longer, while others wait, is taken to block.
+    /// A job that waits for longer gets a thread of its own.
     const PATIENCE: Duration = Duration::from_millis(5);
+    /// Unless each thread has run this many in that time.
+    const QUICK: u64 = 20;
     const IDLE: Duration = Duration::from_secs(2);
     /// While more jobs wait, no report is added.
     const MOST_WAITING: usize = 65_536;
@@ -210,16 +212,19 @@ impl Shared {
         }
     }
 
-    /// Lets more jobs run at once if none begins for a while.
+    /// Lets more jobs run at once if one waits for longer than it should, because each takes long.
     fn watch<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
         state.watched = true;
         let begun = state.begun;
+        let newest = begun + state.jobs.len() as u64;
         drop(state);
         std::thread::sleep(Aside::PATIENCE);
         let mut state = lock(&self.state);
         state.watched = false;
-        let stuck = state.begun == begun && state.busy >= state.width && !state.jobs.is_empty();
-        if stuck {
+        // Many quick jobs need no more threads: a processor is not faster for it.
+        let slow = state.begun - begun < Aside::QUICK * state.width as u64;
+        let waits = state.begun < newest;
+        if slow && waits && state.busy >= state.width {
             state.width = (state.busy * 2).min(Aside::MOST);
             self.more.notify_all();
         }
@@ -303,6 +308,7 @@ mod tests {
             answered.expect("no thread came");
         }
     }
+
     fn threads(aside: &Aside) -> usize {
         lock(&aside.0.as_ref().unwrap().0.state).threads
     }
@@ -350,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn a_waker_that_panics_when_it_is_called_and_when_it_is_dropped_ends_nothing() {
+    fn a_waker_that_panics_as_it_is_called_and_dropped_ends_no_thread() {
         let aside = Aside::new();
         let proxy = Proxy {
             aside: aside.clone(),
@@ -360,5 +366,35 @@ mod tests {
         let (done, all) = mpsc::channel();
         aside.run(move || done.send(()).unwrap());
         all.recv_timeout(Duration::from_secs(10)).unwrap();
+    }
+
+    #[test]
+    fn a_report_is_dropped_while_too_many_wait() {
+        let aside = Aside::new();
+        // No thread has been started, so they stay.
+        let shared = Arc::clone(&aside.0.as_ref().unwrap().0);
+        let waiting = || lock(&shared.state).jobs.len();
+        let jobs = (0..Aside::MOST_WAITING - 1).map(|_| Box::new(|| {}) as Job);
+        lock(&shared.state).jobs.extend(jobs);
+        assert!(!aside.is_full());
+        lock(&shared.state).jobs.push_back(Box::new(|| {}));
+        let one_more = std::thread::spawn(move || {
+            aside.attend();
+            tell(|| {});
+        });
+        one_more.join().unwrap();
+        assert_eq!(waiting(), Aside::MOST_WAITING);
+    }
+
+    #[test]
+    fn many_jobs_that_each_take_a_little_hold_up_none_for_long() {
+        let aside = Aside::new();
+        for _ in 0..1500 {
+            aside.run(|| std::thread::sleep(Duration::from_millis(4)));
+        }
+        let (done, all) = mpsc::channel();
+        aside.run(move || done.send(()).unwrap());
+        // One by one they take six seconds.
+        all.recv_timeout(Duration::from_secs(3)).unwrap();
     }
 }

@@ -89,6 +89,36 @@ async fn a_thousand_handles_on_one_name_make_one_request_a_refresh() {
     assert!(asked as u128 <= most, "{asked} requests in {time:?}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_signal_right_after_a_landing_does_not_leave_a_handle_without_a_value() {
+    let store = Store::new("store");
+    let builder = Resolver::builder(store.clone()).with_ttl(LONG);
+    let resolver = builder.build().unwrap();
+    let handle = resolver.handle("a/x").await.unwrap();
+    let invalidator = resolver.invalidator();
+    let begun = now();
+    for round in 0..20_000 {
+        if since(begun) > ms(5000) {
+            break;
+        }
+        let signal = || match round % 2 {
+            0 => invalidator.invalidate("a/x").unwrap(),
+            _ => invalidator.invalidate_prefix("a").unwrap(),
+        };
+        signal();
+        // The value is there before the keeper has heard of its landing.
+        while handle.secret().is_err() && since(begun) < ms(10_000) {
+            std::hint::spin_loop();
+        }
+        signal();
+        let signalled = now();
+        within(Duration::from_secs(10), handle.current())
+            .await
+            .unwrap();
+        assert!(since(signalled) < ms(900), "round {round}");
+    }
+}
+
 /// The processor time that this process has used.
 fn processor_time() -> Duration {
     // In ticks of a hundredth of a second; the name before may hold anything but a parenthesis.

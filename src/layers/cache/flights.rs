@@ -340,7 +340,7 @@ impl Flying {
         if *fetching >= most {
             return Err(Error::new(
                 ErrorKind::Overloaded,
-                "too many fetches are in flight; ask for fewer names at once, or raise max_flights, or the limit of the prefix",
+                "too many fetches are in flight; ask for fewer names at once, or raise the bound by with_max_flights, or by with_limit_for for a prefix",
             ));
         }
         *fetching += 1;

@@ -65,7 +65,7 @@ struct Place {
 /// What a handle needs of the cache.
 trait Values: Send + Sync {
     /// What a `get` of the name would find in memory.
-    fn value(&self, name: &SecretName, address: &str) -> Option<Record>;
+    fn value(&self, name: &SecretName) -> Option<Record>;
     /// Why there is nothing; `None` while a fetch is under way.
     fn why_not(&self, address: &str) -> Option<Error>;
     /// Ready when a fetch must have ended.
@@ -83,10 +83,11 @@ impl SecretHandle {
     /// child.
     pub fn secret(&self) -> Result<Secret, Error> {
         self.now().unwrap_or_else(|| {
-            Err(Error::new(
+            let error = Error::new(
                 ErrorKind::Unavailable,
-                "the secret has no current value; its next fetch is under way",
-            ))
+                "the secret has no current value; its next fetch is due or under way",
+            );
+            Err(error.with_name(self.place.name.as_ref()))
         })
     }
 
@@ -102,10 +103,11 @@ impl SecretHandle {
         if !process.is_this() {
             return Some(Err(fork::refused().with_name(name.as_ref())));
         }
-        match cache.value(name, address) {
-            Some(record) => Some(record.into_secret()),
-            None => cache.why_not(address).map(Err),
-        }
+        let answer = match cache.value(name) {
+            Some(record) => record.into_secret(),
+            None => Err(cache.why_not(address)?),
+        };
+        Some(answer.map_err(|error| error.with_name(name.as_ref())))
     }
 
     /// The current secret; where there is none for the moment, as after an invalidation, waits for the
@@ -230,13 +232,10 @@ impl<R: SecretResolver> Flights<R> {
 }
 
 impl<R: SecretResolver> Values for Flights<R> {
-    fn value(&self, name: &SecretName, address: &str) -> Option<Record> {
-        let hit = self
-            .hit(name.as_str())
-            .or_else(|| self.hit_any(name.as_ref()))?;
-        if hit.refresh {
-            self.keeper.due_now(address);
-        }
+    fn value(&self, name: &SecretName) -> Option<Record> {
+        // When to refresh it is the keeper's to say.
+        let hit = self.hit(name.as_str());
+        let hit = hit.or_else(|| self.hit_any(name.as_ref()))?;
         Some(hit.record)
     }
 

@@ -128,21 +128,31 @@ impl Keeper {
         self.earlier.notify_one();
     }
 
-    /// A value has landed.
-    pub(super) fn landed(&self, slot: &Slot) {
-        let soonest = self.clock.now() + Self::SOONEST;
+    /// A value has landed. A signal may have come since, and has asked for the next fetch already:
+    /// it has taken the value, or `concerned` says that it concerns a name.
+    pub(super) fn landed(&self, slot: &Slot, concerned: impl Fn(&SecretName) -> bool) {
+        let now = self.clock.now();
         self.with(&slot.address, |kept| {
             kept.failures = 0;
             kept.error = None;
             kept.epoch = slot.epoch;
-            (slot.life.refresh.max(soonest), true)
+            let mut names = kept.names.iter();
+            let taken = slot.record().is_none() && now < slot.life.expires;
+            let due = match taken || names.any(|(name, _)| concerned(name)) {
+                true => now,
+                false => slot.life.refresh.max(now + Self::SOONEST),
+            };
+            (due, true)
         });
     }
 
-    /// A fetch has failed.
-    pub(super) fn failed(&self, address: &str, error: &Error) {
+    /// A fetch has failed; `signalled` says whether a signal has come since it began.
+    pub(super) fn failed(&self, address: &str, error: &Error, signalled: impl Fn() -> bool) {
         let now = self.clock.now();
         self.with(address, |kept| {
+            if signalled() {
+                return (now, false);
+            }
             let doubled = 1 << kept.failures.min(16);
             kept.failures = kept.failures.saturating_add(1);
             kept.error = Some(error.clone());
@@ -280,7 +290,11 @@ impl<R: SecretResolver> Flights<R> {
         let live = slot.filter(|slot| now < slot.life.expires && slot.record().is_some());
         let flight = match live {
             Some(slot) if now < slot.life.refresh => {
-                self.keeper.landed(&slot);
+                // Of this name alone: another that is concerned is due by itself.
+                let concerned = |kept: &SecretName| {
+                    *kept == name && self.slot_of(located, name.as_ref()).is_none()
+                };
+                self.keeper.landed(&slot, concerned);
                 None
             }
             Some(_) => self.start_refresh(located, name.as_ref()),
@@ -288,7 +302,8 @@ impl<R: SecretResolver> Flights<R> {
                 Joined::Started(flight) => Some(flight),
                 Joined::Other(_) | Joined::Held(_) => None,
                 Joined::Refused(error) => {
-                    self.keeper.failed(located.address().as_str(), &error);
+                    let address = located.address().as_str();
+                    self.keeper.failed(address, &error, || false);
                     None
                 }
             },

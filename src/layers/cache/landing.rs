@@ -11,6 +11,7 @@ use crate::layers::cache::flights::{Flights, Flying, REFRESH_AGAIN, closed_error
 use crate::layers::cache::life::{Life, Terms};
 use crate::layers::cache::negative::{Negatives, Saying};
 use crate::layers::cache::seen::Verdict;
+use crate::layers::cache::signals::Signals;
 use crate::layers::cache::slot::{Detached, Landed, Slot};
 use crate::name::{NameRef, SecretName};
 use crate::resolver::{Held, Holder, Request, SecretResolver};
@@ -196,14 +197,22 @@ impl<R: SecretResolver> Landing<R> {
                     .store
                     .link(name, &flight.address, self.field.as_deref());
                 preempt();
-                flights.keeper.landed(slot);
+                let signals = &flights.store.signals;
+                flights.keeper.landed(slot, |name| {
+                    signals.concern(slot.epoch, name.as_ref().path(), &flight.address)
+                });
                 self.flight.end(outcome);
                 if held.new_life {
                     audit::created_anew(name);
                 }
             }
             Err(error) => {
-                flights.keeper.failed(&flight.address, error);
+                let store = &flights.store;
+                let concern =
+                    |signals: &Signals| signals.concern(asked.epoch, name.path(), &flight.address);
+                flights.keeper.failed(&flight.address, error, || {
+                    concern(&store.signals) || concern(&store.addressed)
+                });
                 self.flight.end(outcome);
             }
         }
@@ -410,7 +419,9 @@ impl<R: SecretResolver> Drop for Landing<R> {
         }
         if unlanded {
             self.refresh_later();
-            self.flights.keeper.failed(&self.flight.address, &lost());
+            self.flights
+                .keeper
+                .failed(&self.flight.address, &lost(), || false);
         }
         // Also when it left the table and something panicked on the way to its end; else it has ended.
         self.flight.end(Outcome::Failed(lost()));

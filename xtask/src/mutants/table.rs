@@ -662,8 +662,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "handles: a lease that is over at once is asked for without end",
         "src/layers/cache/keeper.rs",
         [
-            "(slot.life.refresh.max(soonest), true)",
-            "(slot.life.refresh.min(soonest), true)",
+            "false => slot.life.refresh.max(now + Self::SOONEST),",
+            "false => slot.life.refresh.min(now + Self::SOONEST),",
         ],
         "a_handle_asks_a_few_times_a_second_however_short_a_lease_is",
     ),
@@ -683,7 +683,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
             "foreign(|| self.waker.wake_by_ref());",
             "self.waker.wake_by_ref();",
         ],
-        "a_waker_that_panics_when_it_is_called_and_when_it_is_dropped_ends_nothing",
+        "a_waker_that_panics_as_it_is_called_and_dropped_ends_no_thread",
     ),
     core(
         "aside: nobody watches after a quiet time",
@@ -697,8 +697,71 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     core(
         "handles: a landing that another has asked for is not heard",
         "src/layers/cache/landing.rs",
-        ["flights.keeper.landed(slot);", ""],
+        [
+            "flights.keeper.landed(slot, |name| {",
+            "let _ = (slot, |name: &SecretName| {",
+        ],
         "every_landing_is_heard_however_it_was_asked_for",
+    ),
+    core(
+        "handles: a signal between a landing and its news is forgotten",
+        "src/layers/cache/keeper.rs",
+        [
+            "match taken || names.any(|(name, _)| concerned(name)) {",
+            "match false {",
+        ],
+        "a_signal_between_a_landing_and_its_news_is_not_forgotten",
+    ),
+    core(
+        "handles: a read of a handle asks the store",
+        "src/layers/cache/handle.rs",
+        [
+            "Some(hit.record)",
+            "if hit.refresh { self.keeper.due_now(self.inner.locate(name.as_ref()).address().as_str()); } Some(hit.record)",
+        ],
+        "a_handle_that_is_read_often_asks_no_more_often",
+    ),
+    core(
+        "settle: a prefix revives what an old signal has dropped",
+        "src/layers/cache/settle.rs",
+        ["self.forget_settled(now);\n        let print", "let print"],
+        "nor_does_one_for_a_prefix",
+    ),
+    core(
+        "batches: a record that was signalled under another name is answered",
+        "src/layers/cache/fence.rs",
+        [
+            "self.store.addressed.below(signal, None, &out);",
+            "let _ = out;",
+        ],
+        "a_batch_answers_no_record_that_was_signalled_under_another_name_while_it_waited",
+    ),
+    core(
+        "aside: jobs that each take a little get no second thread",
+        "src/aside.rs",
+        [
+            "let slow = state.begun - begun < Aside::QUICK * state.width as u64;",
+            "let slow = state.begun == begun;",
+        ],
+        "many_jobs_that_each_take_a_little_hold_up_none_for_long",
+    ),
+    core(
+        "aside: threads that have nothing to do stay",
+        "src/aside.rs",
+        [
+            "let surplus = state.rests() && state.threads > state.busy + 2;",
+            "let surplus = false;",
+        ],
+        "the_threads_that_blocking_jobs_needed_end_also_while_other_jobs_come",
+    ),
+    core(
+        "aside: reports fill the memory",
+        "src/aside.rs",
+        [
+            "Some(aside) if aside.is_full() => {}",
+            "Some(aside) if aside.is_full() && aside.0.is_none() => {}",
+        ],
+        "a_report_is_dropped_while_too_many_wait",
     ),
     core(
         "handles: an outage is asked about each second for ever",

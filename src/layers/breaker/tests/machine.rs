@@ -11,13 +11,7 @@ fn no_schedule_asks_too_much_or_for_ever_too_little() {
         ..BreakerConfig::default()
     };
     for seed in 1..5_000_u64 {
-        let mut random = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        let mut draw = |below: u64| {
-            random ^= random << 13;
-            random ^= random >> 7;
-            random ^= random << 17;
-            random % below
-        };
+        let mut draw = draws(seed);
         let mut endpoint = Endpoint::new();
         let mut now = Moment::ZERO;
         let mut flying = Vec::new();

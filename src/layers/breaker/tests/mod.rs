@@ -174,3 +174,14 @@ impl Bench {
         assert!(matches!(self.state(0), BreakerState::Open { .. }));
     }
 }
+
+/// Draws below a limit, which depend on the seed alone (xorshift64).
+fn draws(seed: u64) -> impl FnMut(u64) -> u64 {
+    let mut random = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    move |below| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random % below
+    }
+}

@@ -159,13 +159,7 @@ fn a_late_answer_from_before_a_change_changes_nothing() {
 #[test]
 fn no_schedule_breaks_it() {
     for seed in 1..3_000_u64 {
-        let mut random = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        let mut draw = |below: u64| {
-            random ^= random << 13;
-            random ^= random >> 7;
-            random ^= random << 17;
-            random % below
-        };
+        let mut draw = draws(seed);
         let bench = bench_with(
             1,
             BreakerConfig {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::error::ErrorKind;
+use crate::layers::cache::slot::Slot;
 use crate::secret::Version;
 use crate::testing::{Gate, Reply};
 
@@ -56,24 +57,36 @@ async fn a_thousand_handles_are_one_fetch_a_refresh() {
     assert_eq!(bench.backend.calls_of(NAME), 2);
 }
 
-#[tokio::test]
-async fn a_handle_asks_a_few_times_a_second_however_short_a_lease_is() {
+/// How often a handle asks in a second for a record whose lease is that short.
+async fn asked_in_a_second(lease: Duration, each_millisecond: impl Fn(&SecretHandle)) -> usize {
     let bench = bench();
-    bench.backend.set_lease(NAME, Duration::from_millis(1));
+    bench.backend.set_lease(NAME, lease);
     bench.text().await;
     let handle = handle(&bench);
     bench.cache.invalidator().invalidate(NAME).unwrap();
     settle(&bench).await;
     let before = bench.backend.calls_of(NAME);
     for _ in 0..1000 {
+        each_millisecond(&handle);
         bench.clock.advance(Duration::from_millis(1));
         tokio::task::yield_now().await;
         std::thread::sleep(Duration::from_micros(200));
     }
     settle(&bench).await;
-    let asked = bench.backend.calls_of(NAME) - before;
+    bench.backend.calls_of(NAME) - before
+}
+
+#[tokio::test]
+async fn a_handle_asks_a_few_times_a_second_however_short_a_lease_is() {
+    let asked = asked_in_a_second(Duration::from_millis(1), |_| {}).await;
     assert!((1..=5).contains(&asked), "{asked}");
-    drop(handle);
+}
+
+#[tokio::test]
+async fn a_handle_that_is_read_often_asks_no_more_often() {
+    let lease = Duration::from_millis(100);
+    let asked = asked_in_a_second(lease, |handle| drop(handle.secret())).await;
+    assert!((1..=5).contains(&asked), "{asked}");
 }
 
 #[tokio::test]
@@ -196,6 +209,36 @@ async fn a_signal_right_after_its_first_value_does_not_fail_a_handle() {
     assert!(seen.as_mut().poll(&mut cx).is_pending());
     gate.open();
     seen.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_signal_between_a_landing_and_its_news_is_not_forgotten() {
+    let bench = bench();
+    bench.text().await;
+    let _handle = handle(&bench);
+    settle(&bench).await;
+    let flights = &bench.cache.flights;
+    let (keeper, now) = (&flights.keeper, bench.clock.now());
+    let located = flights.inner.locate(NameRef::parse(NAME).unwrap());
+    let address = located.address().as_str();
+    let landed = |slot: &Slot, concerned: bool| {
+        keeper.landed(slot, |_| concerned);
+        keeper.due_at(address) == now
+    };
+    let name = NameRef::parse(NAME).unwrap();
+    let slot = flights.slot_of(&located, name).unwrap();
+    assert!(!landed(&slot, false));
+    // A prefix: the value stays where it is, for its other names.
+    assert!(landed(&slot, true));
+    // An invalidation: the value is gone. The next fetch may not land in the middle of this.
+    bench.backend.script(NAME, [Reply::Hang]);
+    bench.cache.invalidator().invalidate(NAME).unwrap();
+    assert!(landed(&slot, false));
+    let error = Error::new(ErrorKind::Unavailable, "of the test's own making");
+    keeper.failed(address, &error, || false);
+    assert!(keeper.due_at(address) > now);
+    keeper.failed(address, &error, || true);
+    assert_eq!(keeper.due_at(address), now);
 }
 
 #[tokio::test]
