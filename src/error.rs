@@ -185,14 +185,18 @@ impl Error {
         self.kind() == ErrorKind::Overloaded && self.backend().is_none()
     }
 
-    /// Notes that this process has decided it on its own: the store is being left alone, or our own
-    /// bounds, or a stop of the process, came between.
-    pub(crate) fn held_back(self) -> Self {
+    /// Notes that this process has decided it on its own, without asking the store: the store is being left
+    /// alone, a login is held back, a credential is missing, or our own bounds came between. It says nothing
+    /// of the store, is not tried again at once, and is waited for by
+    /// [`require_within`](crate::Resolver::require_within).
+    #[must_use]
+    pub fn held_back(self) -> Self {
         self.edit(|inner| inner.held_back = true)
     }
 
-    /// Whether this process has decided it on its own: it says nothing of the store.
-    pub(crate) fn is_held_back(&self) -> bool {
+    /// Whether this process has decided it on its own, without asking the store.
+    #[must_use]
+    pub fn is_held_back(&self) -> bool {
         self.0.held_back
     }
 

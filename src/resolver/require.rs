@@ -95,10 +95,13 @@ impl RequireError {
 }
 
 impl RequireError {
-    /// Whether every failure is one that may pass by itself, our own overload among them.
+    /// Whether every failure is one that may pass by itself; so does what this process has decided on its
+    /// own, such as a login that is held back or a credential's file that is missing.
     pub(crate) fn may_pass(&self) -> bool {
         let passes = |error: &Error| {
-            error.is_our_own_overload() || error.kind().permits().retry != Retry::Never
+            error.is_held_back()
+                || error.is_our_own_overload()
+                || error.kind().permits().retry != Retry::Never
         };
         self.failures.iter().all(|failure| passes(&failure.error))
     }

@@ -136,8 +136,9 @@ impl Resolver {
 
     /// As [`require`](Self::require), asking again every quarter of a second until all resolve or
     /// `limit` is over, for a service that starts together with its store. Only errors that may pass
-    /// are waited for; a denied or missing secret is answered at once. An open breaker does not keep
-    /// it from asking.
+    /// are waited for, also a credential's file that does not exist yet and a login that is held back; a
+    /// denied or missing secret is answered at once, and so is a login that the store refuses now. An open
+    /// breaker does not keep it from asking.
     ///
     /// # Errors
     /// As [`require`](Self::require), from the last try.

@@ -40,7 +40,7 @@ impl Response {
         }
     }
 
-    /// The status code: 200 to 299 or 400 to 999.
+    /// The status code: 200 to 299, 304, or 400 to 999.
     #[must_use]
     pub fn status(&self) -> u16 {
         self.status

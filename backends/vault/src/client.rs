@@ -151,6 +151,10 @@ impl Reply<'_> {
         self.response.body()
     }
 
+    pub(crate) fn endpoint(&self) -> usize {
+        self.endpoint
+    }
+
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         self.response.retry_after()
     }

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use secret_resolver::{Clock, Error, SystemClock};
+use secret_resolver_session::Session;
 use secret_resolver_transport::{self as transport, Origin, Trust};
 
 use crate::alias::{Given, Names};
-use crate::auth::{Auth, Session};
+use crate::auth::{Auth, Vault};
 use crate::client::Client;
 use crate::error;
 use crate::path::{checked, encode};
@@ -243,7 +244,7 @@ impl VaultBuilder {
         let client = Client::new(http, endpoints.into(), namespace);
         let data = format!("/v1/{}/data/", encode(&mount));
         Ok(VaultBackend::new(Parts {
-            session: Session::new(client, auth, clock),
+            session: Session::new(Vault { client, auth }, clock),
             names,
             data,
             value_limit: self.value_limit,

@@ -7,16 +7,17 @@ use secret_resolver::{
     Address, Error, Located, Moment, NameRef, Record, Request, ResolveFuture, SecretResolver,
     ShutdownFuture, Version,
 };
+use secret_resolver_session::{Session, Verdict};
 use secret_resolver_transport::Method;
 
 use crate::alias::Names;
-use crate::auth::{Session, Verdict};
-use crate::client::{Ask, Reply};
+use crate::answers::{self, Asked};
+use crate::auth::Vault;
+use crate::client::{Ask, Client, Reply};
 use crate::config::{VaultBuilder, VaultTarget};
-use crate::error::{self, Asked};
+use crate::error;
 use crate::path::encode;
-use crate::race;
-use crate::wire::{self, Absence};
+use crate::wire;
 
 /// Secrets of one KV v2 store of Vault or OpenBao. A clone shares the login and the connections.
 ///
@@ -29,14 +30,16 @@ use crate::wire::{self, Absence};
 /// |---|---|
 /// | 404 of the KV store, a deleted or destroyed version, no such field | `NotFound` |
 /// | 403, and the token lives | `Denied` |
-/// | 403 or 400 at login; a plain token that is dead; logins held back | `Unauthenticated` |
+/// | 403 or 400 at login; a plain token that is dead; a credential's file that is missing | `Unauthenticated` |
 /// | 404 of the routing: no such mount or namespace; 400 | `Misconfigured` |
 /// | 429 | `Throttled`, with the store's `Retry-After` |
-/// | 5xx (sealed, no leader), 412, no connection | `Unavailable` |
+/// | 5xx (sealed, no leader), 408, 412, 421, no connection; a KV store that is being upgraded | `Unavailable` |
 /// | nothing or not all in time | `Timeout` |
 /// | a redirect from every endpoint; a certificate that is not trusted | `Refused` |
 /// | a value over the bound | `Overloaded` |
-/// | anything else: other JSON, no JSON, an unknown status | `Malformed` |
+/// | anything else: other JSON, no JSON (a proxy's page), an unknown status | `Malformed` |
+///
+/// While logins are held back after a refusal, each get is answered with that refusal.
 ///
 /// # Cancel safety
 /// A future may be dropped at any time; a login that it waits for goes on for others.
@@ -61,7 +64,7 @@ use crate::wire::{self, Absence};
 pub struct VaultBackend(Arc<Parts>);
 
 pub(crate) struct Parts {
-    pub(crate) session: Session,
+    pub(crate) session: Session<Vault>,
     pub(crate) names: Names,
     /// `/v1/{mount}/data/`, encoded.
     pub(crate) data: String,
@@ -99,11 +102,11 @@ impl VaultBackend {
     /// What was done beside reads: for metrics and tests.
     #[must_use]
     pub fn stats(&self) -> VaultStats {
-        let [logins, renewals, lookups] = self.0.session.counts();
+        let stats = self.0.session.stats();
         VaultStats {
-            logins,
-            renewals,
-            lookups,
+            logins: stats.logins,
+            renewals: stats.renewals,
+            lookups: stats.lookups,
         }
     }
 
@@ -114,7 +117,11 @@ impl VaultBackend {
 
 impl SecretResolver for VaultBackend {
     fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
-        ResolveFuture::new(async move { self.0.bounded(request).await.map_err(error::ours) })
+        let read = self
+            .0
+            .session
+            .bounded(request.deadline(), self.0.read(request));
+        ResolveFuture::new(async move { read.await.map_err(error::ours) })
     }
 
     fn locate<'a>(&'a self, name: NameRef<'a>) -> Located<'a> {
@@ -126,7 +133,7 @@ impl SecretResolver for VaultBackend {
     }
 
     fn endpoints(&self) -> usize {
-        self.0.session.client().endpoints()
+        self.0.client().endpoints()
     }
 
     fn identity(&self) -> u64 {
@@ -143,27 +150,15 @@ impl SecretResolver for VaultBackend {
 }
 
 impl Parts {
-    /// A read that ends with the session or at the request's deadline, whichever is first.
-    async fn bounded(&self, request: Request<'_>) -> Result<Record, Error> {
-        let open = async {
-            let read = race::first(self.read(request), self.session.closed()).await;
-            read.unwrap_or_else(|| Err(error::closed()))
-        };
-        match request.deadline() {
-            None => open.await,
-            Some(deadline) => {
-                let end = self.session.clock().sleep_until(deadline);
-                race::first(open, end)
-                    .await
-                    .unwrap_or_else(|| Err(error::deadline()))
-            }
-        }
+    fn client(&self) -> &Client {
+        &self.session.store().client
     }
 
     async fn read(&self, request: Request<'_>) -> Result<Record, Error> {
         let located = self.names.locate(request.name());
         let target = self.target(located.address().as_str(), request.version())?;
-        for again in [false, true] {
+        let mut again = false;
+        loop {
             let token = self.session.token(request.endpoint()).await?;
             let sent = self.session.mark();
             let ask = Ask {
@@ -173,28 +168,26 @@ impl Parts {
                 body: None,
                 endpoint: request.endpoint(),
             };
-            let reply = self.session.client().send(ask).await?;
-            match reply.status() {
-                200 => {
-                    return self
-                        .record(&reply, request)
-                        .map(|record| record.select(located.field()));
+            let reply = self.client().send(ask).await?;
+            if reply.status() == 200 {
+                let record = self.record(&reply, request)?;
+                return Ok(record.select(located.field()));
+            }
+            if !answers::is_refusal(&reply) {
+                return Err(answers::error_of(Asked::Read, &reply));
+            }
+            let judged = self.session.judge(&token, sent, reply.endpoint(), again);
+            match judged.await {
+                Ok(Verdict::Denied) => return Err(error::denied(reply.origin())),
+                Ok(Verdict::Replaced) => {}
+                // Once: a third login would not make a refusal less likely.
+                Ok(Verdict::Dead) => again = true,
+                Err(error) => {
+                    self.client().leave_after(&reply);
+                    return Err(error);
                 }
-                404 => {
-                    return Err(match wire::absence(reply.body())? {
-                        Absence::NotFound => error::absent(reply.origin()),
-                        Absence::NoMount => error::of_reply(Asked::Read, &reply),
-                    });
-                }
-                403 => match self.session.judge(&token, sent, again).await? {
-                    Verdict::Denied => return Err(error::denied(reply.origin())),
-                    // Once: another login would not make a second refusal more likely to pass.
-                    Verdict::TokenGone => {}
-                },
-                _ => return Err(error::of_reply(Asked::Read, &reply)),
             }
         }
-        Err(error::dead_again())
     }
 
     fn target(&self, path: &str, version: Option<&Version>) -> Result<String, Error> {
@@ -222,7 +215,7 @@ impl Parts {
         }
         if !request.accepts(record.version()) {
             // Perhaps a standby that is behind: another endpoint answers the next attempt.
-            self.session.client().leave_after(reply);
+            self.client().leave_after(reply);
         }
         request.admit(record)
     }

@@ -10,6 +10,7 @@ use std::fmt;
 use std::time::Duration;
 
 use secret_resolver::{Error, Record, SecretBuf, Version};
+use secret_resolver_session::Grant;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -19,13 +20,20 @@ use crate::{error, json};
 /// Far above any token that Vault or OpenBao issues; a batch token has a few hundred bytes.
 const TOKEN_LIMIT: usize = 16 << 10;
 
-/// How long the store lets a token live.
+/// The answer to a login.
+#[derive(Debug)]
+pub(crate) struct Login {
+    pub(crate) token: SecretBuf,
+    pub(crate) grant: Grant,
+    pub(crate) is_batch: bool,
+    pub(crate) is_limited: bool,
+}
+
+/// What a token says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Grant {
-    /// Counted from the request; `None` for ever, as a root token does.
-    pub(crate) lease: Option<Duration>,
-    /// Whether the store may lengthen it.
-    pub(crate) renewable: bool,
+pub(crate) struct Lookup {
+    pub(crate) grant: Grant,
+    pub(crate) is_limited: bool,
 }
 
 /// The record in the answer to a KV v2 read.
@@ -48,77 +56,42 @@ pub(crate) fn record(body: &[u8], value_limit: usize) -> Result<Record, Error> {
     builder.build()
 }
 
-/// What a 404 says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Absence {
-    /// A KV v2 store knows the mount and has nothing there, or has deleted it.
-    NotFound,
-    /// Nothing is mounted there, or there is no such namespace.
-    NoMount,
-}
-
-/// Tells an absent secret from an absent store. KV v2 answers an empty list of errors, or the
-/// metadata of a deleted version; routing answers with a text.
-pub(crate) fn absence(body: &[u8]) -> Result<Absence, Error> {
-    const WHAT: &str =
-        "the answer 404 is not that of a Vault server; check what is listening there";
-    let missing: Missing = parse(body, WHAT)?;
-    match missing {
-        Missing {
-            errors: Some(errors),
-            ..
-        } if !errors.is_empty() => Ok(Absence::NoMount),
-        Missing {
-            errors: Some(_), ..
-        } => Ok(Absence::NotFound),
-        Missing {
-            data: Some(Deleted { metadata: Some(_) }),
-            ..
-        } => Ok(Absence::NotFound),
-        _ => Err(error::malformed(WHAT)),
-    }
-}
-
 /// The token that a login issued.
-pub(crate) fn login(body: &[u8]) -> Result<(SecretBuf, Grant), Error> {
+pub(crate) fn login(body: &[u8]) -> Result<Login, Error> {
     const WHAT: &str = "the answer to a login carries no token; check what is listening there";
-    let login: Login<'_> = parse(body, WHAT)?;
-    let raw = login
-        .auth
-        .client_token
-        .ok_or_else(|| error::malformed(WHAT))?;
+    let Issued { auth } = parse(body, WHAT)?;
+    let raw = auth.client_token.ok_or_else(|| error::malformed(WHAT))?;
     let token = json::string(raw.get(), TOKEN_LIMIT)?;
     // What cannot be sent in a header is no token.
     if token.is_empty() || !token.expose().iter().all(u8::is_ascii_graphic) {
         return Err(error::malformed(WHAT));
     }
-    if login.auth.num_uses.is_some_and(|uses| uses != 0) {
-        return Err(error::misconfigured(
-            "the role issues tokens for a limited number of uses; set its token_num_uses to 0",
-        ));
-    }
-    Ok((token, login.auth.grant()))
+    Ok(Login {
+        token,
+        grant: auth.grant(),
+        is_batch: auth.token_type.as_deref() == Some("batch"),
+        is_limited: auth.num_uses.is_some_and(|uses| uses != 0),
+    })
 }
 
 /// The life that a renewal granted. The token, which the answer repeats, is not read.
 pub(crate) fn renewal(body: &[u8]) -> Result<Grant, Error> {
-    let login: Login<'_> = parse(body, "the answer to a renewal is not one")?;
-    Ok(login.auth.grant())
+    let Issued { auth } = parse(body, "the answer to a renewal is not one")?;
+    Ok(auth.grant())
 }
 
-/// The life that is left to a token.
-pub(crate) fn lookup(body: &[u8]) -> Result<Grant, Error> {
-    let lookup: Lookup = parse(body, "the answer to a token's lookup is not one")?;
-    let Own {
-        ttl,
-        renewable,
-        expire_time,
-    } = lookup.data;
+/// The life that is left to a token, and whether its uses are counted.
+pub(crate) fn lookup(body: &[u8]) -> Result<Lookup, Error> {
+    let Looked { data } = parse(body, "the answer to a token's lookup is not one")?;
     // A ttl of 0 means for ever only where no time of expiry is set; else the end is now.
-    let endless = ttl == 0 && expire_time.is_none();
-    Ok(Grant {
-        lease: (!endless).then(|| Duration::from_secs(ttl)),
-        renewable,
+    let endless = data.ttl == 0 && data.expire_time.is_none();
+    let grant = Grant {
+        lease: (!endless).then(|| Duration::from_secs(data.ttl)),
+        renewable: data.renewable,
+    };
+    Ok(Lookup {
+        grant,
+        is_limited: data.num_uses.is_some_and(|uses| uses != 0),
     })
 }
 
@@ -160,18 +133,7 @@ struct Metadata {
 }
 
 #[derive(Deserialize)]
-struct Missing {
-    errors: Option<Vec<IgnoredAny>>,
-    data: Option<Deleted>,
-}
-
-#[derive(Deserialize)]
-struct Deleted {
-    metadata: Option<Metadata>,
-}
-
-#[derive(Deserialize)]
-struct Login<'a> {
+struct Issued<'a> {
     #[serde(borrow)]
     auth: Auth<'a>,
 }
@@ -182,7 +144,10 @@ struct Auth<'a> {
     client_token: Option<&'a RawValue>,
     lease_duration: u64,
     renewable: bool,
-    num_uses: Option<u64>,
+    // Below zero: used up.
+    num_uses: Option<i64>,
+    #[serde(borrow)]
+    token_type: Option<Cow<'a, str>>,
 }
 
 impl Auth<'_> {
@@ -196,7 +161,7 @@ impl Auth<'_> {
 }
 
 #[derive(Deserialize)]
-struct Lookup {
+struct Looked {
     data: Own,
 }
 
@@ -206,6 +171,7 @@ struct Own {
     #[serde(default)]
     renewable: bool,
     expire_time: Option<IgnoredAny>,
+    num_uses: Option<i64>,
 }
 
 /// An object's members in their order, each value as its JSON text. A key is no secret.

@@ -4,6 +4,7 @@ use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
+use hyper::StatusCode;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use secret_resolver::{Error, ErrorKind};
@@ -64,7 +65,8 @@ impl Connection {
                     .map_err(|error| of_exchange(&error))?;
                 let (head, body) = response.into_parts();
                 let status = head.status.as_u16();
-                if head.status.is_redirection() {
+                // 304 leads nowhere: it says that nothing has changed.
+                if head.status.is_redirection() && head.status != StatusCode::NOT_MODIFIED {
                     return Err(Error::new(
                         ErrorKind::Refused,
                         "the server answered with a redirect, which is never followed",

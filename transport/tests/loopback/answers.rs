@@ -172,7 +172,7 @@ async fn an_interim_answer_is_passed_over() {
 
 #[tokio::test]
 async fn any_status_but_a_redirects_is_for_the_backend_to_judge() {
-    for status in [200, 204, 400, 403, 404, 429, 500, 503, 599, 999] {
+    for status in [200, 204, 304, 400, 403, 404, 429, 500, 503, 599, 999] {
         let world = World::answering(Reply::status(status).with_header("Retry-After", "7"));
         let response = world.get(&world.client()).await.unwrap();
         assert_eq!(

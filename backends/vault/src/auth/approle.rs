@@ -1,14 +1,11 @@
 //! The AppRole login (`POST /v1/auth/{mount}/login`): a role id and a secret id for a token.
 
-use std::sync::Arc;
-
 use secret_resolver::{Error, SecretBuf};
 use secret_resolver_transport::Method;
 
-use crate::auth::Issued;
+use crate::answers::{self, Asked};
 use crate::client::{Ask, Client};
-use crate::error::{self, Asked};
-use crate::wire;
+use crate::wire::{self, Login};
 
 /// A wrong role id or secret id is a 400, a mount that is not there a 403: both are refusals.
 pub(super) async fn login(
@@ -17,7 +14,7 @@ pub(super) async fn login(
     role_id: &SecretBuf,
     secret_id: &SecretBuf,
     endpoint: Option<usize>,
-) -> Result<Issued, Error> {
+) -> Result<Login, Error> {
     let body = wire::approle_login(role_id.expose(), secret_id.expose())?;
     let target = format!("/v1/auth/{mount}/login");
     let reply = client
@@ -29,12 +26,8 @@ pub(super) async fn login(
             endpoint,
         })
         .await?;
-    if reply.status() != 200 {
-        return Err(error::of_reply(Asked::Login, &reply));
+    match reply.status() {
+        200 => wire::login(reply.body()),
+        _ => Err(answers::error_of(Asked::Login, &reply)),
     }
-    let (token, grant) = wire::login(reply.body())?;
-    Ok(Issued {
-        token: Arc::new(token),
-        grant,
-    })
 }

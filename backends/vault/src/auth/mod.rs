@@ -1,33 +1,21 @@
-//! How the backend becomes somebody at the store, and stays it.
+//! How the backend authenticates to the store: what a login is for Vault.
 //!
-//! `credential` says where credentials come from; `approle` and `token` turn them into a token;
-//! `session` keeps one token alive for all requests, by what `state` decides, the arithmetic of
-//! `life`, the limits of `gate`, and logins that are one `flight` for all who wait; `verdict` says
-//! what a 403 means.
+//! `approle` and `token` turn credentials into a token; the life of that token is the session's
+//! (`secret-resolver-session`), which asks here for what is Vault's own.
 
 mod approle;
-mod credential;
-mod flight;
-mod gate;
-mod life;
-mod session;
-mod state;
 mod token;
-mod verdict;
-
-pub use credential::Credential;
-pub(crate) use session::Session;
-pub(crate) use verdict::Verdict;
 
 use std::fmt;
 use std::sync::Arc;
 
-use secret_resolver::{Error, SecretBuf};
+use secret_resolver::{Error, ErrorKind, SecretBuf};
+use secret_resolver_session::{Credential, Grant, Issued, Store};
 
 use crate::client::Client;
 use crate::error;
 use crate::path::{self, checked};
-use crate::wire::Grant;
+use crate::wire::Login;
 
 /// How the backend authenticates: part of the target, fixed in code.
 ///
@@ -57,9 +45,15 @@ enum Method {
     Token(Credential),
 }
 
+/// Vault as the session sees it: where to log in, and how.
+pub(crate) struct Vault {
+    pub(crate) client: Client,
+    pub(crate) auth: Auth,
+}
+
 /// Credentials as they were at one login.
 #[derive(PartialEq, Eq)]
-enum Loaded {
+pub(crate) enum Loaded {
     AppRole {
         role_id: Arc<SecretBuf>,
         secret_id: Arc<SecretBuf>,
@@ -67,20 +61,15 @@ enum Loaded {
     Token(Arc<SecretBuf>),
 }
 
-/// What a login gives.
-struct Issued {
-    token: Arc<SecretBuf>,
-    grant: Grant,
-}
-
 impl Auth {
     /// Logs in at `auth/approle/login`, or at the mount that [`Auth::with_mount`] names.
     ///
     /// The tokens so issued are the backend's own: it renews them while they are in use, and
-    /// revokes the last one at shutdown. Their role should leave them the `default` policy, which
-    /// lets a token look itself up: that is how a denial is told from a dead token. Without it a
-    /// denied read costs a login, at most one a minute, and for that minute a revoked token is
-    /// taken for a denial. The role's `token_num_uses` must be 0.
+    /// revokes each when it is not used any more. Their role should leave them the `default` policy, which
+    /// lets a token look itself up and revoke itself: that is how a denial is told from a dead token. Without
+    /// it a denied read costs a login, at most one a minute, and for that minute a revoked token is
+    /// taken for a denial. The role's `token_num_uses` must be 0. Batch tokens work; they cannot be renewed
+    /// or revoked, so each lives to its end.
     #[must_use]
     pub fn approle(role_id: Credential, secret_id: Credential) -> Self {
         Self {
@@ -92,8 +81,10 @@ impl Auth {
     /// Uses a token that somebody else issued, and who ends it too: it is renewed while it is in
     /// use, if it is renewable, and never revoked here.
     ///
-    /// It must be able to look itself up, as the `default` policy allows. One that has died is not
-    /// sent again; a file is read again until it holds another.
+    /// It must be able to look itself up, as the `default` policy allows, and its uses may not be limited.
+    /// One that the store calls dead, or whose life is over, reads nothing; it is looked up again from time
+    /// to time, at most once in 30 s after some refusals. A file is read again each time, and another token
+    /// in it is taken at once.
     #[must_use]
     pub fn token(token: Credential) -> Self {
         Self {
@@ -128,20 +119,32 @@ impl Auth {
         }
     }
 
-    /// Whether the tokens are the backend's own, to be revoked when it ends.
-    fn issues_tokens(&self) -> bool {
-        matches!(self.method, Method::AppRole { .. })
-    }
-
     fn name(&self) -> &'static str {
         match self.method {
             Method::AppRole { .. } => "approle",
             Method::Token(_) => "token",
         }
     }
+}
+
+impl Store for Vault {
+    const NAME: &'static str = error::BACKEND;
+    type Credentials = Loaded;
+
+    fn method(&self) -> &'static str {
+        self.auth.name()
+    }
+
+    fn issues_tokens(&self) -> bool {
+        matches!(self.auth.method, Method::AppRole { .. })
+    }
+
+    fn endpoints(&self) -> usize {
+        self.client.endpoints()
+    }
 
     async fn load(&self) -> Result<Loaded, Error> {
-        Ok(match &self.method {
+        Ok(match &self.auth.method {
             Method::AppRole { role_id, secret_id } => Loaded::AppRole {
                 role_id: role_id.load().await?,
                 secret_id: secret_id.load().await?,
@@ -150,25 +153,58 @@ impl Auth {
         })
     }
 
-    async fn login(
-        &self,
-        client: &Client,
-        loaded: &Loaded,
-        endpoint: Option<usize>,
-    ) -> Result<Issued, Error> {
+    async fn login(&self, loaded: &Loaded, endpoint: Option<usize>) -> Result<Issued, Error> {
+        let client = &self.client;
         match loaded {
             Loaded::AppRole { role_id, secret_id } => {
-                let mount = path::encode(self.mount.as_deref().unwrap_or("approle"));
-                approle::login(client, &mount, role_id, secret_id, endpoint).await
+                let mount = path::encode(self.auth.mount.as_deref().unwrap_or("approle"));
+                let login = approle::login(client, &mount, role_id, secret_id, endpoint).await?;
+                Ok(issued(login))
             }
             Loaded::Token(token) => {
-                let grant = token::lookup(client, token, endpoint).await?;
+                let lookup = token::lookup(client, token, endpoint).await?;
+                let unfit = lookup.is_limited.then(|| {
+                    error::misconfigured("the token that was given may be used a limited number of times, and was used once to look it up; give one without a limit")
+                });
                 Ok(Issued {
                     token: Arc::clone(token),
-                    grant,
+                    grant: lookup.grant,
+                    revocable: false,
+                    unfit,
                 })
             }
         }
+    }
+
+    async fn renew(&self, token: &SecretBuf) -> Result<Grant, Error> {
+        token::renew(&self.client, token).await
+    }
+
+    async fn revoke(&self, token: &SecretBuf) -> Result<(), Error> {
+        token::revoke(&self.client, token).await
+    }
+
+    async fn knows(&self, token: &SecretBuf, endpoint: usize) -> Result<bool, Error> {
+        match token::lookup(&self.client, token, Some(endpoint)).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::Unauthenticated => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn issued(login: Login) -> Issued {
+    let unfit = login.is_limited.then(|| {
+        error::misconfigured(
+            "the role issues tokens for a limited number of uses; set its token_num_uses to 0",
+        )
+    });
+    Issued {
+        token: Arc::new(login.token),
+        grant: login.grant,
+        // The store ends a batch token with its life, and not before.
+        revocable: !login.is_batch,
+        unfit,
     }
 }
 

@@ -1,23 +1,24 @@
 //! What a token can ask about itself (`/v1/auth/token/…-self`), whoever issued it.
 
 use secret_resolver::{Error, SecretBuf};
+use secret_resolver_session::Grant;
 use secret_resolver_transport::Method;
 
+use crate::answers::{self, Asked};
 use crate::client::{Ask, Client, Reply};
-use crate::error::{self, Asked};
-use crate::wire::{self, Grant};
+use crate::wire::{self, Lookup};
 
-/// The life that is left to the token.
+/// The life that is left to the token, and whether its uses are counted.
 pub(super) async fn lookup(
     client: &Client,
     token: &SecretBuf,
     endpoint: Option<usize>,
-) -> Result<Grant, Error> {
+) -> Result<Lookup, Error> {
     let target = "/v1/auth/token/lookup-self";
     let reply = ask(client, Method::Get, target, token, endpoint).await?;
     match reply.status() {
         200 => wire::lookup(reply.body()),
-        _ => Err(error::of_reply(Asked::Lookup, &reply)),
+        _ => Err(answers::error_of(Asked::Lookup, &reply)),
     }
 }
 
@@ -27,7 +28,7 @@ pub(super) async fn renew(client: &Client, token: &SecretBuf) -> Result<Grant, E
     let reply = ask(client, Method::Post, target, token, None).await?;
     match reply.status() {
         200 => wire::renewal(reply.body()),
-        _ => Err(error::of_reply(Asked::Renewal, &reply)),
+        _ => Err(answers::error_of(Asked::Renewal, &reply)),
     }
 }
 
@@ -37,7 +38,7 @@ pub(super) async fn revoke(client: &Client, token: &SecretBuf) -> Result<(), Err
     let reply = ask(client, Method::Post, target, token, None).await?;
     match reply.status() {
         200 | 204 => Ok(()),
-        _ => Err(error::of_reply(Asked::Revocation, &reply)),
+        _ => Err(answers::error_of(Asked::Revocation, &reply)),
     }
 }
 

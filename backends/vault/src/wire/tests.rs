@@ -86,31 +86,24 @@ fn deep_nesting_does_not_overflow_the_stack() {
 }
 
 #[test]
-fn an_absent_secret_is_told_from_an_absent_mount() {
-    let absence = |body: &str| absence(body.as_bytes()).map_err(|error| error.kind());
-    assert_eq!(absence(r#"{"errors":[]}"#), Ok(Absence::NotFound));
-    assert_eq!(absence(DELETED), Ok(Absence::NotFound));
-    assert_eq!(
-        absence(r#"{"errors":["no handler for route \"x\". route entry not found."]}"#),
-        Ok(Absence::NoMount)
-    );
-    for body in ["", "<html>404</html>", "{}", r#"{"data":{}}"#] {
-        assert_eq!(absence(body), Err(ErrorKind::Malformed), "{body}");
-    }
-}
-
-#[test]
 fn a_login_gives_its_token_and_its_life() {
-    let (token, grant) = login(LOGIN.as_bytes()).unwrap();
-    assert_eq!(token.expose(), b"s.eEWdbi");
+    let login_of = |body: &str| login(body.as_bytes()).unwrap();
+    let issued = login_of(LOGIN);
+    assert_eq!(issued.token.expose(), b"s.eEWdbi");
+    assert!(!issued.is_batch && !issued.is_limited);
     assert_eq!(
-        grant,
+        issued.grant,
         Grant {
             lease: Some(Duration::from_secs(20)),
             renewable: true
         }
     );
-    assert_eq!(renewal(LOGIN.as_bytes()).unwrap(), grant);
+    assert_eq!(renewal(LOGIN.as_bytes()).unwrap(), issued.grant);
+    let batch = LOGIN.replace(
+        r#""renewable":true"#,
+        r#""renewable":false,"token_type":"batch""#,
+    );
+    assert!(login_of(&batch).is_batch);
     for body in [
         READ,
         "{}",
@@ -126,12 +119,13 @@ fn a_login_gives_its_token_and_its_life() {
 }
 
 #[test]
-fn a_token_of_limited_use_is_a_misconfigured_role() {
-    let body = LOGIN.replace(r#""num_uses":0"#, r#""num_uses":1"#);
-    assert_eq!(
-        login(body.as_bytes()).unwrap_err().kind(),
-        ErrorKind::Misconfigured
-    );
+fn a_token_of_limited_use_is_told_from_others() {
+    for uses in ["1", "-1", "5"] {
+        let body = LOGIN.replace(r#""num_uses":0"#, &format!(r#""num_uses":{uses}"#));
+        assert!(login(body.as_bytes()).unwrap().is_limited, "{uses}");
+        let body = format!(r#"{{"data":{{"ttl":60,"num_uses":{uses},"expire_time":"x"}}}}"#);
+        assert!(lookup(body.as_bytes()).unwrap().is_limited, "{uses}");
+    }
 }
 
 #[test]
@@ -140,7 +134,7 @@ fn only_a_token_without_a_time_of_expiry_lives_for_ever() {
         let body = format!(
             r#"{{"data":{{"id":"s.x","ttl":{ttl},"renewable":false,"expire_time":{expire}}}}}"#
         );
-        lookup(body.as_bytes()).unwrap().lease
+        lookup(body.as_bytes()).unwrap().grant.lease
     };
     assert_eq!(lease("0", "null"), None);
     assert_eq!(

@@ -8,7 +8,7 @@ use std::time::Duration;
 use secret_resolver::Moment;
 
 use crate::random;
-use crate::wire::Grant;
+use crate::store::Grant;
 
 /// A token is not used this close to its end: the last request must still arrive in time.
 const MARGIN: Duration = Duration::from_secs(5);
@@ -16,7 +16,7 @@ const MARGIN: Duration = Duration::from_secs(5);
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Life {
+pub(crate) struct Life {
     grant: Grant,
     /// `None` for a token that lives for ever.
     until: Option<Until>,
@@ -31,7 +31,7 @@ struct Until {
 
 /// What lengthens a life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refresh {
+pub(crate) enum Refresh {
     /// The store lengthens it.
     Renew,
     /// A new login: the token is not renewable, or has reached the longest life that it can have.
@@ -40,7 +40,7 @@ pub(super) enum Refresh {
 
 impl Life {
     /// The life that a request sent at `asked` was granted.
-    pub(super) fn begin(asked: Moment, grant: Grant) -> Self {
+    pub(crate) fn begin(asked: Moment, grant: Grant) -> Self {
         let refresh = if grant.renewable {
             Refresh::Renew
         } else {
@@ -56,13 +56,13 @@ impl Life {
     }
 
     /// When it ends, a margin before the store's own count; `None` for never.
-    pub(super) fn ends(self) -> Option<Moment> {
+    pub(crate) fn ends(self) -> Option<Moment> {
         self.until.map(|until| until.dies)
     }
 
     /// The life after a renewal sent at `asked`. One that is shorter than the last is cut by the
     /// token's longest life: the next refresh is a login.
-    pub(super) fn renewed(self, asked: Moment, grant: Grant) -> Self {
+    pub(crate) fn renewed(self, asked: Moment, grant: Grant) -> Self {
         let second = Duration::from_secs(1);
         let cut = match (self.grant.lease, grant.lease) {
             (Some(before), Some(now)) => now + second < before,
@@ -79,19 +79,19 @@ impl Life {
     }
 
     /// Whether the token must not be sent any more.
-    pub(super) fn is_over(&self, now: Moment) -> bool {
+    pub(crate) fn is_over(&self, now: Moment) -> bool {
         self.until.is_some_and(|until| now >= until.dies)
     }
 
     /// What is to be done now for a token that is in use.
-    pub(super) fn refresh_due(&self, now: Moment) -> Option<Refresh> {
+    pub(crate) fn refresh_due(&self, now: Moment) -> Option<Refresh> {
         self.until
             .filter(|until| now >= until.refresh_at)
             .map(|until| until.refresh)
     }
 
     /// Puts the next refresh off after one that failed.
-    pub(super) fn postpone(&mut self, now: Moment, next: Option<Refresh>) {
+    pub(crate) fn postpone(&mut self, now: Moment, next: Option<Refresh>) {
         if let Some(until) = &mut self.until {
             let wait = (until.dies.since(now) / 4).clamp(RETRY.0, RETRY.1);
             until.refresh_at = now + random::spread(wait, 1);
@@ -100,7 +100,7 @@ impl Life {
     }
 
     /// The granted life in seconds, for log lines; `None` for ever.
-    pub(super) fn seconds(&self) -> Option<u64> {
+    pub(crate) fn seconds(&self) -> Option<u64> {
         self.grant.lease.map(|lease| lease.as_secs())
     }
 }

@@ -18,7 +18,7 @@ use crate::error;
 ///
 /// ```
 /// use secret_resolver::SecretBuf;
-/// use secret_resolver_vault::Credential;
+/// use secret_resolver_session::Credential;
 ///
 /// let role_id = Credential::value(SecretBuf::from_slice(b"2caefc0d-d83c")?);
 /// let secret_id = Credential::file("/run/secrets/secret-id");
@@ -45,16 +45,20 @@ impl Credential {
     /// A regular file, read again at each login; one line ending at its end is cut off. At most
     /// [`Credential::MAX_FILE`] bytes of UTF-8.
     ///
-    /// It need not exist before the first login. A login without it fails with
-    /// [`ErrorKind::Unauthenticated`](secret_resolver::ErrorKind::Unauthenticated), and the next
-    /// request looks again.
+    /// It need not exist before the first login. A login while it is missing, empty or unreadable fails
+    /// with [`ErrorKind::Unauthenticated`](secret_resolver::ErrorKind::Unauthenticated), which
+    /// `Resolver::require_within` waits for, and the next request looks again. One that can never be a
+    /// credential is [`ErrorKind::Misconfigured`](secret_resolver::ErrorKind::Misconfigured).
     #[must_use]
     pub fn file(path: impl Into<PathBuf>) -> Self {
         Self(Source::File(Arc::from(path.into())))
     }
 
-    /// Whether it is a value that no login could use.
-    pub(super) fn check(&self) -> Result<(), Error> {
+    /// Refuses a value that no login could use.
+    ///
+    /// # Errors
+    /// `Unauthenticated` when it is empty, `Misconfigured` when it is not UTF-8. A file is not looked at.
+    pub fn check(&self) -> Result<(), Error> {
         match &self.0 {
             Source::Value(value) => usable(value),
             Source::File(_) => Ok(()),
@@ -64,9 +68,12 @@ impl Credential {
     /// The credential as it is now. A file is read on the runtime's threads for blocking work, so
     /// that a slow disk holds up nobody else.
     ///
+    /// # Errors
+    /// As [`Credential::file`] says.
+    ///
     /// # Cancel safety
     /// The read goes on and its result is wiped.
-    pub(super) async fn load(&self) -> Result<Arc<SecretBuf>, Error> {
+    pub async fn load(&self) -> Result<Arc<SecretBuf>, Error> {
         match &self.0 {
             Source::Value(value) => Ok(Arc::clone(value)),
             Source::File(path) => {
@@ -106,8 +113,7 @@ fn read_file(path: &Path) -> Result<SecretBuf, Error> {
     }
     let content = &room[..len];
     let line = content.strip_suffix(b"\n").unwrap_or(content);
-    let buf =
-        SecretBuf::from_slice(line.strip_suffix(b"\r").unwrap_or(line)).map_err(error::ours)?;
+    let buf = SecretBuf::from_slice(line.strip_suffix(b"\r").unwrap_or(line))?;
     usable(&buf).map_err(|error| error::in_file(error, path))?;
     Ok(buf)
 }
@@ -115,7 +121,7 @@ fn read_file(path: &Path) -> Result<SecretBuf, Error> {
 fn usable(value: &SecretBuf) -> Result<(), Error> {
     if value.is_empty() {
         // A file that is being rewritten is empty for a moment, so this is nothing final.
-        return Err(error::unauthenticated("the credential is empty"));
+        return Err(error::unauthenticated("the credential is empty").held_back());
     }
     if std::str::from_utf8(value.expose()).is_err() {
         return Err(error::misconfigured("the credential is not UTF-8 text"));

@@ -19,14 +19,14 @@ const LIMIT: Duration = Duration::from_secs(15);
 type Outcome = Result<(), Error>;
 
 #[derive(Clone, Debug)]
-pub(super) struct Flight {
+pub(crate) struct Flight {
     outcome: watch::Receiver<Option<Outcome>>,
     late_at: Moment,
 }
 
 impl Flight {
     /// Starts `task` on the current runtime.
-    pub(super) fn start(
+    pub(crate) fn start(
         now: Moment,
         task: impl Future<Output = Outcome> + Send + 'static,
     ) -> Result<Self, Error> {
@@ -43,7 +43,7 @@ impl Flight {
     }
 
     /// Whether nothing is to be waited for any more.
-    pub(super) fn is_over(&self, now: Moment) -> bool {
+    pub(crate) fn is_over(&self, now: Moment) -> bool {
         let ended = self.outcome.has_changed().is_err() || self.outcome.borrow().is_some();
         ended || now >= self.late_at
     }
@@ -52,7 +52,7 @@ impl Flight {
     ///
     /// # Cancel safety
     /// Dropping it leaves the task alone.
-    pub(super) async fn wait(mut self, clock: &dyn Clock) -> Outcome {
+    pub(crate) async fn wait(mut self, clock: &dyn Clock) -> Outcome {
         let late = clock.sleep_until(self.late_at);
         let outcome = async {
             let ended = self.outcome.wait_for(Option::is_some).await;
@@ -86,7 +86,7 @@ mod tests {
     #[test]
     fn all_waiters_get_the_one_result() {
         let clock = clock();
-        let refused = error::unauthenticated("of the test's own making");
+        let refused = error::dead_again();
         runtime().block_on(async {
             let flight = Flight::start(clock.now(), async move { Err(refused) }).unwrap();
             for _ in 0..3 {

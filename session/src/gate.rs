@@ -1,6 +1,7 @@
-//! When a login may be sent: a cap on their rate, and a back-off after refused ones.
+//! When a login may be sent: a cap on the rate of those that the store answers, and a back-off after
+//! those that it refuses. One that the store did not answer counts for nothing.
 //!
-//! Pure: it is told the time and decides. What a refused credential was is the session's to know.
+//! Pure: it is given the time and decides. What a refused credential was is the session's to know.
 
 use std::time::Duration;
 
@@ -16,26 +17,37 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Default)]
-pub(super) struct Gate {
-    /// When the logins sent so far are paid off, at one an interval (GCRA).
+pub(crate) struct Gate {
+    /// When the logins answered so far are paid off, at one an interval (GCRA).
     paid_at: Option<Moment>,
     refusals: u32,
 }
 
 impl Gate {
-    /// Admits a login, or tells how long to wait.
-    pub(super) fn admit(&mut self, now: Moment) -> Result<(), Duration> {
-        let debt = self.paid_at.map_or(Duration::ZERO, |paid| paid.since(now));
+    /// How long an answer that is not the store's holds back the next login.
+    pub(crate) const MOMENT: Duration = FIRST_WAIT;
+
+    /// Admits a login, or says how long to wait.
+    pub(crate) fn admit(&self, now: Moment) -> Result<(), Duration> {
+        let debt = self.debt(now);
         let allowed = INTERVAL * (BURST - 1);
-        if debt > allowed {
-            return Err(debt - allowed);
+        match debt > allowed {
+            true => Err(debt - allowed),
+            false => Ok(()),
         }
-        self.paid_at = Some(now + debt + INTERVAL);
-        Ok(())
+    }
+
+    /// The store has answered a login, whatever it said.
+    pub(crate) fn answered(&mut self, now: Moment) {
+        self.paid_at = Some(now + self.debt(now) + INTERVAL);
+    }
+
+    fn debt(&self, now: Moment) -> Duration {
+        self.paid_at.map_or(Duration::ZERO, |paid| paid.since(now))
     }
 
     /// A login was refused: no other with the same credential before this moment.
-    pub(super) fn refused(&mut self, now: Moment, store_asks: Option<Duration>) -> Moment {
+    pub(crate) fn refused(&mut self, now: Moment, store_asks: Option<Duration>) -> Moment {
         let doubled = FIRST_WAIT * 2_u32.saturating_pow(self.refusals.min(5));
         self.refusals += 1;
         // Spread downwards only, so that the longest wait is the longest. A store that asks for
@@ -47,7 +59,7 @@ impl Gate {
     }
 
     /// A login was accepted.
-    pub(super) fn accepted(&mut self) {
+    pub(crate) fn accepted(&mut self) {
         self.refusals = 0;
     }
 }
@@ -63,18 +75,27 @@ mod tests {
     #[test]
     fn a_burst_of_three_passes_and_then_one_a_second() {
         let mut gate = Gate::default();
+        let login = |gate: &mut Gate, now| {
+            let admitted = gate.admit(now).is_ok();
+            if admitted {
+                gate.answered(now);
+            }
+            admitted
+        };
         let admitted = (0..10_000)
-            .filter(|step| gate.admit(at(f64::from(*step) / 1000.0)).is_ok())
+            .filter(|step| login(&mut gate, at(f64::from(*step) / 1000.0)))
             .count();
         // Three at once, then one at each full second of the ten.
         assert_eq!(admitted, 3 + 9);
-        assert!(
-            gate.admit(at(100.0)).is_ok()
-                && gate.admit(at(100.0)).is_ok()
-                && gate.admit(at(100.0)).is_ok()
-        );
+        assert!((0..3).all(|_| login(&mut gate, at(100.0))));
         let wait = gate.admit(at(100.0)).unwrap_err();
         assert!(gate.admit(at(100.0) + wait).is_ok());
+    }
+
+    #[test]
+    fn logins_that_the_store_does_not_answer_count_for_nothing() {
+        let gate = Gate::default();
+        assert!((0..100).all(|_| gate.admit(at(5.0)).is_ok()));
     }
 
     #[test]

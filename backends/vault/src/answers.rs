@@ -1,0 +1,182 @@
+//! What an answer means that does not carry what was asked for: decided here alone, by its status, the
+//! form of its body and what was asked.
+//!
+//! OpenBao and Vault answer every error with `{"errors":[…]}`. An answer of another form comes from
+//! something before the store, a proxy or a page of some other server. It may say that nothing can be
+//! answered now; about a secret, a token or a credential it says nothing. The texts are only looked
+//! through for what passes by itself, and dropped: they may quote a secret. What each status means was
+//! read from OpenBao's source and checked on a running 2.7.2 (`tests/openbao_answers.rs`); 408 and 421
+//! are RFC 9110, 15.5.9 and 15.5.20.
+
+use secret_resolver::{Error, ErrorKind};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
+
+use crate::client::Reply;
+use crate::error;
+
+/// What a request was for: one answer means different things for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    Login,
+    Read,
+    Lookup,
+    Renewal,
+    Revocation,
+}
+
+/// The form of an answer's body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Body {
+    /// The store says nothing: so KV v2 answers for what is not there.
+    Nothing,
+    /// The metadata of a version that was deleted or destroyed.
+    Deleted,
+    /// The store says why.
+    Reason,
+    /// The store says why, and that it passes by itself.
+    Passing,
+    /// It is not the store's.
+    Foreign,
+}
+
+/// What the store says in a 400 that passes: while a KV store is turned into version 2, at itself and
+/// at its standbys, and at a standby that cannot write what a request makes it write.
+const PASSING: [&str; 2] = [
+    "from non-versioned to versioned data",
+    "cannot write to read-only storage",
+];
+
+/// The error for an answer that does not carry what was asked for.
+pub(crate) fn error_of(asked: Asked, reply: &Reply<'_>) -> Error {
+    let status = reply.status();
+    let (kind, what) = meaning(asked, status, Body::of(reply.body()));
+    let error = error::at(Error::new(kind, what), reply.origin()).with_status(status);
+    match reply.retry_after() {
+        Some(delay) => error.with_retry_after(delay),
+        None => error,
+    }
+}
+
+/// Whether the store itself refuses a request with a token: by a policy, or because the token is dead.
+pub(crate) fn is_refusal(reply: &Reply<'_>) -> bool {
+    reply.status() == 403 && Body::of(reply.body()) == Body::Reason
+}
+
+fn meaning(asked: Asked, status: u16, body: Body) -> (ErrorKind, &'static str) {
+    use ErrorKind::{Malformed, Misconfigured, NotFound, Throttled, Unauthenticated, Unavailable};
+    match (status, body, asked) {
+        // These pass, whoever says so.
+        (429, _, _) => (Throttled, "the store's quota is used up; ask less often"),
+        (412, _, _) => (
+            Unavailable,
+            "the endpoint is a standby that is behind; ask again",
+        ),
+        (408, _, _) => (
+            Unavailable,
+            "the server did not get the whole request in time; ask again",
+        ),
+        (421, _, _) => (
+            Unavailable,
+            "the connection led to a server that does not answer for this host; ask again",
+        ),
+        (503, Body::Reason, _) => (Unavailable, "the store is sealed, locked or has no leader"),
+        (500..=599, Body::Reason | Body::Passing, _) => {
+            (Unavailable, "the store cannot answer now")
+        }
+        (500..=599, _, _) => (
+            Unavailable,
+            "the store, or a proxy before it, cannot answer now",
+        ),
+        (400, Body::Passing, _) => (
+            Unavailable,
+            "the store is being changed, or is a standby that cannot write; ask again",
+        ),
+        (304, _, _) => (
+            Malformed,
+            "the answer is that nothing has changed, which was not asked",
+        ),
+        // The rest counts only where the store says it.
+        (_, Body::Foreign, _) => (
+            Malformed,
+            "the answer is not that of a Vault server; check what is listening there, or a proxy before it",
+        ),
+        (400 | 401 | 403, _, Asked::Login) => (
+            Unauthenticated,
+            "the login was refused; check the role id, the secret id and the auth mount",
+        ),
+        (401 | 403, _, Asked::Lookup) => (
+            Unauthenticated,
+            "the token is dead, or its policies do not let it look itself up; give it a live one with the default policy",
+        ),
+        (401 | 403, _, _) => (Unauthenticated, "the token is not accepted"),
+        (404, Body::Nothing | Body::Deleted, Asked::Read) => {
+            (NotFound, "no such secret or version, or it was deleted")
+        }
+        (404, _, _) => (
+            Misconfigured,
+            "the store has nothing at this mount or namespace; check both",
+        ),
+        (400, _, _) => (
+            Misconfigured,
+            "the store takes the request for a wrong one; check mount and path",
+        ),
+        _ => (
+            Malformed,
+            "a status that the protocol does not have; check what is listening there",
+        ),
+    }
+}
+
+impl Body {
+    fn of(body: &[u8]) -> Self {
+        let Ok(said) = serde_json::from_slice::<Said<'_>>(body) else {
+            return Self::Foreign;
+        };
+        match said {
+            Said {
+                errors: Some(errors),
+                ..
+            } => Self::of_errors(&errors),
+            Said {
+                data: Some(Data { metadata: Some(_) }),
+                ..
+            } => Self::Deleted,
+            _ => Self::Foreign,
+        }
+    }
+
+    fn of_errors(errors: &[&RawValue]) -> Self {
+        // As it is in the JSON, so that no copy is made: none of these texts has an escape.
+        let passes = |error: &&RawValue| PASSING.iter().any(|text| error.get().contains(text));
+        let is_text = |error: &&RawValue| error.get().starts_with('"');
+        match errors {
+            [] => Self::Nothing,
+            errors if !errors.iter().all(is_text) => Self::Foreign,
+            errors if errors.iter().any(passes) => Self::Passing,
+            _ => Self::Reason,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Said<'a> {
+    #[serde(borrow)]
+    errors: Option<Vec<&'a RawValue>>,
+    data: Option<Data>,
+}
+
+#[derive(Deserialize)]
+struct Data {
+    metadata: Option<Metadata>,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    #[serde(rename = "version")]
+    _version: IgnoredAny,
+}
+
+#[cfg(test)]
+mod tests;

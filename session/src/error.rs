@@ -1,0 +1,78 @@
+//! The errors that a session makes itself. They name no backend: the backend adds its own name.
+
+use std::io;
+use std::path::Path;
+
+use secret_resolver::{Error, ErrorKind};
+
+pub(crate) fn closed() -> Error {
+    Error::new(ErrorKind::Closed, "the backend was shut down")
+}
+
+pub(crate) fn deadline() -> Error {
+    Error::new(ErrorKind::Timeout, "the caller's deadline passed")
+}
+
+pub(crate) fn no_runtime() -> Error {
+    misconfigured(
+        "the future must be polled within a tokio runtime that has its I/O driver enabled",
+    )
+}
+
+/// The task of a login ended without a result: its runtime was dropped, or it panicked.
+pub(crate) fn login_abandoned() -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        "the login's runtime ended; the next request logs in again",
+    )
+}
+
+pub(crate) fn login_late() -> Error {
+    Error::new(
+        ErrorKind::Timeout,
+        "the login did not end in time; the next request logs in again",
+    )
+}
+
+/// A read was refused, and so was the one after a new login, whose token is dead by now.
+pub(crate) fn dead_again() -> Error {
+    unauthenticated("the store ends this login's tokens as soon as they are issued")
+}
+
+/// A token that was given is dead, as far as the store says.
+pub(crate) fn given_is_dead() -> Error {
+    unauthenticated(
+        "the token that was given has died, or may not look itself up; another is taken at once, the same is tried again from time to time",
+    )
+}
+
+/// One endpoint does not know a token that another knows.
+pub(crate) fn stranger() -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        "the endpoint refuses a token that another endpoint knows; it is behind, or is not the store",
+    )
+}
+
+pub(crate) fn misconfigured(what: &'static str) -> Error {
+    Error::new(ErrorKind::Misconfigured, what)
+}
+
+pub(crate) fn unauthenticated(what: &'static str) -> Error {
+    Error::new(ErrorKind::Unauthenticated, what)
+}
+
+/// Why a credential's file cannot be used. What the system said tells nothing more than its kind does.
+/// The store was not asked, and a file may appear at any time.
+pub(crate) fn of_file(error: &io::Error, path: &Path) -> Error {
+    let what = match error.kind() {
+        io::ErrorKind::NotFound => "the credential's file does not exist",
+        io::ErrorKind::PermissionDenied => "the credential's file may not be read by this process",
+        _ => "the credential's file cannot be read",
+    };
+    in_file(unauthenticated(what).held_back(), path)
+}
+
+pub(crate) fn in_file(error: Error, path: &Path) -> Error {
+    error.with_detail(path.display().to_string())
+}

@@ -1,0 +1,72 @@
+//! One login for all requests of a backend.
+//!
+//! Most stores give a token for credentials and take it with every request. What has to be right about
+//! that is the same for each of them, and is here: a [`Session`] logs in when a token is first needed,
+//! keeps the token alive while it is in use, replaces it before it dies, and revokes what it leaves. What
+//! a store does differently it says by the [`Store`] trait.
+//!
+//! - **One login at a time**, whatever the number of requests. It is a task of its own: a caller that
+//!   leaves does not end it.
+//! - **An outage is not a refusal.** A login or a lookup that the store did not answer uses up no cap,
+//!   holds nothing back and ends no token. The error is the outage.
+//! - **A refusal is held back** for 1 s, doubling up to 30 s, and answered meanwhile with its own kind
+//!   and cause. A changed credential ends that at once. The store's answers to logins are at most one a
+//!   second in the long run.
+//! - **A refused read is looked into** ([`Session::judge`]): a policy that denies costs no login, a dead
+//!   token costs one, and one endpoint's word against another's is not believed. Nothing that one answer
+//!   says is final: a token that was given is tried again.
+//! - **What is left is revoked**: tokens that are replaced, given up, unfit for use or issued after the
+//!   end. What could not be revoked is counted at the shutdown.
+//!
+//! It knows nothing of HTTP. Its errors name no backend; the backend adds its own name.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use secret_resolver::{Clock, Error, SecretBuf, testing::ManualClock};
+//! use secret_resolver_session::{Credential, Grant, Issued, Session, Store};
+//!
+//! /// A store that takes the key for the token, and lets it live for ever.
+//! struct Keys(Credential);
+//!
+//! impl Store for Keys {
+//!     const NAME: &'static str = "keys";
+//!     type Credentials = Arc<SecretBuf>;
+//!     fn method(&self) -> &'static str { "key" }
+//!     fn issues_tokens(&self) -> bool { false }
+//!     fn endpoints(&self) -> usize { 1 }
+//!     async fn load(&self) -> Result<Arc<SecretBuf>, Error> { self.0.load().await }
+//!     async fn login(&self, key: &Arc<SecretBuf>, _: Option<usize>) -> Result<Issued, Error> {
+//!         let grant = Grant { lease: None, renewable: false };
+//!         Ok(Issued { token: Arc::clone(key), grant, revocable: false, unfit: None })
+//!     }
+//!     async fn renew(&self, _: &SecretBuf) -> Result<Grant, Error> { unreachable!() }
+//!     async fn revoke(&self, _: &SecretBuf) -> Result<(), Error> { unreachable!() }
+//!     async fn knows(&self, _: &SecretBuf, _: usize) -> Result<bool, Error> { Ok(true) }
+//! }
+//!
+//! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+//! let key = Credential::value(SecretBuf::from_slice(b"correct horse")?);
+//! let session = Session::new(Keys(key), Arc::new(ManualClock::new()) as Arc<dyn Clock>);
+//! let token = session.token(None).await?;
+//! assert_eq!(token.secret().expose(), b"correct horse");
+//! # Ok::<(), Error>(()) }).unwrap();
+//! ```
+
+mod credential;
+mod error;
+mod flight;
+mod gate;
+mod leaving;
+mod life;
+mod race;
+mod random;
+mod session;
+mod state;
+mod store;
+mod verdict;
+
+pub use credential::Credential;
+pub use session::{Session, Stats};
+pub use state::Token;
+pub use store::{Grant, Issued, Store};
+pub use verdict::Verdict;

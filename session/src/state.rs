@@ -1,0 +1,243 @@
+//! What a session knows, and what follows from it: pure decisions, given the time, under one lock.
+
+use std::sync::Arc;
+
+use secret_resolver::{Error, Moment, SecretBuf};
+use tokio::sync::watch;
+
+use crate::error;
+use crate::flight::Flight;
+use crate::gate::Gate;
+use crate::leaving::{Leaving, Left};
+use crate::life::Life;
+use crate::store::Grant;
+
+pub(crate) struct State<C> {
+    pub(crate) live: Option<Live<C>>,
+    pub(crate) errand: Option<Errand>,
+    /// The task that revokes what was left.
+    pub(crate) revoking: Option<Flight>,
+    pub(crate) leaving: Leaving,
+    gate: Gate,
+    held: Option<Held<C>>,
+    /// Why the last token or credential was no use, for a login that comes too soon after it.
+    last: Option<Error>,
+    /// How many tokens were put into use.
+    pub(crate) issued: u64,
+    pub(crate) ended: bool,
+    /// Whether a token that was issued after the end could be revoked.
+    pub(crate) late: Option<bool>,
+}
+
+pub(crate) struct Live<C> {
+    pub(crate) token: Arc<Token>,
+    pub(crate) life: Life,
+    revocable: bool,
+    /// The credential, where it is the token.
+    given: Option<C>,
+}
+
+pub(crate) struct Errand {
+    pub(crate) flight: Flight,
+    pub(crate) is_login: bool,
+    /// Where it was begun.
+    pub(crate) endpoint: Option<usize>,
+}
+
+/// What holds back logins with the same credentials.
+struct Held<C> {
+    /// `None` until the credentials change.
+    until: Option<Moment>,
+    credentials: C,
+    error: Error,
+}
+
+/// A token in use. The number tells tokens apart without looking at them.
+#[derive(Debug)]
+pub struct Token {
+    secret: Arc<SecretBuf>,
+    pub(crate) number: u64,
+    /// Dropped with the last request that uses it.
+    in_use: watch::Sender<()>,
+}
+
+/// What a login has brought, to be put into use.
+pub(crate) struct New<C> {
+    pub(crate) secret: Arc<SecretBuf>,
+    pub(crate) life: Life,
+    pub(crate) revocable: bool,
+    pub(crate) given: Option<C>,
+}
+
+impl Token {
+    /// The token, for a header.
+    #[must_use]
+    pub fn secret(&self) -> &SecretBuf {
+        &self.secret
+    }
+}
+
+impl<C> Live<C> {
+    /// The token, if it is to be revoked once nobody uses it.
+    pub(crate) fn left(self, now: Moment) -> Option<Left> {
+        let to_revoke = self.revocable && !self.life.is_over(now);
+        to_revoke.then(|| Left {
+            in_use: Some(self.token.in_use.subscribe()),
+            ..Left::new(Arc::clone(&self.token.secret), self.life.ends())
+        })
+    }
+}
+
+impl<C> Default for State<C> {
+    fn default() -> Self {
+        Self {
+            live: None,
+            errand: None,
+            revoking: None,
+            leaving: Leaving::default(),
+            gate: Gate::default(),
+            held: None,
+            last: None,
+            issued: 0,
+            ended: false,
+            late: None,
+        }
+    }
+}
+
+impl<C: PartialEq> State<C> {
+    /// The live token, if it is still this one.
+    pub(crate) fn live_of(&mut self, number: u64) -> Option<&mut Live<C>> {
+        self.live
+            .as_mut()
+            .filter(|live| live.token.number == number)
+    }
+
+    /// The new life of a renewed token, unless another is in use by now.
+    pub(crate) fn renewed(&mut self, number: u64, asked: Moment, grant: Grant) -> Option<Life> {
+        let live = self.live_of(number)?;
+        live.life = live.life.renewed(asked, grant);
+        Some(live.life)
+    }
+
+    /// Whether this token is the one in use, and may still be sent.
+    pub(crate) fn uses(&self, token: &Token, now: Moment) -> bool {
+        let live = self.live.as_ref();
+        live.is_some_and(|live| live.token.number == token.number && !live.life.is_over(now))
+    }
+
+    /// This token is not used any more: its life is over, or the store calls it dead. One that was given
+    /// is asked about again after a back-off; one of ours is revoked, in case it lives.
+    pub(crate) fn bury(&mut self, number: u64, now: Moment) {
+        let Some(mut dead) = self.live.take_if(|live| live.token.number == number) else {
+            return;
+        };
+        if let Some(given) = dead.given.take() {
+            self.refused(given, &error::given_is_dead(), now);
+        } else if let Some(left) = dead.left(now) {
+            let suspected = true;
+            self.leaving.push(Left { suspected, ..left });
+        }
+    }
+
+    /// Whether a login with these credentials may be sent.
+    pub(crate) fn admit(&mut self, credentials: &C, now: Moment) -> Result<(), Error> {
+        if self.ended {
+            return Err(error::closed());
+        }
+        if let Some(held) = &self.held {
+            let same = held.credentials == *credentials;
+            match held.until {
+                None if same => return Err(held.error.clone()),
+                Some(until) if same && now < until => {
+                    let error = held.error.clone().with_retry_after(until.since(now));
+                    return Err(error.held_back());
+                }
+                _ if same => {}
+                _ => {
+                    // A changed credential ends the back-off.
+                    self.gate.accepted();
+                    self.held = None;
+                }
+            }
+        }
+        self.gate.admit(now).map_err(|wait| {
+            let last = self.last.clone().unwrap_or_else(error::dead_again);
+            last.with_retry_after(wait).held_back()
+        })
+    }
+
+    /// A login has failed. What the store has refused is held back, longer each time; an answer that
+    /// is not the store's for a moment. An outage holds back nothing.
+    pub(crate) fn failed(&mut self, credentials: C, error: &Error, now: Moment) {
+        use secret_resolver::ErrorKind as Kind;
+        match error.kind() {
+            Kind::Unavailable | Kind::Timeout | Kind::Closed | Kind::Overloaded => {}
+            Kind::Unauthenticated | Kind::Denied | Kind::Misconfigured | Kind::Throttled => {
+                self.gate.answered(now);
+                self.refused(credentials, error, now);
+            }
+            _ => {
+                let until = Some(now + Gate::MOMENT);
+                self.hold(credentials, error, until);
+            }
+        }
+    }
+
+    /// A login has brought a token that may not be used. The store may change its mind about the next;
+    /// one that was `given` stays what it is, and each further look at it would use it up.
+    pub(crate) fn unfit(&mut self, credentials: C, error: &Error, given: bool, now: Moment) {
+        self.gate.answered(now);
+        match given {
+            true => self.hold(credentials, error, None),
+            false => self.refused(credentials, error, now),
+        }
+    }
+
+    /// Puts a token into use in place of the one before; `false` when the session has ended meanwhile.
+    pub(crate) fn install(&mut self, new: New<C>, now: Moment) -> bool {
+        self.gate.answered(now);
+        if self.ended {
+            return false;
+        }
+        self.gate.accepted();
+        self.held = None;
+        self.last = None;
+        self.issued += 1;
+        let live = Live {
+            token: Arc::new(Token {
+                secret: new.secret,
+                number: self.issued,
+                in_use: watch::Sender::new(()),
+            }),
+            life: new.life,
+            revocable: new.revocable && new.given.is_none(),
+            given: new.given,
+        };
+        if let Some(before) = self.live.replace(live).and_then(|live| live.left(now)) {
+            self.leaving.push(before);
+        }
+        true
+    }
+
+    fn refused(&mut self, credentials: C, error: &Error, now: Moment) {
+        let until = self.gate.refused(now, error.retry_after());
+        self.hold(credentials, error, Some(until));
+    }
+
+    fn hold(&mut self, credentials: C, error: &Error, until: Option<Moment>) {
+        self.last = Some(error.clone());
+        self.held = Some(Held {
+            until,
+            credentials,
+            error: error.clone(),
+        });
+    }
+
+    /// Ends it: no login is begun, and what is live is given out.
+    pub(crate) fn end(&mut self) -> (Option<Live<C>>, Option<Errand>) {
+        self.ended = true;
+        self.held = None;
+        (self.live.take(), self.errand.take())
+    }
+}

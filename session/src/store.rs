@@ -1,0 +1,81 @@
+//! What a store does differently from others: the seam between a backend and its session.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use secret_resolver::{Error, SecretBuf};
+
+/// A store that gives a token for credentials.
+///
+/// What its methods answer decides what the session does:
+/// - [`ErrorKind::Unavailable`](secret_resolver::ErrorKind::Unavailable) and
+///   [`Timeout`](secret_resolver::ErrorKind::Timeout) say nothing of a credential or a token. Nothing
+///   is held back and no token is given up.
+/// - A refusal (`Unauthenticated`, `Denied`, `Misconfigured`, `Throttled`) is the store's own word. The
+///   next login with the same credentials waits, longer each time.
+/// - Any other error, such as an answer that is not the store's, holds logins back for a second.
+pub trait Store: Send + Sync + 'static {
+    /// The name that log lines carry.
+    const NAME: &'static str;
+
+    /// What a login is made with, as it was at one moment. A credential that has changed ends a
+    /// back-off.
+    type Credentials: PartialEq + Send + Sync + 'static;
+
+    /// The name of the login method, for log lines.
+    fn method(&self) -> &'static str;
+
+    /// Whether a login issues a token, which is then ours to revoke. `false` where the credential is
+    /// the token.
+    fn issues_tokens(&self) -> bool;
+
+    /// How many endpoints it has.
+    fn endpoints(&self) -> usize;
+
+    /// The credentials as they are now.
+    fn load(&self) -> impl Future<Output = Result<Self::Credentials, Error>> + Send;
+
+    /// A token for credentials, asked for at `endpoint`, or at the one in use.
+    fn login(
+        &self,
+        credentials: &Self::Credentials,
+        endpoint: Option<usize>,
+    ) -> impl Future<Output = Result<Issued, Error>> + Send;
+
+    /// Lengthens the life of a token whose [`Grant`] is renewable.
+    fn renew(&self, token: &SecretBuf) -> impl Future<Output = Result<Grant, Error>> + Send;
+
+    /// Ends a token. `Unauthenticated` says that the store does not know it.
+    fn revoke(&self, token: &SecretBuf) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Whether this endpoint knows the token. `false` only where the store itself says so, for a dead
+    /// token or one that may not ask; any other answer is an error.
+    fn knows(
+        &self,
+        token: &SecretBuf,
+        endpoint: usize,
+    ) -> impl Future<Output = Result<bool, Error>> + Send;
+}
+
+/// What a login gives.
+#[derive(Debug)]
+pub struct Issued {
+    /// The token.
+    pub token: Arc<SecretBuf>,
+    /// How long it lives.
+    pub grant: Grant,
+    /// Whether the store can end it before that.
+    pub revocable: bool,
+    /// Why it may not be used; it is revoked at once, and this is the answer.
+    pub unfit: Option<Error>,
+}
+
+/// How long the store lets a token live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// Counted from the request; `None` for ever, as a root token does.
+    pub lease: Option<Duration>,
+    /// Whether the store may lengthen it.
+    pub renewable: bool,
+}
