@@ -72,8 +72,9 @@ pub(super) struct Endpoint {
     last_alive: Moment,
     /// The error that opened it, or has kept it open.
     pub(super) cause: ErrorKind,
-    /// How often it was opened since it was last closed.
+    /// How often it was opened since it was last closed, and when last.
     openings: u32,
+    opened: Moment,
     /// Before this moment no attempt is let through: the store has asked for it.
     pause: Moment,
     /// From when on a known name may try beside the trial.
@@ -121,20 +122,22 @@ impl Endpoint {
             last_alive: Moment::ZERO,
             cause: ErrorKind::Unavailable,
             openings: 0,
+            opened: Moment::ZERO,
             pause: Moment::ZERO,
             known_from: Moment::ZERO,
             known_since: 0,
         }
     }
 
-    /// Admits an attempt for a name, or does not.
+    /// Admits an attempt for a name, or does not. `alone` says that no other endpoint is closed.
     pub(super) fn admit(
         &mut self,
         name: u64,
+        alone: bool,
         now: Moment,
         config: &BreakerConfig,
     ) -> Option<Admission> {
-        if self.admits_at(config) > now {
+        if self.admits_at(alone, config) > now {
             return None;
         }
         if self.state != BreakerState::Closed {
@@ -168,10 +171,14 @@ impl Endpoint {
         }
     }
 
-    /// From when on an attempt is admitted.
-    pub(super) fn admits_at(&self, config: &BreakerConfig) -> Moment {
+    /// From when on an attempt is admitted. In an outage it makes sense to wait longer and longer only
+    /// while another endpoint answers.
+    pub(super) fn admits_at(&self, alone: bool, config: &BreakerConfig) -> Moment {
         match self.state {
             BreakerState::Closed | BreakerState::HalfOpen { trial: None } => Moment::ZERO,
+            BreakerState::Open { until } if alone && self.cause.permits().counts_for_breaker => {
+                until.min(self.opened + config.first_open).max(self.pause)
+            }
             BreakerState::Open { until } => until,
             BreakerState::HalfOpen { trial: Some(since) } => since + config.longest_open,
         }
@@ -225,7 +232,10 @@ impl Endpoint {
             }
             Evidence::Bad(kind, _) => {
                 let enough = self.count(kind, admission.name, config);
-                (enough || !closed).then(|| self.open(kind, now, config))
+                match enough || !closed {
+                    true => self.open(kind, now, config),
+                    false => None,
+                }
             }
             Evidence::Nothing => {
                 if !closed && !admission.known {
@@ -248,20 +258,21 @@ impl Endpoint {
         enough || self.useless.len() >= most
     }
 
-    fn open(&mut self, kind: ErrorKind, now: Moment, config: &BreakerConfig) -> Change {
+    fn open(&mut self, kind: ErrorKind, now: Moment, config: &BreakerConfig) -> Option<Change> {
         let doubled = 2_u32.saturating_pow(self.openings);
         let wait = config.first_open.saturating_mul(doubled);
         let wait = wait.min(config.longest_open);
         self.openings = self.openings.saturating_add(1);
         let was_closed = self.state == BreakerState::Closed;
         self.cause = kind;
+        self.opened = now;
         self.enter(BreakerState::Open { until: now + wait });
         if was_closed {
             // At once: five failures of a flood need not be those of the names that are known.
             self.known_from = now;
             self.known_since = self.generation;
         }
-        Change::Opened { wait, cause: kind }
+        was_closed.then_some(Change::Opened { wait, cause: kind })
     }
 
     /// Opens it for as long as the store asks for, within bounds.

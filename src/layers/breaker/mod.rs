@@ -33,9 +33,9 @@ pub struct BreakerConfig {
     /// How many counted failures in a row open it, or four times as many names in a row that get
     /// nothing useful. Default 5; from 1 to 1,000.
     pub failures: u32,
-    /// How long it is open the first time; each time that the trial fails it is twice as long. Names
-    /// that the store has answered before may try, too, one of them once in each `first_open`.
-    /// Default 1 s; from 1 ms to `longest_open`.
+    /// How long it is open the first time; each time that the trial fails it is twice as long, but not
+    /// in an outage of all endpoints. Names that the store has answered before may try, too, one of them once
+    /// in each `first_open`. Default 1 s; from 1 ms to `longest_open`.
     pub first_open: Duration,
     /// How long it is open at most, and how long a trial has the only place. Default 15 s, which is
     /// also the most.
@@ -51,7 +51,8 @@ pub struct BreakerConfig {
 ///
 /// Endpoints are asked in turn. One that fails five times in a row is left alone for a second; then
 /// one attempt at a time tries it: an answer closes the breaker, a failure opens it for twice as
-/// long as before, up to 15 s. A failure is what [`Permits`](crate::Permits) says counts, of an
+/// long as before, up to 15 s. In an outage of all endpoints it is tried once a second instead, so that a
+/// store is found again soon after its return. A failure is what [`Permits`](crate::Permits) says counts, of an
 /// attempt that began after the endpoint's last answer. Useless answers (Malformed, Refused,
 /// Unauthenticated, Throttled) to twenty names in a row, four times as many, open the breaker, too: a few
 /// names alone, however often they are read, open nothing. Every other answer of the store, also NotFound
@@ -273,20 +274,22 @@ impl Core {
         let steps = 0..if asked.is_some() { 1 } else { number };
         let tries = steps.map(|step| asked.unwrap_or((turn + step) % number));
         let name = state.known.hash(request.name());
-        let mut first =
-            |admit: fn(&mut Endpoint, u64, Moment, &BreakerConfig) -> Option<Admission>| {
-                tries.clone().find_map(|at| {
-                    let admission = admit(state.endpoints.get_mut(at)?, name, now, &self.config)?;
-                    Some((at, admission))
-                })
-            };
-        let mut admitted = first(Endpoint::admit);
-        if admitted.is_none() && state.known.has(name) {
-            admitted = first(Endpoint::admit_known);
+        let closed = |endpoint: &Endpoint| endpoint.state == BreakerState::Closed;
+        let alone = !state.endpoints.iter().any(closed);
+        let is_known = state.known.has(name);
+        let config = &self.config;
+        let mut first = |admit: &dyn Fn(&mut Endpoint) -> Option<Admission>| {
+            tries
+                .clone()
+                .find_map(|at| Some((at, admit(state.endpoints.get_mut(at)?)?)))
+        };
+        let mut admitted = first(&|endpoint| endpoint.admit(name, alone, now, config));
+        if admitted.is_none() && is_known {
+            admitted = first(&|endpoint| endpoint.admit_known(name, now, config));
         }
         let Some((endpoint, admission)) = admitted else {
             let closed = tries.filter_map(|at| state.endpoints.get(at));
-            return Err(refusal(closed, now, &self.config));
+            return Err(refusal(closed, alone, now, config));
         };
         if asked.is_none() {
             state.next = (endpoint + 1) % number;
@@ -342,10 +345,11 @@ impl State {
 /// that answers, even nothing useful.
 fn refusal<'a>(
     endpoints: impl Iterator<Item = &'a Endpoint> + Clone,
+    alone: bool,
     now: Moment,
     config: &BreakerConfig,
 ) -> Error {
-    let at = |endpoint: &&Endpoint| endpoint.admits_at(config);
+    let at = |endpoint: &&Endpoint| endpoint.admits_at(alone, config);
     let soonest = endpoints.clone().map(|endpoint| at(&endpoint)).min();
     let kind = endpoints
         .filter(|endpoint| !endpoint.cause.permits().counts_for_breaker)

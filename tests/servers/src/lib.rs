@@ -1,5 +1,5 @@
-//! Servers on loopback for this workspace's tests and its demo: a real OpenBao, and a scripted HTTPS server for the answers that a
-//! real one cannot be made to give.
+//! Servers on loopback for this workspace's tests and its demo: a real OpenBao, a real nginx before it, and a scripted HTTPS server
+//! for the answers that a real one cannot be made to give.
 //!
 //! It owns starting, steering and ending those servers, and the certificates they need. It does not speak the stores' protocols for
 //! anybody: what is administered goes through the server's own command line tool, so no helper here can share a mistake with the
@@ -11,7 +11,9 @@
 //! All calls block; in an asynchronous test they are made before the part whose time matters.
 
 mod cli;
+mod durable;
 mod error;
+mod nginx;
 mod openbao;
 mod process;
 mod scripted;
@@ -20,6 +22,7 @@ pub mod tools;
 
 pub use cli::AppRole;
 pub use error::Error;
+pub use nginx::Nginx;
 pub use openbao::OpenBao;
 pub use scripted::{ENDLESS_LIMIT, Reply, RequestHead, ScriptedHttps};
 pub use tls::{ServerCert, TestCa, Validity};

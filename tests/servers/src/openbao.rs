@@ -1,5 +1,6 @@
-//! A real OpenBao server in dev mode: all in memory, unsealed, TLS with a CA of its own, a KV v2 store at `secret/`. It owns the
-//! server's start, its files and its end; what a test arranges inside it is `cli.rs`.
+//! A real OpenBao server, unsealed, with TLS, a CA of its own and a KV v2 store at `secret/`. It owns the server's start, its files and
+//! its end; what a test arranges inside it is `cli.rs`. By default it runs in dev mode, with all in memory; `durable.rs` starts one
+//! whose data outlive its process.
 
 use std::fmt;
 use std::net::TcpListener;
@@ -28,6 +29,9 @@ pub struct OpenBao {
     root_token: String,
     port: u16,
     log: PathBuf,
+    /// Where the log of one in dev mode shows it.
+    unseal_key: Option<String>,
+    arguments: Vec<String>,
     _directory: TempDir,
 }
 
@@ -42,9 +46,16 @@ impl OpenBao {
     /// # Errors
     /// The program is not installed, or the server ended or did not answer within 30 s; the error ends with the server's last words.
     pub fn start() -> Result<Self, Error> {
+        Self::start_by(Self::start_at)
+    }
+
+    /// By `start`, at a port that is free.
+    pub(crate) fn start_by(
+        start: impl Fn(u16, &Path) -> Result<Option<Self>, Error>,
+    ) -> Result<Self, Error> {
         let program = tools::bao()?;
         for _ in 0..ATTEMPTS {
-            if let Some(server) = Self::start_at(free_port()?, &program)? {
+            if let Some(server) = start(free_port()?, &program)? {
                 return Ok(server);
             }
         }
@@ -129,6 +140,9 @@ impl OpenBao {
     }
 
     pub(crate) fn unseal_key(&self) -> Result<String, Error> {
+        if let Some(key) = &self.unseal_key {
+            return Ok(key.clone());
+        }
         let text = self.raw_log()?;
         unseal_key_in(&text)
             .map(str::to_owned)
@@ -155,42 +169,71 @@ impl OpenBao {
             "-dev-tls".to_owned(),
             format!("-dev-tls-cert-dir={}", home.display()),
         ];
+        let arguments = arguments.into();
+        let mut server = Self::spawn(port, program, directory, arguments, root_token)?;
+        Ok(server.wait_until_ready()?.then_some(server))
+    }
+
+    /// The process, in its directory, which also has the CA's certificate.
+    pub(crate) fn spawn(
+        port: u16,
+        program: &Path,
+        directory: TempDir,
+        arguments: Vec<String>,
+        root_token: String,
+    ) -> Result<Self, Error> {
+        let home = directory.path().to_owned();
         let log = home.join("server.log");
         let process = Guarded::spawn(program, &arguments, &home, &log)?;
-        let ca_file = home.join("vault-ca.pem");
         let cli = Cli {
             program: program.to_owned(),
             origin: format!("https://127.0.0.1:{port}"),
-            ca_file,
+            ca_file: home.join("vault-ca.pem"),
             home,
         };
-        let mut server = Self {
+        Ok(Self {
             process,
             cli,
             root_token,
             port,
             log,
+            unseal_key: None,
+            arguments,
             _directory: directory,
-        };
-        Ok(server.wait_until_ready()?.then_some(server))
+        })
     }
 
-    /// `false` when somebody else has the port.
+    /// What a new store has given out.
+    pub(crate) fn initialized(&mut self, root_token: String, unseal_key: String) {
+        self.root_token = root_token;
+        self.unseal_key = Some(unseal_key);
+    }
+
+    /// The same process once more, after it was stopped.
+    pub(crate) fn spawn_again(&mut self) -> Result<(), Error> {
+        let Cli { program, home, .. } = &self.cli;
+        self.process = Guarded::spawn(program, &self.arguments, home, &self.log)?;
+        Ok(())
+    }
+
+    /// Runs `step` until it succeeds; `false` when somebody else has the port.
     #[expect(
         clippy::disallowed_methods,
         reason = "it waits for another process, which no test's clock can steer"
     )]
-    fn wait_until_ready(&mut self) -> Result<bool, Error> {
+    pub(crate) fn until<T>(
+        &mut self,
+        mut step: impl FnMut(&Self) -> Result<T, Error>,
+    ) -> Result<Option<T>, Error> {
         let started = Instant::now();
         loop {
-            // Just after its start the store still refuses reads while it turns itself into version 2. Reading the store's
-            // configuration passes only after that, and proves TLS, the token and the unsealing with it.
-            let Err(refusal) = self.run(&["read", "secret/config"]) else {
-                return Ok(true);
+            let refusal = match step(self) {
+                Ok(done) => return Ok(Some(done)),
+                Err(refusal) => refusal,
             };
             if let Some(status) = self.process.ended()? {
                 if self.raw_log()?.contains("address already in use") {
-                    return Ok(false);
+                    return Ok(None);
                 }
                 return Err(Error::new(format!(
                     "OpenBao ended at its start ({status})\n{}",
@@ -206,6 +249,14 @@ impl OpenBao {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// `false` when somebody else has the port.
+    pub(crate) fn wait_until_ready(&mut self) -> Result<bool, Error> {
+        // Just after its start the store still refuses reads while it turns itself into version 2. Reading the store's configuration
+        // passes only after that, and proves TLS, the token and the unsealing with it.
+        let ready = self.until(|server| server.run(&["read", "secret/config"]))?;
+        Ok(ready.is_some())
     }
 
     fn last_words(&self) -> Result<String, Error> {
@@ -235,7 +286,7 @@ fn unseal_key_in(log: &str) -> Option<&str> {
 }
 
 /// A port that is free together with the next one, which the server takes for its cluster.
-fn free_port() -> Result<u16, Error> {
+pub(crate) fn free_port() -> Result<u16, Error> {
     for _ in 0..100 {
         let listener = TcpListener::bind(("127.0.0.1", 0))
             .map_err(Error::during("looking for a free port"))?;

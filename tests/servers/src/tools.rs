@@ -19,6 +19,24 @@ pub fn bao() -> Result<PathBuf, Error> {
     )
 }
 
+/// Names another `nginx` program to use in place of the one that was set up.
+pub const NGINX_VARIABLE: &str = "SECRET_RESOLVER_NGINX";
+
+/// The `nginx` program: the one that [`NGINX_VARIABLE`] names, else the one that `cargo xtask setup` unpacked.
+///
+/// # Errors
+/// There is no such file.
+pub fn nginx() -> Result<PathBuf, Error> {
+    let named = std::env::var_os(NGINX_VARIABLE).map(PathBuf::from);
+    let program = named.unwrap_or_else(|| installed().join("nginx/usr/sbin/nginx"));
+    match program.is_file() {
+        true => Ok(program),
+        false => Err(Error::new(format!(
+            "there is no nginx: run `cargo xtask setup` (or `cargo xtask test`, which does it first), or name one in {NGINX_VARIABLE}"
+        ))),
+    }
+}
+
 /// `target/tools` of the workspace, whatever `CARGO_TARGET_DIR` says: the tools do not depend on how the code is built.
 fn installed() -> PathBuf {
     // Cargo tells every program that it runs where its package is. What it told the compiler is asked second, because checkouts that

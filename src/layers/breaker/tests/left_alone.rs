@@ -95,16 +95,16 @@ fn a_wish_that_is_told_late_holds_and_no_earlier_answer_shortens_it() {
     let endpoint = &mut lock(&bench.breaker.core.state).endpoints[0];
     let config = BreakerConfig::default();
     let now = bench.clock.now();
-    let late = endpoint.admit(1, now, &config).unwrap();
-    let later = endpoint.admit(2, now, &config).unwrap();
+    let late = endpoint.admit(1, false, now, &config).unwrap();
+    let later = endpoint.admit(2, false, now, &config).unwrap();
     let wish = |secs| Evidence::Bad(ErrorKind::Throttled, Some(self::secs(secs)));
     assert!(endpoint.settle(late, wish(10), now, &config).is_some());
     for evidence in [wish(3), Evidence::Good, Evidence::Nothing] {
         assert_eq!(endpoint.settle(later, evidence, now, &config), None);
-        assert_eq!(endpoint.admits_at(&config), now + secs(10));
+        assert_eq!(endpoint.admits_at(false, &config), now + secs(10));
     }
     assert_eq!(endpoint.settle(later, wish(20), now, &config), None);
-    assert_eq!(endpoint.admits_at(&config), now + secs(20));
+    assert_eq!(endpoint.admits_at(false, &config), now + secs(20));
 }
 
 #[test]

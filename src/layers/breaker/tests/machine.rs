@@ -21,7 +21,7 @@ fn no_schedule_asks_too_much_or_for_ever_too_little() {
                 0 | 1 => {
                     let name = draw(8);
                     let before = endpoint.state;
-                    let mut admitted = endpoint.admit(name, now, &config);
+                    let mut admitted = endpoint.admit(name, false, now, &config);
                     if let (None, true) = (&admitted, name < 2) {
                         admitted = endpoint.admit_known(name, now, &config);
                         if admitted.is_some() {
@@ -60,11 +60,11 @@ fn no_schedule_asks_too_much_or_for_ever_too_little() {
             }
             closed |= endpoint.state == BreakerState::Closed;
             let latest = pause.max(now + config.longest_open);
-            assert!(endpoint.admits_at(&config) <= latest, "seed {seed}");
+            assert!(endpoint.admits_at(false, &config) <= latest, "seed {seed}");
         }
         assert!(closed);
         now = now + secs(60);
-        let trial = endpoint.admit(7, now, &config).unwrap();
+        let trial = endpoint.admit(7, false, now, &config).unwrap();
         endpoint.settle(trial, Evidence::Good, now, &config);
         assert_eq!(endpoint.state, BreakerState::Closed, "seed {seed}");
     }
@@ -91,12 +91,12 @@ fn a_flood_of_names_that_hang_does_not_keep_it_from_closing() {
         let is_back = now.since(Moment::ZERO) >= back;
         let hangs = Evidence::Bad(ErrorKind::Timeout, None);
         // A new name of the flood each 10 ms; it comes first, and takes each place that it can.
-        if let Some(admission) = endpoint.admit(1_000 + tick, now, &config) {
+        if let Some(admission) = endpoint.admit(1_000 + tick, false, now, &config) {
             flying.push((now + attempt, admission, hangs));
         }
         if tick % 25 == 24 {
             let admission = endpoint
-                .admit(1, now, &config)
+                .admit(1, false, now, &config)
                 .or_else(|| endpoint.admit_known(1, now, &config));
             match admission {
                 Some(admission) if is_back => {

@@ -58,29 +58,58 @@ fn bounds_that_make_no_sense_are_refused() {
 }
 
 #[test]
+fn while_no_endpoint_answers_each_is_tried_once_a_second() {
+    for endpoints in 1..4 {
+        let bench = bench(endpoints);
+        bench.fail();
+        while !bench.refuses() {}
+        let before: usize = bench.fleet.calls().iter().sum();
+        for _ in 0..600 {
+            bench.clock.advance(Duration::from_millis(100));
+            while !bench.refuses() {}
+            let error = bench.ask().unwrap_err();
+            assert!(error.retry_after().unwrap() <= secs(1), "{error}");
+        }
+        let asked = bench.fleet.calls().iter().sum::<usize>() - before;
+        assert_eq!(asked, 60 * endpoints);
+        bench.all(None);
+        bench.clock.advance(secs(1));
+        bench.ask().unwrap();
+    }
+}
+
+#[test]
 fn it_stays_open_twice_as_long_each_time_and_never_longer_than_15_s() {
-    let bench = bench(1);
-    bench.open();
+    let bench = bench(2);
+    // The other endpoint answers, for everyone else.
+    bench.fleet.0[0].always(Reply::Error(ErrorKind::Unavailable));
+    let refuses = || {
+        let name = NameRef::parse("never/answered").unwrap();
+        let answer = now(bench.breaker.resolve(Request::new(name).at_endpoint(0)));
+        answer.is_err_and(|error| error.is_held_back())
+    };
+    let open = || while !refuses() {};
+    open();
     for wait in [1, 2, 4, 8, 15, 15, 15] {
         let BreakerState::Open { until } = bench.state(0) else {
             panic!("not open");
         };
         assert_eq!(until.since(bench.clock.now()), secs(wait));
         bench.clock.advance(secs(wait));
-        assert!(!bench.refuses());
+        assert!(!refuses());
     }
     // A day of outage, and it is still asked every 15 s.
     for _ in 0..5760 {
         bench.clock.advance(secs(15));
-        assert!(!bench.refuses());
-        assert!(bench.refuses());
+        assert!(!refuses() && refuses());
     }
     // Once it was closed, it starts at one second again, after five failures.
     bench.clock.advance(secs(15));
     bench.all(None);
-    bench.ask().unwrap();
+    assert!(!refuses());
     assert_eq!(bench.failures(), 0);
-    bench.open();
+    bench.fleet.0[0].always(Reply::Error(ErrorKind::Unavailable));
+    open();
     bench.clock.advance(secs(1));
-    assert!(!bench.refuses());
+    assert!(!refuses());
 }

@@ -170,6 +170,7 @@ fn no_schedule_breaks_it() {
         let endpoint = &bench.fleet.0[0];
         let mut flying: Vec<(Gate, Answer<'_>)> = Vec::new();
         let mut trial_since = None;
+        let (mut state, mut opened) = (bench.state(0), Moment::ZERO);
         for _ in 0..60 {
             match draw(5) {
                 0 | 1 => {
@@ -189,7 +190,8 @@ fn no_schedule_breaks_it() {
                     let now = bench.clock.now();
                     let may = match before {
                         BreakerState::Closed | BreakerState::HalfOpen { trial: None } => true,
-                        BreakerState::Open { until } => now >= until,
+                        // Nobody else answers.
+                        BreakerState::Open { .. } => now >= opened + secs(1),
                         BreakerState::HalfOpen { trial: Some(since) } => {
                             assert_eq!(trial_since, Some(since));
                             now.since(since) >= secs(15)
@@ -214,6 +216,9 @@ fn no_schedule_breaks_it() {
                     drop(flying.swap_remove(at));
                 }
                 _ => bench.clock.advance(Duration::from_millis(draw(4_000))),
+            }
+            if std::mem::replace(&mut state, bench.state(0)) != bench.state(0) {
+                opened = bench.clock.now();
             }
             if let BreakerState::Open { until } = bench.state(0) {
                 assert!(until.since(bench.clock.now()) <= secs(15), "seed {seed}");

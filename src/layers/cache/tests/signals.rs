@@ -55,8 +55,9 @@ async fn a_record_is_concerned_under_all_names_that_are_known_and_by_its_address
 async fn a_waiter_that_is_concerned_gets_the_next_fetch_and_another_this_one() {
     let (store, cache) = two_names();
     let cache = Arc::new(cache);
-    let gate = Gate::new();
-    store.script("one/record", [gate.then(Reply::Stored)]);
+    let (gate, next) = (Gate::new(), Gate::new());
+    let replies = [&gate, &next].map(|gate| gate.then(Reply::Stored));
+    store.script("one/record", replies);
     let get = |name: &'static str| {
         let cache = Arc::clone(&cache);
         tokio::spawn(async move { read(&cache, name).await })
@@ -71,6 +72,7 @@ async fn a_waiter_that_is_concerned_gets_the_next_fetch_and_another_this_one() {
     cache.invalidator().invalidate_prefix("b").unwrap();
     gate.open();
     assert_eq!(other.await.unwrap(), "v1");
+    next.open();
     assert_eq!(concerned.await.unwrap(), "v2");
     assert_eq!(store.calls(), 2);
 }

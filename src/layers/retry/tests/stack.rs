@@ -118,14 +118,23 @@ fn in_the_stacks_order_an_endpoint_that_hangs_costs_time_and_no_answer() {
     }
     assert!(dead.calls() < 10, "{}", dead.calls());
     assert_eq!((alive.calls(), monitor.status()[1].failures), (100, 0));
-    // Both are away: an outage that the policy may act on, and soon an immediate one.
+    // Both are away: an outage that the policy may act on, and immediate while others try.
     alive.always(Reply::Hang);
+    let ask = || stack.get("never/answered");
     for _ in 0..5 {
-        let error = drive(&manual, stack.get("never/answered")).unwrap_err();
+        let error = drive(&manual, ask()).unwrap_err();
         assert!(error.kind().permits().stale);
     }
+    manual.advance(secs(1));
+    let mut trials = [ask(), ask()].map(Box::pin);
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(
+        trials
+            .iter_mut()
+            .all(|trial| trial.as_mut().poll(&mut cx).is_pending())
+    );
     let began = manual.now();
-    let error = drive(&manual, stack.get("never/answered")).unwrap_err();
+    let error = drive(&manual, ask()).unwrap_err();
     assert!(error.is_held_back());
     assert_eq!(manual.now(), began);
 }

@@ -1,0 +1,96 @@
+//! A server whose data outlive its process: it can be stopped for a while and started again, as a store is that is away.
+
+use std::path::Path;
+
+use crate::openbao::OpenBao;
+use crate::{Error, TestCa, Validity};
+
+impl OpenBao {
+    /// As [`OpenBao::start`], for a server that can be started again. It takes about two seconds more.
+    ///
+    /// # Errors
+    /// As [`OpenBao::start`].
+    pub fn start_durable() -> Result<Self, Error> {
+        Self::start_by(durable)
+    }
+
+    /// Starts a stopped durable server at its port again, and returns once it is unsealed and answers.
+    ///
+    /// # Errors
+    /// As [`OpenBao::start`]; somebody else has the port by now.
+    pub fn start_again(&mut self) -> Result<(), Error> {
+        self.spawn_again()?;
+        let unsealed = self.until(|server| server.unseal())?;
+        match unsealed.is_some() && self.wait_until_ready()? {
+            true => Ok(()),
+            false => Err(Error::new(
+                "the server's port was taken while it was stopped",
+            )),
+        }
+    }
+}
+
+/// `None` when somebody else has the port.
+fn durable(port: u16, program: &Path) -> Result<Option<OpenBao>, Error> {
+    let directory = tempfile::tempdir().map_err(Error::during("making a directory for OpenBao"))?;
+    let home = directory.path();
+    let ca = TestCa::new(Validity::CURRENT)?;
+    let certificate = ca.issue(&["127.0.0.1", "localhost"], Validity::CURRENT)?;
+    let data = home.join("data");
+    std::fs::create_dir(&data).map_err(Error::during("making a directory for OpenBao's data"))?;
+    let config = format!(
+        r#"
+storage "raft" {{
+  path = "{data}"
+  node_id = "one"
+  performance_multiplier = 1
+}}
+listener "tcp" {{
+  address = "127.0.0.1:{port}"
+  tls_cert_file = "{home}/server.pem"
+  tls_key_file = "{home}/server-key.pem"
+}}
+api_addr = "https://127.0.0.1:{port}"
+cluster_addr = "https://127.0.0.1:{cluster}"
+"#,
+        data = data.display(),
+        home = home.display(),
+        cluster = port + 1,
+    );
+    let files = [
+        ("config.hcl", &config),
+        ("vault-ca.pem", &ca.pem().to_owned()),
+        ("server.pem", &certificate.certificate_pem),
+        ("server-key.pem", &certificate.key_pem),
+    ];
+    for (name, content) in files {
+        std::fs::write(home.join(name), content)
+            .map_err(Error::during("writing the server's files"))?;
+    }
+    let config = format!("-config={}", home.join("config.hcl").display());
+    let arguments = vec!["server".to_owned(), config];
+    let mut server = OpenBao::spawn(port, program, directory, arguments, String::new())?;
+    let init = [
+        "operator",
+        "init",
+        "-key-shares=1",
+        "-key-threshold=1",
+        "-format=json",
+    ];
+    let Some(given) = server.until(|server| server.run(&init))? else {
+        return Ok(None);
+    };
+    let given: serde_json::Value =
+        serde_json::from_str(&given).map_err(Error::during("reading what init printed"))?;
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    server.initialized(
+        text(&given["root_token"]),
+        text(&given["unseal_keys_b64"][0]),
+    );
+    server.unseal()?;
+    let enable = ["secrets", "enable", "-path=secret", "-version=2", "kv"];
+    if server.until(|server| server.run(&enable))?.is_none() {
+        return Ok(None);
+    }
+    Ok(server.wait_until_ready()?.then_some(server))
+}
