@@ -110,14 +110,19 @@ pub(crate) struct FakeState {
     pub(crate) renewable: bool,
     /// What a renewal grants; 0 refuses it.
     pub(crate) renewed_lease: u64,
+    /// How often a token may be used; 0 for any number.
+    pub(crate) uses: u64,
+    /// `service` or `batch`.
+    pub(crate) token_type: &'static str,
     /// How many tokens were issued; they are `token-1`, `token-2`, …
     pub(crate) issued: usize,
     /// Tokens that are refused.
     pub(crate) dead: Vec<String>,
     /// Where the server waits before it answers a request for this path's ending.
     pub(crate) waits: Option<(&'static str, Arc<Barrier>)>,
-    /// An answer in place of the next ones of this path's ending.
+    /// An answer in place of the next ones of this path's ending, and of how many.
     pub(crate) instead: Option<(&'static str, Reply)>,
+    pub(crate) instead_of: usize,
 }
 
 impl Fake {
@@ -127,10 +132,13 @@ impl Fake {
             lease: 100,
             renewable: true,
             renewed_lease: 100,
+            uses: 0,
+            token_type: "service",
             issued: 0,
             dead: Vec::new(),
             waits: None,
             instead: None,
+            instead_of: usize::MAX,
         }));
         let script = Arc::clone(&state);
         let certificate = ca.issue(&["127.0.0.1"], Validity::CURRENT).unwrap();
@@ -169,6 +177,11 @@ impl Fake {
             .with_clock(Arc::new(clock.clone()) as Arc<dyn Clock>)
     }
 
+    pub(crate) fn token_builder(&self, clock: &ManualClock) -> VaultBuilder {
+        VaultBackend::builder(self.target(Auth::token(value("given"))))
+            .with_clock(Arc::new(clock.clone()) as Arc<dyn Clock>)
+    }
+
     /// How many requests came for this path's ending.
     pub(crate) fn asked(&self, ending: &str) -> usize {
         self.server
@@ -194,7 +207,9 @@ impl FakeState {
     fn answer(&mut self, request: &RequestHead) -> Reply {
         if let Some((ending, reply)) = &self.instead
             && request.target.ends_with(ending)
+            && self.instead_of > 0
         {
+            self.instead_of -= 1;
             return reply.clone();
         }
         let path = request.target.as_str();
@@ -210,8 +225,8 @@ impl FakeState {
             "/v1/auth/token/lookup-self" => Reply::json(
                 200,
                 &format!(
-                    r#"{{"data":{{"ttl":{},"renewable":{},"expire_time":"x","id":"{token}"}}}}"#,
-                    self.lease, self.renewable
+                    r#"{{"data":{{"ttl":{},"renewable":{},"expire_time":"x","id":"{token}","num_uses":{}}}}}"#,
+                    self.lease, self.renewable, self.uses
                 ),
             ),
             "/v1/auth/token/renew-self" if self.renewed_lease == 0 => {
@@ -234,7 +249,8 @@ impl FakeState {
         Reply::json(
             200,
             &format!(
-                r#"{{"auth":{{"client_token":"token-{number}","lease_duration":{lease},"renewable":{renewable},"num_uses":0}}}}"#
+                r#"{{"auth":{{"client_token":"token-{number}","lease_duration":{lease},"renewable":{renewable},"num_uses":{},"token_type":"{}"}}}}"#,
+                self.uses, self.token_type
             ),
         )
     }

@@ -1,0 +1,484 @@
+//! What the store refuses, what only looks so, and what becomes of the login: a refusal is the store's own
+//! word, holds back what it refuses and nothing else, and is never final.
+
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+mod common;
+
+use std::sync::{Arc, Barrier};
+use std::time::Duration;
+
+use common::*;
+use secret_resolver::testing::ManualClock;
+use secret_resolver::{
+    Clock, ErrorKind, NameRef, Request, Resolver, SecretResolver, SecretResolverExt, SystemClock,
+};
+use secret_resolver_transport::{Origin, Trust};
+use secret_resolver_vault::{Auth, Credential, VaultBackend, VaultTarget};
+use test_servers::Reply;
+
+const SECOND: Duration = Duration::from_secs(1);
+const PAGE: &str = "<html><head><title>403 Forbidden</title></head></html>";
+const UPGRADING: &str = r#"{"errors":["Upgrading from non-versioned to versioned data. This backend will be unavailable for a brief period and will resume service shortly."]}"#;
+
+fn refused(status: u16) -> Reply {
+    Reply::json(status, r#"{"errors":["permission denied"]}"#)
+}
+
+/// What is no answer of the store about a credential.
+fn outages() -> Vec<Reply> {
+    let mut all: Vec<_> = [408, 412, 421, 500, 502, 503].map(Reply::status).into();
+    all.extend([500, 503].map(refused));
+    all.push(Reply::json(400, UPGRADING));
+    all.push(Reply::json(502, PAGE));
+    all.push(Reply::CloseAtOnce);
+    all
+}
+
+#[test]
+fn an_outage_uses_up_no_cap_and_holds_back_no_login() {
+    for outage in outages() {
+        let (fake, clock) = (Fake::start(), ManualClock::new());
+        let roles = fake.builder(&clock).build().unwrap();
+        let given = fake.token_builder(&clock).build().unwrap();
+        for (backend, login) in [(roles, "/login"), (given, "lookup-self")] {
+            fake.state().instead = Some((login, outage.clone()));
+            block_on(async {
+                let before = fake.asked(login);
+                for _ in 0..10 {
+                    let error = backend.get("a").await.unwrap_err();
+                    let shown = format!("{login} {outage:?}: {error}");
+                    assert_eq!(error.kind(), ErrorKind::Unavailable, "{shown}");
+                    assert!(!error.is_held_back(), "{shown}");
+                }
+                assert!(fake.asked(login) - before <= 10);
+                assert_eq!(backend.stats().logins, 10);
+                fake.state().instead = None;
+                assert_eq!(text(backend.get("a").await), "v");
+            });
+        }
+    }
+}
+
+#[test]
+fn a_login_that_is_held_back_says_what_it_was_refused_for() {
+    for (answer, kind) in [
+        (refused(400), ErrorKind::Unauthenticated),
+        (refused(403), ErrorKind::Unauthenticated),
+        (refused(404), ErrorKind::Misconfigured),
+        (Reply::status(429), ErrorKind::Throttled),
+        (Reply::json(403, PAGE), ErrorKind::Malformed),
+        (Reply::status(307), ErrorKind::Refused),
+    ] {
+        let (fake, clock) = (Fake::start(), ManualClock::new());
+        fake.state().instead = Some(("/login", answer.clone()));
+        let backend = fake.builder(&clock).build().unwrap();
+        block_on(async {
+            let first = backend.get("a").await.unwrap_err();
+            assert_eq!(
+                (first.kind(), first.is_held_back()),
+                (kind, false),
+                "{answer:?}"
+            );
+            let held = backend.get("a").await.unwrap_err();
+            assert_eq!(
+                (held.kind(), held.is_held_back()),
+                (kind, true),
+                "{answer:?}"
+            );
+            assert_eq!(
+                (held.to_string(), held.status()),
+                (first.to_string(), first.status())
+            );
+            assert!(held.retry_after().unwrap() <= SECOND);
+            assert_eq!(fake.asked("/login"), 1);
+        });
+    }
+}
+
+#[test]
+fn an_answer_that_is_not_the_stores_holds_logins_back_for_a_second_and_never_for_longer() {
+    for answer in [
+        Reply::json(403, PAGE),
+        Reply::json(200, PAGE),
+        Reply::status(307),
+    ] {
+        let (fake, clock) = (Fake::start(), ManualClock::new());
+        fake.state().instead = Some(("/login", answer));
+        let backend = fake.builder(&clock).build().unwrap();
+        block_on(async {
+            for asked in 1..8 {
+                assert!(!backend.get("a").await.unwrap_err().is_held_back());
+                assert!(backend.get("a").await.unwrap_err().is_held_back());
+                assert_eq!(fake.asked("/login"), asked);
+                clock.advance(SECOND);
+            }
+            fake.state().instead = None;
+            assert_eq!(text(backend.get("a").await), "v");
+        });
+    }
+}
+
+/// A service on a real clock, whose secret id is in a file that does not exist yet.
+fn waiting(fake: &Fake, secret_id: &std::path::Path) -> Resolver {
+    let auth = Auth::approle(value("role"), Credential::file(secret_id));
+    let backend = VaultBackend::builder(fake.target(auth)).build().unwrap();
+    Resolver::builder(backend).build().unwrap()
+}
+
+#[test]
+fn require_within_waits_for_a_credentials_file_and_a_get_sees_it_at_once() {
+    let fake = Fake::start();
+    let directory = tempfile::tempdir().unwrap();
+    for content in [None, Some("")] {
+        let file = directory.path().join("secret-id");
+        let _ = std::fs::remove_file(&file);
+        if let Some(content) = content {
+            std::fs::write(&file, content).unwrap();
+        }
+        let resolver = waiting(&fake, &file);
+        block_on(async {
+            let missing = resolver.get("a").await.unwrap_err();
+            assert_eq!(missing.kind(), ErrorKind::Unauthenticated);
+            assert!(missing.is_held_back(), "{missing}");
+            let required = resolver.require_within(&["a"], 20 * SECOND);
+            let writes = async {
+                tokio::time::sleep(SECOND).await;
+                std::fs::write(&file, "secret").unwrap();
+            };
+            let (required, ()) = tokio::join!(required, writes);
+            required.unwrap();
+            // A resolver that nobody has told of the file before.
+            assert_eq!(text(resolver.get("b").await), "v");
+        });
+    }
+}
+
+#[test]
+fn require_within_waits_for_a_hold_and_not_for_a_refusal() {
+    let fake = Fake::start();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("secret-id");
+    std::fs::write(&file, "secret").unwrap();
+    let resolver = waiting(&fake, &file);
+    fake.state().instead = Some(("/login", refused(400)));
+    block_on(async {
+        let error = resolver.get("a").await.unwrap_err();
+        assert_eq!(
+            (error.kind(), error.is_held_back()),
+            (ErrorKind::Unauthenticated, false)
+        );
+        // The role is corrected at the store while the login is held back.
+        fake.state().instead = None;
+        resolver.require_within(&["b"], 20 * SECOND).await.unwrap();
+    });
+    let resolver = waiting(&fake, &file);
+    fake.state().instead = Some(("/login", refused(400)));
+    block_on(async {
+        let clock = SystemClock::start().unwrap();
+        let begun = clock.now();
+        resolver
+            .require_within(&["a"], 60 * SECOND)
+            .await
+            .unwrap_err();
+        assert!(clock.now().since(begun) < 20 * SECOND);
+    });
+}
+
+#[test]
+fn a_proxys_403_ends_no_token_and_is_no_denial() {
+    let (fake, clock) = (Fake::start(), ManualClock::new());
+    let roles = fake.builder(&clock).build().unwrap();
+    let given = fake.token_builder(&clock).build().unwrap();
+    for backend in [roles, given] {
+        block_on(async {
+            assert_eq!(text(backend.get("a").await), "v");
+            let identity = backend.identity();
+            // On every path, on reads alone, and on lookups of what the store denies.
+            for (path, name) in [("", "a"), ("/data/a", "a"), ("lookup-self", "denied")] {
+                fake.state().instead = Some((path, Reply::json(403, PAGE)));
+                for _ in 0..3 {
+                    assert_eq!(
+                        refusal(&backend, name).await,
+                        ErrorKind::Malformed,
+                        "{path}"
+                    );
+                }
+                fake.state().instead = None;
+                assert_eq!(text(backend.get("a").await), "v");
+            }
+            assert_eq!(backend.identity(), identity);
+        });
+    }
+    assert_eq!((fake.asked("/login"), fake.asked("revoke-self")), (1, 0));
+}
+
+#[test]
+fn a_given_token_that_is_called_dead_is_tried_again_and_again() {
+    let (fake, clock) = (Fake::start(), ManualClock::new());
+    let backend = fake.token_builder(&clock).build().unwrap();
+    block_on(async {
+        assert_eq!(text(backend.get("a").await), "v");
+        // A proxy that knows how the store refuses.
+        fake.state().instead = Some(("", refused(403)));
+        assert_eq!(refusal(&backend, "a").await, ErrorKind::Unauthenticated);
+        let asked = fake.server.requests().len();
+        for _ in 0..10 {
+            let held = backend.get("a").await.unwrap_err();
+            assert_eq!(held.kind(), ErrorKind::Unauthenticated);
+            assert!(held.retry_after().is_some() && held.is_held_back());
+        }
+        assert_eq!(fake.server.requests().len(), asked);
+        // Each time it is asked about itself alone, less and less often.
+        let mut lookups = 0;
+        for _ in 0..600 {
+            clock.advance(SECOND);
+            lookups += usize::from(!backend.get("a").await.unwrap_err().is_held_back());
+        }
+        assert!((20..=32).contains(&lookups), "{lookups}");
+        assert_eq!(fake.server.requests().len(), asked + lookups);
+        assert_eq!(fake.tokens_of_reads().len(), 2);
+        fake.state().instead = None;
+        clock.advance(30 * SECOND);
+        assert_eq!(text(backend.get("a").await), "v");
+    });
+}
+
+#[test]
+fn a_token_of_ours_that_is_given_up_is_revoked() {
+    let (fake, clock) = (Fake::start(), ManualClock::new());
+    let backend = fake.builder(&clock).build().unwrap();
+    block_on(async {
+        assert_eq!(text(backend.get("a").await), "v");
+        fake.state().instead = Some(("lookup-self", refused(403)));
+        // The policy denies, and the lookup is refused by something else: the token lives on.
+        let _ = backend.get("denied").await;
+        until("its revocation", || fake.asked("revoke-self") >= 1).await;
+    });
+    let requests = fake.server.requests();
+    let revoked = requests
+        .iter()
+        .find(|request| request.target.ends_with("revoke-self"));
+    assert_eq!(revoked.unwrap().header("X-Vault-Token"), Some("token-1"));
+}
+
+#[test]
+fn a_token_that_is_replaced_is_revoked_once_no_read_uses_it() {
+    let (fake, clock) = (Fake::start(), ManualClock::new());
+    // So short that the slow read has time enough.
+    fake.state().lease = 4;
+    fake.state().renewable = false;
+    let backend = fake.builder(&clock).build().unwrap();
+    block_on(async {
+        assert_eq!(text(backend.get("a").await), "v");
+        let barrier = Arc::new(Barrier::new(2));
+        fake.state().waits = Some(("/slow", Arc::clone(&barrier)));
+        let slow = tokio::spawn({
+            let backend = backend.clone();
+            async move { text(backend.get("slow").await) }
+        });
+        until("the slow read was sent", || fake.asked("/slow") == 1).await;
+        clock.advance(3 * SECOND);
+        assert_eq!(text(backend.get("a").await), "v");
+        until("the new token", || backend.identity() == 2).await;
+        assert_eq!(text(backend.get("a").await), "v");
+        assert_eq!(fake.asked("revoke-self"), 0);
+        fake.state().waits = None;
+        barrier.wait();
+        assert_eq!(slow.await.unwrap(), "v");
+        until("the revocation", || fake.asked("revoke-self") == 1).await;
+        let report = backend.shutdown(clock.now() + SECOND).await;
+        assert_eq!((report.revoked, report.not_revoked), (1, 0));
+        assert_eq!(fake.asked("revoke-self"), 2);
+    });
+}
+
+/// Two endpoints of one store, each played by a server.
+fn pair() -> (Fake, Fake, VaultBackend) {
+    let (first, second) = (Fake::start(), Fake::start());
+    let both = [first.ca.pem(), second.ca.pem()].concat();
+    let trust = Trust::from_pem(both.as_bytes()).unwrap();
+    let auth = Auth::approle(value("role"), value("secret"));
+    let target = VaultTarget::new(Origin::parse(&first.server.origin()).unwrap(), trust, auth)
+        .with_endpoint(Origin::parse(&second.server.origin()).unwrap());
+    let clock: Arc<dyn Clock> = Arc::new(ManualClock::new());
+    let backend = VaultBackend::builder(target)
+        .with_clock(clock)
+        .build()
+        .unwrap();
+    (first, second, backend)
+}
+
+#[test]
+fn one_endpoints_word_against_anothers_ends_no_token() {
+    let (first, second, backend) = pair();
+    block_on(async {
+        assert_eq!(text(backend.get("a").await), "v");
+        first.state().instead = Some(("", refused(403)));
+        let error = backend.get("a").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+        // The next attempt goes to the other, with the same token.
+        for _ in 0..3 {
+            assert_eq!(text(backend.get("a").await), "v");
+        }
+        assert_eq!((backend.identity(), backend.stats().logins), (1, 1));
+        // Where the other is away, one word has to do; it costs a login.
+        first.state().instead = None;
+        first.state().dead.push("token-1".into());
+        second.state().instead = Some(("", Reply::status(503)));
+        assert_eq!(refusal(&backend, "a").await, ErrorKind::Unavailable);
+        assert_eq!(text(backend.get("a").await), "v");
+        assert_eq!(backend.stats().logins, 2);
+    });
+}
+
+#[test]
+fn a_login_that_fails_at_the_endpoint_of_others_fails_no_request_for_another() {
+    let (first, second, backend) = pair();
+    let barrier = Arc::new(Barrier::new(2));
+    first.state().waits = Some(("/login", Arc::clone(&barrier)));
+    first.state().instead = Some(("", Reply::status(503)));
+    let read = |endpoint| {
+        let backend = backend.clone();
+        tokio::spawn(async move {
+            let request = Request::new(NameRef::parse("a").unwrap()).at_endpoint(endpoint);
+            backend
+                .resolve(request)
+                .await
+                .map(drop)
+                .map_err(|error| error.kind())
+        })
+    };
+    block_on(async {
+        let here = read(0);
+        until("the first login was sent", || first.asked("/login") == 1).await;
+        let there = read(1);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        barrier.wait();
+        assert_eq!(here.await.unwrap(), Err(ErrorKind::Unavailable));
+        assert_eq!(there.await.unwrap(), Ok(()));
+    });
+    assert_eq!((first.asked("/login"), second.asked("/login")), (1, 1));
+}
+
+#[test]
+fn tokens_for_a_limited_number_of_uses_are_refused_and_given_back() {
+    let (fake, clock) = (Fake::start(), ManualClock::new());
+    fake.state().uses = 3;
+    let backend = fake.builder(&clock).build().unwrap();
+    block_on(async {
+        for issued in 1..6 {
+            let error = backend.get("a").await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Misconfigured);
+            assert!(error.to_string().contains("token_num_uses"), "{error}");
+            until("its revocation", || fake.asked("revoke-self") == issued).await;
+            assert_eq!(fake.asked("/login"), issued);
+            clock.advance(30 * SECOND);
+        }
+        // One that cannot be given back counts.
+        fake.state().instead = Some(("revoke-self", Reply::status(503)));
+        assert_eq!(refusal(&backend, "a").await, ErrorKind::Misconfigured);
+        until("the attempt", || fake.asked("revoke-self") == 6).await;
+        let report = backend.shutdown(clock.now() + SECOND).await;
+        assert_eq!((report.revoked, report.not_revoked), (0, 1));
+    });
+}
+
+#[test]
+fn what_could_not_be_revoked_is_tried_again_when_the_store_is_back() {
+    let (fake, clock) = (Fake::start(), ManualClock::new());
+    fake.state().lease = 3600;
+    fake.state().renewable = false;
+    let backend = fake.builder(&clock).build().unwrap();
+    block_on(async {
+        assert_eq!(text(backend.get("a").await), "v");
+        fake.state().lease = 100;
+        fake.state().renewable = true;
+        fake.state().instead = Some(("revoke-self", Reply::status(503)));
+        clock.advance(2650 * SECOND);
+        assert_eq!(text(backend.get("a").await), "v");
+        until("the new token", || backend.identity() == 2).await;
+        until("the attempt", || fake.asked("revoke-self") == 1).await;
+        fake.state().instead = None;
+        clock.advance(75 * SECOND);
+        assert_eq!(text(backend.get("a").await), "v");
+        until("the renewal", || backend.stats().renewals == 1).await;
+        until("the revocation", || fake.asked("revoke-self") == 2).await;
+        let last = fake.server.requests().pop().unwrap();
+        assert_eq!(last.header("X-Vault-Token"), Some("token-1"));
+        // The first is given back; at the end the second is.
+        let report = backend.shutdown(clock.now() + SECOND).await;
+        assert_eq!((report.revoked, report.not_revoked), (1, 0));
+        assert_eq!(fake.asked("revoke-self"), 3);
+    });
+}
+
+#[test]
+fn a_given_token_of_limited_use_is_looked_at_once_and_refused() {
+    let (fake, clock) = (Fake::start(), ManualClock::new());
+    fake.state().uses = 2;
+    let backend = fake.token_builder(&clock).build().unwrap();
+    block_on(async {
+        for _ in 0..20 {
+            let error = backend.get("a").await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Misconfigured);
+            assert!(
+                error.to_string().contains("limited number of times"),
+                "{error}"
+            );
+            clock.advance(60 * SECOND);
+        }
+    });
+    assert_eq!(fake.server.requests().len(), 1);
+}
+
+#[test]
+fn a_batch_token_is_not_asked_to_end_and_is_no_failure() {
+    let (fake, clock) = (Fake::start(), ManualClock::new());
+    fake.state().token_type = "batch";
+    fake.state().renewable = false;
+    let backend = fake.builder(&clock).build().unwrap();
+    block_on(async {
+        assert_eq!(text(backend.get("a").await), "v");
+        clock.advance(75 * SECOND);
+        assert_eq!(text(backend.get("a").await), "v");
+        until("the new token", || backend.identity() == 2).await;
+        let report = backend.shutdown(clock.now() + SECOND).await;
+        assert_eq!((report.revoked, report.not_revoked), (0, 0));
+    });
+    assert_eq!(fake.asked("revoke-self"), 0);
+}
+
+#[test]
+fn what_passes_is_tried_again_within_a_get() {
+    for answer in [
+        Reply::status(408),
+        Reply::status(421),
+        Reply::json(400, UPGRADING),
+        Reply::json(400, r#"{"errors":["cannot write to read-only storage"]}"#),
+    ] {
+        let fake = Fake::start();
+        let auth = Auth::approle(value("role"), value("secret"));
+        let backend = VaultBackend::builder(fake.target(auth)).build().unwrap();
+        let resolver = Resolver::builder(backend).build().unwrap();
+        fake.state().instead = Some(("/data/a", answer));
+        fake.state().instead_of = 1;
+        block_on(async { assert_eq!(text(resolver.get("a").await), "v") });
+        assert_eq!(fake.asked("/data/a"), 2);
+    }
+}
+
+#[test]
+fn an_unasked_304_is_no_redirect_and_no_answer() {
+    let (fake, clock) = (Fake::start(), ManualClock::new());
+    let backend = fake.builder(&clock).build().unwrap();
+    fake.state().instead = Some(("/data/a", Reply::status(304)));
+    block_on(async {
+        let error = backend.get("a").await.unwrap_err();
+        assert_eq!(
+            (error.kind(), error.status()),
+            (ErrorKind::Malformed, Some(304))
+        );
+        assert!(!error.to_string().contains("redirect"), "{error}");
+    });
+}
