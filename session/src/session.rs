@@ -398,7 +398,7 @@ impl<S: Store> Shared<S> {
     }
 
     /// Begins to revoke what is not used any more, unless that is under way.
-    pub(crate) fn revoke_left(self: &Arc<Self>) {
+    fn revoke_left(self: &Arc<Self>) {
         let now = self.clock.now();
         let mut state = self.lock();
         let is_over = |flight: &Flight| flight.is_over(now);

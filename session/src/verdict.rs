@@ -107,9 +107,10 @@ impl<S: Store> Session<S> {
             );
             return Ok(Verdict::Denied);
         }
+        // In case it lives, it is revoked after the next login: whatever has answered here would answer
+        // the same now.
         shared.lock().bury(token.number, shared.clock.now());
         tracing::info!(backend = S::NAME, "the token is dead");
-        shared.revoke_left();
         match again {
             true => Err(error::dead_again()),
             false => Ok(Verdict::Dead),

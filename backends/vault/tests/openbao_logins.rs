@@ -43,18 +43,6 @@ async fn assert_remembered(stack: &Resolver, name: &str, kind: ErrorKind) {
     assert_eq!(stack.status().fetches, fetches);
 }
 
-fn live_logins(server: &OpenBao) -> usize {
-    let list = server
-        .run(&["list", "-format=json", "auth/token/accessors"])
-        .unwrap();
-    let accessors: Vec<String> = serde_json::from_str(&list).unwrap();
-    let of_role = |accessor: &&String| {
-        let shown = server.run(&["token", "lookup", "-format=json", "-accessor", accessor]);
-        shown.is_ok_and(|shown| shown.contains("\"display_name\": \"approle\""))
-    };
-    accessors.iter().filter(of_role).count()
-}
-
 #[test]
 fn a_denied_name_is_denied_and_causes_no_login() {
     let (server, backend) = server_and_backend();
@@ -350,5 +338,67 @@ fn an_absence_that_is_remembered_does_not_outlast_the_login_that_was_told_so() {
         assert_eq!(text(stack.get("app/b").await), "w");
         assert_eq!(backend.stats().logins, 2);
         assert_eq!(text(stack.get("app/late").await), "there");
+    });
+}
+
+#[test]
+fn tokens_for_a_limited_number_of_uses_do_not_stay_alive() {
+    let server = OpenBao::start().unwrap();
+    let role = reader(&server, HOUR, HOUR);
+    let limited = ["write", "auth/approle/role/reader", "token_num_uses=3"];
+    server.run(&limited).unwrap();
+    let backend = VaultBackend::builder(target(&server, approle(&role)));
+    let resolver = Resolver::builder(backend.build().unwrap()).build().unwrap();
+    block_on(async {
+        for number in 0..5 {
+            let error = resolver.get(&format!("app/{number}")).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Misconfigured, "{error}");
+            tokio::time::sleep(Duration::from_millis(1100)).await;
+        }
+        let report = resolver.shutdown_within(Duration::from_secs(5)).await;
+        assert_eq!(report.not_revoked, 0);
+    });
+    assert_eq!(live_logins(&server), 0);
+}
+
+#[test]
+fn a_given_token_of_limited_use_keeps_all_its_uses_but_one() {
+    let server = OpenBao::start().unwrap();
+    server.put("app/a", &[("value", "v")]).unwrap();
+    reader(&server, HOUR, HOUR);
+    let create = [
+        "token",
+        "create",
+        "-field=token",
+        "-policy=reader",
+        "-use-limit=3",
+    ];
+    let token = server.run(&create).unwrap();
+    let auth = Auth::token(value(&token));
+    let backend = VaultBackend::builder(target(&server, auth))
+        .build()
+        .unwrap();
+    block_on(async {
+        for _ in 0..10 {
+            assert_eq!(refusal(&backend, "app/a").await, ErrorKind::Misconfigured);
+        }
+    });
+    assert!(server.run_as(&token, &["token", "lookup"]).is_ok());
+}
+
+#[test]
+fn batch_tokens_read_and_are_no_failure_at_the_end() {
+    let server = OpenBao::start().unwrap();
+    server.put("app/a", &[("value", "v")]).unwrap();
+    let role = reader(&server, HOUR, HOUR);
+    let batch = ["write", "auth/approle/role/reader", "token_type=batch"];
+    server.run(&batch).unwrap();
+    let backend = VaultBackend::builder(target(&server, approle(&role)));
+    let resolver = Resolver::builder(backend.build().unwrap()).build().unwrap();
+    block_on(async {
+        assert_eq!(text(resolver.get("app/a").await), "v");
+        let report = resolver.shutdown_within(Duration::from_secs(5)).await;
+        assert!(report.is_complete(), "{report:?}");
+        assert_eq!(report.revoked, 0);
     });
 }

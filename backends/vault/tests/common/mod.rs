@@ -74,6 +74,19 @@ pub(crate) fn reader(server: &OpenBao, ttl: Duration, max_ttl: Duration) -> AppR
     server.approle("reader", &["reader"], ttl, max_ttl).unwrap()
 }
 
+/// How many tokens of AppRole logins are alive.
+pub(crate) fn live_logins(server: &OpenBao) -> usize {
+    let list = server
+        .run(&["list", "-format=json", "auth/token/accessors"])
+        .unwrap();
+    let accessors: Vec<String> = serde_json::from_str(&list).unwrap();
+    let of_role = |accessor: &&String| {
+        let shown = server.run(&["token", "lookup", "-format=json", "-accessor", accessor]);
+        shown.is_ok_and(|shown| shown.contains("\"display_name\": \"approle\""))
+    };
+    accessors.iter().filter(of_role).count()
+}
+
 /// The kind of the error that a get ends with.
 pub(crate) async fn refusal(backend: &VaultBackend, name: &str) -> ErrorKind {
     match backend.get(name).await {
