@@ -263,7 +263,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         VAULT,
         core(
             "7: a token is sent after its end",
-            "backends/vault/src/auth/life.rs",
+            "session/src/life.rs",
             [
                 "self.until.is_some_and(|until| now >= until.dies)",
                 "self.until.is_some_and(|until| now < until.dies && now > until.dies)",
@@ -275,7 +275,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         VAULT,
         core(
             "7: a denial is kept for the next token",
-            "backends/vault/src/auth/session.rs",
+            "session/src/session.rs",
             [
                 "        self.0.lock().issued\n",
                 "        self.0.counts.logins.load(Ordering::Relaxed)\n",
@@ -763,6 +763,246 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         ],
         "a_report_is_dropped_while_too_many_wait",
     ),
+    of(
+        VAULT,
+        core(
+            "logins: an outage holds back the next",
+            "session/src/state.rs",
+            [
+                "Kind::Unavailable | Kind::Timeout | Kind::Closed | Kind::Overloaded => {}",
+                "Kind::Closed | Kind::Overloaded => {}",
+            ],
+            "an_outage_uses_up_no_cap_and_holds_back_no_login",
+        ),
+    ),
+    of(
+        VAULT,
+        core(
+            "logins: an outage uses up the cap",
+            "session/src/state.rs",
+            [
+                "        match error.kind() {\n            Kind::Unavailable",
+                "        self.gate.answered(now);\n        match error.kind() {\n            Kind::Unavailable",
+            ],
+            "an_outage_uses_up_no_cap_and_holds_back_no_login",
+        ),
+    ),
+    of(
+        VAULT,
+        core(
+            "logins: a hold hides why",
+            "session/src/state.rs",
+            [
+                "let error = held.error.clone().with_retry_after(until.since(now));",
+                "let error = error::dead_again().with_retry_after(until.since(now));",
+            ],
+            "a_login_that_is_held_back_says_what_it_was_refused_for",
+        ),
+    ),
+    of(
+        VAULT,
+        core(
+            "logins: a proxy's page counts as a refusal",
+            "session/src/state.rs",
+            [
+                "let until = Some(now + Gate::MOMENT);",
+                "let until = Some(self.gate.refused(now, None));",
+            ],
+            "an_answer_that_is_not_the_stores_holds_logins_back_for_a_second_and_never_for_longer",
+        ),
+    ),
+    of(
+        VAULT,
+        core(
+            "logins: a missing file is final",
+            "session/src/error.rs",
+            [
+                "in_file(unauthenticated(what).held_back(), path)",
+                "in_file(unauthenticated(what), path)",
+            ],
+            "require_within_waits_for_a_credentials_file_and_a_get_sees_it_at_once",
+        ),
+    ),
+    of(
+        VAULT,
+        core(
+            "logins: a hold is not waited for",
+            "src/resolver/require.rs",
+            [
+                "error.is_held_back()\n                || error.is_our_own_overload()",
+                "error.is_our_own_overload()",
+            ],
+            "require_within_waits_for_a_hold_and_not_for_a_refusal",
+        ),
+    ),
+    of(
+        VAULT,
+        core(
+            "logins: another endpoint's outage fails a request",
+            "session/src/session.rs",
+            [
+                "if !wait.elsewhere || !is_outage(&error) {",
+                "if wait.is_login || !wait.elsewhere {",
+            ],
+            "a_login_that_fails_at_the_endpoint_of_others_fails_no_request_for_another",
+        ),
+    ),
+    of(
+        VAULT,
+        core(
+            "verdicts: a proxy's page is a refusal",
+            "backends/vault/src/answers.rs",
+            [
+                "reply.status() == 403 && Body::of(reply.body()) == Body::Reason",
+                "reply.status() == 403",
+            ],
+            "a_proxys_403_ends_no_token_and_is_no_denial",
+        ),
+    ),
+    of(
+        VAULT,
+        core(
+            "verdicts: one endpoint's word is enough",
+            "session/src/verdict.rs",
+            [
+                "if shared.known_elsewhere(token, endpoint).await {",
+                "if endpoint == usize::MAX && shared.known_elsewhere(token, endpoint).await {",
+            ],
+            "one_endpoints_word_against_anothers_ends_no_token",
+        ),
+    ),
+    of(
+        VAULT,
+        core(
+            "verdicts: a given token dies for ever",
+            "session/src/state.rs",
+            [
+                "self.refused(given, &error::given_is_dead(), now);",
+                "self.hold(given, &error::given_is_dead(), None);",
+            ],
+            "a_given_token_that_is_called_dead_is_tried_again_and_again",
+        ),
+    ),
+    of(
+        VAULT,
+        core(
+            "leaving: a token that is given up lives on",
+            "session/src/state.rs",
+            [
+                "self.leaving.push(Left { suspected, ..left });",
+                "drop(Left { suspected, ..left });",
+            ],
+            "a_token_of_ours_that_is_given_up_is_revoked",
+        ),
+    ),
+    of(
+        VAULT,
+        core(
+            "leaving: a token that is replaced lives on",
+            "session/src/state.rs",
+            ["self.leaving.push(before);", "drop(before);"],
+            "a_token_that_is_replaced_is_revoked_once_no_read_uses_it",
+        ),
+    ),
+    of(
+        VAULT,
+        core(
+            "leaving: a token is revoked under its reads",
+            "session/src/session.rs",
+            [
+                "race::first(left.unused(), self.clock.sleep_until(now + STILL_USED)).await;",
+                "",
+            ],
+            "a_token_that_is_replaced_is_revoked_once_no_read_uses_it",
+        ),
+    ),
+    of(
+        VAULT,
+        core(
+            "leaving: a token of limited use lives on",
+            "session/src/session.rs",
+            [
+                "self.lock().leaving.push(Left::new(secret, life.ends()));",
+                "drop(secret);",
+            ],
+            "tokens_for_a_limited_number_of_uses_are_refused_and_given_back",
+        ),
+    ),
+    of(
+        VAULT,
+        core(
+            "leaving: what an outage has kept from its end is forgotten",
+            "session/src/session.rs",
+            [
+                "Err(error) if is_outage(&error) => return Err(error),",
+                "Err(error) if is_outage(&error) => self.lock().leaving.remove(&left),",
+            ],
+            "what_could_not_be_revoked_is_tried_again_when_the_store_is_back",
+        ),
+    ),
+    of(
+        VAULT,
+        core(
+            "leaving: a batch token is asked to end",
+            "backends/vault/src/auth/mod.rs",
+            ["revocable: !login.is_batch,", "revocable: true,"],
+            "a_batch_token_is_not_asked_to_end_and_is_no_failure",
+        ),
+    ),
+    of(
+        VAULT,
+        core(
+            "answers: a server that wants the request again is not asked again",
+            "backends/vault/src/answers.rs",
+            [
+                "(408, _, _) => (\n            Unavailable,",
+                "(408, _, _) => (\n            Malformed,",
+            ],
+            "what_passes_is_tried_again_within_a_get",
+        ),
+    ),
+    of(
+        VAULT,
+        core(
+            "answers: an upgrade of the store is for ever",
+            "backends/vault/src/answers.rs",
+            [
+                "\"from non-versioned to versioned data\"",
+                "\"from version 1 to version 2\"",
+            ],
+            "what_passes_is_tried_again_within_a_get",
+        ),
+    ),
+    of(
+        VAULT,
+        core(
+            "answers: any page speaks of a secret",
+            "backends/vault/src/answers.rs",
+            ["(_, Body::Foreign, _) => (", "(600, Body::Foreign, _) => ("],
+            "only_the_stores_own_form_speaks_of_a_secret_a_token_or_a_credential",
+        ),
+    ),
+    of(
+        VAULT,
+        core(
+            "answers: an unasked 304 is a redirect",
+            "transport/src/engine/connection.rs",
+            [
+                "if head.status.is_redirection() && head.status != StatusCode::NOT_MODIFIED {",
+                "if head.status.is_redirection() && head.status != StatusCode::OK {",
+            ],
+            "an_unasked_304_is_no_redirect_and_no_answer",
+        ),
+    ),
+    core(
+        "breaker: a store that is away as a whole is found late",
+        "src/layers/breaker/endpoint.rs",
+        [
+            "BreakerState::Open { until } if alone && self",
+            "BreakerState::Open { until } if !alone && self",
+        ],
+        "while_no_endpoint_answers_each_is_tried_once_a_second",
+    ),
     core(
         "handles: an outage is asked about each second for ever",
         "src/layers/cache/keeper.rs",
@@ -836,8 +1076,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "breaker: a known name has no place of its own",
         "src/layers/breaker/mod.rs",
         [
-            "if admitted.is_none() && state.known.has(name) {",
-            "if admitted.is_none() && state.known.has(name) && name == 0 {",
+            "if admitted.is_none() && is_known {",
+            "if admitted.is_none() && is_known && name == 0 {",
         ],
         "a_name_that_was_answered_before_tries_beside_the_trial_of_another",
     ),
