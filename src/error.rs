@@ -59,7 +59,7 @@ pub enum ErrorKind {
     NotFound,
     /// The store knows this identity and it may not read this. Change the store's policy.
     Denied,
-    /// The login was refused, or is held back by our own cap on logins. Check the credential.
+    /// The login was refused, lately or now, or its credential is missing. Check the credential.
     Unauthenticated,
     /// The answer is not what the protocol says. Check what is listening at the endpoint.
     Malformed,

@@ -1,5 +1,6 @@
 //! What a session knows, and what follows from it: pure decisions, given the time, under one lock.
 
+use std::fmt;
 use std::sync::Arc;
 
 use secret_resolver::{Error, Moment, SecretBuf};
@@ -52,8 +53,7 @@ struct Held<C> {
     error: Error,
 }
 
-/// A token in use. The number tells tokens apart without looking at them.
-#[derive(Debug)]
+/// A token in use. The number tells tokens apart without looking at them; `Debug` shows it alone.
 pub struct Token {
     secret: Arc<SecretBuf>,
     pub(crate) number: u64,
@@ -74,6 +74,14 @@ impl Token {
     #[must_use]
     pub fn secret(&self) -> &SecretBuf {
         &self.secret
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Token")
+            .field("number", &self.number)
+            .finish_non_exhaustive()
     }
 }
 

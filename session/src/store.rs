@@ -1,5 +1,6 @@
 //! What a store does differently from others: the seam between a backend and its session.
 
+use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,7 +60,6 @@ pub trait Store: Send + Sync + 'static {
 }
 
 /// What a login gives.
-#[derive(Debug)]
 pub struct Issued {
     /// The token.
     pub token: Arc<SecretBuf>,
@@ -78,4 +78,14 @@ pub struct Grant {
     pub lease: Option<Duration>,
     /// Whether the store may lengthen it.
     pub renewable: bool,
+}
+
+impl fmt::Debug for Issued {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Issued")
+            .field("grant", &self.grant)
+            .field("revocable", &self.revocable)
+            .field("unfit", &self.unfit)
+            .finish_non_exhaustive()
+    }
 }

@@ -21,7 +21,6 @@ use crate::{error, json};
 const TOKEN_LIMIT: usize = 16 << 10;
 
 /// The answer to a login.
-#[derive(Debug)]
 pub(crate) struct Login {
     pub(crate) token: SecretBuf,
     pub(crate) grant: Grant,

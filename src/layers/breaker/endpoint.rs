@@ -98,8 +98,8 @@ impl Evidence {
             | ErrorKind::Closed => Self::Nothing,
             // One name's answer, which closes the store for no other.
             ErrorKind::NotFound | ErrorKind::Denied => Self::Alive,
-            // Here the delay is how long the backend holds back its own logins, unless it is given
-            // another credential meanwhile.
+            // The delay is about logins, which the backend holds back itself, unless it is given another
+            // credential meanwhile.
             kind @ ErrorKind::Unauthenticated => Self::Bad(kind, None),
             kind => Self::Bad(kind, error.retry_after().filter(|wait| !wait.is_zero())),
         }

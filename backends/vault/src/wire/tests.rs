@@ -87,7 +87,7 @@ fn deep_nesting_does_not_overflow_the_stack() {
 
 #[test]
 fn a_login_gives_its_token_and_its_life() {
-    let login_of = |body: &str| login(body.as_bytes()).unwrap();
+    let login_of = |body: &str| login(body.as_bytes()).ok().unwrap();
     let issued = login_of(LOGIN);
     assert_eq!(issued.token.expose(), b"s.eEWdbi");
     assert!(!issued.is_batch && !issued.is_limited);
@@ -110,11 +110,8 @@ fn a_login_gives_its_token_and_its_life() {
         r#"{"auth":null}"#,
         r#"{"auth":{"client_token":"","lease_duration":1,"renewable":true}}"#,
     ] {
-        assert_eq!(
-            login(body.as_bytes()).unwrap_err().kind(),
-            ErrorKind::Malformed,
-            "{body}"
-        );
+        let error = login(body.as_bytes()).err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::Malformed, "{body}");
     }
 }
 
@@ -122,7 +119,7 @@ fn a_login_gives_its_token_and_its_life() {
 fn a_token_of_limited_use_is_told_from_others() {
     for uses in ["1", "-1", "5"] {
         let body = LOGIN.replace(r#""num_uses":0"#, &format!(r#""num_uses":{uses}"#));
-        assert!(login(body.as_bytes()).unwrap().is_limited, "{uses}");
+        assert!(login(body.as_bytes()).ok().unwrap().is_limited, "{uses}");
         let body = format!(r#"{{"data":{{"ttl":60,"num_uses":{uses},"expire_time":"x"}}}}"#);
         assert!(lookup(body.as_bytes()).unwrap().is_limited, "{uses}");
     }
