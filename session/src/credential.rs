@@ -65,6 +65,15 @@ impl Credential {
         }
     }
 
+    /// An error of this credential, with the path of its file if it has one.
+    #[must_use]
+    pub fn located(&self, error: Error) -> Error {
+        match &self.0 {
+            Source::Value(_) => error,
+            Source::File(path) => error::in_file(error, path),
+        }
+    }
+
     /// The credential as it is now. A file is read on the runtime's threads for blocking work, so
     /// that a slow disk holds up nobody else.
     ///

@@ -39,6 +39,21 @@ pub(crate) fn dead_again() -> Error {
     unauthenticated("the store ends this login's tokens as soon as they are issued")
 }
 
+/// More logins were answered than the cap allows, and none was refused.
+pub(crate) fn too_many() -> Error {
+    unauthenticated(
+        "tokens end faster than logins may follow each other, one a second; check how long they live",
+    )
+}
+
+/// The store does not say whether it knows a token.
+pub(crate) fn no_verdict() -> Error {
+    Error::new(
+        ErrorKind::Timeout,
+        "the read was refused, and the store does not say in time whether by a policy or because the token is dead",
+    )
+}
+
 /// A token that was given is dead, as far as the store says.
 pub(crate) fn given_is_dead() -> Error {
     unauthenticated(

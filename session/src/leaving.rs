@@ -1,9 +1,10 @@
 //! Tokens of ours that are not used any more, until they are revoked.
 //!
 //! A token that was replaced, given up or never fit for use would otherwise live on at the store for
-//! the rest of its life.
+//! the rest of its life. What the store does not revoke is asked for again, less and less often.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use secret_resolver::{Error, ErrorKind, Moment, SecretBuf};
 use tokio::sync::watch;
@@ -14,6 +15,9 @@ pub(crate) struct Leaving {
     all: Vec<Left>,
     /// How many did not fit.
     lost: usize,
+    /// Before this moment no one asks again, unless a login or a renewal shows that the store answers.
+    again_at: Option<Moment>,
+    failures: u32,
 }
 
 /// A token that no new request uses.
@@ -21,29 +25,30 @@ pub(crate) struct Leaving {
 pub(crate) struct Left {
     pub(crate) secret: Arc<SecretBuf>,
     /// Its end by itself; `None` for never.
-    pub(crate) dies: Option<Moment>,
+    dies: Option<Moment>,
     /// Ends when no request uses it any more.
     pub(crate) in_use: Option<watch::Receiver<()>>,
     /// The store has called it dead before.
     pub(crate) suspected: bool,
-    /// The store has refused to revoke it.
-    pub(crate) refused: bool,
+    /// A revocation was sent whose answer is not known.
+    unanswered: bool,
+    /// How often the store has refused to revoke it.
+    refusals: u32,
 }
 
 impl Left {
+    /// So many refusals, minutes apart, are believed of a token that was called dead.
+    const BELIEVED: u32 = 4;
+
     pub(crate) fn new(secret: Arc<SecretBuf>, dies: Option<Moment>) -> Self {
         Self {
             secret,
             dies,
             in_use: None,
             suspected: false,
-            refused: false,
+            unanswered: false,
+            refusals: 0,
         }
-    }
-
-    /// Whether an error of its revocation says that there is nothing to revoke.
-    pub(crate) fn is_dead(&self, error: &Error) -> bool {
-        self.suspected && error.kind() == ErrorKind::Unauthenticated
     }
 
     /// Ready when no request uses it any more.
@@ -53,11 +58,20 @@ impl Left {
             let _ = in_use.changed().await;
         }
     }
+
+    /// Whether a refusal of its revocation says that it is gone. `can_look` says that tokens of this login
+    /// have the right to end themselves.
+    pub(crate) fn is_gone(&self, refusal: &Error, can_look: bool) -> bool {
+        let unknown = refusal.kind() == ErrorKind::Unauthenticated;
+        unknown && (self.unanswered || (self.suspected && can_look))
+    }
 }
 
 impl Leaving {
     /// So many tokens are left only while nothing can be revoked and logins go on.
     const MOST: usize = 64;
+    const FIRST_WAIT: Duration = Duration::from_secs(10);
+    const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
     pub(crate) fn push(&mut self, left: Left) {
         if self.all.len() >= Self::MOST {
@@ -67,76 +81,153 @@ impl Leaving {
         self.all.push(left);
     }
 
-    /// The next to revoke.
-    pub(crate) fn next(&mut self, now: Moment) -> Option<Left> {
-        self.forget_dead(now);
-        self.all.iter().find(|left| !left.refused).cloned()
+    pub(crate) fn extend(&mut self, left: Option<Left>) {
+        left.into_iter().for_each(|left| self.push(left));
     }
 
-    /// It is revoked, or dead.
-    pub(crate) fn remove(&mut self, left: &Left) {
+    /// Whether there is something to revoke now; `answers` says that the store has just answered.
+    pub(crate) fn is_due(&mut self, answers: bool, now: Moment) -> bool {
+        self.all
+            .retain(|left| left.dies.is_none_or(|dies| now < dies));
+        let waits = self.again_at.is_some_and(|at| now < at);
+        !self.all.is_empty() && (answers || !waits)
+    }
+
+    /// All that is to be revoked now.
+    pub(crate) fn all(&self) -> Vec<Left> {
+        self.all.clone()
+    }
+
+    /// It is revoked.
+    pub(crate) fn revoked(&mut self, left: &Left) {
+        self.failures = 0;
+        self.again_at = None;
+        self.remove(left);
+    }
+
+    /// A revocation was sent.
+    pub(crate) fn sent(&mut self, left: &Left) {
+        if let Some(left) = self.find(left) {
+            left.unanswered = true;
+        }
+    }
+
+    /// The store did not revoke it.
+    pub(crate) fn failed(&mut self, left: &Left, error: &Error, can_look: bool, now: Moment) {
+        let wait = Self::FIRST_WAIT * 2_u32.saturating_pow(self.failures.min(8));
+        self.again_at = Some(now + wait.min(Self::LONGEST_WAIT));
+        self.failures = self.failures.saturating_add(1);
+        let outage = error.kind().permits().counts_for_breaker;
+        let gone = left.is_gone(error, can_look);
+        let Some(kept) = self.find(left) else {
+            return;
+        };
+        kept.unanswered = outage || left.unanswered;
+        kept.refusals += u32::from(!outage);
+        // A proxy may have said so; then it says so for a while.
+        if gone && (left.unanswered || kept.refusals >= Left::BELIEVED) {
+            self.remove(left);
+        }
+    }
+
+    /// All, for the shutdown, and how many more live on.
+    pub(crate) fn take(&mut self, now: Moment) -> (Vec<Left>, usize) {
+        self.is_due(true, now);
+        (
+            std::mem::take(&mut self.all),
+            std::mem::take(&mut self.lost),
+        )
+    }
+
+    fn remove(&mut self, left: &Left) {
         self.all
             .retain(|other| !Arc::ptr_eq(&other.secret, &left.secret));
     }
 
-    /// The store does not revoke it: it counts, and is not asked for again.
-    pub(crate) fn refuse(&mut self, left: &Left) {
+    fn find(&mut self, left: &Left) -> Option<&mut Left> {
         let same = |other: &&mut Left| Arc::ptr_eq(&other.secret, &left.secret);
-        if let Some(left) = self.all.iter_mut().find(same) {
-            left.refused = true;
-        }
-    }
-
-    /// All that may still be revoked, and how many live on.
-    pub(crate) fn take(&mut self, now: Moment) -> (Vec<Left>, usize) {
-        self.forget_dead(now);
-        let all = std::mem::take(&mut self.all);
-        let (refused, rest): (Vec<_>, Vec<_>) = all.into_iter().partition(|left| left.refused);
-        (rest, refused.len() + std::mem::take(&mut self.lost))
-    }
-
-    fn forget_dead(&mut self, now: Moment) {
-        self.all
-            .retain(|left| left.dies.is_none_or(|dies| now < dies));
+        self.all.iter_mut().find(same)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+
+    const START: Moment = Moment::ZERO;
 
     fn left(dies: Option<u64>) -> Left {
         let secret = Arc::new(SecretBuf::from_slice(b"token").unwrap());
-        let dies = dies.map(|seconds| Moment::ZERO + Duration::from_secs(seconds));
-        Left::new(secret, dies)
+        Left::new(secret, dies.map(at))
+    }
+
+    fn at(seconds: u64) -> Moment {
+        START + Duration::from_secs(seconds)
+    }
+
+    fn error(kind: ErrorKind) -> Error {
+        Error::new(kind, "of the test's own making")
     }
 
     #[test]
-    fn what_is_refused_counts_until_it_dies_and_is_not_asked_for_again() {
+    fn what_is_refused_is_asked_for_again_less_and_less_often_and_counts_until_it_dies() {
         let mut leaving = Leaving::default();
-        let (first, second) = (left(Some(10)), left(None));
-        leaving.push(first.clone());
-        leaving.push(second.clone());
-        leaving.refuse(&first);
-        let next = leaving.next(Moment::ZERO).unwrap();
-        assert!(Arc::ptr_eq(&next.secret, &second.secret));
-        leaving.remove(&second);
-        assert!(leaving.next(Moment::ZERO).is_none());
-        let (rest, living) = leaving.take(Moment::ZERO);
-        assert_eq!((rest.len(), living), (0, 1));
-        leaving.push(first.clone());
-        leaving.refuse(&first);
-        let (rest, living) = leaving.take(Moment::ZERO + Duration::from_secs(10));
-        assert_eq!((rest.len(), living), (0, 0));
+        leaving.push(left(Some(10_000)));
+        let refusal = error(ErrorKind::Unauthenticated);
+        let (mut now, mut asked) = (START, 0);
+        while now < at(9_999) {
+            if leaving.is_due(false, now) {
+                asked += 1;
+                leaving.failed(&leaving.all()[0].clone(), &refusal, true, now);
+                assert!(!leaving.is_due(false, now) && leaving.is_due(true, now));
+            }
+            now = now + Duration::from_secs(1);
+        }
+        assert!((30..45).contains(&asked), "{asked}");
+        let (rest, _) = leaving.take(now);
+        assert_eq!(rest.len(), 1);
+        leaving.push(left(Some(10_000)));
+        assert_eq!(leaving.take(at(10_000)).0.len(), 0);
+    }
+
+    #[test]
+    fn what_was_called_dead_is_gone_after_some_refusals_and_after_an_unanswered_one_at_once() {
+        let refusal = error(ErrorKind::Unauthenticated);
+        let refuse = |leaving: &mut Leaving, can_look| {
+            let left = leaving.all()[0].clone();
+            leaving.failed(&left, &refusal, can_look, START);
+            leaving.all().len()
+        };
+        let mut leaving = Leaving::default();
+        let suspected = true;
+        leaving.push(Left {
+            suspected,
+            ..left(None)
+        });
+        // Tokens of this login may not end themselves, as far as is known.
+        assert!((0..20).all(|_| refuse(&mut leaving, false) == 1));
+        assert_eq!(refuse(&mut leaving, true), 0);
+        leaving.push(left(None));
+        leaving.sent(&leaving.all()[0].clone());
+        assert_eq!(refuse(&mut leaving, false), 0);
+        // Only the store's refusal is such a word.
+        leaving.push(left(None));
+        let left = leaving.all()[0].clone();
+        for kind in [
+            ErrorKind::Throttled,
+            ErrorKind::Malformed,
+            ErrorKind::Refused,
+        ] {
+            leaving.failed(&left, &error(kind), true, START);
+        }
+        assert_eq!(leaving.all().len(), 1);
     }
 
     #[test]
     fn no_more_than_a_bound_are_kept_and_the_others_count() {
         let mut leaving = Leaving::default();
         (0..Leaving::MOST + 3).for_each(|_| leaving.push(left(None)));
-        let (rest, living) = leaving.take(Moment::ZERO);
+        let (rest, living) = leaving.take(START);
         assert_eq!((rest.len(), living), (Leaving::MOST, 3));
     }
 }

@@ -40,8 +40,8 @@
 //!         Ok(Issued { token: Arc::clone(key), grant, revocable: false, unfit: None })
 //!     }
 //!     async fn renew(&self, _: &SecretBuf) -> Result<Grant, Error> { unreachable!() }
-//!     async fn revoke(&self, _: &SecretBuf) -> Result<(), Error> { unreachable!() }
-//!     async fn knows(&self, _: &SecretBuf, _: usize) -> Result<bool, Error> { Ok(true) }
+//!     async fn revoke(&self, _: &SecretBuf, _: Option<usize>) -> Result<(), Error> { unreachable!() }
+//!     async fn knows(&self, _: &SecretBuf, _: Option<usize>) -> Result<bool, Error> { Ok(true) }
 //! }
 //!
 //! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {

@@ -20,6 +20,8 @@ pub(crate) struct Life {
     grant: Grant,
     /// `None` for a token that lives for ever.
     until: Option<Until>,
+    /// A renewal was sent whose answer is not known: the store may count a longer life.
+    may_be_longer: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +54,11 @@ impl Life {
             refresh_at: asked + random::spread(lease / 3 * 2, 1),
             refresh,
         });
-        Self { grant, until }
+        Self {
+            grant,
+            until,
+            may_be_longer: false,
+        }
     }
 
     /// When it ends, a margin before the store's own count; `None` for never.
@@ -81,6 +87,22 @@ impl Life {
     /// Whether the token must not be sent any more.
     pub(crate) fn is_over(&self, now: Moment) -> bool {
         self.until.is_some_and(|until| now >= until.dies)
+    }
+
+    /// A renewal was sent, and its answer did not come.
+    pub(crate) fn renewal_unanswered(&mut self) {
+        self.may_be_longer = true;
+    }
+
+    /// Whether somebody else may have lengthened it, as far as the store said.
+    pub(crate) fn is_renewable(&self) -> bool {
+        self.grant.renewable
+    }
+
+    /// When the token is dead at the store at the latest; `None` for never.
+    pub(crate) fn dead_by(&self) -> Option<Moment> {
+        let lease = self.grant.lease.filter(|_| self.may_be_longer);
+        Some(self.until?.dies + MARGIN + lease.unwrap_or_default())
     }
 
     /// What is to be done now for a token that is in use.

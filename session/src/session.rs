@@ -2,7 +2,7 @@
 //! it is not used any more.
 //!
 //! # Invariants
-//! A token whose life is over is not sent with a request. At most one login or renewal is under way, and
+//! A token whose life is over is not sent with a request. At most one login is under way at an endpoint, and
 //! it is a task of its own, so no caller that leaves ends it. An outage is not a token's death: only the
 //! store's own word that `verdict` has looked into is, or the end of its life. The state's lock is never
 //! held across an await, nor while anything is traced.
@@ -13,13 +13,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use secret_resolver::{Clock, Error, ErrorKind, Moment, SecretBuf, ShutdownReport};
+use secret_resolver::{Clock, Error, ErrorKind, Moment, ShutdownReport};
 use tokio::sync::watch;
 
 use crate::flight::Flight;
 use crate::leaving::Left;
 use crate::life::{Life, Refresh};
-use crate::state::{Errand, New, State, Token};
+use crate::state::{Errand, Installed, New, State, Token};
 use crate::store::{Issued, Store};
 use crate::verdict::Verdicts;
 use crate::{error, race};
@@ -27,8 +27,11 @@ use crate::{error, race};
 /// Where the core's audit events go, too.
 const AUDIT: &str = "secret_resolver::audit";
 
-/// How often a request waits for a token before it gives up on tokens that die at once.
-const ROUNDS: usize = 3;
+/// How many tokens may die while a request waits for one.
+const DEATHS: usize = 3;
+
+/// How long a request waits for a login that others have begun at another endpoint before it begins its own.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// How long requests may go on using a token that was replaced before it is revoked.
 const STILL_USED: Duration = Duration::from_secs(5);
@@ -110,36 +113,50 @@ impl<S: Store> Session<S> {
         }
     }
 
-    /// A token that may be sent now. A login that it takes begins at `endpoint`, where the request
-    /// goes, so that what fails there is put down to it. One that others have begun goes where it goes;
-    /// if it fails there by an outage, this request's own endpoint is asked.
+    /// A token that may be sent now. A login that it takes begins at `endpoint`, where the request goes, so
+    /// that what fails there is put down to it. A login that others have begun at another endpoint is waited
+    /// for, but not for long, and if it fails by an outage, this request's own endpoint is asked.
+    ///
+    /// To be polled on a tokio runtime. A login whose runtime stands still is waited for for 15 s.
     ///
     /// # Errors
-    /// What the login failed with. While the store's refusal of the same credentials holds logins back, that
-    /// refusal, with the time that is left as its
-    /// [`retry_after`](Error::retry_after); [`ErrorKind::Closed`] after the shutdown.
+    /// What the login failed with. While a refusal of the same credentials holds logins back, that refusal,
+    /// with the time that is left as its [`retry_after`](Error::retry_after); [`ErrorKind::Closed`] after the
+    /// shutdown.
     ///
     /// # Cancel safety
     /// A login that it waits for goes on, for others and for the next request.
     pub async fn token(&self, endpoint: Option<usize>) -> Result<Arc<Token>, Error> {
-        let mut last = None;
-        for _ in 0..ROUNDS {
+        let mut deaths = 0;
+        loop {
             let wait = match self.0.look(endpoint)? {
                 Look::Token(token) => return Ok(token),
                 Look::Wait(wait) => wait,
             };
-            let outcome = wait.flight.wait(&*self.0.clock).await;
-            // A renewal that failed while the token died is no answer: a login follows it.
-            let Err(error) = outcome else { continue };
-            if !wait.is_login {
-                continue;
+            let outcome = wait.flight.wait(&*self.0.clock);
+            let outcome = match wait.until {
+                None => outcome.await,
+                Some(until) => {
+                    let late = self.0.clock.sleep_until(until);
+                    let Some(outcome) = race::first(outcome, late).await else {
+                        continue;
+                    };
+                    outcome
+                }
+            };
+            match outcome {
+                // A renewal that failed while the token died is no answer: a login follows it. An outage
+                // elsewhere is none here.
+                Err(_) if !wait.is_login => {}
+                Err(error) if wait.until.is_some() && is_outage(&error) => {}
+                Err(error) => return Err(error),
+                Ok(()) => {}
             }
-            if !wait.elsewhere || !is_outage(&error) {
-                return Err(error);
+            deaths += 1;
+            if deaths > DEATHS {
+                return Err(error::dead_again());
             }
-            last = Some(error);
         }
-        Err(last.unwrap_or_else(error::dead_again))
     }
 
     /// What `request` answers, if it does so before the session is shut down and before `deadline`.
@@ -182,18 +199,17 @@ impl<S: Store> Session<S> {
     pub async fn shutdown(&self, deadline: Moment) -> ShutdownReport {
         let shared = &*self.0;
         let now = shared.clock.now();
-        let (ours, errand, living) = {
+        let (ours, mut logins, lost) = {
             let mut state = shared.lock();
-            let (live, errand) = state.end();
-            let (mut ours, living) = state.leaving.take(now);
+            let (live, errands) = state.end();
+            let (mut ours, lost) = state.leaving.take(now);
             ours.extend(live.and_then(|live| live.left(now)));
-            (ours, errand, living)
+            (ours, errands, lost)
         };
         shared.closed.send_replace(true);
-        let errand = errand.filter(|errand| {
-            errand.is_login && shared.store.issues_tokens() && !errand.flight.is_over(now)
-        });
-        let due = ours.len() + usize::from(errand.is_some());
+        let issues = shared.store.issues_tokens();
+        logins.retain(|errand| issues && errand.is_login && !errand.flight.is_over(now));
+        let due = ours.len() + logins.len();
         let results = Mutex::new(Vec::with_capacity(due));
         let note = |revoked: Option<bool>| {
             let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
@@ -202,17 +218,12 @@ impl<S: Store> Session<S> {
         let work = async {
             // The one in use first.
             for left in ours.iter().rev() {
-                let revoked = shared.revoke(&left.secret).await;
-                note(match revoked {
-                    Ok(()) => Some(true),
-                    Err(error) if left.is_dead(&error) => None,
-                    Err(_) => Some(false),
-                });
+                note(shared.end_token(left, deadline).await);
             }
-            if let Some(errand) = errand {
-                // A login that ends now revokes its own token.
-                let _ = errand.flight.wait(&*shared.clock).await;
-                note(shared.lock().late.take());
+            for login in logins {
+                // One that ends now revokes its own token.
+                let _ = login.flight.wait(&*shared.clock).await;
+                note(shared.lock().late.pop());
             }
         };
         let done = race::first(work, shared.clock.sleep_until(deadline)).await;
@@ -221,7 +232,7 @@ impl<S: Store> Session<S> {
         let mut report = ShutdownReport::default();
         report.revoked = count(Some(true));
         // A login that is still under way may yet give a token that nobody revokes.
-        report.not_revoked = living + count(Some(false)) + due - results.len();
+        report.not_revoked = lost + count(Some(false)) + due - results.len();
         report.timed_out = done.is_none();
         report
     }
@@ -235,8 +246,8 @@ enum Look {
 struct Wait {
     flight: Flight,
     is_login: bool,
-    /// Others have begun it, at another endpoint than that of this request.
-    elsewhere: bool,
+    /// Until when it is waited for, where others have begun it at another endpoint than this request's.
+    until: Option<Moment>,
 }
 
 impl<S: Store> Shared<S> {
@@ -253,43 +264,55 @@ impl<S: Store> Shared<S> {
         if state.ended {
             return Err(error::closed());
         }
-        let under_way = state.errand.take();
-        let under_way = under_way.filter(|errand| !errand.flight.is_over(now));
+        state.errands.retain(|errand| !errand.flight.is_over(now));
         if let Some(live) = &state.live {
             if !live.life.is_over(now) {
                 let token = Arc::clone(&live.token);
-                let refresh = live.life.refresh_due(now);
-                state.errand = under_way;
                 // Nobody waits for it: the token is good meanwhile.
-                if let Some(refresh) = refresh.filter(|_| state.errand.is_none()) {
+                if let Some(refresh) = live.life.refresh_due(now)
+                    && state.errands.is_empty()
+                {
                     let task = Arc::clone(self).refresh(refresh, Arc::clone(&token));
-                    state.errand = Some(Errand {
+                    state.errands.push(Errand {
                         flight: Flight::start(now, task)?,
                         is_login: refresh == Refresh::Login,
                         endpoint: None,
+                        began: now,
                     });
                 }
+                self.revoke_left(&mut state, false);
                 return Ok(Look::Token(token));
             }
-            let number = live.token.number;
-            state.bury(number, now);
+            state.end_life(now);
         }
-        let begun_by_others = under_way.is_some();
-        let errand = match under_way {
-            Some(errand) => errand,
-            None => Errand {
-                flight: Flight::start(now, Arc::clone(self).login(endpoint))?,
+        let own = |errand: &&Errand| !errand.is_login || errand.endpoint == endpoint;
+        let young = |errand: &&Errand| now < errand.began + PATIENCE;
+        if let Some(errand) = state.errands.iter().find(own) {
+            return Ok(Look::Wait(Wait {
+                flight: errand.flight.clone(),
+                is_login: errand.is_login,
+                until: None,
+            }));
+        }
+        if let Some(errand) = state.errands.iter().find(young) {
+            return Ok(Look::Wait(Wait {
+                flight: errand.flight.clone(),
                 is_login: true,
-                endpoint,
-            },
-        };
-        let wait = Wait {
-            flight: errand.flight.clone(),
-            is_login: errand.is_login,
-            elsewhere: begun_by_others && errand.endpoint != endpoint,
-        };
-        state.errand = Some(errand);
-        Ok(Look::Wait(wait))
+                until: Some(errand.began + PATIENCE),
+            }));
+        }
+        let flight = Flight::start(now, Arc::clone(self).login(endpoint))?;
+        state.errands.push(Errand {
+            flight: flight.clone(),
+            is_login: true,
+            endpoint,
+            began: now,
+        });
+        Ok(Look::Wait(Wait {
+            flight,
+            is_login: true,
+            until: None,
+        }))
     }
 
     async fn refresh(self: Arc<Self>, refresh: Refresh, token: Arc<Token>) -> Result<(), Error> {
@@ -304,6 +327,9 @@ impl<S: Store> Shared<S> {
             let now = self.clock.now();
             if let Some(live) = self.lock().live_of(token.number) {
                 live.life.postpone(now, next);
+                if !refused && refresh == Refresh::Renew {
+                    live.life.renewal_unanswered();
+                }
             }
             tracing::warn!(target: AUDIT, backend = S::NAME, %error, "token not refreshed; it is used while it lives");
         }
@@ -320,8 +346,7 @@ impl<S: Store> Shared<S> {
             let micros = self.micros_since(asked);
             tracing::info!(target: AUDIT, backend = S::NAME, life_seconds, micros, "token renewed");
         }
-        // The store is back, if it was away.
-        self.revoke_left();
+        self.revoke_left(&mut self.lock(), true);
         Ok(())
     }
 
@@ -330,8 +355,8 @@ impl<S: Store> Shared<S> {
         let asked = self.clock.now();
         self.lock().admit(&credentials, asked)?;
         self.counts.logins.fetch_add(1, Ordering::Relaxed);
-        let outcome = match self.store.login(&credentials, endpoint).await {
-            Ok(issued) => self.install(credentials, issued, asked).await,
+        let outcome = match self.login_at(&credentials, endpoint).await {
+            Ok(issued) => self.install(credentials, issued, asked, endpoint).await,
             Err(error) => {
                 self.lock().failed(credentials, &error, self.clock.now());
                 Err(error)
@@ -346,6 +371,31 @@ impl<S: Store> Shared<S> {
         outcome
     }
 
+    /// A login at `endpoint`. What that one refuses, or answers nonsense to, is tried at the others: one
+    /// endpoint's word is not enough to hold a credential back.
+    async fn login_at(
+        &self,
+        credentials: &S::Credentials,
+        endpoint: Option<usize>,
+    ) -> Result<Issued, Error> {
+        let refused = match self.store.login(credentials, endpoint).await {
+            Err(error) if !is_outage(&error) => error,
+            outcome => return outcome,
+        };
+        let number = self.store.endpoints();
+        for step in 1..number {
+            let other = (endpoint.unwrap_or_default() + step) % number;
+            if let Ok(issued) = self.store.login(credentials, Some(other)).await {
+                tracing::warn!(
+                    backend = S::NAME, endpoint, %refused,
+                    "an endpoint refuses a login that another takes"
+                );
+                return Ok(issued);
+            }
+        }
+        Err(refused)
+    }
+
     /// Puts a token into use. One that is not fit for it, or comes after the shutdown, is revoked
     /// instead.
     async fn install(
@@ -353,6 +403,7 @@ impl<S: Store> Shared<S> {
         credentials: S::Credentials,
         issued: Issued,
         asked: Moment,
+        endpoint: Option<usize>,
     ) -> Result<(), Error> {
         let Issued {
             token: secret,
@@ -363,77 +414,119 @@ impl<S: Store> Shared<S> {
         let life = Life::begin(asked, grant);
         let now = self.clock.now();
         let issues = self.store.issues_tokens();
-        if let Some(error) = unfit {
-            if issues && revocable {
-                self.lock().leaving.push(Left::new(secret, life.ends()));
+        let left = Left::new(Arc::clone(&secret), life.dead_by());
+        let installed = match &unfit {
+            Some(error) => {
+                let mut state = self.lock();
+                if issues && revocable && !state.ended {
+                    state.leaving.push(left.clone());
+                }
+                state.unfit(credentials, error, !issues, now);
+                match state.ended {
+                    true => Installed::Ended,
+                    false => Installed::Surplus,
+                }
             }
-            self.lock().unfit(credentials, &error, !issues, now);
-            self.revoke_left();
-            return Err(error);
-        }
-        let new = New {
-            secret: Arc::clone(&secret),
-            life,
-            revocable,
-            given: (!issues).then_some(credentials),
+            None => self.lock().install(
+                New {
+                    secret,
+                    life,
+                    revocable,
+                    given: (!issues).then_some(credentials),
+                    asked,
+                },
+                now,
+            ),
         };
-        if self.lock().install(new, now) {
-            tracing::info!(
-                target: AUDIT,
-                backend = S::NAME,
-                method = self.store.method(),
-                micros = self.micros_since(asked),
-                life_seconds = life.seconds(),
-                renewable = grant.renewable,
-                "logged in"
-            );
-            self.revoke_left();
-            return Ok(());
+        match installed {
+            Installed::Ended => {
+                if issues && revocable {
+                    let revoked = self.revoke(&left, None).await.is_ok();
+                    self.lock().late.push(revoked);
+                }
+                return Err(error::closed());
+            }
+            Installed::Surplus => {}
+            Installed::InUse(token) => {
+                tracing::info!(
+                    target: AUDIT,
+                    backend = S::NAME,
+                    method = self.store.method(),
+                    micros = self.micros_since(asked),
+                    life_seconds = life.seconds(),
+                    renewable = grant.renewable,
+                    "logged in"
+                );
+                self.look_at_new(&token, endpoint).await;
+            }
         }
-        if issues && revocable {
-            let revoked = self.revoke(&secret).await.is_ok();
-            self.lock().late = Some(revoked);
-        }
-        Err(error::closed())
+        self.revoke_left(&mut self.lock(), true);
+        unfit.map_or(Ok(()), Err)
     }
 
-    /// Begins to revoke what is not used any more, unless that is under way.
-    fn revoke_left(self: &Arc<Self>) {
+    /// Begins to revoke what is not used any more, if it is time for it and not under way; `answers` says
+    /// that the store has just answered.
+    fn revoke_left(self: &Arc<Self>, state: &mut State<S::Credentials>, answers: bool) {
         let now = self.clock.now();
-        let mut state = self.lock();
         let is_over = |flight: &Flight| flight.is_over(now);
-        if state.ended
-            || state.leaving.next(now).is_none()
-            || !state.revoking.as_ref().is_none_or(is_over)
-        {
-            return;
+        let idle = state.revoking.as_ref().is_none_or(is_over);
+        if idle && !state.ended && state.leaving.is_due(answers, now) {
+            // Without a runtime it is left for the shutdown.
+            state.revoking = Flight::start(now, Arc::clone(self).revoke_each()).ok();
         }
-        // Without a runtime it is left for the shutdown.
-        state.revoking = Flight::start(now, Arc::clone(self).revoke_each()).ok();
     }
 
     async fn revoke_each(self: Arc<Self>) -> Result<(), Error> {
-        loop {
+        let all = self.lock().leaving.all();
+        for left in all {
+            let end = self.clock.now() + STILL_USED;
+            race::first(left.unused(), self.clock.sleep_until(end)).await;
+            self.lock().leaving.sent(&left);
+            let revoked = self.revoke(&left, None).await;
+            let can_look = self.verdicts.can_look();
             let now = self.clock.now();
-            let Some(left) = self.lock().leaving.next(now) else {
-                return Ok(());
-            };
-            race::first(left.unused(), self.clock.sleep_until(now + STILL_USED)).await;
-            match self.revoke(&left.secret).await {
-                // It comes again with the next login or renewal, and at the shutdown.
-                Err(error) if is_outage(&error) => return Err(error),
-                Err(error) if !left.is_dead(&error) => self.lock().leaving.refuse(&left),
-                _ => self.lock().leaving.remove(&left),
+            let mut state = self.lock();
+            match revoked {
+                Ok(()) => state.leaving.revoked(&left),
+                Err(error) => {
+                    state.leaving.failed(&left, &error, can_look, now);
+                    if is_outage(&error) {
+                        return Err(error);
+                    }
+                }
             }
         }
+        Ok(())
     }
 
-    async fn revoke(&self, secret: &SecretBuf) -> Result<(), Error> {
-        let revoked = self.store.revoke(secret).await;
+    /// Revokes a token at any endpoint, for the shutdown: whether it could be; `None` when it is gone
+    /// already.
+    async fn end_token(&self, left: &Left, deadline: Moment) -> Option<bool> {
+        let number = self.store.endpoints().max(1);
+        for endpoint in 0..number {
+            let now = self.clock.now();
+            let share = deadline.since(now) / u32::try_from(number - endpoint).unwrap_or(1);
+            let revocation = self.revoke(left, Some(endpoint));
+            let revoked = match endpoint + 1 == number {
+                // It ends with the shutdown.
+                true => Some(revocation.await),
+                false => race::first(revocation, self.clock.sleep_until(now + share)).await,
+            };
+            match revoked {
+                Some(Ok(())) => return Some(true),
+                Some(Err(error)) if left.is_gone(&error, self.verdicts.can_look()) => return None,
+                _ => {}
+            }
+        }
+        Some(false)
+    }
+
+    async fn revoke(&self, left: &Left, endpoint: Option<usize>) -> Result<(), Error> {
+        let revoked = self.store.revoke(&left.secret, endpoint).await;
         match &revoked {
             Ok(()) => tracing::info!(target: AUDIT, backend = S::NAME, "token revoked"),
             Err(error) => {
-                tracing::warn!(target: AUDIT, backend = S::NAME, %error, "token not revoked; it dies with its life");
+                tracing::warn!(target: AUDIT, backend = S::NAME, %error, "token not revoked");
             }
         }
         revoked

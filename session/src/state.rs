@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use secret_resolver::{Error, Moment, SecretBuf};
 use tokio::sync::watch;
@@ -15,7 +17,8 @@ use crate::store::Grant;
 
 pub(crate) struct State<C> {
     pub(crate) live: Option<Live<C>>,
-    pub(crate) errand: Option<Errand>,
+    /// Logins and renewals under way, one login for each endpoint at most.
+    pub(crate) errands: Vec<Errand>,
     /// The task that revokes what was left.
     pub(crate) revoking: Option<Flight>,
     pub(crate) leaving: Leaving,
@@ -26,8 +29,8 @@ pub(crate) struct State<C> {
     /// How many tokens were put into use.
     pub(crate) issued: u64,
     pub(crate) ended: bool,
-    /// Whether a token that was issued after the end could be revoked.
-    pub(crate) late: Option<bool>,
+    /// Whether tokens that were issued after the end could be revoked.
+    pub(crate) late: Vec<bool>,
 }
 
 pub(crate) struct Live<C> {
@@ -41,14 +44,14 @@ pub(crate) struct Live<C> {
 pub(crate) struct Errand {
     pub(crate) flight: Flight,
     pub(crate) is_login: bool,
-    /// Where it was begun.
+    /// Where it was begun, and when.
     pub(crate) endpoint: Option<usize>,
+    pub(crate) began: Moment,
 }
 
 /// What holds back logins with the same credentials.
 struct Held<C> {
-    /// `None` until the credentials change.
-    until: Option<Moment>,
+    until: Moment,
     credentials: C,
     error: Error,
 }
@@ -57,6 +60,10 @@ struct Held<C> {
 pub struct Token {
     secret: Arc<SecretBuf>,
     pub(crate) number: u64,
+    /// When it was put into use.
+    pub(crate) since: Moment,
+    /// Whether a request with it was answered.
+    worked: AtomicBool,
     /// Dropped with the last request that uses it.
     in_use: watch::Sender<()>,
 }
@@ -67,6 +74,17 @@ pub(crate) struct New<C> {
     pub(crate) life: Life,
     pub(crate) revocable: bool,
     pub(crate) given: Option<C>,
+    /// When its login was sent.
+    pub(crate) asked: Moment,
+}
+
+/// What became of a new token.
+pub(crate) enum Installed {
+    InUse(Arc<Token>),
+    /// Another login was quicker; this token is left.
+    Surplus,
+    /// The session has ended.
+    Ended,
 }
 
 impl Token {
@@ -74,6 +92,15 @@ impl Token {
     #[must_use]
     pub fn secret(&self) -> &SecretBuf {
         &self.secret
+    }
+
+    /// To be called when a request with it was answered: it is a sign of life, should its next be refused.
+    pub fn worked(&self) {
+        self.worked.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn has_worked(&self) -> bool {
+        self.worked.load(Ordering::Relaxed)
     }
 }
 
@@ -88,10 +115,12 @@ impl fmt::Debug for Token {
 impl<C> Live<C> {
     /// The token, if it is to be revoked once nobody uses it.
     pub(crate) fn left(self, now: Moment) -> Option<Left> {
-        let to_revoke = self.revocable && !self.life.is_over(now);
-        to_revoke.then(|| Left {
-            in_use: Some(self.token.in_use.subscribe()),
-            ..Left::new(Arc::clone(&self.token.secret), self.life.ends())
+        let dies = self.life.dead_by();
+        let to_revoke = self.revocable && dies.is_none_or(|dies| now < dies);
+        to_revoke.then(|| {
+            let mut left = Left::new(Arc::clone(&self.token.secret), dies);
+            left.in_use = Some(self.token.in_use.subscribe());
+            left
         })
     }
 }
@@ -100,7 +129,7 @@ impl<C> Default for State<C> {
     fn default() -> Self {
         Self {
             live: None,
-            errand: None,
+            errands: Vec::new(),
             revoking: None,
             leaving: Leaving::default(),
             gate: Gate::default(),
@@ -108,7 +137,7 @@ impl<C> Default for State<C> {
             last: None,
             issued: 0,
             ended: false,
-            late: None,
+            late: Vec::new(),
         }
     }
 }
@@ -134,17 +163,30 @@ impl<C: PartialEq> State<C> {
         live.is_some_and(|live| live.token.number == token.number && !live.life.is_over(now))
     }
 
-    /// This token is not used any more: its life is over, or the store calls it dead. One that was given
-    /// is asked about again after a back-off; one of ours is revoked, in case it lives.
+    /// The store calls this token dead. One that was given is asked about again after a back-off; one of
+    /// ours is revoked, in case it lives.
     pub(crate) fn bury(&mut self, number: u64, now: Moment) {
         let Some(mut dead) = self.live.take_if(|live| live.token.number == number) else {
             return;
         };
         if let Some(given) = dead.given.take() {
             self.refused(given, &error::given_is_dead(), now);
-        } else if let Some(left) = dead.left(now) {
-            let suspected = true;
-            self.leaving.push(Left { suspected, ..left });
+        } else if let Some(mut left) = dead.left(now) {
+            left.suspected = true;
+            self.leaving.push(left);
+        }
+    }
+
+    /// The life of the token in use is over by our count. Nobody has refused it: one that was given, and that
+    /// somebody else may have renewed, is asked about at once. One that nobody can renew is dead.
+    pub(crate) fn end_life(&mut self, now: Moment) {
+        let Some(mut over) = self.live.take() else {
+            return;
+        };
+        match over.given.take() {
+            Some(_) if over.life.is_renewable() => {}
+            Some(given) => self.refused(given, &error::given_is_dead(), now),
+            None => self.leaving.extend(over.left(now)),
         }
     }
 
@@ -155,22 +197,18 @@ impl<C: PartialEq> State<C> {
         }
         if let Some(held) = &self.held {
             let same = held.credentials == *credentials;
-            match held.until {
-                None if same => return Err(held.error.clone()),
-                Some(until) if same && now < until => {
-                    let error = held.error.clone().with_retry_after(until.since(now));
-                    return Err(error.held_back());
-                }
-                _ if same => {}
-                _ => {
-                    // A changed credential ends the back-off.
-                    self.gate.accepted();
-                    self.held = None;
-                }
+            if same && now < held.until {
+                let error = held.error.clone().with_retry_after(held.until.since(now));
+                return Err(error.held_back());
+            }
+            if !same {
+                // A changed credential ends the back-off.
+                self.gate.accepted();
+                self.held = None;
             }
         }
         self.gate.admit(now).map_err(|wait| {
-            let last = self.last.clone().unwrap_or_else(error::dead_again);
+            let last = self.last.clone().unwrap_or_else(error::too_many);
             last.with_retry_after(wait).held_back()
         })
     }
@@ -180,15 +218,12 @@ impl<C: PartialEq> State<C> {
     pub(crate) fn failed(&mut self, credentials: C, error: &Error, now: Moment) {
         use secret_resolver::ErrorKind as Kind;
         match error.kind() {
-            Kind::Unavailable | Kind::Timeout | Kind::Closed | Kind::Overloaded => {}
+            Kind::Unavailable | Kind::Timeout | Kind::Closed => {}
             Kind::Unauthenticated | Kind::Denied | Kind::Misconfigured | Kind::Throttled => {
                 self.gate.answered(now);
                 self.refused(credentials, error, now);
             }
-            _ => {
-                let until = Some(now + Gate::MOMENT);
-                self.hold(credentials, error, until);
-            }
+            _ => self.hold(credentials, error, now + Gate::MOMENT),
         }
     }
 
@@ -197,43 +232,55 @@ impl<C: PartialEq> State<C> {
     pub(crate) fn unfit(&mut self, credentials: C, error: &Error, given: bool, now: Moment) {
         self.gate.answered(now);
         match given {
-            true => self.hold(credentials, error, None),
+            true => self.hold(credentials, error, now + Self::UNFIT),
             false => self.refused(credentials, error, now),
         }
     }
 
-    /// Puts a token into use in place of the one before; `false` when the session has ended meanwhile.
-    pub(crate) fn install(&mut self, new: New<C>, now: Moment) -> bool {
+    /// How long a token that was given is not looked at again when it is unfit for use.
+    const UNFIT: Duration = Duration::from_secs(3600);
+
+    /// Puts a token into use in place of the one before.
+    pub(crate) fn install(&mut self, new: New<C>, now: Moment) -> Installed {
         self.gate.answered(now);
         if self.ended {
-            return false;
+            return Installed::Ended;
+        }
+        let quicker = |live: &Live<C>| live.token.since > new.asked && !live.life.is_over(now);
+        if new.given.is_none() && self.live.as_ref().is_some_and(quicker) {
+            if new.revocable {
+                self.leaving.push(Left::new(new.secret, new.life.dead_by()));
+            }
+            return Installed::Surplus;
         }
         self.gate.accepted();
         self.held = None;
         self.last = None;
         self.issued += 1;
+        let token = Arc::new(Token {
+            secret: new.secret,
+            number: self.issued,
+            since: now,
+            worked: AtomicBool::new(false),
+            in_use: watch::Sender::new(()),
+        });
         let live = Live {
-            token: Arc::new(Token {
-                secret: new.secret,
-                number: self.issued,
-                in_use: watch::Sender::new(()),
-            }),
+            token: Arc::clone(&token),
             life: new.life,
             revocable: new.revocable && new.given.is_none(),
             given: new.given,
         };
-        if let Some(before) = self.live.replace(live).and_then(|live| live.left(now)) {
-            self.leaving.push(before);
-        }
-        true
+        let before = self.live.replace(live);
+        self.leaving.extend(before.and_then(|live| live.left(now)));
+        Installed::InUse(token)
     }
 
     fn refused(&mut self, credentials: C, error: &Error, now: Moment) {
         let until = self.gate.refused(now, error.retry_after());
-        self.hold(credentials, error, Some(until));
+        self.hold(credentials, error, until);
     }
 
-    fn hold(&mut self, credentials: C, error: &Error, until: Option<Moment>) {
+    fn hold(&mut self, credentials: C, error: &Error, until: Moment) {
         self.last = Some(error.clone());
         self.held = Some(Held {
             until,
@@ -243,9 +290,9 @@ impl<C: PartialEq> State<C> {
     }
 
     /// Ends it: no login is begun, and what is live is given out.
-    pub(crate) fn end(&mut self) -> (Option<Live<C>>, Option<Errand>) {
+    pub(crate) fn end(&mut self) -> (Option<Live<C>>, Vec<Errand>) {
         self.ended = true;
         self.held = None;
-        (self.live.take(), self.errand.take())
+        (self.live.take(), std::mem::take(&mut self.errands))
     }
 }

@@ -13,8 +13,9 @@ use secret_resolver::{Error, SecretBuf};
 /// - [`ErrorKind::Unavailable`](secret_resolver::ErrorKind::Unavailable) and
 ///   [`Timeout`](secret_resolver::ErrorKind::Timeout) say nothing of a credential or a token. Nothing
 ///   is held back and no token is given up.
-/// - A refusal (`Unauthenticated`, `Denied`, `Misconfigured`, `Throttled`) is the store's own word. The
-///   next login with the same credentials waits, longer each time.
+/// - A refusal (`Unauthenticated`, `Denied`, `Misconfigured`, `Throttled`) is the store's own word. Where
+///   there is another endpoint it is asked, too; then the next login with the same credentials waits,
+///   longer each time.
 /// - Any other error, such as an answer that is not the store's, holds logins back for a second.
 pub trait Store: Send + Sync + 'static {
     /// The name that log lines carry.
@@ -47,15 +48,20 @@ pub trait Store: Send + Sync + 'static {
     /// Lengthens the life of a token whose [`Grant`] is renewable.
     fn renew(&self, token: &SecretBuf) -> impl Future<Output = Result<Grant, Error>> + Send;
 
-    /// Ends a token. `Unauthenticated` says that the store does not know it.
-    fn revoke(&self, token: &SecretBuf) -> impl Future<Output = Result<(), Error>> + Send;
+    /// Ends a token, asked for at `endpoint`, or at the one in use. `Unauthenticated` says that the store
+    /// does not know it, or does not let it end itself.
+    fn revoke(
+        &self,
+        token: &SecretBuf,
+        endpoint: Option<usize>,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// Whether this endpoint knows the token. `false` only where the store itself says so, for a dead
-    /// token or one that may not ask; any other answer is an error.
+    /// Whether the store knows the token, asked at `endpoint`, or at the one in use. `false` only where the
+    /// store itself says so, for a dead token or one that may not ask; any other answer is an error.
     fn knows(
         &self,
         token: &SecretBuf,
-        endpoint: usize,
+        endpoint: Option<usize>,
     ) -> impl Future<Output = Result<bool, Error>> + Send;
 }
 
@@ -65,9 +71,11 @@ pub struct Issued {
     pub token: Arc<SecretBuf>,
     /// How long it lives.
     pub grant: Grant,
-    /// Whether the store can end it before that.
+    /// Whether the store can end it before that. Of no meaning where the credential is the token, which is
+    /// never revoked.
     pub revocable: bool,
-    /// Why it may not be used; it is revoked at once, and this is the answer.
+    /// Why it may not be used; it is revoked at once, if it can be, and this is the answer. A token that was
+    /// given is not looked at again for an hour.
     pub unfit: Option<Error>,
 }
 

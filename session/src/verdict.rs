@@ -1,22 +1,28 @@
 //! What a refusal means: a policy that denies, or a token that is dead. A store may say the same for
 //! both, so it is asked whether it knows the token.
 //!
-//! A dead token is one login and one more read; a denial is neither. However many reads are denied
-//! at once, they share one lookup. One endpoint's word against another's is not believed.
+//! A dead token is one login and one more read; a denial is neither. The question is a task of its own, so
+//! that no caller that leaves ends it, and all reads that were refused meanwhile share its answer. One
+//! endpoint's word against another's is not believed.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use secret_resolver::{Clock as _, Error, Moment};
 
-use crate::error;
+use crate::flight::Flight;
 use crate::session::{Session, Shared};
 use crate::state::Token;
 use crate::store::Store;
+use crate::{error, race};
 
 /// How long a login whose tokens may not look themselves up goes without another by suspicion.
 const BLIND: Duration = Duration::from_secs(60);
+/// How long a refused read waits for its verdict, which goes on without it.
+const WAIT: Duration = Duration::from_secs(1);
+/// How long the answers of other endpoints are waited for.
+const OTHERS: Duration = Duration::from_millis(500);
 
 /// What becomes of a read that was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,16 +39,29 @@ pub enum Verdict {
 pub(crate) struct Verdicts {
     /// Puts the sending of reads and of lookups into one order.
     order: AtomicU64,
-    // Held across the lookup, so that others wait for it instead of sending their own.
-    last: tokio::sync::Mutex<Last>,
+    known: Mutex<Known>,
 }
 
+/// What lookups have shown. Tokens are told apart by their numbers.
 #[derive(Default)]
-struct Last {
+struct Known {
     /// The token that lived when the lookup with this place in the order was sent.
     alive: Option<(u64, u64)>,
+    /// The last token that was given up by a verdict, and when.
+    dead: Option<(u64, Moment)>,
+    /// A token that was refused its own lookup when it was new.
+    mute: Option<u64>,
     /// Tokens of this login may not look themselves up; until then none is suspected.
     blind_until: Option<Moment>,
+    inquiry: Option<Inquiry>,
+}
+
+/// A question that is under way.
+struct Inquiry {
+    flight: Flight,
+    number: u64,
+    /// Its place in the order.
+    at: u64,
 }
 
 impl<S: Store> Session<S> {
@@ -55,41 +74,101 @@ impl<S: Store> Session<S> {
     /// says that the same read was made before, with a token that was [`Verdict::Dead`].
     ///
     /// # Errors
-    /// As the lookup: when the store is away, nothing is known and no token is given up. `Unavailable`
-    /// when another endpoint knows the token, `Unauthenticated` when it is the second that is dead.
+    /// As the lookup: when the store is away, nothing is known and no token is given up. `Timeout` after a
+    /// second; the question goes on. `Unavailable` when another endpoint knows the token, `Unauthenticated`
+    /// when it is the second that is dead.
     ///
     /// # Cancel safety
-    /// The next that waits sends a lookup of its own.
+    /// The question goes on, for others and for the next read.
     pub async fn judge(
         &self,
-        token: &Token,
+        token: &Arc<Token>,
         sent: u64,
         endpoint: usize,
         again: bool,
     ) -> Result<Verdict, Error> {
         let shared = &self.0;
-        let mut last = shared.verdicts.last.lock().await;
-        let now = shared.clock.now();
-        if !shared.lock().uses(token, now) {
-            return Ok(Verdict::Replaced);
+        let end = shared.clock.now() + WAIT;
+        loop {
+            let (flight, at) = match shared.look_into(token, sent, endpoint, again)? {
+                Look::Verdict(Verdict::Dead) if again => return Err(error::dead_again()),
+                Look::Verdict(verdict) => return Ok(verdict),
+                Look::Wait(flight, at) => (flight, at),
+            };
+            let late = shared.clock.sleep_until(end);
+            let Some(outcome) = race::first(flight.wait(&*shared.clock), late).await else {
+                // Of the endpoint that has answered the read it says nothing.
+                return Err(error::no_verdict().held_back());
+            };
+            // What was asked before the read says nothing of it.
+            if at > sent {
+                outcome?;
+            }
+        }
+    }
+}
+
+enum Look {
+    Verdict(Verdict),
+    Wait(Flight, u64),
+}
+
+impl<S: Store> Shared<S> {
+    /// What is known, or what to wait for, which is started if need be.
+    fn look_into(
+        self: &Arc<Self>,
+        token: &Arc<Token>,
+        sent: u64,
+        endpoint: usize,
+        again: bool,
+    ) -> Result<Look, Error> {
+        let now = self.clock.now();
+        let in_use = self.lock().uses(token, now);
+        let mut known = self.verdicts.lock();
+        if !in_use {
+            let dead = known.dead.is_some_and(|(number, _)| number == token.number);
+            return Ok(Look::Verdict(match dead {
+                true => Verdict::Dead,
+                false => Verdict::Replaced,
+            }));
         }
         // A lookup that was sent after the read proves that the token lived at the read, because
         // no token comes back to life. An older one proves nothing.
-        let proven = last
+        let proven = known
             .alive
             .is_some_and(|(number, at)| number == token.number && at > sent);
-        if proven || last.blind_until.is_some_and(|until| now < until) {
-            return Ok(Verdict::Denied);
+        if proven || known.blind_until.is_some_and(|until| now < until) {
+            return Ok(Look::Verdict(Verdict::Denied));
         }
-        let at = shared.verdicts.next();
-        if shared.knows(token, endpoint).await? {
-            *last = Last {
-                alive: Some((token.number, at)),
-                blind_until: None,
-            };
-            return Ok(Verdict::Denied);
+        let same =
+            |inquiry: &&Inquiry| inquiry.number == token.number && !inquiry.flight.is_over(now);
+        if let Some(inquiry) = known.inquiry.as_ref().filter(same) {
+            return Ok(Look::Wait(inquiry.flight.clone(), inquiry.at));
         }
-        if shared.known_elsewhere(token, endpoint).await {
+        let at = self.verdicts.next();
+        let task = Arc::clone(self).inquire(Arc::clone(token), endpoint, at, again);
+        let flight = Flight::start(now, task)?;
+        known.inquiry = Some(Inquiry {
+            flight: flight.clone(),
+            number: token.number,
+            at,
+        });
+        Ok(Look::Wait(flight, at))
+    }
+
+    /// Asks whether the token lives, and gives it up if it does not.
+    async fn inquire(
+        self: Arc<Self>,
+        token: Arc<Token>,
+        endpoint: usize,
+        at: u64,
+        again: bool,
+    ) -> Result<(), Error> {
+        if self.knows(&token, Some(endpoint)).await? {
+            self.verdicts.lock().lives(token.number, at);
+            return Ok(());
+        }
+        if self.known_elsewhere(&token, endpoint).await {
             tracing::warn!(
                 backend = S::NAME,
                 endpoint,
@@ -97,39 +176,52 @@ impl<S: Store> Session<S> {
             );
             return Err(error::stranger());
         }
-        // Two tokens in a row that are refused even their own lookup, the second one new:
-        // not dead, but without the right to look. Another login would find the same.
-        if again && last.alive.is_none() && shared.store.issues_tokens() {
-            last.blind_until = Some(now + BLIND);
+        let now = self.clock.now();
+        if self.store.issues_tokens() && self.verdicts.lock().is_blind(&token, again, now) {
             tracing::warn!(
                 backend = S::NAME,
                 "tokens of this login may not look themselves up, so denials and dead tokens look alike; give its role the right to it"
             );
-            return Ok(Verdict::Denied);
+            return Ok(());
         }
+        self.verdicts.lock().dead = Some((token.number, now));
         // In case it lives, it is revoked after the next login: whatever has answered here would answer
         // the same now.
-        shared.lock().bury(token.number, shared.clock.now());
+        self.lock().bury(token.number, now);
         tracing::info!(backend = S::NAME, "the token is dead");
-        match again {
-            true => Err(error::dead_again()),
-            false => Ok(Verdict::Dead),
+        Ok(())
+    }
+
+    /// After a token was given up whose login was never seen to look itself up: whether a new one can, so
+    /// that the next refusal is not misread.
+    pub(crate) async fn look_at_new(self: &Arc<Self>, token: &Arc<Token>, endpoint: Option<usize>) {
+        let now = self.clock.now();
+        if !self.store.issues_tokens() || !self.verdicts.lock().suspects(now) {
+            return;
+        }
+        let at = self.verdicts.next();
+        let knows = self.knows(token, endpoint);
+        let late = self.clock.sleep_until(now + OTHERS);
+        match race::first(knows, late).await {
+            Some(Ok(true)) => self.verdicts.lock().lives(token.number, at),
+            Some(Ok(false)) => self.verdicts.lock().mute = Some(token.number),
+            _ => {}
         }
     }
-}
 
-impl<S: Store> Shared<S> {
-    async fn knows(self: &Arc<Self>, token: &Token, endpoint: usize) -> Result<bool, Error> {
+    async fn knows(&self, token: &Token, endpoint: Option<usize>) -> Result<bool, Error> {
         self.counts.lookups.fetch_add(1, Ordering::Relaxed);
         self.store.knows(token.secret(), endpoint).await
     }
 
-    /// Whether another endpoint knows the token; the first that answers decides. Where none does, one
-    /// endpoint's word has to be enough: it costs a login, and a token that lives is revoked.
-    async fn known_elsewhere(self: &Arc<Self>, token: &Token, endpoint: usize) -> bool {
+    /// Whether another endpoint knows the token; the first that answers decides. Where none does in time,
+    /// one endpoint's word has to be enough: it costs a login, and a token that lives is revoked.
+    async fn known_elsewhere(&self, token: &Token, endpoint: usize) -> bool {
         let number = self.store.endpoints();
         for step in 1..number {
-            if let Ok(knows) = self.knows(token, (endpoint + step) % number).await {
+            let knows = self.knows(token, Some((endpoint + step) % number));
+            let late = self.clock.sleep_until(self.clock.now() + OTHERS);
+            if let Some(Ok(knows)) = race::first(knows, late).await {
                 return knows;
             }
         }
@@ -140,5 +232,50 @@ impl<S: Store> Shared<S> {
 impl Verdicts {
     fn next(&self) -> u64 {
         self.order.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether tokens of this login have been seen to look themselves up, and none to be refused it when it
+    /// was new: then they may end themselves, too.
+    pub(crate) fn can_look(&self) -> bool {
+        let known = self.lock();
+        known.alive.is_some() && known.mute.is_none() && known.blind_until.is_none()
+    }
+}
+
+impl Known {
+    fn lives(&mut self, number: u64, at: u64) {
+        self.alive = Some((number, at));
+        self.mute = None;
+        self.blind_until = None;
+    }
+
+    /// Whether a token that is refused its lookup is not dead, but without the right to look; then another
+    /// login would find the same, for a minute from when it is noticed.
+    fn is_blind(&mut self, token: &Token, again: bool, now: Moment) -> bool {
+        // Two in a row, the second one new, of a login that was never seen to look.
+        let two = again && self.alive.is_none();
+        // Or one that could not look when it was new, and works. One that died since is found a minute
+        // after its login.
+        let mute = self.mute == Some(token.number) && token.has_worked();
+        let until = match (two, mute) {
+            (true, _) => now + BLIND,
+            (false, true) => token.since + BLIND,
+            (false, false) => return false,
+        };
+        self.blind_until = Some(until);
+        now < until
+    }
+
+    /// Whether the last token that was given up may have lived.
+    fn suspects(&self, now: Moment) -> bool {
+        let Some((dead, at)) = self.dead else {
+            return false;
+        };
+        let could_look = self.alive.is_some_and(|(number, _)| number == dead);
+        !could_look && now < at + BLIND
     }
 }

@@ -6,7 +6,7 @@
 //! answered now; about a secret, a token or a credential it says nothing. The texts are only looked
 //! through for what passes by itself, and dropped: they may quote a secret. What each status means was
 //! read from OpenBao's source and checked on a running 2.7.2 (`tests/openbao_answers.rs`); 408 and 421
-//! are RFC 9110, 15.5.9 and 15.5.20.
+//! are RFC 9110, 15.5.9 and 15.5.20, 425 is RFC 8470, 5.2.
 
 use secret_resolver::{Error, ErrorKind};
 use serde::Deserialize;
@@ -42,10 +42,11 @@ enum Body {
 }
 
 /// What the store says in a 400 that passes: while a KV store is turned into version 2, at itself and
-/// at its standbys, and at a standby that cannot write what a request makes it write.
-const PASSING: [&str; 2] = [
+/// at its standbys; at a standby that cannot write what a request makes it write; and while a store starts.
+const PASSING: [&str; 3] = [
     "from non-versioned to versioned data",
-    "cannot write to read-only storage",
+    "cannot write to readonly storage",
+    "cannot write to storage during setup",
 ];
 
 /// The error for an answer that does not carry what was asked for.
@@ -61,7 +62,7 @@ pub(crate) fn error_of(asked: Asked, reply: &Reply<'_>) -> Error {
 
 /// Whether the store itself refuses a request with a token: by a policy, or because the token is dead.
 pub(crate) fn is_refusal(reply: &Reply<'_>) -> bool {
-    reply.status() == 403 && Body::of(reply.body()) == Body::Reason
+    reply.status() == 403 && Body::of(reply.body()) != Body::Foreign
 }
 
 fn meaning(asked: Asked, status: u16, body: Body) -> (ErrorKind, &'static str) {
@@ -76,6 +77,10 @@ fn meaning(asked: Asked, status: u16, body: Body) -> (ErrorKind, &'static str) {
         (408, _, _) => (
             Unavailable,
             "the server did not get the whole request in time; ask again",
+        ),
+        (425, _, _) => (
+            Unavailable,
+            "the server does not take the request yet; ask again",
         ),
         (421, _, _) => (
             Unavailable,

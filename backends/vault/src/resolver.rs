@@ -170,6 +170,7 @@ impl Parts {
             };
             let reply = self.client().send(ask).await?;
             if reply.status() == 200 {
+                token.worked();
                 let record = self.record(&reply, request)?;
                 return Ok(record.select(located.field()));
             }

@@ -23,7 +23,8 @@ const TOKEN_LIMIT: usize = 16 << 10;
 /// The answer to a login.
 pub(crate) struct Login {
     pub(crate) token: SecretBuf,
-    pub(crate) grant: Grant,
+    /// `None` when the answer does not say it.
+    pub(crate) grant: Option<Grant>,
     pub(crate) is_batch: bool,
     pub(crate) is_limited: bool,
 }
@@ -60,23 +61,30 @@ pub(crate) fn login(body: &[u8]) -> Result<Login, Error> {
     const WHAT: &str = "the answer to a login carries no token; check what is listening there";
     let Issued { auth } = parse(body, WHAT)?;
     let raw = auth.client_token.ok_or_else(|| error::malformed(WHAT))?;
-    let token = json::string(raw.get(), TOKEN_LIMIT)?;
+    // A token over the bound is none of this protocol.
+    let token = json::string(raw.get(), TOKEN_LIMIT).map_err(|_| error::malformed(WHAT))?;
     // What cannot be sent in a header is no token.
     if token.is_empty() || !token.expose().iter().all(u8::is_ascii_graphic) {
         return Err(error::malformed(WHAT));
     }
+    // Whatever else it says: there is a token, which has to be used or given back.
     Ok(Login {
         token,
         grant: auth.grant(),
-        is_batch: auth.token_type.as_deref() == Some("batch"),
-        is_limited: auth.num_uses.is_some_and(|uses| uses != 0),
+        is_batch: auth
+            .token_type
+            .is_some_and(|kind| kind.get() == r#""batch""#),
+        is_limited: auth
+            .num_uses
+            .is_some_and(|uses| uses.get() != "0" && uses.get() != "null"),
     })
 }
 
 /// The life that a renewal granted. The token, which the answer repeats, is not read.
 pub(crate) fn renewal(body: &[u8]) -> Result<Grant, Error> {
-    let Issued { auth } = parse(body, "the answer to a renewal is not one")?;
-    Ok(auth.grant())
+    const WHAT: &str = "the answer to a renewal is not one";
+    let Issued { auth } = parse(body, WHAT)?;
+    auth.grant().ok_or_else(|| error::malformed(WHAT))
 }
 
 /// The life that is left to a token, and whether its uses are counted.
@@ -141,21 +149,24 @@ struct Issued<'a> {
 struct Auth<'a> {
     #[serde(borrow)]
     client_token: Option<&'a RawValue>,
-    lease_duration: u64,
-    renewable: bool,
-    // Below zero: used up.
-    num_uses: Option<i64>,
     #[serde(borrow)]
-    token_type: Option<Cow<'a, str>>,
+    lease_duration: Option<&'a RawValue>,
+    #[serde(borrow)]
+    renewable: Option<&'a RawValue>,
+    #[serde(borrow)]
+    num_uses: Option<&'a RawValue>,
+    #[serde(borrow)]
+    token_type: Option<&'a RawValue>,
 }
 
 impl Auth<'_> {
-    fn grant(&self) -> Grant {
-        let lease = (self.lease_duration != 0).then(|| Duration::from_secs(self.lease_duration));
-        Grant {
-            lease,
-            renewable: self.renewable,
-        }
+    fn grant(&self) -> Option<Grant> {
+        let seconds = self.lease_duration?.get().parse().ok()?;
+        let renewable = self.renewable?.get().parse().ok()?;
+        Some(Grant {
+            lease: (seconds != 0).then(|| Duration::from_secs(seconds)),
+            renewable,
+        })
     }
 }
 

@@ -129,7 +129,12 @@ impl Endpoint {
         }
     }
 
-    /// Admits an attempt for a name, or does not. `alone` says that no other endpoint is closed.
+    /// Whether it is closed, and its last answers were of use.
+    pub(super) fn answers(&self) -> bool {
+        self.state == BreakerState::Closed && self.failures() == 0
+    }
+
+    /// Admits an attempt for a name, or does not. `alone` says that no endpoint answers.
     pub(super) fn admit(
         &mut self,
         name: u64,

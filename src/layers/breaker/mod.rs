@@ -274,8 +274,7 @@ impl Core {
         let steps = 0..if asked.is_some() { 1 } else { number };
         let tries = steps.map(|step| asked.unwrap_or((turn + step) % number));
         let name = state.known.hash(request.name());
-        let closed = |endpoint: &Endpoint| endpoint.state == BreakerState::Closed;
-        let alone = !state.endpoints.iter().any(closed);
+        let alone = !state.endpoints.iter().any(Endpoint::answers);
         let is_known = state.known.has(name);
         let config = &self.config;
         let mut first = |admit: &dyn Fn(&mut Endpoint) -> Option<Admission>| {

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use hyper::StatusCode;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use secret_resolver::{Error, ErrorKind};
+use secret_resolver::{Error, ErrorKind, SecretBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
@@ -78,11 +78,14 @@ impl Connection {
                         malformed("the server changed the protocol unasked").with_status(status)
                     );
                 }
-                Ok(Response::new(
-                    status,
-                    head.headers,
-                    collect(body, body_limit).await?,
-                ))
+                let body = match collect(body, body_limit).await {
+                    // That the server failed is said by the status; a page that is too large is not read.
+                    Err(error) if status >= 500 && error.kind() == ErrorKind::Malformed => {
+                        SecretBuf::with_capacity(0)?
+                    }
+                    body => body?,
+                };
+                Ok(Response::new(status, head.headers, body))
             })
             .await
     }

@@ -18,7 +18,7 @@ const DENIED: &str = r#"{"errors":["permission denied"]}"#;
 const DENIED_TOO: &str = r#"{"errors":["1 error occurred:\n\t* permission denied\n\n"]}"#;
 const SEALED: &str = r#"{"errors":["Vault is sealed"]}"#;
 const UPGRADING: &str = r#"{"errors":["Upgrading from non-versioned to versioned data. This backend will be unavailable for a brief period and will resume service shortly."]}"#;
-const READ_ONLY: &str = r#"{"errors":["cannot write to read-only storage"]}"#;
+const READ_ONLY: &str = r#"{"errors":["cannot write to readonly storage"]}"#;
 const NOTHING: &str = r#"{"errors":[]}"#;
 const DELETED: &str = r#"{"data":{"data":null,"metadata":{"version":1}}}"#;
 
@@ -76,7 +76,7 @@ fn what_passes_does_so_whoever_says_it() {
     for body in FOREIGN.into_iter().chain(bodies) {
         for asked in ASKED {
             assert_eq!(kind(asked, 429, body), Throttled);
-            for status in [408, 412, 421, 500, 501, 502, 503, 504, 530, 599] {
+            for status in [408, 412, 421, 425, 500, 501, 502, 503, 504, 530, 599] {
                 assert_eq!(kind(asked, status, body), Unavailable, "{status} {body}");
             }
             assert_eq!(kind(asked, 304, body), Malformed);

@@ -149,7 +149,14 @@ impl Store for Vault {
                 role_id: role_id.load().await?,
                 secret_id: secret_id.load().await?,
             },
-            Method::Token(token) => Loaded::Token(token.load().await?),
+            Method::Token(token) => {
+                let loaded = token.load().await?;
+                if !loaded.expose().iter().all(u8::is_ascii_graphic) {
+                    let what = "the token has a blank, or a character that no token has; does its file have more than one line?";
+                    return Err(token.located(error::misconfigured(what)));
+                }
+                Loaded::Token(loaded)
+            }
         })
     }
 
@@ -180,12 +187,12 @@ impl Store for Vault {
         token::renew(&self.client, token).await
     }
 
-    async fn revoke(&self, token: &SecretBuf) -> Result<(), Error> {
-        token::revoke(&self.client, token).await
+    async fn revoke(&self, token: &SecretBuf, endpoint: Option<usize>) -> Result<(), Error> {
+        token::revoke(&self.client, token, endpoint).await
     }
 
-    async fn knows(&self, token: &SecretBuf, endpoint: usize) -> Result<bool, Error> {
-        match token::lookup(&self.client, token, Some(endpoint)).await {
+    async fn knows(&self, token: &SecretBuf, endpoint: Option<usize>) -> Result<bool, Error> {
+        match token::lookup(&self.client, token, endpoint).await {
             Ok(_) => Ok(true),
             Err(error) if error.kind() == ErrorKind::Unauthenticated => Ok(false),
             Err(error) => Err(error),
@@ -194,17 +201,27 @@ impl Store for Vault {
 }
 
 fn issued(login: Login) -> Issued {
-    let unfit = login.is_limited.then(|| {
+    let limited = || {
         error::misconfigured(
             "the role issues tokens for a limited number of uses; set its token_num_uses to 0",
         )
+    };
+    let odd = || {
+        error::malformed("the answer to a login has a token, and does not say how long it lives")
+    };
+    let grant = login.grant.unwrap_or(Grant {
+        lease: None,
+        renewable: false,
     });
     Issued {
         token: Arc::new(login.token),
-        grant: login.grant,
+        grant,
         // The store ends a batch token with its life, and not before.
         revocable: !login.is_batch,
-        unfit,
+        unfit: match login.grant {
+            None => Some(odd()),
+            Some(_) => login.is_limited.then(limited),
+        },
     }
 }
 

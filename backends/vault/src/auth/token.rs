@@ -33,9 +33,13 @@ pub(super) async fn renew(client: &Client, token: &SecretBuf) -> Result<Grant, E
 }
 
 /// Ends it.
-pub(super) async fn revoke(client: &Client, token: &SecretBuf) -> Result<(), Error> {
+pub(super) async fn revoke(
+    client: &Client,
+    token: &SecretBuf,
+    endpoint: Option<usize>,
+) -> Result<(), Error> {
     let target = "/v1/auth/token/revoke-self";
-    let reply = ask(client, Method::Post, target, token, None).await?;
+    let reply = ask(client, Method::Post, target, token, endpoint).await?;
     match reply.status() {
         200 | 204 => Ok(()),
         _ => Err(answers::error_of(Asked::Revocation, &reply)),

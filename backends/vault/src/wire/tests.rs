@@ -93,12 +93,12 @@ fn a_login_gives_its_token_and_its_life() {
     assert!(!issued.is_batch && !issued.is_limited);
     assert_eq!(
         issued.grant,
-        Grant {
+        Some(Grant {
             lease: Some(Duration::from_secs(20)),
             renewable: true
-        }
+        })
     );
-    assert_eq!(renewal(LOGIN.as_bytes()).unwrap(), issued.grant);
+    assert_eq!(renewal(LOGIN.as_bytes()).ok(), issued.grant);
     let batch = LOGIN.replace(
         r#""renewable":true"#,
         r#""renewable":false,"token_type":"batch""#,
@@ -113,6 +113,30 @@ fn a_login_gives_its_token_and_its_life() {
         let error = login(body.as_bytes()).err().unwrap();
         assert_eq!(error.kind(), ErrorKind::Malformed, "{body}");
     }
+}
+
+#[test]
+fn a_login_with_a_token_and_something_odd_still_gives_the_token() {
+    for (from, to) in [
+        (r#""lease_duration":20"#, r#""lease_duration":-1"#),
+        (r#""lease_duration":20"#, r#""lease_duration":3600.0"#),
+        (r#""lease_duration":20,"#, ""),
+        (r#""renewable":true"#, r#""renewable":"yes""#),
+        (r#""renewable":true,"#, ""),
+    ] {
+        let body = LOGIN.replace(from, to);
+        let issued = login(body.as_bytes()).ok().unwrap();
+        assert_eq!(issued.token.expose(), b"s.eEWdbi");
+        assert!(issued.grant.is_none(), "{to}");
+        assert!(renewal(body.as_bytes()).is_err());
+    }
+    let body = LOGIN.replace(r#""num_uses":0"#, r#""num_uses":"5""#);
+    assert!(login(body.as_bytes()).ok().unwrap().is_limited);
+    let large = LOGIN.replace("s.eEWdbi", &"x".repeat(TOKEN_LIMIT + 1));
+    assert_eq!(
+        login(large.as_bytes()).err().unwrap().kind(),
+        ErrorKind::Malformed
+    );
 }
 
 #[test]
