@@ -207,6 +207,12 @@ mod tests {
         // Tokens of this login may not end themselves, as far as is known.
         assert!((0..20).all(|_| refuse(&mut leaving, false) == 1));
         assert_eq!(refuse(&mut leaving, true), 0);
+        leaving.push(Left {
+            suspected,
+            ..left(None)
+        });
+        let kept = (0..4).map(|_| refuse(&mut leaving, true));
+        assert!(kept.eq([1, 1, 1, 0]));
         leaving.push(left(None));
         leaving.sent(&leaving.all()[0].clone());
         assert_eq!(refuse(&mut leaving, false), 0);

@@ -296,24 +296,24 @@ fn a_token_that_is_replaced_is_revoked_once_no_read_uses_it() {
 }
 
 /// Two endpoints of one store, each played by a server.
-fn pair() -> (Fake, Fake, VaultBackend) {
+fn pair() -> (Fake, Fake, VaultBackend, ManualClock) {
     let (first, second) = (Fake::start(), Fake::start());
     let both = [first.ca.pem(), second.ca.pem()].concat();
     let trust = Trust::from_pem(both.as_bytes()).unwrap();
     let auth = Auth::approle(value("role"), value("secret"));
     let target = VaultTarget::new(Origin::parse(&first.server.origin()).unwrap(), trust, auth)
         .with_endpoint(Origin::parse(&second.server.origin()).unwrap());
-    let clock: Arc<dyn Clock> = Arc::new(ManualClock::new());
+    let clock = ManualClock::new();
     let backend = VaultBackend::builder(target)
-        .with_clock(clock)
+        .with_clock(Arc::new(clock.clone()))
         .build()
         .unwrap();
-    (first, second, backend)
+    (first, second, backend, clock)
 }
 
 #[test]
 fn one_endpoints_word_against_anothers_ends_no_token() {
-    let (first, second, backend) = pair();
+    let (first, second, backend, _) = pair();
     block_on(async {
         assert_eq!(text(backend.get("a").await), "v");
         first.state().instead = Some(("", refused(403)));
@@ -336,25 +336,14 @@ fn one_endpoints_word_against_anothers_ends_no_token() {
 
 #[test]
 fn a_login_that_fails_at_the_endpoint_of_others_fails_no_request_for_another() {
-    let (first, second, backend) = pair();
+    let (first, second, backend, _) = pair();
     let barrier = Arc::new(Barrier::new(2));
     first.state().waits = Some(("/login", Arc::clone(&barrier)));
     first.state().instead = Some(("", Reply::status(503)));
-    let read = |endpoint| {
-        let backend = backend.clone();
-        tokio::spawn(async move {
-            let request = Request::new(NameRef::parse("a").unwrap()).at_endpoint(endpoint);
-            backend
-                .resolve(request)
-                .await
-                .map(drop)
-                .map_err(|error| error.kind())
-        })
-    };
     block_on(async {
-        let here = read(0);
+        let here = read(&backend, 0);
         until("the first login was sent", || first.asked("/login") == 1).await;
-        let there = read(1);
+        let there = read(&backend, 1);
         tokio::time::sleep(Duration::from_millis(100)).await;
         barrier.wait();
         assert_eq!(here.await.unwrap(), Err(ErrorKind::Unavailable));
@@ -487,4 +476,380 @@ fn an_unasked_304_is_no_redirect_and_no_answer() {
         );
         assert!(!error.to_string().contains("redirect"), "{error}");
     });
+}
+
+/// A read at one endpoint, as a breaker directs it.
+fn read(backend: &VaultBackend, endpoint: usize) -> tokio::task::JoinHandle<Result<(), ErrorKind>> {
+    let backend = backend.clone();
+    tokio::spawn(async move {
+        let request = Request::new(NameRef::parse("a").unwrap()).at_endpoint(endpoint);
+        let answer = backend.resolve(request).await;
+        answer.map(drop).map_err(|error| error.kind())
+    })
+}
+
+#[test]
+fn a_login_that_hangs_at_one_endpoint_holds_up_no_request_for_another() {
+    let (first, second, backend, clock) = pair();
+    first.state().instead = Some(("", Reply::Silent));
+    block_on(async {
+        let hangs = read(&backend, 0);
+        until("its login was sent", || first.asked("/login") == 1).await;
+        let others: Vec<_> = (0..20).map(|_| read(&backend, 1)).collect();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(second.server.requests().len(), 0);
+        clock.advance(SECOND / 2);
+        for other in others {
+            assert_eq!(other.await.unwrap(), Ok(()));
+        }
+        // The one that hangs goes on with the token of the other, once its login has ended.
+        first.state().instead = None;
+        clock.advance(4 * SECOND);
+        assert_eq!(hangs.await.unwrap(), Err(ErrorKind::Timeout));
+        assert_eq!(read(&backend, 0).await.unwrap(), Ok(()));
+    });
+    assert_eq!((first.asked("/login"), second.asked("/login")), (1, 1));
+}
+
+#[test]
+fn a_login_that_is_late_gives_its_token_back_where_another_was_quicker() {
+    let (first, second, backend, clock) = pair();
+    let barrier = Arc::new(Barrier::new(2));
+    first.state().waits = Some(("/login", Arc::clone(&barrier)));
+    second.state().issued = 100;
+    block_on(async {
+        let late = read(&backend, 0);
+        until("its login was sent", || first.asked("/login") == 1).await;
+        let quick = read(&backend, 1);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        clock.advance(SECOND / 2);
+        assert_eq!(quick.await.unwrap(), Ok(()));
+        barrier.wait();
+        assert_eq!(late.await.unwrap(), Ok(()));
+        until("the revocation", || {
+            first.asked("revoke-self") + second.asked("revoke-self") == 1
+        })
+        .await;
+        assert_eq!(backend.identity(), 1);
+    });
+    let requests = [first.server.requests(), second.server.requests()].concat();
+    let revoked = requests
+        .iter()
+        .find(|request| request.target.ends_with("revoke-self"));
+    assert_eq!(revoked.unwrap().header("X-Vault-Token"), Some("token-1"));
+}
+
+#[test]
+fn a_verdict_goes_on_without_the_read_that_asked_for_it_and_is_shared() {
+    let (fake, clock) = (Fake::start(), ManualClock::new());
+    let backend = fake.builder(&clock).build().unwrap();
+    block_on(async {
+        assert_eq!(text(backend.get("a").await), "v");
+        let barrier = Arc::new(Barrier::new(2));
+        fake.state().waits = Some(("lookup-self", Arc::clone(&barrier)));
+        fake.state().dead.push("token-1".into());
+        let gets: Vec<_> = (0..50)
+            .map(|_| {
+                let backend = backend.clone();
+                tokio::spawn(async move { backend.get("a").await })
+            })
+            .collect();
+        until("the lookup was sent", || fake.asked("lookup-self") == 1).await;
+        until("all reads were sent", || fake.asked("/data/a") == 51).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        // Longer than any of them waits.
+        clock.advance(SECOND);
+        for get in gets {
+            let error = get.await.unwrap().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+            // Of the endpoint, which has answered, it is no evidence.
+            assert!(error.is_held_back(), "{error}");
+        }
+        fake.state().waits = None;
+        barrier.wait();
+        until("the verdict", || backend.login_ends().is_none()).await;
+        assert_eq!(text(backend.get("a").await), "v");
+    });
+    // The second is of the new token: the first was never seen to look itself up.
+    assert_eq!((fake.asked("lookup-self"), fake.asked("/login")), (2, 2));
+}
+
+#[test]
+fn a_lookup_that_fails_is_one_for_all_reads_that_wait_for_it() {
+    for answer in [
+        Reply::status(503),
+        Reply::json(403, PAGE),
+        Reply::status(429),
+    ] {
+        let (fake, clock) = (Fake::start(), ManualClock::new());
+        let backend = fake.builder(&clock).build().unwrap();
+        block_on(async {
+            assert_eq!(text(backend.get("a").await), "v");
+            fake.state().instead = Some(("lookup-self", answer));
+            let barrier = Arc::new(Barrier::new(2));
+            fake.state().waits = Some(("lookup-self", Arc::clone(&barrier)));
+            let gets: Vec<_> = (0..100)
+                .map(|_| {
+                    let backend = backend.clone();
+                    tokio::spawn(async move { backend.get("denied").await.unwrap_err().kind() })
+                })
+                .collect();
+            until("all reads were sent", || fake.asked("denied") == 100).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            fake.state().waits = None;
+            barrier.wait();
+            for get in gets {
+                assert_ne!(get.await.unwrap(), ErrorKind::Denied);
+            }
+        });
+        // The first was perhaps sent before some of the reads, and proves nothing for them.
+        assert!(
+            (1..=2).contains(&fake.asked("lookup-self")),
+            "{}",
+            fake.asked("lookup-self")
+        );
+        assert_eq!(fake.asked("/login"), 1);
+    }
+}
+
+#[test]
+fn another_endpoint_that_is_silent_keeps_no_dead_token_in_use() {
+    let (first, second, backend, clock) = pair();
+    block_on(async {
+        assert_eq!(read(&backend, 0).await.unwrap(), Ok(()));
+        second.state().instead = Some(("", Reply::Silent));
+        first.state().dead.push("token-1".into());
+        let refused = read(&backend, 0);
+        until("the other was asked", || second.asked("lookup-self") == 1).await;
+        clock.advance(SECOND / 2);
+        assert_eq!(refused.await.unwrap(), Ok(()));
+    });
+    assert_eq!(first.asked("/login"), 2);
+}
+
+#[test]
+fn a_given_token_that_somebody_may_have_renewed_is_asked_about_when_its_life_is_over() {
+    let (fake, clock) = (Fake::start(), ManualClock::new());
+    let backend = fake.token_builder(&clock).build().unwrap();
+    block_on(async {
+        assert_eq!(text(backend.get("a").await), "v");
+        clock.advance(96 * SECOND);
+        assert_eq!(text(backend.get("a").await), "v");
+        clock.advance(96 * SECOND);
+        fake.state().instead = Some(("", Reply::status(503)));
+        // Nobody has refused it: an outage is one.
+        for _ in 0..5 {
+            assert_eq!(refusal(&backend, "a").await, ErrorKind::Unavailable);
+        }
+    });
+}
+
+#[test]
+fn a_role_that_loses_the_right_to_look_costs_a_few_logins_and_what_lives_is_counted() {
+    let (fake, clock) = (Fake::start(), ManualClock::new());
+    let backend = fake.builder(&clock).build().unwrap();
+    block_on(async {
+        // Tokens of it were seen to look themselves up.
+        assert_eq!(refusal(&backend, "denied").await, ErrorKind::Denied);
+        fake.state().dead.push("token-1".into());
+        assert_eq!(text(backend.get("a").await), "v");
+        fake.state().instead = Some(("-self", refused(403)));
+        for _ in 0..300 {
+            let _ = backend.get("a").await;
+            let _ = backend.get("denied").await;
+            clock.advance(SECOND / 10);
+        }
+        assert_eq!(text(backend.get("a").await), "v");
+        assert_eq!(refusal(&backend, "denied").await, ErrorKind::Denied);
+        let logins = fake.asked("/login");
+        assert!(logins <= 5, "{logins}");
+        let report = backend.shutdown(clock.now() + SECOND).await;
+        // The first is dead, the others live on: what may not look may not end itself, either.
+        assert_eq!(report.revoked, 0);
+        assert!(report.not_revoked >= logins - 1, "{report:?}");
+    });
+}
+
+#[test]
+fn a_revocation_that_is_answered_by_somebody_else_is_tried_again() {
+    for answer in [
+        Reply::status(429),
+        Reply::json(403, PAGE),
+        refused(403),
+        Reply::json(404, PAGE),
+        Reply::status(302),
+        refused(400),
+    ] {
+        let (fake, clock) = (Fake::start(), ManualClock::new());
+        fake.state().renewable = false;
+        let backend = fake.builder(&clock).build().unwrap();
+        block_on(async {
+            assert_eq!(text(backend.get("a").await), "v");
+            fake.state().lease = 3600;
+            fake.state().instead = Some(("revoke-self", answer.clone()));
+            clock.advance(75 * SECOND);
+            assert_eq!(text(backend.get("a").await), "v");
+            until("the new token", || backend.identity() == 2).await;
+            until("the attempt", || fake.asked("revoke-self") == 1).await;
+            fake.state().instead = None;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            clock.advance(11 * SECOND);
+            assert_eq!(text(backend.get("a").await), "v");
+            until("the next", || fake.asked("revoke-self") == 2).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let report = backend.shutdown(clock.now() + SECOND).await;
+            assert_eq!((report.revoked, report.not_revoked), (1, 0), "{answer:?}");
+            assert_eq!(fake.asked("revoke-self"), 3, "{answer:?}");
+        });
+    }
+}
+
+#[test]
+fn an_unfit_token_that_comes_during_the_shutdown_is_revoked() {
+    let (fake, clock) = (Fake::start(), ManualClock::new());
+    let barrier = Arc::new(Barrier::new(2));
+    fake.state().uses = 5;
+    fake.state().waits = Some(("/login", Arc::clone(&barrier)));
+    let backend = fake.builder(&clock).build().unwrap();
+    block_on(async {
+        let waiter = tokio::spawn({
+            let backend = backend.clone();
+            async move { refusal(&backend, "a").await }
+        });
+        until("the login was sent", || fake.asked("login") == 1).await;
+        let shutdown = tokio::spawn({
+            let (backend, deadline) = (backend.clone(), clock.now() + SECOND);
+            async move { backend.shutdown(deadline).await }
+        });
+        assert_eq!(waiter.await.unwrap(), ErrorKind::Closed);
+        barrier.wait();
+        let report = shutdown.await.unwrap();
+        assert_eq!((report.revoked, report.not_revoked), (1, 0));
+    });
+    assert_eq!(fake.asked("revoke-self"), 1);
+}
+
+#[test]
+fn the_shutdown_revokes_at_any_endpoint_that_answers() {
+    for answer in [Reply::status(503), Reply::CloseAtOnce, refused(403)] {
+        let (first, second, backend, clock) = pair();
+        block_on(async {
+            assert_eq!(read(&backend, 0).await.unwrap(), Ok(()));
+            first.state().instead = Some(("", answer));
+            let report = backend.shutdown(clock.now() + SECOND).await;
+            assert_eq!((report.revoked, report.not_revoked), (1, 0));
+        });
+        assert_eq!(second.asked("revoke-self"), 1);
+    }
+}
+
+#[test]
+fn a_revocation_whose_answer_was_lost_counts_for_nothing() {
+    let (fake, clock) = (Fake::start(), ManualClock::new());
+    fake.state().renewable = false;
+    let backend = fake.builder(&clock).build().unwrap();
+    block_on(async {
+        assert_eq!(text(backend.get("a").await), "v");
+        fake.state().lease = 3600;
+        fake.state().instead = Some(("revoke-self", Reply::status(502)));
+        clock.advance(75 * SECOND);
+        assert_eq!(text(backend.get("a").await), "v");
+        until("the attempt", || fake.asked("revoke-self") == 1).await;
+        // It was revoked behind the proxy all the same.
+        fake.state().instead = None;
+        fake.state().dead.push("token-1".into());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let report = backend.shutdown(clock.now() + SECOND).await;
+        assert_eq!((report.revoked, report.not_revoked), (1, 0));
+    });
+}
+
+#[test]
+fn a_token_whose_renewal_was_not_answered_is_revoked_after_its_end() {
+    let (fake, clock) = (Fake::start(), ManualClock::new());
+    let backend = fake.builder(&clock).build().unwrap();
+    block_on(async {
+        assert_eq!(text(backend.get("a").await), "v");
+        fake.state().instead = Some(("renew-self", Reply::status(502)));
+        clock.advance(75 * SECOND);
+        assert_eq!(text(backend.get("a").await), "v");
+        until("the renewal", || fake.asked("renew-self") == 1).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        clock.advance(25 * SECOND);
+        assert_eq!(text(backend.get("a").await), "v");
+        until("the revocation", || fake.asked("revoke-self") == 1).await;
+    });
+    let requests = fake.server.requests();
+    let revoked = requests
+        .iter()
+        .find(|request| request.target.ends_with("revoke-self"));
+    assert_eq!(revoked.unwrap().header("X-Vault-Token"), Some("token-1"));
+}
+
+#[test]
+fn a_login_that_one_endpoint_refuses_is_tried_at_another() {
+    for answer in [
+        refused(403),
+        refused(400),
+        refused(404),
+        Reply::json(403, PAGE),
+    ] {
+        let (first, second, backend, _) = pair();
+        first.state().instead = Some(("/login", answer.clone()));
+        block_on(async {
+            assert_eq!(text(backend.get("a").await), "v", "{answer:?}");
+            second.state().instead = Some(("/login", refused(400)));
+            second.state().dead.push("token-1".into());
+            first.state().dead.push("token-1".into());
+            let error = backend.get("a").await.unwrap_err();
+            assert!(!error.is_held_back() && !error.kind().permits().counts_for_breaker);
+            assert!(backend.get("a").await.unwrap_err().is_held_back());
+        });
+        assert_eq!((first.asked("/login"), second.asked("/login")), (2, 2));
+    }
+}
+
+#[test]
+fn a_login_answer_with_a_token_and_nonsense_is_refused_and_the_token_given_back() {
+    let (fake, clock) = (Fake::start(), ManualClock::new());
+    let body = r#"{"auth":{"client_token":"token-9","lease_duration":-1,"renewable":true}}"#;
+    fake.state().instead = Some(("/login", Reply::json(200, body)));
+    let backend = fake.builder(&clock).build().unwrap();
+    block_on(async {
+        assert_eq!(refusal(&backend, "a").await, ErrorKind::Malformed);
+        until("the revocation", || fake.asked("revoke-self") == 1).await;
+    });
+}
+
+#[test]
+fn a_token_file_that_holds_no_token_is_named() {
+    let fake = Fake::start();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("vault-token");
+    for content in ["given\n\n", "two words", "\u{feff}given", "gi\0ven", " "] {
+        std::fs::write(&file, content).unwrap();
+        let backend = VaultBackend::builder(fake.target(Auth::token(Credential::file(&file))));
+        let backend = backend.build().unwrap();
+        block_on(async {
+            let error = backend.get("a").await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Misconfigured, "{content:?}");
+            assert!(error.to_string().contains("vault-token"), "{error}");
+        });
+    }
+    assert_eq!(fake.server.requests().len(), 0);
+}
+
+#[test]
+fn a_failing_server_is_an_outage_however_large_its_page_is() {
+    let (fake, clock) = (Fake::start(), ManualClock::new());
+    let backend = fake.builder(&clock).build().unwrap();
+    let page = "x".repeat(2 << 20);
+    for ending in ["/login", "/data/a"] {
+        fake.state().instead = Some((ending, Reply::json(502, &page)));
+        block_on(async {
+            assert_eq!(refusal(&backend, "a").await, ErrorKind::Unavailable);
+            fake.state().instead = None;
+            assert_eq!(text(backend.get("a").await), "v");
+        });
+    }
 }

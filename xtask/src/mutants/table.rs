@@ -769,8 +769,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
             "logins: an outage holds back the next",
             "session/src/state.rs",
             [
-                "Kind::Unavailable | Kind::Timeout | Kind::Closed | Kind::Overloaded => {}",
-                "Kind::Closed | Kind::Overloaded => {}",
+                "Kind::Unavailable | Kind::Timeout | Kind::Closed => {}",
+                "Kind::Closed => {}",
             ],
             "an_outage_uses_up_no_cap_and_holds_back_no_login",
         ),
@@ -793,8 +793,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
             "logins: a hold hides why",
             "session/src/state.rs",
             [
-                "let error = held.error.clone().with_retry_after(until.since(now));",
-                "let error = error::dead_again().with_retry_after(until.since(now));",
+                "let error = held.error.clone().with_retry_after(held.until.since(now));",
+                "let error = error::dead_again().with_retry_after(held.until.since(now));",
             ],
             "a_login_that_is_held_back_says_what_it_was_refused_for",
         ),
@@ -805,8 +805,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
             "logins: a proxy's page counts as a refusal",
             "session/src/state.rs",
             [
-                "let until = Some(now + Gate::MOMENT);",
-                "let until = Some(self.gate.refused(now, None));",
+                "_ => self.hold(credentials, error, now + Gate::MOMENT),",
+                "_ => self.refused(credentials, error, now),",
             ],
             "an_answer_that_is_not_the_stores_holds_logins_back_for_a_second_and_never_for_longer",
         ),
@@ -841,8 +841,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
             "logins: another endpoint's outage fails a request",
             "session/src/session.rs",
             [
-                "if !wait.elsewhere || !is_outage(&error) {",
-                "if wait.is_login || !wait.elsewhere {",
+                "Err(error) if wait.until.is_some() && is_outage(&error) => {}\n",
+                "",
             ],
             "a_login_that_fails_at_the_endpoint_of_others_fails_no_request_for_another",
         ),
@@ -853,7 +853,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
             "verdicts: a proxy's page is a refusal",
             "backends/vault/src/answers.rs",
             [
-                "reply.status() == 403 && Body::of(reply.body()) == Body::Reason",
+                "reply.status() == 403 && Body::of(reply.body()) != Body::Foreign",
                 "reply.status() == 403",
             ],
             "a_proxys_403_ends_no_token_and_is_no_denial",
@@ -865,8 +865,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
             "verdicts: one endpoint's word is enough",
             "session/src/verdict.rs",
             [
-                "if shared.known_elsewhere(token, endpoint).await {",
-                "if endpoint == usize::MAX && shared.known_elsewhere(token, endpoint).await {",
+                "if self.known_elsewhere(&token, endpoint).await {",
+                "if endpoint == usize::MAX && self.known_elsewhere(&token, endpoint).await {",
             ],
             "one_endpoints_word_against_anothers_ends_no_token",
         ),
@@ -878,7 +878,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
             "session/src/state.rs",
             [
                 "self.refused(given, &error::given_is_dead(), now);",
-                "self.hold(given, &error::given_is_dead(), None);",
+                "self.hold(given, &error::given_is_dead(), now + Self::UNFIT);",
             ],
             "a_given_token_that_is_called_dead_is_tried_again_and_again",
         ),
@@ -889,8 +889,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
             "leaving: a token that is given up lives on",
             "session/src/state.rs",
             [
-                "self.leaving.push(Left { suspected, ..left });",
-                "drop(Left { suspected, ..left });",
+                "            left.suspected = true;\n            self.leaving.push(left);",
+                "            left.suspected = true;\n            drop(left);",
             ],
             "a_token_of_ours_that_is_given_up_is_revoked",
         ),
@@ -900,7 +900,10 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         core(
             "leaving: a token that is replaced lives on",
             "session/src/state.rs",
-            ["self.leaving.push(before);", "drop(before);"],
+            [
+                "self.leaving.extend(before.and_then(|live| live.left(now)));",
+                "drop(before);",
+            ],
             "a_token_that_is_replaced_is_revoked_once_no_read_uses_it",
         ),
     ),
@@ -910,8 +913,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
             "leaving: a token is revoked under its reads",
             "session/src/session.rs",
             [
-                "race::first(left.unused(), self.clock.sleep_until(now + STILL_USED)).await;",
-                "",
+                "race::first(left.unused(), self.clock.sleep_until(end)).await;",
+                "let _ = end;",
             ],
             "a_token_that_is_replaced_is_revoked_once_no_read_uses_it",
         ),
@@ -922,8 +925,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
             "leaving: a token of limited use lives on",
             "session/src/session.rs",
             [
-                "self.lock().leaving.push(Left::new(secret, life.ends()));",
-                "drop(secret);",
+                "if issues && revocable && !state.ended {",
+                "if issues && !revocable && !state.ended {",
             ],
             "tokens_for_a_limited_number_of_uses_are_refused_and_given_back",
         ),
@@ -934,8 +937,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
             "leaving: what an outage has kept from its end is forgotten",
             "session/src/session.rs",
             [
-                "Err(error) if is_outage(&error) => return Err(error),",
-                "Err(error) if is_outage(&error) => self.lock().leaving.remove(&left),",
+                "state.leaving.failed(&left, &error, can_look, now);",
+                "let _ = (can_look, now);\n                    state.leaving.revoked(&left);",
             ],
             "what_could_not_be_revoked_is_tried_again_when_the_store_is_back",
         ),
@@ -1002,6 +1005,177 @@ pub(crate) const MUTANTS: &[Mutant] = &[
             "BreakerState::Open { until } if !alone && self",
         ],
         "while_no_endpoint_answers_each_is_tried_once_a_second",
+    ),
+    of(
+        VAULT,
+        core(
+            "verdicts: a lookup that is slow is the endpoint's outage",
+            "session/src/verdict.rs",
+            [
+                "return Err(error::no_verdict().held_back());",
+                "return Err(error::no_verdict());",
+            ],
+            "a_verdict_goes_on_without_the_read_that_asked_for_it_and_is_shared",
+        ),
+    ),
+    of(
+        VAULT,
+        core(
+            "verdicts: a silent endpoint keeps a dead token in use",
+            "session/src/verdict.rs",
+            [
+                "const OTHERS: Duration = Duration::from_millis(500);",
+                "const OTHERS: Duration = Duration::from_secs(500);",
+            ],
+            "another_endpoint_that_is_silent_keeps_no_dead_token_in_use",
+        ),
+    ),
+    of(
+        VAULT,
+        core(
+            "verdicts: each read asks for itself when lookups fail",
+            "session/src/verdict.rs",
+            [
+                "if let Some(inquiry) = known.inquiry.as_ref().filter(same) {",
+                "if let Some(inquiry) = known.inquiry.as_ref().filter(same).filter(|_| false) {",
+            ],
+            "a_lookup_that_fails_is_one_for_all_reads_that_wait_for_it",
+        ),
+    ),
+    of(
+        VAULT,
+        core(
+            "verdicts: a role that may not look costs a login each second",
+            "session/src/verdict.rs",
+            [
+                "let mute = self.mute == Some(token.number) && token.has_worked();",
+                "let mute = self.mute == Some(u64::MAX) && token.has_worked();",
+            ],
+            "a_role_that_loses_the_right_to_look_costs_a_few_logins_and_what_lives_is_counted",
+        ),
+    ),
+    of(
+        VAULT,
+        core(
+            "verdicts: the end of a given life is a refusal",
+            "session/src/state.rs",
+            ["Some(_) if over.life.is_renewable() => {}\n", ""],
+            "a_given_token_that_somebody_may_have_renewed_is_asked_about_when_its_life_is_over",
+        ),
+    ),
+    of(
+        VAULT,
+        core(
+            "logins: one that hangs holds up all endpoints",
+            "session/src/session.rs",
+            [
+                "const PATIENCE: Duration = Duration::from_millis(500);",
+                "const PATIENCE: Duration = Duration::from_secs(500);",
+            ],
+            "a_login_that_hangs_at_one_endpoint_holds_up_no_request_for_another",
+        ),
+    ),
+    of(
+        VAULT,
+        core(
+            "logins: a late one takes the place of a token in use",
+            "session/src/state.rs",
+            [
+                "if new.given.is_none() && self.live.as_ref().is_some_and(quicker) {",
+                "if new.given.is_some() && self.live.as_ref().is_some_and(quicker) {",
+            ],
+            "a_login_that_is_late_gives_its_token_back_where_another_was_quicker",
+        ),
+    ),
+    of(
+        VAULT,
+        core(
+            "logins: one endpoint's refusal is enough",
+            "session/src/session.rs",
+            [
+                "if let Ok(issued) = self.store.login(credentials, Some(other)).await {",
+                "if other > number && let Ok(issued) = self.store.login(credentials, Some(other)).await {",
+            ],
+            "a_login_that_one_endpoint_refuses_is_tried_at_another",
+        ),
+    ),
+    of(
+        VAULT,
+        core(
+            "leaving: any answer to a revocation is final",
+            "session/src/leaving.rs",
+            [
+                "        kept.refusals += u32::from(!outage);\n",
+                "        kept.refusals += u32::from(!outage);\n        if !outage {\n            self.remove(left);\n            return;\n        }\n",
+            ],
+            "a_revocation_that_is_answered_by_somebody_else_is_tried_again",
+        ),
+    ),
+    of(
+        VAULT,
+        core(
+            "leaving: the shutdown asks one endpoint",
+            "session/src/session.rs",
+            [
+                "        for endpoint in 0..number {\n            let now",
+                "        for endpoint in 0..1 {\n            let now",
+            ],
+            "the_shutdown_revokes_at_any_endpoint_that_answers",
+        ),
+    ),
+    of(
+        VAULT,
+        core(
+            "leaving: an unfit token lives on after the shutdown",
+            "session/src/session.rs",
+            ["true => Installed::Ended,", "true => Installed::Surplus,"],
+            "an_unfit_token_that_comes_during_the_shutdown_is_revoked",
+        ),
+    ),
+    of(
+        VAULT,
+        core(
+            "leaving: a token whose renewal was not answered lives on",
+            "session/src/life.rs",
+            [
+                "let lease = self.grant.lease.filter(|_| self.may_be_longer);",
+                "let lease = self.grant.lease.filter(|_| false);",
+            ],
+            "a_token_whose_renewal_was_not_answered_is_revoked_after_its_end",
+        ),
+    ),
+    of(
+        VAULT,
+        core(
+            "leaving: an unanswered revocation counts as living",
+            "session/src/leaving.rs",
+            [
+                "unknown && (self.unanswered || (self.suspected && can_look))",
+                "unknown && self.suspected && can_look",
+            ],
+            "a_revocation_whose_answer_was_lost_counts_for_nothing",
+        ),
+    ),
+    of(
+        "secret-resolver-session",
+        core(
+            "leaving: a token called dead is forgotten after one refusal",
+            "session/src/leaving.rs",
+            ["const BELIEVED: u32 = 4;", "const BELIEVED: u32 = 1;"],
+            "what_was_called_dead_is_gone_after_some_refusals_and_after_an_unanswered_one_at_once",
+        ),
+    ),
+    of(
+        VAULT,
+        core(
+            "answers: a failing server with a large page is malformed",
+            "transport/src/engine/connection.rs",
+            [
+                "Err(error) if status >= 500 && error.kind()",
+                "Err(error) if status >= 600 && error.kind()",
+            ],
+            "a_failing_server_is_an_outage_however_large_its_page_is",
+        ),
     ),
     core(
         "handles: an outage is asked about each second for ever",
