@@ -37,7 +37,7 @@ impl Gate {
         }
     }
 
-    /// The store has answered a login, whatever it said.
+    /// The store has answered a login, with a token or a refusal.
     pub(crate) fn answered(&mut self, now: Moment) {
         self.paid_at = Some(now + self.debt(now) + INTERVAL);
     }

@@ -5,25 +5,29 @@
 //! keeps the token alive while it is in use, replaces it before it dies, and revokes what it leaves. What
 //! a store does differently it says by the [`Store`] trait.
 //!
-//! - **One login at a time**, whatever the number of requests. It is a task of its own: a caller that
-//!   leaves does not end it.
+//! - **One login at a time** at an endpoint, whatever the number of requests. It is a task of its own: a
+//!   caller that leaves does not end it.
 //! - **An outage is not a refusal.** A login or a lookup that the store did not answer uses up no cap,
 //!   holds nothing back and ends no token. The error is the outage.
 //! - **A refusal is held back** for 1 s, doubling up to 30 s, and answered meanwhile with its own kind
-//!   and cause. A changed credential ends that at once. The store's answers to logins are at most one a
-//!   second in the long run.
+//!   and cause. A changed credential ends that. The logins that the store answers with a token or a refusal
+//!   are at most three at once and one a second in the long run.
 //! - **A refused read is looked into** ([`Session::judge`]): a policy that denies costs no login, a dead
-//!   token costs one, and one endpoint's word against another's is not believed. Nothing that one answer
-//!   says is final: a token that was given is tried again.
+//!   token costs one. All reads that are refused meanwhile share one lookup.
+//! - **Nothing that one answer says is final.** What one endpoint refuses is asked of the others, a token that
+//!   was given is tried again, and a token that may live is revoked.
 //! - **What is left is revoked**: tokens that are replaced, given up, unfit for use or issued after the
-//!   end. What could not be revoked is counted at the shutdown.
+//!   end; again and again, if it fails. What could not be revoked is counted at the shutdown.
 //!
 //! It knows nothing of HTTP. Its errors name no backend; the backend adds its own name.
 //!
+//! # How a backend uses it
+//! Each read is this loop, within [`Session::bounded`]: it asks for a token, sends, and has a refusal judged.
+//!
 //! ```
 //! use std::sync::Arc;
-//! use secret_resolver::{Clock, Error, SecretBuf, testing::ManualClock};
-//! use secret_resolver_session::{Credential, Grant, Issued, Session, Store};
+//! use secret_resolver::{Clock, Error, ErrorKind, SecretBuf, testing::ManualClock};
+//! use secret_resolver_session::{Credential, Grant, Issued, Session, Store, Verdict};
 //!
 //! /// A store that takes the key for the token, and lets it live for ever.
 //! struct Keys(Credential);
@@ -44,11 +48,33 @@
 //!     async fn knows(&self, _: &SecretBuf, _: Option<usize>) -> Result<bool, Error> { Ok(true) }
 //! }
 //!
+//! /// The store's answer to a read, and the endpoint that gave it.
+//! enum Answer { Value(&'static str), Refused(usize) }
+//! # fn send(_: &SecretBuf) -> Answer { Answer::Value("v") }
+//!
+//! async fn read(session: &Session<Keys>) -> Result<&'static str, Error> {
+//!     let mut again = false;
+//!     loop {
+//!         let token = session.token(None).await?;
+//!         let sent = session.mark();
+//!         match send(token.secret()) {
+//!             Answer::Value(value) => {
+//!                 token.worked();
+//!                 return Ok(value);
+//!             }
+//!             Answer::Refused(endpoint) => match session.judge(&token, sent, endpoint, again).await? {
+//!                 Verdict::Denied => return Err(Error::new(ErrorKind::Denied, "not by this login")),
+//!                 Verdict::Replaced => {}
+//!                 Verdict::Dead => again = true,
+//!             },
+//!         }
+//!     }
+//! }
+//!
 //! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
 //! let key = Credential::value(SecretBuf::from_slice(b"correct horse")?);
 //! let session = Session::new(Keys(key), Arc::new(ManualClock::new()) as Arc<dyn Clock>);
-//! let token = session.token(None).await?;
-//! assert_eq!(token.secret().expose(), b"correct horse");
+//! assert_eq!(session.bounded(None, read(&session)).await?, "v");
 //! # Ok::<(), Error>(()) }).unwrap();
 //! ```
 

@@ -12,7 +12,7 @@
 //!   causes no login, and a token that was revoked costs one. Only an answer in the store's own form
 //!   counts, and one endpoint's word against another's is not believed.
 //! - A read is not sent with a token whose life is over; an outage does not end a life. Logins are one at
-//!   a time and backed off for up to 30 s after a refusal; a changed credential ends the back-off. An
+//!   a time for each endpoint, and backed off for up to 30 s after a refusal; a changed credential ends the back-off. An
 //!   outage holds back no login.
 //! - A token that is not used any more is revoked, if it is the backend's own.
 //! - Tokens go to the endpoints of the target and to nobody else: no redirect is followed.

@@ -83,7 +83,7 @@ impl Auth {
     ///
     /// It must be able to look itself up, as the `default` policy allows, and its uses may not be limited.
     /// One that the store calls dead, or whose life is over, reads nothing; it is looked up again from time
-    /// to time, at most once in 30 s after some refusals. A file is read again each time, and another token
+    /// to time, at most once in 30 s after some refusals. One of limited use is looked up again after an hour. A file is read again each time, and another token
     /// in it is taken at once.
     #[must_use]
     pub fn token(token: Credential) -> Self {
