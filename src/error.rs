@@ -174,6 +174,12 @@ impl Error {
         self.0.status
     }
 
+    /// The fact of the configuration that it is about, if there is one.
+    #[must_use]
+    pub fn detail(&self) -> Option<&str> {
+        self.0.detail.as_deref()
+    }
+
     /// The delay that the store asked for before another attempt.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {

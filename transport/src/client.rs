@@ -41,6 +41,7 @@ pub struct Client(Arc<Inner>);
 struct Inner {
     clock: Arc<dyn Clock>,
     tls: Arc<ClientConfig>,
+    trust: Trust,
     targets: HashMap<Origin, Target>,
     limits: Limits,
     pool: Pool,
@@ -145,9 +146,30 @@ impl Inner {
             }
         }
         let connected_by = deadline.min(self.clock.now() + self.limits.connect_timeout);
-        let new = connect(origin, target, &self.tls, connected_by, &*self.clock).await?;
+        self.trust_again(&runtime, false).await;
+        let connection = || connect(origin, target, &self.tls, connected_by, &*self.clock);
+        let new = match connection().await {
+            // Its authority may have been changed a moment ago.
+            Err(error)
+                if error.kind() == ErrorKind::Refused && self.trust_again(&runtime, true).await =>
+            {
+                connection().await?
+            }
+            new => new?,
+        };
         self.exchange(new, origin, target, &mut request, deadline, &runtime)
             .await
+    }
+
+    /// Reads the file of authorities again, if it is time for it; returns whether they have changed.
+    async fn trust_again(&self, runtime: &Handle, urgent: bool) -> bool {
+        if !self.trust.is_due(self.clock.now(), urgent) {
+            return false;
+        }
+        let trust = self.trust.clone();
+        // A slow disk holds up nobody else.
+        let read = runtime.spawn_blocking(move || trust.read_again());
+        read.await.unwrap_or_default()
     }
 
     /// One exchange; the connection is kept only when it went well.
@@ -220,7 +242,8 @@ impl ClientBuilder {
         }
         let target = |origin: Origin| Target::new(&origin).map(|target| (origin, target));
         Ok(Client(Arc::new(Inner {
-            tls: Arc::new(tls::config(self.trust)?),
+            tls: Arc::new(tls::config(self.trust.clone())?),
+            trust: self.trust,
             targets: self
                 .origins
                 .into_iter()

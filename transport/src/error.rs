@@ -7,8 +7,10 @@
 use std::error::Error as StdError;
 use std::io;
 
-use rustls::AlertDescription;
+use rustls::{AlertDescription, CertificateError};
 use secret_resolver::{Error, ErrorKind};
+
+use crate::tls::AuthorityAsServer;
 
 /// While the connection is made.
 pub(crate) fn of_connect(error: &io::Error) -> Error {
@@ -38,11 +40,11 @@ pub(crate) fn of_exchange(error: &hyper::Error) -> Error {
 fn of_tls(error: &rustls::Error) -> Error {
     use AlertDescription::{CloseNotify, InternalError, UserCanceled};
     match error {
-        rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented => {
-            Error::new(
-                ErrorKind::Refused,
-                "no given authority vouches for this server under this host name and today",
-            )
+        rustls::Error::InvalidCertificate(why) => {
+            Error::new(ErrorKind::Refused, of_certificate(why))
+        }
+        rustls::Error::NoCertificatesPresented => {
+            Error::new(ErrorKind::Refused, "the server shows no certificate")
         }
         rustls::Error::AlertReceived(CloseNotify | InternalError | UserCanceled) => {
             unavailable("connect failed: the server ended the TLS handshake")
@@ -51,6 +53,27 @@ fn of_tls(error: &rustls::Error) -> Error {
             malformed("the server refuses this client's TLS; does it ask for a client certificate?")
         }
         _ => malformed("what listens there does not speak TLS 1.2 or 1.3 with HTTP/1.1"),
+    }
+}
+
+fn of_certificate(why: &CertificateError) -> &'static str {
+    use CertificateError as Why;
+    match why {
+        Why::Expired | Why::ExpiredContext { .. } => "the server's certificate is expired",
+        Why::NotValidYet | Why::NotValidYetContext { .. } => {
+            "the server's certificate is not valid yet; check the system clock too"
+        }
+        Why::NotValidForName | Why::NotValidForNameContext { .. } => {
+            "the server's certificate is for another host name"
+        }
+        Why::Other(other) if other.0.downcast_ref::<AuthorityAsServer>().is_some() => {
+            "the server shows an authority's certificate as its own; issue one for the server, or pin it by Trust::pinned"
+        }
+        Why::BadSignature => {
+            "no given authority vouches for the server's certificate, or the server does not have its key"
+        }
+        Why::UnknownIssuer => "no given authority vouches for the server's certificate",
+        _ => "the server's certificate cannot be used for this",
     }
 }
 

@@ -78,4 +78,4 @@ pub use client::{Client, ClientBuilder};
 pub use origin::Origin;
 pub use request::{Method, Request};
 pub use response::Response;
-pub use trust::Trust;
+pub use trust::{LeftOut, Trust};

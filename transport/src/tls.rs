@@ -2,7 +2,8 @@
 //! connection.
 //!
 //! The verdict on a server's certificate is rustls's own. This file only removes, before each
-//! verdict, the authorities that are out of date, which rustls does not do.
+//! verdict, the authorities that are out of date, which rustls does not do; and takes a certificate that
+//! is pinned.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::version::{TLS12, TLS13};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, SignatureScheme};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, OtherError, SignatureScheme};
 use secret_resolver::{Error, ErrorKind};
 
 use crate::trust::Trust;
@@ -38,7 +39,7 @@ pub(crate) fn config(trust: Trust) -> Result<ClientConfig, Error> {
                 "the TLS provider speaks neither TLS 1.2 nor 1.3",
             )
         })?
-        // The name is a warning about what a verifier could do; this one only takes trust away.
+        // The name is a warning about what a verifier could do; this one takes trust away, but for pins.
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))
         // Where a client certificate goes once there is one. A pooled connection keeps the one it
@@ -50,6 +51,22 @@ pub(crate) fn config(trust: Trust) -> Result<ClientConfig, Error> {
     // millisecond, and the pool makes it rare.
     config.resumption = Resumption::disabled();
     Ok(config)
+}
+
+/// A server shows the certificate of an authority as its own.
+#[derive(Debug)]
+pub(crate) struct AuthorityAsServer;
+
+impl fmt::Display for AuthorityAsServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an authority's certificate is shown as a server's")
+    }
+}
+
+impl std::error::Error for AuthorityAsServer {}
+
+fn authority_as_server() -> rustls::Error {
+    CertificateError::Other(OtherError(Arc::new(AuthorityAsServer))).into()
 }
 
 struct CurrentAuthorities {
@@ -66,12 +83,20 @@ impl ServerCertVerifier for CurrentAuthorities {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
+        if self.trust.pins(end_entity, now) {
+            return Ok(ServerCertVerified::assertion());
+        }
         let current = Arc::new(self.trust.at(now));
-        WebPkiServerVerifier::builder_with_provider(current, Arc::clone(&self.provider))
-            .build()
-            // It fails only when nobody is left to believe.
-            .map_err(|_| CertificateError::UnknownIssuer)?
-            .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+        let verdict =
+            WebPkiServerVerifier::builder_with_provider(current, Arc::clone(&self.provider))
+                .build()
+                // It fails only when nobody is left to believe.
+                .map_err(|_| CertificateError::UnknownIssuer)?
+                .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        match verdict {
+            Err(_) if self.trust.is_authority(end_entity) => Err(authority_as_server()),
+            verdict => verdict,
+        }
     }
 
     fn verify_tls12_signature(

@@ -102,6 +102,31 @@ pub struct ServerCert {
 }
 
 impl ServerCert {
+    /// A certificate that its own key has signed, and that says it is an authority's: what `openssl req -x509` makes by default.
+    ///
+    /// # Errors
+    /// A certificate cannot be made of this.
+    ///
+    /// # Panics
+    /// A date is in no calendar.
+    pub fn signed_by_itself(names: &[&str]) -> Result<Self, Error> {
+        let mut params = params(names, Validity::CURRENT)?;
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "Test server");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = new_key()?;
+        let certificate = params
+            .self_signed(&key)
+            .map_err(Error::during("signing a server certificate"))?;
+        Ok(Self {
+            certificate_pem: certificate.pem(),
+            key_pem: key.serialize_pem(),
+            certificate: certificate.into(),
+            key,
+        })
+    }
+
     pub(crate) fn chain(&self) -> Vec<CertificateDer<'static>> {
         vec![self.certificate.clone()]
     }

@@ -1,26 +1,24 @@
 //! Whom to believe: the certificate authorities that were given, and nobody else.
 //!
-//! It parses and dates the authorities. The system's own set is never read; what the set is used
-//! for, and the second look at the dates at each handshake, is `tls.rs`.
+//! It parses and dates the authorities, and reads their file again. The system's own set is read only by
+//! its name; what the set is used for, and the second look at the dates at each handshake, is `tls.rs`.
 
+mod pem;
+mod source;
 mod validity;
 
 use std::fmt;
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::RootCertStore;
-use rustls::pki_types::pem::{PemObject, SectionKind};
 use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
-use secret_resolver::{Error, ErrorKind};
+use secret_resolver::{Error, ErrorKind, Moment};
 
+use self::pem::Found;
+use self::source::{Source, read};
 use self::validity::Validity;
-
-/// The largest file of authorities: 1 MiB, several times the whole public set.
-const LARGEST: u64 = 1 << 20;
 
 /// The given set of certificate authorities and nothing else. A clone shares it.
 ///
@@ -35,104 +33,259 @@ const LARGEST: u64 = 1 << 20;
 /// assert_eq!(error.kind(), ErrorKind::Misconfigured);
 /// ```
 #[derive(Clone)]
-pub struct Trust(Arc<[Authority]>);
+pub struct Trust(Arc<Inner>);
+
+struct Inner {
+    set: Mutex<Set>,
+    /// The file that is read again.
+    source: Option<Source>,
+}
+
+type Set = Arc<[Authority]>;
 
 struct Authority {
-    anchor: TrustAnchor<'static>,
+    der: Vec<u8>,
     validity: Validity,
+    /// `None` for the certificate of a server that is believed as it is.
+    anchor: Option<TrustAnchor<'static>>,
+}
+
+/// A certificate that [`Trust::valid_in_file`] has passed over.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct LeftOut {
+    /// The line at which its section begins, counted from 1.
+    pub line: usize,
+    /// Why.
+    pub reason: Error,
 }
 
 impl Trust {
     /// Reads PEM text: one `CERTIFICATE` section or more, all of them authorities (or servers
-    /// that signed themselves). Text between the sections is skipped.
+    /// that signed themselves). Text between the sections is skipped; no section is.
     ///
     /// # Errors
     /// [`ErrorKind::Misconfigured`] when there is no certificate, when there is a section of
     /// another kind (a private key has no business here), and when any of the certificates does
-    /// not parse, is expired or is not yet valid.
+    /// not parse, is expired or is not yet valid. The section is named.
     pub fn from_pem(pem: &[u8]) -> Result<Self, Error> {
-        let now = DefaultTimeProvider
-            .current_time()
-            .ok_or_else(|| misconfigured("the system clock stands before 1970; set it"))?;
-        Self::from_pem_at(pem, now)
+        Self::from_pem_at(pem, now()?)
     }
 
-    /// Reads the file once, as [`Trust::from_pem`] reads text.
+    /// Reads a file as [`Trust::from_pem`] reads text. It is read again when a connection is made, at most
+    /// once a minute, and when a server shows a certificate that no authority vouches for. So a new
+    /// authority needs no restart. A file that cannot be used is logged at WARN, and the authorities stay
+    /// as they were.
     ///
     /// # Errors
     /// [`ErrorKind::Misconfigured`] when the file is missing, cannot be read or is over 1 MiB, and
     /// as [`Trust::from_pem`]; with the path.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, Error> {
-        let path = path.as_ref();
-        let read = || {
-            let mut pem = Vec::new();
-            File::open(path)?.take(LARGEST + 1).read_to_end(&mut pem)?;
-            Ok(pem)
-        };
-        let located = |error: Error| error.with_detail(path.display().to_string());
-        let pem = read().map_err(|_: std::io::Error| {
-            located(misconfigured(
-                "the file of certificate authorities cannot be read",
-            ))
-        })?;
-        if u64::try_from(pem.len()).is_ok_and(|length| length > LARGEST) {
-            return Err(located(misconfigured(
-                "the file of certificate authorities is over 1 MiB",
-            )));
-        }
-        Self::from_pem(&pem).map_err(located)
+        let source = Source::new(path.as_ref(), all);
+        let set = source.load(now()?)?;
+        Ok(Self::of(set, Some(source)))
+    }
+
+    /// As [`Trust::from_file`], for a bundle that is not our own to mend: takes what is valid now, and says
+    /// what it has left out. That is checked anew each time the file is read again.
+    ///
+    /// # Errors
+    /// As [`Trust::from_file`], but not for a certificate that does not parse or is out of its dates; when
+    /// no certificate is left.
+    pub fn valid_in_file(path: impl AsRef<Path>) -> Result<(Self, Vec<LeftOut>), Error> {
+        let source = Source::new(path.as_ref(), |pem, now| {
+            valid(pem, now).map(|(set, _)| set)
+        });
+        let (set, left_out) =
+            valid(&read(source.path())?, now()?).map_err(|error| source.located(error))?;
+        Ok((Self::of(set, Some(source)), left_out))
+    }
+
+    /// The system's own bundle of public authorities, where Linux distributions keep it, as
+    /// [`Trust::valid_in_file`] reads it.
+    ///
+    /// # Errors
+    /// As [`Trust::valid_in_file`]; when there is no such file.
+    ///
+    /// # Security
+    /// Any of more than a hundred authorities can then vouch for a server that poses as the store, and
+    /// whoever may add one to the system's. Give the store's own authority instead.
+    pub fn dangerous_system() -> Result<(Self, Vec<LeftOut>), Error> {
+        const BUNDLES: [&str; 4] = [
+            "/etc/ssl/certs/ca-certificates.crt",
+            "/etc/pki/tls/certs/ca-bundle.crt",
+            "/etc/ssl/ca-bundle.pem",
+            "/etc/ssl/cert.pem",
+        ];
+        let bundle = BUNDLES.into_iter().find(|path| Path::new(path).is_file());
+        let bundle =
+            bundle.ok_or_else(|| misconfigured("the system has no bundle of authorities"))?;
+        tracing::warn!(bundle, "public certificate authorities are believed");
+        Self::valid_in_file(bundle)
+    }
+
+    /// Believes exactly these servers' certificates, whoever has signed them and for whatever name, within
+    /// their dates. For a server whose certificate has signed itself as an authority, as the default of
+    /// `openssl req -x509` makes it.
+    ///
+    /// # Errors
+    /// As [`Trust::from_pem`].
+    pub fn pinned(pem: &[u8]) -> Result<Self, Error> {
+        let now = now()?;
+        let pin = |found: Found| Authority::pin(found.der);
+        let set = each(pem, now, pin)?;
+        Ok(Self::of(set, None))
     }
 
     fn from_pem_at(pem: &[u8], now: UnixTime) -> Result<Self, Error> {
-        let mut authorities = Vec::new();
-        for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(pem) {
-            let (kind, der) = section
-                .map_err(|_| misconfigured("a PEM section of the authorities is damaged"))?;
-            if kind != SectionKind::Certificate {
-                return Err(misconfigured(
-                    "there is something other than a certificate among the authorities",
-                ));
-            }
-            let authority = Authority::parse(der)?;
-            authority.validity.check(now)?;
-            authorities.push(authority);
-        }
-        if authorities.is_empty() {
-            return Err(misconfigured(
-                "there is no PEM certificate among the authorities",
-            ));
-        }
-        Ok(Self(authorities.into()))
+        Ok(Self::of(all(pem, now)?, None))
+    }
+
+    fn of(set: Set, source: Option<Source>) -> Self {
+        let set = Mutex::new(set);
+        Self(Arc::new(Inner { set, source }))
+    }
+
+    fn set(&self) -> Set {
+        Arc::clone(&self.0.set.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Those that are good at `now`; maybe none.
     pub(crate) fn at(&self, now: UnixTime) -> RootCertStore {
-        let current = self
-            .0
+        let set = self.set();
+        let current = set
             .iter()
             .filter(|authority| authority.validity.contains(now));
         RootCertStore {
-            roots: current.map(|authority| authority.anchor.clone()).collect(),
+            roots: current
+                .filter_map(|authority| authority.anchor.clone())
+                .collect(),
         }
     }
+
+    /// Whether exactly this certificate is believed, and good at `now`.
+    pub(crate) fn pins(&self, certificate: &[u8], now: UnixTime) -> bool {
+        let set = self.set();
+        let mut pins = set.iter().filter(|pin| pin.anchor.is_none());
+        pins.any(|pin| pin.der == certificate && pin.validity.contains(now))
+    }
+
+    /// Whether this certificate is one of the authorities.
+    pub(crate) fn is_authority(&self, certificate: &[u8]) -> bool {
+        let set = self.set();
+        set.iter()
+            .any(|authority| authority.anchor.is_some() && authority.der == certificate)
+    }
+
+    /// Whether the file is to be read again; `urgent` after a server that nobody vouches for.
+    pub(crate) fn is_due(&self, now: Moment, urgent: bool) -> bool {
+        let source = self.0.source.as_ref();
+        source.is_some_and(|source| source.is_due(now, urgent))
+    }
+
+    /// Reads the file again, and returns whether it has other authorities now. Blocks.
+    pub(crate) fn read_again(&self) -> bool {
+        let Some(source) = &self.0.source else {
+            return false;
+        };
+        match now().and_then(|now| source.load(now)) {
+            Ok(set) => {
+                let mut held = self.0.set.lock().unwrap_or_else(PoisonError::into_inner);
+                let ders =
+                    |set: &Set| -> Vec<Vec<u8>> { set.iter().map(|one| one.der.clone()).collect() };
+                let changed = ders(&set) != ders(&held);
+                *held = set;
+                drop(held);
+                if changed {
+                    tracing::info!(path = %source.path().display(), "other certificate authorities are believed from now on");
+                }
+                changed
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the certificate authorities were not read again; they stay as they were");
+                false
+            }
+        }
+    }
+}
+
+/// Every certificate of a text as an authority.
+fn all(pem: &[u8], now: UnixTime) -> Result<Set, Error> {
+    each(pem, now, |found| Authority::parse(found.der))
+}
+
+fn each(
+    pem: &[u8],
+    now: UnixTime,
+    parse: impl Fn(Found) -> Result<Authority, Error>,
+) -> Result<Set, Error> {
+    let set = pem::certificates(pem)?.into_iter().map(|found| {
+        let place = pem::place(found.section, found.line);
+        let authority = parse(found).and_then(|authority| {
+            authority.validity.check(now)?;
+            Ok(authority)
+        });
+        authority.map_err(|error| error.with_detail(place))
+    });
+    not_empty(set.collect::<Result<_, _>>()?)
+}
+
+/// The certificates of a text that are valid, and the others.
+fn valid(pem: &[u8], now: UnixTime) -> Result<(Set, Vec<LeftOut>), Error> {
+    let (mut set, mut left_out) = (Vec::new(), Vec::new());
+    for found in pem::certificates(pem)? {
+        let line = found.line;
+        match Authority::parse(found.der) {
+            Ok(authority) => match authority.validity.check(now) {
+                Ok(()) => set.push(authority),
+                Err(reason) => left_out.push(LeftOut { line, reason }),
+            },
+            Err(reason) => left_out.push(LeftOut { line, reason }),
+        }
+    }
+    Ok((not_empty(set)?, left_out))
+}
+
+fn not_empty(set: Vec<Authority>) -> Result<Set, Error> {
+    match set.is_empty() {
+        true => Err(misconfigured(
+            "there is no PEM certificate among the authorities",
+        )),
+        false => Ok(set.into()),
+    }
+}
+
+fn now() -> Result<UnixTime, Error> {
+    let now = DefaultTimeProvider.current_time();
+    now.ok_or_else(|| misconfigured("the system clock stands before 1970; set it"))
 }
 
 impl Authority {
     fn parse(der: Vec<u8>) -> Result<Self, Error> {
         let unreadable = || misconfigured("a certificate among the authorities does not parse");
-        let validity = Validity::of(&der).map_err(|_| unreadable())?;
+        let mut authority = Self::pin(der)?;
         let mut one = RootCertStore::empty();
-        one.add(CertificateDer::from(der))
+        one.add(CertificateDer::from(authority.der.as_slice()))
             .map_err(|_| unreadable())?;
-        let anchor = one.roots.pop().ok_or_else(unreadable)?;
-        Ok(Self { anchor, validity })
+        authority.anchor = Some(one.roots.pop().ok_or_else(unreadable)?);
+        Ok(authority)
+    }
+
+    fn pin(der: Vec<u8>) -> Result<Self, Error> {
+        let validity = Validity::of(&der)
+            .map_err(|_| misconfigured("a certificate among the authorities does not parse"))?;
+        Ok(Self {
+            der,
+            validity,
+            anchor: None,
+        })
     }
 }
 
 impl fmt::Debug for Trust {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Trust")
-            .field("authorities", &self.0.len())
+            .field("authorities", &self.set().len())
             .finish_non_exhaustive()
     }
 }

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use rustls::pki_types::pem::{PemObject, SectionKind};
 use test_servers::{TestCa, Validity as Dates};
 
+use super::source::LARGEST;
 use super::*;
 
 const DAY: u64 = 86_400;
@@ -145,4 +147,159 @@ fn a_file_that_cannot_be_used_is_named_and_not_quoted() {
     let good = file("ca.pem", pem(Dates::CURRENT).as_bytes());
     let trust = Trust::from_file(good).unwrap();
     assert_eq!(format!("{trust:?}"), "Trust { authorities: 1, .. }");
+}
+
+fn authorities(pem: impl AsRef<[u8]>) -> usize {
+    Trust::from_pem(pem.as_ref()).unwrap().set().len()
+}
+
+#[test]
+fn no_section_of_a_file_is_passed_over() {
+    let (one, two) = (pem(Dates::CURRENT), pem(Dates::CURRENT));
+    let both = || one.clone() + &two;
+    // A byte order mark, glued sections, other line ends, blanks around them, the older name.
+    for text in [
+        both(),
+        format!("\u{feff}{}", both()),
+        one.trim_end().to_owned() + &two,
+        both().replace('\n', "\r\n"),
+        both().replace('\n', "\n  "),
+        format!("# the first\n{one}\n\n# the second\n\t{two}# the end"),
+        both().replace(" CERTIFICATE-", " X509 CERTIFICATE-"),
+    ] {
+        assert_eq!(authorities(&text), 2, "{text}");
+    }
+    let mut latin = b"# Z\xfcrich\n".to_vec();
+    latin.extend_from_slice(both().as_bytes());
+    assert_eq!(authorities(latin), 2);
+    let utf16: Vec<u8> = std::iter::once(0xfeff)
+        .chain(both().encode_utf16())
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    refused(utf16, "save it as UTF-8");
+    for (label, reason) in [
+        ("TRUSTED CERTIFICATE", "openssl x509"),
+        ("OPENSSH PRIVATE KEY", "private key has no business"),
+        ("ENCRYPTED PRIVATE KEY", "private key has no business"),
+        ("RSA PRIVATE KEY", "private key has no business"),
+        ("PUBLIC KEY", "other than a certificate"),
+        ("X509 CRL", "other than a certificate"),
+        ("CERTIFICATE REQUEST", "other than a certificate"),
+        ("PKCS7", "other than a certificate"),
+        ("", "other than a certificate"),
+    ] {
+        let other = format!("-----BEGIN {label}-----\nY2FuYXJ5\n-----END {label}-----\n");
+        for text in [other.clone() + &one, one.clone() + &other, other] {
+            refused(text, reason);
+        }
+    }
+}
+
+#[test]
+fn a_section_without_its_end_is_damaged_wherever_it_stands() {
+    let (one, two) = (pem(Dates::CURRENT), pem(Dates::CURRENT));
+    let end = "-----END CERTIFICATE-----\n";
+    for text in [
+        one.replace(end, "") + &two,
+        one.clone() + &two.replace(end, ""),
+        one.clone() + end,
+        end.to_owned() + &one,
+        one.clone() + "-----BEGIN ",
+        one.clone() + "-----BEGIN CERTIFICATE",
+        one.replace(end, "-----END X509 CERTIFICATE-----\n"),
+    ] {
+        refused(text, "damaged");
+    }
+}
+
+#[test]
+fn an_error_names_the_section_and_its_line() {
+    let text = format!("# one\n{}{}", pem(Dates::CURRENT), pem(Dates::EXPIRED));
+    let line = 1 + text[..text.rfind("-----BEGIN").unwrap()]
+        .matches('\n')
+        .count();
+    let error = Trust::from_pem(text.as_bytes()).unwrap_err();
+    assert_eq!(error.detail(), Some(&*format!("section 2, at line {line}")));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ca.pem");
+    std::fs::write(&path, text).unwrap();
+    let error = Trust::from_file(&path).unwrap_err();
+    let detail = format!("{}, section 2, at line {line}", path.display());
+    assert_eq!(error.detail(), Some(&*detail));
+}
+
+#[test]
+fn what_is_valid_is_taken_where_that_is_asked_for_and_the_rest_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bundle.pem");
+    let text = [Dates::EXPIRED, Dates::CURRENT, Dates::FUTURE]
+        .map(pem)
+        .concat()
+        + "-----BEGIN CERTIFICATE-----\nY2FuYXJ5\n-----END CERTIFICATE-----\n";
+    std::fs::write(&path, text).unwrap();
+    assert!(Trust::from_file(&path).is_err());
+    let (trust, left_out) = Trust::valid_in_file(&path).unwrap();
+    assert_eq!((trust.set().len(), left_out.len()), (1, 3));
+    let reasons: Vec<_> = left_out
+        .iter()
+        .map(|left| left.reason.to_string())
+        .collect();
+    for (reason, part) in reasons
+        .iter()
+        .zip(["is expired", "not valid yet", "does not parse"])
+    {
+        assert!(reason.contains(part), "{reason}");
+    }
+    assert!(left_out.is_sorted_by_key(|left| left.line));
+    // A section that is no certificate is still no business of such a file.
+    std::fs::write(
+        &path,
+        pem(Dates::CURRENT) + "-----BEGIN X-----\n-----END X-----\n",
+    )
+    .unwrap();
+    assert!(Trust::valid_in_file(&path).is_err());
+    std::fs::write(&path, pem(Dates::EXPIRED)).unwrap();
+    let error = Trust::valid_in_file(&path).unwrap_err();
+    assert!(error.to_string().contains("bundle.pem"), "{error}");
+}
+
+#[test]
+fn a_file_is_due_once_a_minute_and_once_a_second_when_nobody_vouches() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ca.pem");
+    std::fs::write(&path, pem(Dates::CURRENT)).unwrap();
+    let trust = Trust::from_file(&path).unwrap();
+    let at = |seconds| Moment::ZERO + Duration::from_secs(seconds);
+    assert!(!trust.is_due(at(0), false));
+    assert!(!trust.is_due(at(59), false) && trust.is_due(at(60), false));
+    assert!(!trust.is_due(at(61), false) && trust.is_due(at(61), true));
+    assert!(!trust.is_due(at(61), true) && trust.is_due(at(62), true));
+    assert!(!trust.is_due(at(121), false) && trust.is_due(at(122), false));
+    let text = Trust::from_pem(pem(Dates::CURRENT).as_bytes()).unwrap();
+    assert!(!text.is_due(at(1000), true) && !text.read_again());
+}
+
+#[test]
+fn a_file_that_cannot_be_used_any_more_leaves_the_authorities_as_they_were() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ca.pem");
+    let (old, new) = (pem(Dates::CURRENT), pem(Dates::CURRENT));
+    std::fs::write(&path, &old).unwrap();
+    let trust = Trust::from_file(&path).unwrap();
+    let before = trust.set()[0].der.clone();
+    for bad in [
+        "",
+        "canary",
+        &pem(Dates::EXPIRED),
+        &(new.clone() + "-----BEGIN X-----"),
+    ] {
+        std::fs::write(&path, bad).unwrap();
+        assert!(!trust.read_again());
+        assert_eq!(trust.set()[0].der, before);
+    }
+    std::fs::remove_file(&path).unwrap();
+    assert!(!trust.read_again());
+    std::fs::write(&path, new.clone() + &old).unwrap();
+    assert!(trust.read_again() && !trust.read_again());
+    assert_eq!((trust.set().len(), trust.set()[1].der == before), (2, true));
 }

@@ -1,0 +1,95 @@
+//! The file that authorities come from, and when it is read again.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rustls::pki_types::UnixTime;
+use secret_resolver::{Error, Moment};
+
+use super::{Set, misconfigured};
+
+/// The largest file of authorities: 1 MiB, several times the whole public set.
+pub(super) const LARGEST: u64 = 1 << 20;
+
+pub(super) struct Source {
+    path: PathBuf,
+    take: fn(&[u8], UnixTime) -> Result<Set, Error>,
+    /// When it was read again last.
+    read: Mutex<Option<Moment>>,
+}
+
+impl Source {
+    /// How long after it was read it is read again, at the soonest.
+    const AGAIN: Duration = Duration::from_secs(60);
+    const URGENT: Duration = Duration::from_secs(1);
+
+    pub(super) fn new(path: &Path, take: fn(&[u8], UnixTime) -> Result<Set, Error>) -> Self {
+        Self {
+            path: path.to_owned(),
+            take,
+            read: Mutex::new(None),
+        }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads the file.
+    pub(super) fn load(&self, now: UnixTime) -> Result<Set, Error> {
+        (self.take)(&read(&self.path)?, now).map_err(|error| self.located(error))
+    }
+
+    /// An error in the file, with its path before the place in it.
+    pub(super) fn located(&self, error: Error) -> Error {
+        located(&self.path, error)
+    }
+
+    /// Whether it is to be read again now; then it counts as read. The first time is when it was loaded.
+    pub(super) fn is_due(&self, now: Moment, urgent: bool) -> bool {
+        let wait = if urgent { Self::URGENT } else { Self::AGAIN };
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = match *read {
+            Some(read) => now >= read + wait,
+            None => urgent,
+        };
+        if due || read.is_none() {
+            *read = Some(now);
+        }
+        due
+    }
+}
+
+/// The bytes of the file.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    let bytes = || {
+        let mut pem = Vec::new();
+        File::open(path)?.take(LARGEST + 1).read_to_end(&mut pem)?;
+        Ok(pem)
+    };
+    let pem = bytes().map_err(|_: std::io::Error| {
+        located(
+            path,
+            misconfigured("the file of certificate authorities cannot be read"),
+        )
+    })?;
+    match u64::try_from(pem.len()).is_ok_and(|length| length > LARGEST) {
+        true => Err(located(
+            path,
+            misconfigured("the file of certificate authorities is over 1 MiB"),
+        )),
+        false => Ok(pem),
+    }
+}
+
+fn located(path: &Path, error: Error) -> Error {
+    let path = path.display();
+    let detail = match error.detail() {
+        Some(place) => format!("{path}, {place}"),
+        None => path.to_string(),
+    };
+    error.with_detail(detail)
+}
