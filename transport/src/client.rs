@@ -134,15 +134,18 @@ impl Inner {
         if request.is_repeatable()
             && let Some(kept) = self.pool.take(origin, &runtime).await
         {
+            let doubt = self.pool.doubt(origin);
             let answer = self
                 .exchange(kept, origin, target, &mut request, deadline, &runtime)
                 .await;
-            // The server may close a kept connection at any time, also just now.
-            if !answer
-                .as_ref()
-                .is_err_and(|error| error.kind() == ErrorKind::Unavailable)
-            {
-                return answer;
+            match answer.as_ref().map_err(Error::kind) {
+                // The server may close a kept connection at any time, also just now.
+                Err(ErrorKind::Unavailable) => {}
+                Err(ErrorKind::Timeout) => return answer,
+                _ => {
+                    doubt.answered();
+                    return answer;
+                }
             }
         }
         let connected_by = deadline.min(self.clock.now() + self.limits.connect_timeout);

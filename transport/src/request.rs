@@ -6,7 +6,7 @@
 use std::fmt;
 
 use hyper::body::Bytes;
-use hyper::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use hyper::http::uri::PathAndQuery;
 use secret_resolver::{Error, SecretBuf};
 
@@ -16,8 +16,11 @@ use crate::error::misconfigured;
 /// The longest target: what common servers read of a request line.
 const LONGEST_TARGET: usize = 8 << 10;
 
+/// What the server's log says of us (RFC 9110, 10.1.5).
+const OURSELVES: &str = concat!("secret-resolver/", env!("CARGO_PKG_VERSION"));
+
 /// What decides about the connection and the body's length is the transport's alone.
-const RESERVED: [&str; 13] = [
+const RESERVED: [&str; 14] = [
     "accept-encoding",
     "connection",
     "content-length",
@@ -31,6 +34,7 @@ const RESERVED: [&str; 13] = [
     "trailer",
     "transfer-encoding",
     "upgrade",
+    "user-agent",
 ];
 
 /// What to do with the target.
@@ -139,6 +143,7 @@ impl Request {
     ) -> Result<hyper::Request<Outgoing>, Error> {
         let mut headers = self.headers.clone();
         headers.insert(HOST, host.clone());
+        headers.insert(USER_AGENT, HeaderValue::from_static(OURSELVES));
         let body = match self.body.take() {
             None => Outgoing::empty(),
             Some((content_type, body)) => {

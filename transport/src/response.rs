@@ -5,7 +5,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use hyper::header::{HeaderMap, RETRY_AFTER};
+use hyper::header::{DATE, HeaderMap, RETRY_AFTER};
 use secret_resolver::SecretBuf;
 
 /// The longest delay that is believed: beyond it a server's word would switch a client off.
@@ -53,13 +53,17 @@ impl Response {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// The delay that `Retry-After` asks for, an hour at most. `None` when there is none, or when
-    /// it is not a plain number of seconds (a date would need a clock that tells dates).
+    /// The delay that `Retry-After` asks for, an hour at most (RFC 9110, 10.2.3): a number of seconds, or a
+    /// date, which is measured by the answer's own `Date`, so that no clock of ours has to be right. `None`
+    /// when there is none, or when it is neither.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         let text = self.headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
         if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-            return None;
+            let until = httpdate::parse_http_date(text).ok()?;
+            let sent = httpdate::parse_http_date(self.headers.get(DATE)?.to_str().ok()?).ok()?;
+            let delay = until.duration_since(sent).unwrap_or_default();
+            return Some(delay.min(LONGEST_DELAY));
         }
         // More digits than fit is a longer delay than is believed.
         Some(
@@ -103,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_is_read_in_seconds_only_and_capped_at_an_hour() {
+    fn retry_after_is_read_in_seconds_and_capped_at_an_hour() {
         let table: [(&[u8], _); 10] = [
             (b"0", Some(0)),
             (b"7", Some(7)),
@@ -124,6 +128,28 @@ mod tests {
             );
         }
         assert_eq!(with("x", b"7").retry_after(), None);
+    }
+
+    #[test]
+    fn a_date_is_measured_by_the_answers_own() {
+        let delay = |until: &'static str, sent: Option<&'static str>| {
+            let mut response = with("retry-after", until.as_bytes());
+            if let Some(sent) = sent {
+                response
+                    .headers
+                    .insert("date", HeaderValue::from_static(sent));
+            }
+            response.retry_after().map(|delay| delay.as_secs())
+        };
+        // Whatever the year is here.
+        let sent = Some("Wed, 21 Oct 2015 07:28:00 GMT");
+        assert_eq!(delay("Wed, 21 Oct 2015 07:28:02 GMT", sent), Some(2));
+        assert_eq!(delay("Wednesday, 21-Oct-15 07:28:07 GMT", sent), Some(7));
+        assert_eq!(delay("Wed, 21 Oct 2015 07:27:00 GMT", sent), Some(0));
+        assert_eq!(delay("Wed, 21 Oct 2065 07:28:00 GMT", sent), Some(3600));
+        assert_eq!(delay("Wed, 21 Oct 2015 07:28:02 GMT", None), None);
+        assert_eq!(delay("Wed, 21 Oct 2015 07:28:02 GMT", Some("now")), None);
+        assert_eq!(delay("soon", sent), None);
     }
 
     #[test]

@@ -3,12 +3,15 @@
 //! There is no proxy here and no way to name one.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use hyper::header::HeaderValue;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use secret_resolver::{Clock, Error, Moment};
+use secret_resolver::{Clock, Error, ErrorKind, Moment};
 use tokio::net::{TcpStream, lookup_host};
 use tokio_rustls::TlsConnector;
 
@@ -21,7 +24,12 @@ use crate::race::before;
 pub(crate) struct Target {
     pub(crate) host_header: HeaderValue,
     server_name: ServerName<'static>,
+    /// The address of the last connection.
+    good: Mutex<Option<SocketAddr>>,
 }
+
+/// How long an address is tried alone before the next is tried beside it (RFC 8305, 5).
+const HEAD_START: Duration = Duration::from_millis(250);
 
 impl Target {
     pub(crate) fn new(origin: &Origin) -> Result<Self, Error> {
@@ -32,6 +40,7 @@ impl Target {
         Ok(Self {
             host_header: HeaderValue::try_from(origin.authority()).map_err(|_| unusable())?,
             server_name: ServerName::try_from(origin.host().to_owned()).map_err(|_| unusable())?,
+            good: Mutex::new(None),
         })
     }
 }
@@ -48,18 +57,7 @@ pub(crate) async fn connect(
     deadline: Moment,
     clock: &dyn Clock,
 ) -> Result<Connection, Error> {
-    let open = async {
-        let stream = dial(&resolve(origin).await?, deadline, clock).await?;
-        // Small requests, each of which waits for its answer: nothing to gather.
-        stream
-            .set_nodelay(true)
-            .map_err(|error| of_connect(&error))?;
-        let stream = TlsConnector::from(Arc::clone(tls))
-            .connect(target.server_name.clone(), stream)
-            .await
-            .map_err(|error| of_connect(&error))?;
-        Connection::open(stream).await
-    };
+    let open = async { target.any_of(resolve(origin).await?, tls, clock).await };
     let late = || Err(unavailable("connect failed: no TLS connection in time"));
     before(deadline, clock, open).await.unwrap_or_else(late)
 }
@@ -76,23 +74,158 @@ async fn resolve(origin: &Origin) -> Result<Vec<SocketAddr>, Error> {
     }
 }
 
-/// Tries one address after the other, each for its share of the time that is left, so that one
-/// that swallows packets leaves some for the next.
-async fn dial(
-    addresses: &[SocketAddr],
-    deadline: Moment,
-    clock: &dyn Clock,
-) -> Result<TcpStream, Error> {
-    let mut last = unavailable("connect failed: the host name has no address");
-    for (tried, address) in addresses.iter().enumerate() {
-        let now = clock.now();
-        let left = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
-        let share = deadline.since(now) / left;
-        last = match before(now + share, clock, TcpStream::connect(address)).await {
-            Some(Ok(stream)) => return Ok(stream),
-            Some(Err(error)) => of_connect(&error),
-            None => unavailable("connect failed: no answer from the host"),
-        };
+impl Target {
+    /// A verified connection to the first of these addresses that gives one (RFC 8305): each next address
+    /// is tried when the one before has failed, or has taken a quarter of a second, TLS included. So one
+    /// that swallows packets, or accepts and says nothing, holds up no other.
+    async fn any_of(
+        &self,
+        addresses: Vec<SocketAddr>,
+        tls: &Arc<ClientConfig>,
+        clock: &dyn Clock,
+    ) -> Result<Connection, Error> {
+        let mut waiting = self.in_order(addresses).into_iter();
+        let mut attempts = FuturesUnordered::new();
+        let mut failed = None;
+        loop {
+            match waiting.next() {
+                Some(address) => {
+                    attempts.push(async move { (address, self.open(address, tls).await) });
+                }
+                None if attempts.is_empty() => {
+                    let nowhere = || unavailable("connect failed: the host name has no address");
+                    return Err(failed.unwrap_or_else(nowhere));
+                }
+                None => {}
+            }
+            let first = attempts.next();
+            let ended = match waiting.as_slice() {
+                [] => first.await,
+                _ => before(clock.now() + HEAD_START, clock, first)
+                    .await
+                    .flatten(),
+            };
+            match ended {
+                Some((address, Ok(connection))) => {
+                    *self.good() = Some(address);
+                    return Ok(connection);
+                }
+                // A wrong certificate is told before an address that is away.
+                Some((_, Err(error))) if failed.is_none() || error.kind() == ErrorKind::Refused => {
+                    failed = Some(error);
+                }
+                _ => {}
+            }
+        }
     }
-    Err(last)
+
+    async fn open(
+        &self,
+        address: SocketAddr,
+        tls: &Arc<ClientConfig>,
+    ) -> Result<Connection, Error> {
+        let of_connect = |error| of_connect(&error);
+        let stream = TcpStream::connect(address).await.map_err(of_connect)?;
+        // Small requests, each of which waits for its answer: nothing to gather.
+        stream.set_nodelay(true).map_err(of_connect)?;
+        let tls = TlsConnector::from(Arc::clone(tls));
+        let stream = tls.connect(self.server_name.clone(), stream).await;
+        Connection::open(stream.map_err(of_connect)?).await
+    }
+
+    /// The address that was good the last time first, then the two families in turn.
+    fn in_order(&self, addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+        let good = *self.good();
+        let first = addresses.first().is_some_and(SocketAddr::is_ipv6);
+        let (like, unlike): (Vec<_>, Vec<_>) = addresses
+            .into_iter()
+            .partition(|one| one.is_ipv6() == first);
+        let mut order = Vec::with_capacity(like.len() + unlike.len());
+        let mut unlike = unlike.into_iter();
+        for address in like {
+            order.push(address);
+            order.extend(unlike.next());
+        }
+        order.extend(unlike);
+        // Stable: the others keep their order.
+        order.sort_by_key(|address| good != Some(*address));
+        order
+    }
+
+    fn good(&self) -> MutexGuard<'_, Option<SocketAddr>> {
+        self.good.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use secret_resolver::SystemClock;
+    use test_servers::{Reply, ScriptedHttps, TestCa, Validity};
+
+    use super::*;
+    use crate::{Trust, tls};
+
+    /// A listener that accepts, in its backlog, and says nothing.
+    fn silent() -> (TcpListener, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        (listener, address)
+    }
+
+    fn closed() -> SocketAddr {
+        silent().1
+    }
+
+    #[tokio::test]
+    async fn an_address_that_is_away_silent_or_false_holds_up_no_other() {
+        let ca = TestCa::new(Validity::CURRENT).unwrap();
+        let certificate = ca.issue(&["127.0.0.1"], Validity::CURRENT).unwrap();
+        let good = ScriptedHttps::start(&certificate, |_| Reply::status(200)).unwrap();
+        let other = TestCa::new(Validity::CURRENT).unwrap();
+        let certificate = other.issue(&["127.0.0.1"], Validity::CURRENT).unwrap();
+        let wrong = ScriptedHttps::start(&certificate, |_| Reply::status(200)).unwrap();
+        let at = |server: &ScriptedHttps| SocketAddr::from(([127, 0, 0, 1], server.port()));
+        let config = Arc::new(tls::config(Trust::from_pem(ca.pem().as_bytes()).unwrap()).unwrap());
+        let origin = Origin::parse(&good.origin()).unwrap();
+        let clock = SystemClock::start().unwrap();
+        let (_listener, silent) = silent();
+        for bad in [
+            vec![silent],
+            vec![closed()],
+            vec![at(&wrong)],
+            vec![silent, closed(), at(&wrong), silent],
+        ] {
+            let target = Target::new(&origin).unwrap();
+            let addresses = [bad.clone(), vec![at(&good)]].concat();
+            let begun = clock.now();
+            target
+                .any_of(addresses.clone(), &config, &clock)
+                .await
+                .unwrap();
+            assert!(clock.now().since(begun) < HEAD_START * 5, "{bad:?}");
+            // From then on it is the first.
+            assert_eq!(target.in_order(addresses)[0], at(&good));
+            let refused = target
+                .any_of(vec![closed(), at(&wrong), closed()], &config, &clock)
+                .await;
+            assert_eq!(refused.err().unwrap().kind(), ErrorKind::Refused);
+        }
+        let target = Target::new(&origin).unwrap();
+        let nowhere = target.any_of(Vec::new(), &config, &clock).await;
+        assert_eq!(nowhere.err().unwrap().kind(), ErrorKind::Unavailable);
+    }
+
+    #[test]
+    fn the_families_take_turns() {
+        let target = Target::new(&Origin::parse("https://localhost:1").unwrap()).unwrap();
+        let six = |last: u16| SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, last], 1));
+        let four = |last: u8| SocketAddr::from(([127, 0, 0, last], 1));
+        let order = target.in_order(vec![six(1), six(2), six(3), four(1), four(2)]);
+        assert_eq!(order, [six(1), four(1), six(2), four(2), six(3)]);
+        *target.good() = Some(four(2));
+        let order = target.in_order(vec![six(1), four(1), four(2)]);
+        assert_eq!(order, [four(2), six(1), four(1)]);
+    }
 }

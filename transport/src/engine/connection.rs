@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 
 use hyper::StatusCode;
 use hyper::client::conn::http1::{self, SendRequest};
+use hyper::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use hyper_util::rt::TokioIo;
 use secret_resolver::{Error, ErrorKind, SecretBuf};
 use tokio::net::TcpStream;
@@ -72,6 +73,12 @@ impl Connection {
                         "the server answered with a redirect, which is never followed",
                     )
                     .with_status(status));
+                }
+                // Two lengths are a way to smuggle an answer (RFC 9112, 6.3). The connection is not used again.
+                if head.headers.contains_key(TRANSFER_ENCODING)
+                    && head.headers.contains_key(CONTENT_LENGTH)
+                {
+                    return Err(malformed("the answer gives two lengths of its body"));
                 }
                 if head.status.is_informational() {
                     return Err(

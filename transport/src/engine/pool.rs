@@ -56,6 +56,16 @@ impl Pool {
         }
     }
 
+    /// Closes all that are kept to `origin`, unless it is told that one of them has answered: when one is
+    /// dead, those that are older are, too.
+    pub(crate) fn doubt<'a>(&'a self, origin: &'a Origin) -> Doubt<'a> {
+        Doubt {
+            pool: self,
+            origin,
+            answered: false,
+        }
+    }
+
     /// Keeps `connection` if it is of any further use.
     pub(crate) async fn put(&self, origin: &Origin, mut connection: Connection, runtime: &Handle) {
         if !connection.is_usable().await {
@@ -76,6 +86,29 @@ impl Pool {
         if state.sweeper.as_ref().is_none_or(JoinHandle::is_finished) {
             let sweep = sweep(Arc::downgrade(&self.state), Arc::clone(&self.clock));
             state.sweeper = Some(runtime.spawn(sweep));
+        }
+    }
+}
+
+/// Doubt about the connections to an origin, while one of them is used. Dropped without an answer, also by
+/// a caller that did not wait any longer, it closes the others.
+pub(crate) struct Doubt<'a> {
+    pool: &'a Pool,
+    origin: &'a Origin,
+    answered: bool,
+}
+
+impl Doubt<'_> {
+    pub(crate) fn answered(mut self) {
+        self.answered = true;
+    }
+}
+
+impl Drop for Doubt<'_> {
+    fn drop(&mut self) {
+        if !self.answered {
+            let kept = lock(&self.pool.state).idle.remove(self.origin);
+            drop(kept);
         }
     }
 }

@@ -183,6 +183,30 @@ async fn any_status_but_a_redirects_is_for_the_backend_to_judge() {
 }
 
 #[tokio::test]
+async fn an_answer_with_two_lengths_is_malformed_and_its_connection_closed() {
+    let chunked = "5\r\nhello\r\n0\r\n\r\n";
+    let world = World::answering(
+        Reply::status(200)
+            .with_header("Transfer-Encoding", "chunked")
+            .with_body(chunked),
+    );
+    let client = world.client();
+    for connections in 1..4 {
+        world.fails(&client, ErrorKind::Malformed).await;
+        assert_eq!(world.server.connections(), connections);
+    }
+}
+
+#[tokio::test]
+async fn the_server_is_told_what_asks_it() {
+    let world = World::answering(Reply::status(200));
+    world.get(&world.client()).await.unwrap();
+    let requests = world.server.requests();
+    let agent = requests[0].header("User-Agent").unwrap();
+    assert!(agent.starts_with("secret-resolver/"), "{agent}");
+}
+
+#[tokio::test]
 async fn an_endless_body_is_malformed_as_soon_as_it_is_over_the_limit() {
     let world = World::answering(Reply::Endless);
     world.fails(&world.client(), ErrorKind::Malformed).await;

@@ -62,6 +62,10 @@ async fn a_request_arrives_with_what_was_given_and_nothing_else() {
         ("content-length", "11"),
         ("content-type", "application/json"),
         ("host", &host),
+        (
+            "user-agent",
+            concat!("secret-resolver/", env!("CARGO_PKG_VERSION")),
+        ),
         ("x-vault-namespace", "team"),
         ("x-vault-token", "second"),
     ];
