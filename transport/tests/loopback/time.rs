@@ -4,7 +4,7 @@
 
 use std::io::Read;
 use std::net::TcpListener;
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use secret_resolver::testing::ManualClock;
@@ -102,6 +102,34 @@ async fn a_kept_connection_that_falls_silent_times_out_and_is_not_tried_again() 
     clock.advance(Duration::from_secs(4));
     fails(sending.await.unwrap(), ErrorKind::Timeout);
     assert_eq!(world.server.requests().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_a_kept_connection_falls_silent_the_older_ones_are_not_tried() {
+    let both = Arc::new(Barrier::new(2));
+    let world = World::new({
+        let asked = std::sync::atomic::AtomicUsize::new(0);
+        move |_| match asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
+            // At once, so that there are two connections.
+            0 | 1 => {
+                both.wait();
+                Reply::status(200)
+            }
+            2 => Reply::Silent,
+            _ => Reply::status(200),
+        }
+    });
+    let clock = ManualClock::new();
+    let client = client(&world, &clock, &world.origin);
+    let (one, two) = tokio::join!(world.get(&client), world.get(&client));
+    assert!(one.is_ok() && two.is_ok());
+    let sending = spawn(&client, &world.origin);
+    assert!(world.server.wait_for_requests(3, PATIENCE));
+    clock.advance(Duration::from_secs(4));
+    fails(sending.await.unwrap(), ErrorKind::Timeout);
+    assert_eq!(world.server.connections(), 2);
+    world.get(&client).await.unwrap();
+    assert_eq!(world.server.connections(), 3);
 }
 
 #[tokio::test]
