@@ -37,6 +37,7 @@ struct Inner {
     status: Option<u16>,
     retry_after: Option<Duration>,
     held_back: bool,
+    endpoint: Option<usize>,
 }
 
 /// What went wrong, as far as a caller or a layer can act on it.
@@ -114,6 +115,7 @@ impl Error {
             status: None,
             retry_after: None,
             held_back: false,
+            endpoint: None,
         }))
     }
 
@@ -204,6 +206,16 @@ impl Error {
     #[must_use]
     pub fn is_held_back(&self) -> bool {
         self.0.held_back
+    }
+
+    /// Notes which endpoint was asked.
+    pub(crate) fn at_endpoint(self, endpoint: usize) -> Self {
+        self.edit(|inner| inner.endpoint = Some(endpoint))
+    }
+
+    /// The endpoint that was asked; `None` when none was.
+    pub(crate) fn endpoint(&self) -> Option<usize> {
+        self.0.endpoint
     }
 
     fn edit(self, change: impl FnOnce(&mut Inner)) -> Self {

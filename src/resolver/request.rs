@@ -31,6 +31,26 @@ pub struct Request<'a> {
     /// What `Clock::lost` said when the deadline was set; `None` for a caller's own, which nothing moves.
     lost_before: Option<Duration>,
     endpoint: Option<usize>,
+    tried: Tried,
+}
+
+/// Endpoints that were asked already: the first 64 of a store.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tried(u64);
+
+impl Tried {
+    pub(crate) fn add(&mut self, endpoint: usize) {
+        self.0 |= Self::bit(endpoint);
+    }
+
+    pub(crate) fn has(self, endpoint: usize) -> bool {
+        self.0 & Self::bit(endpoint) != 0
+    }
+
+    fn bit(endpoint: usize) -> u64 {
+        let shift = u32::try_from(endpoint).unwrap_or(u32::MAX);
+        1_u64.checked_shl(shift).unwrap_or_default()
+    }
 }
 
 /// Which version is held: one that is given, or that of a value for as long as it is there.
@@ -58,6 +78,7 @@ impl<'a> Request<'a> {
             deadline: None,
             lost_before: None,
             endpoint: None,
+            tried: Tried::default(),
         }
     }
 
@@ -140,6 +161,17 @@ impl<'a> Request<'a> {
         self
     }
 
+    /// The same request for endpoints that were not tried.
+    pub(crate) fn elsewhere(mut self, tried: Tried) -> Self {
+        self.tried = tried;
+        self
+    }
+
+    /// Whether this endpoint may be asked.
+    pub(crate) fn may_ask(&self, endpoint: usize) -> bool {
+        !self.tried.has(endpoint)
+    }
+
     /// The same request for another name, and for no particular endpoint: what leads to another
     /// resolver's names leads to another resolver's endpoints.
     pub(crate) fn renamed<'b>(self, name: NameRef<'b>) -> Request<'b>
@@ -149,6 +181,7 @@ impl<'a> Request<'a> {
         let mut request: Request<'b> = self;
         request.name = name;
         request.endpoint = None;
+        request.tried = Tried::default();
         request
     }
 

@@ -23,6 +23,10 @@ impl<'a> Attempt<'a> {
         }
     }
 
+    pub(super) fn endpoint(&self) -> usize {
+        self.endpoint
+    }
+
     pub(super) fn direct<'r>(&self, request: Request<'r>) -> Request<'r> {
         request.at_endpoint(self.endpoint)
     }

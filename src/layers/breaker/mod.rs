@@ -238,9 +238,10 @@ impl<R: SecretResolver> SecretResolver for Breaker<R> {
         ResolveFuture::new(async move {
             // From here to `settle` the attempt holds its admission; dropped, it gives it back.
             let attempt = self.core.admit(&request)?;
+            let endpoint = attempt.endpoint();
             let answer = self.inner.resolve(attempt.direct(request)).await;
             attempt.settle(&request, &answer);
-            answer
+            answer.map_err(|error| error.at_endpoint(endpoint))
         })
     }
 
@@ -273,6 +274,7 @@ impl Core {
         // The one asked for, or all of them, from the one whose turn it is.
         let steps = 0..if asked.is_some() { 1 } else { number };
         let tries = steps.map(|step| asked.unwrap_or((turn + step) % number));
+        let tries = tries.filter(|&endpoint| request.may_ask(endpoint));
         let name = state.known.hash(request.name());
         let alone = !state.endpoints.iter().any(Endpoint::answers);
         let is_known = state.known.has(name);

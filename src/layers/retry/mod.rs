@@ -14,7 +14,7 @@ use std::time::Duration;
 use crate::aside::tell;
 use crate::clock::{Clock, Moment};
 use crate::error::{self, Error, ErrorKind};
-use crate::resolver::{Request, ResolveFuture, SecretResolver, ShutdownFuture};
+use crate::resolver::{Request, ResolveFuture, SecretResolver, ShutdownFuture, Tried};
 use crate::secret::Record;
 use budget::Budget;
 
@@ -151,9 +151,7 @@ impl<R: SecretResolver> Retry<R> {
         let mut attempt = 1;
         let mut before = None;
         loop {
-            // A stop before it takes nothing from an attempt.
-            let asked = request.as_of_now(&*self.clock);
-            let error = match self.inner.resolve(asked).await {
+            let error = match self.tour(&request).await {
                 Ok(record) => return Ok(record),
                 Err(error) => error,
             };
@@ -166,6 +164,51 @@ impl<R: SecretResolver> Retry<R> {
             }
             before = Some(error);
             attempt += 1;
+        }
+    }
+
+    /// One attempt: at an endpoint, and where it gets no answer of use, at each other that is asked now. That
+    /// is no storm: an endpoint is asked once, and the budget is for asking again.
+    async fn tour(&self, request: &Request<'_>) -> Result<Record, Error> {
+        let mut others = match request.endpoint() {
+            Some(_) => 0,
+            None => self.inner.endpoints().saturating_sub(1),
+        };
+        let mut tried = Tried::default();
+        let mut before: Option<Error> = None;
+        loop {
+            // A stop before it takes nothing from an attempt.
+            let asked = request.as_of_now(&*self.clock).elsewhere(tried);
+            let error = match self.inner.resolve(asked).await {
+                Ok(record) => return Ok(record),
+                Err(error) => error,
+            };
+            let Some(endpoint) = error.endpoint() else {
+                // None of those that are left lets it through.
+                return Err(before.unwrap_or(error));
+            };
+            if !is_of_the_endpoint(&error) || (others == 0 && before.is_none()) {
+                return Err(error);
+            }
+            let outage = error.kind().permits().counts_for_breaker;
+            if !outage {
+                let shown = error.clone();
+                tell(move || {
+                    tracing::warn!(endpoint, error = %shown, "an endpoint gives no answer of use; the next is asked");
+                });
+            }
+            // No exception of the policy may follow from an outage of one, where another gives nonsense.
+            before = match before {
+                Some(before) if !before.kind().permits().counts_for_breaker || outage => {
+                    Some(before)
+                }
+                _ => Some(error),
+            };
+            if others == 0 || self.is_over(request) {
+                return Err(before.unwrap_or_else(no_time));
+            }
+            tried.add(endpoint);
+            others -= 1;
         }
     }
 
@@ -242,6 +285,14 @@ fn no_time() -> Error {
         ErrorKind::Timeout,
         "the deadline passed before an attempt could begin",
     )
+}
+
+/// Whether another endpoint of the store may give a better answer: this one is away, wants to be left alone,
+/// or is not what it should be.
+fn is_of_the_endpoint(error: &Error) -> bool {
+    use ErrorKind::{Malformed, Refused, Throttled, Timeout, Unavailable};
+    let kinds = [Unavailable, Timeout, Throttled, Malformed, Refused];
+    kinds.contains(&error.kind()) && !error.is_held_back()
 }
 
 /// The error to go on with: that our own permits ran out for another attempt takes nothing from what
