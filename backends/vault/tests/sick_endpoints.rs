@@ -1,0 +1,137 @@
+//! One endpoint of a store is sick, in each way that tests have met, and the other is well: no get fails.
+//! Where all are sick, the error is that of a store that gives no answer of use, and no exception follows.
+
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+mod common;
+
+use std::time::Duration;
+
+use common::*;
+use secret_resolver::testing::MockBackend;
+use secret_resolver::{ErrorKind, Resolver, ResolverBuilder};
+use secret_resolver_transport::{Origin, Trust};
+use secret_resolver_vault::{Auth, VaultBackend, VaultTarget};
+use test_servers::{Reply, TestCa};
+
+const PAGE: &str = "<html><body>It works!</body></html>";
+
+/// Answers that no store gives, or none that is well.
+fn sick() -> Vec<Reply> {
+    let pages =
+        [200, 400, 401, 403, 404, 413, 500, 502, 503].map(|status| Reply::json(status, PAGE));
+    let mut all = Vec::from(pages);
+    all.extend([302, 307, 408, 412, 421, 429, 503].map(Reply::status));
+    all.push(Reply::CloseAtOnce);
+    all
+}
+
+fn stack(endpoints: [&Fake; 2], trust: &[&TestCa]) -> ResolverBuilder {
+    let pem: String = trust.iter().map(|ca| ca.pem()).collect();
+    let trust = Trust::from_pem(pem.as_bytes()).unwrap();
+    let [first, second] = endpoints.map(|fake| Origin::parse(&fake.server.origin()).unwrap());
+    let auth = Auth::approle(value("role"), value("secret"));
+    let target = VaultTarget::new(first, trust, auth).with_endpoint(second);
+    Resolver::builder(VaultBackend::builder(target).build().unwrap())
+}
+
+/// So many gets of names of their own, and how many fail.
+async fn failed(resolver: &Resolver, gets: usize) -> Vec<String> {
+    let mut failed = Vec::new();
+    for number in 0..gets {
+        if let Err(error) = resolver.get(&format!("name/{number}")).await {
+            failed.push(error.to_string());
+        }
+    }
+    failed
+}
+
+#[test]
+fn an_endpoint_that_gives_no_answer_of_use_fails_no_get() {
+    for answer in sick() {
+        for sick_one in 0..2 {
+            let fakes = [Fake::start(), Fake::start()];
+            fakes[sick_one].state().instead = Some(("", answer.clone()));
+            let cas = [&fakes[0].ca, &fakes[1].ca];
+            let resolver = stack([&fakes[0], &fakes[1]], &cas).build().unwrap();
+            let failed = block_on(failed(&resolver, 40));
+            assert_eq!(failed, [""; 0], "{answer:?} at {sick_one}");
+        }
+    }
+}
+
+#[test]
+fn an_endpoint_with_another_authoritys_certificate_fails_no_get() {
+    let fakes = [Fake::start(), Fake::start()];
+    let resolver = stack([&fakes[0], &fakes[1]], &[&fakes[1].ca])
+        .build()
+        .unwrap();
+    assert_eq!(block_on(failed(&resolver, 40)), [""; 0]);
+    assert_eq!(fakes[0].server.requests().len(), 0);
+}
+
+#[test]
+fn where_no_endpoint_gives_an_answer_of_use_no_exception_follows() {
+    for (first, second, kind) in [
+        (
+            Reply::json(404, PAGE),
+            Reply::json(200, PAGE),
+            ErrorKind::Malformed,
+        ),
+        // An outage of one is none of the store, while the other gives nonsense.
+        (
+            Reply::json(200, PAGE),
+            Reply::status(503),
+            ErrorKind::Malformed,
+        ),
+        (
+            Reply::status(503),
+            Reply::json(403, PAGE),
+            ErrorKind::Malformed,
+        ),
+    ] {
+        let fakes = [Fake::start(), Fake::start()];
+        let cas = [&fakes[0].ca, &fakes[1].ca];
+        let fallback = MockBackend::new().with_value("a", "of the fallback");
+        let builder = stack([&fakes[0], &fakes[1]], &cas)
+            .with_ttl(Duration::from_secs(1))
+            .serve_stale_up_to(Duration::from_secs(600))
+            .dangerous_fallback_to(fallback);
+        let resolver = builder.build().unwrap();
+        block_on(async {
+            assert_eq!(text(resolver.get("b").await), "v");
+            tokio::time::sleep(Duration::from_millis(1100)).await;
+            fakes[0].state().instead = Some(("", first.clone()));
+            fakes[1].state().instead = Some(("", second.clone()));
+            for name in ["a", "b"] {
+                let answer = resolver.get(name).await;
+                let shown = format!("{name} {first:?} {second:?}: {answer:?}");
+                assert_eq!(
+                    answer.err().map(|error| error.kind()),
+                    Some(kind),
+                    "{shown}"
+                );
+            }
+        });
+    }
+}
+
+#[test]
+fn an_endpoint_that_is_silent_costs_time_and_no_answer() {
+    let fakes = [Fake::start(), Fake::start()];
+    let cas = [&fakes[0].ca, &fakes[1].ca];
+    let resolver = stack([&fakes[0], &fakes[1]], &cas).build().unwrap();
+    block_on(async {
+        assert_eq!(text(resolver.get("a").await), "v");
+        fakes[0].state().instead = Some(("", Reply::Silent));
+        let gets: Vec<_> = (0..40)
+            .map(|number| {
+                let resolver = resolver.clone();
+                tokio::spawn(async move { resolver.get(&format!("name/{number}")).await })
+            })
+            .collect();
+        for get in gets {
+            assert_eq!(text(get.await.unwrap()), "v");
+        }
+    });
+}
