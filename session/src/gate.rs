@@ -58,6 +58,11 @@ impl Gate {
         now + random::spread(wait / 10 * 9, 1)
     }
 
+    /// Whether no refusal came since the last login that was accepted.
+    pub(crate) fn is_calm(&self) -> bool {
+        self.refusals == 0
+    }
+
     /// A login was accepted.
     pub(crate) fn accepted(&mut self) {
         self.refusals = 0;

@@ -13,8 +13,8 @@ use tokio::sync::watch;
 #[derive(Default)]
 pub(crate) struct Leaving {
     all: Vec<Left>,
-    /// How many did not fit.
-    lost: usize,
+    /// The ends of those that did not fit.
+    lost: Vec<Option<Moment>>,
     /// Before this moment no one asks again, unless a login or a renewal shows that the store answers.
     again_at: Option<Moment>,
     failures: u32,
@@ -37,7 +37,7 @@ pub(crate) struct Left {
 }
 
 impl Left {
-    /// So many refusals, minutes apart, are believed of a token that was called dead.
+    /// So many refusals, further and further apart, are believed of a token that may be gone.
     const BELIEVED: u32 = 4;
 
     pub(crate) fn new(secret: Arc<SecretBuf>, dies: Option<Moment>) -> Self {
@@ -59,11 +59,15 @@ impl Left {
         }
     }
 
+    /// Whether it may be gone already.
+    pub(crate) fn may_be_gone(&self) -> bool {
+        self.unanswered || self.suspected
+    }
+
     /// Whether a refusal of its revocation says that it is gone. `can_look` says that tokens of this login
     /// have the right to end themselves.
     pub(crate) fn is_gone(&self, refusal: &Error, can_look: bool) -> bool {
-        let unknown = refusal.kind() == ErrorKind::Unauthenticated;
-        unknown && (self.unanswered || (self.suspected && can_look))
+        refusal.kind() == ErrorKind::Unauthenticated && self.may_be_gone() && can_look
     }
 }
 
@@ -75,8 +79,7 @@ impl Leaving {
 
     pub(crate) fn push(&mut self, left: Left) {
         if self.all.len() >= Self::MOST {
-            self.all.remove(0);
-            self.lost += 1;
+            self.lost.push(self.all.remove(0).dies);
         }
         self.all.push(left);
     }
@@ -87,8 +90,9 @@ impl Leaving {
 
     /// Whether there is something to revoke now; `answers` says that the store has just answered.
     pub(crate) fn is_due(&mut self, answers: bool, now: Moment) -> bool {
-        self.all
-            .retain(|left| left.dies.is_none_or(|dies| now < dies));
+        let lives = |dies: Option<Moment>| dies.is_none_or(|dies| now < dies);
+        self.all.retain(|left| lives(left.dies));
+        self.lost.retain(|dies| lives(*dies));
         let waits = self.again_at.is_some_and(|at| now < at);
         !self.all.is_empty() && (answers || !waits)
     }
@@ -125,7 +129,7 @@ impl Leaving {
         kept.unanswered = outage || left.unanswered;
         kept.refusals += u32::from(!outage);
         // A proxy may have said so; then it says so for a while.
-        if gone && (left.unanswered || kept.refusals >= Left::BELIEVED) {
+        if gone && kept.refusals >= Left::BELIEVED {
             self.remove(left);
         }
     }
@@ -135,7 +139,7 @@ impl Leaving {
         self.is_due(true, now);
         (
             std::mem::take(&mut self.all),
-            std::mem::take(&mut self.lost),
+            std::mem::take(&mut self.lost).len(),
         )
     }
 
@@ -191,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_called_dead_is_gone_after_some_refusals_and_after_an_unanswered_one_at_once() {
+    fn what_may_be_gone_is_so_after_some_refusals_and_not_where_tokens_may_not_end_themselves() {
         let refusal = error(ErrorKind::Unauthenticated);
         let refuse = |leaving: &mut Leaving, can_look| {
             let left = leaving.all()[0].clone();
@@ -215,7 +219,8 @@ mod tests {
         assert!(kept.eq([1, 1, 1, 0]));
         leaving.push(left(None));
         leaving.sent(&leaving.all()[0].clone());
-        assert_eq!(refuse(&mut leaving, false), 0);
+        let kept = (0..4).map(|_| refuse(&mut leaving, true));
+        assert!(kept.eq([1, 1, 1, 0]));
         // Only the store's refusal is such a word.
         leaving.push(left(None));
         let left = leaving.all()[0].clone();
@@ -233,7 +238,11 @@ mod tests {
     fn no_more_than_a_bound_are_kept_and_the_others_count() {
         let mut leaving = Leaving::default();
         (0..Leaving::MOST + 3).for_each(|_| leaving.push(left(None)));
-        let (rest, living) = leaving.take(START);
-        assert_eq!((rest.len(), living), (Leaving::MOST, 3));
+        (0..2).for_each(|_| leaving.push(left(Some(10))));
+        let (rest, living) = leaving.take(at(10));
+        assert_eq!((rest.len(), living), (Leaving::MOST - 2, 5));
+        // Also these die.
+        (0..Leaving::MOST + 3).for_each(|_| leaving.push(left(Some(10))));
+        assert_eq!(leaving.take(at(10)).1, 0);
     }
 }

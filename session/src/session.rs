@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use crate::flight::Flight;
 use crate::leaving::Left;
 use crate::life::{Life, Refresh};
-use crate::state::{Errand, Installed, New, State, Token};
+use crate::state::{Errand, Failed, Installed, New, State, Token};
 use crate::store::{Issued, Store};
 use crate::verdict::Verdicts;
 use crate::{error, race};
@@ -45,6 +45,8 @@ pub(crate) struct Shared<S: Store> {
     pub(crate) verdicts: Verdicts,
     pub(crate) counts: Counts,
     state: Mutex<State<S::Credentials>>,
+    /// Sent to with each token that is put into use.
+    installed: watch::Sender<()>,
     closed: watch::Sender<bool>,
 }
 
@@ -76,6 +78,7 @@ impl<S: Store> Session<S> {
             verdicts: Verdicts::default(),
             counts: Counts::default(),
             state: Mutex::default(),
+            installed: watch::Sender::new(()),
             closed: watch::Sender::new(false),
         }))
     }
@@ -127,32 +130,37 @@ impl<S: Store> Session<S> {
     /// # Cancel safety
     /// A login that it waits for goes on, for others and for the next request.
     pub async fn token(&self, endpoint: Option<usize>) -> Result<Arc<Token>, Error> {
+        let clock = &*self.0.clock;
+        let mut installed = self.0.installed.subscribe();
+        let patience = clock.now() + PATIENCE;
         let mut deaths = 0;
         loop {
-            let wait = match self.0.look(endpoint)? {
+            installed.mark_unchanged();
+            let wait = match self.0.look(endpoint, patience)? {
                 Look::Token(token) => return Ok(token),
                 Look::Wait(wait) => wait,
             };
-            let outcome = wait.flight.wait(&*self.0.clock);
-            let outcome = match wait.until {
-                None => outcome.await,
-                Some(until) => {
-                    let late = self.0.clock.sleep_until(until);
-                    let Some(outcome) = race::first(outcome, late).await else {
-                        continue;
-                    };
-                    outcome
+            let ended = race::first(wait.flight.wait(clock), async {
+                // Any login will do.
+                let changed = async {
+                    let _ = installed.changed().await;
+                };
+                match wait.until {
+                    None => changed.await,
+                    Some(until) => {
+                        race::first(changed, clock.sleep_until(until)).await;
+                    }
                 }
-            };
-            match outcome {
-                // A renewal that failed while the token died is no answer: a login follows it. An outage
-                // elsewhere is none here.
-                Err(_) if !wait.is_login => {}
-                Err(error) if wait.until.is_some() && is_outage(&error) => {}
-                Err(error) => return Err(error),
-                Ok(()) => {}
+            });
+            match ended.await {
+                Some(Ok(())) if wait.is_own => deaths += 1,
+                Some(Err(error)) if wait.is_own => {
+                    // Another endpoint may have given a token meanwhile.
+                    return self.0.live().ok_or(error);
+                }
+                // A renewal, or a login elsewhere: what it failed with is no answer here.
+                _ => {}
             }
-            deaths += 1;
             if deaths > DEATHS {
                 return Err(error::dead_again());
             }
@@ -199,12 +207,13 @@ impl<S: Store> Session<S> {
     pub async fn shutdown(&self, deadline: Moment) -> ShutdownReport {
         let shared = &*self.0;
         let now = shared.clock.now();
-        let (ours, mut logins, lost) = {
+        let (ours, mut logins, lost, in_use) = {
             let mut state = shared.lock();
             let (live, errands) = state.end();
             let (mut ours, lost) = state.leaving.take(now);
+            let in_use = live.as_ref().map(|live| Arc::clone(&live.token));
             ours.extend(live.and_then(|live| live.left(now)));
-            (ours, errands, lost)
+            (ours, errands, lost, in_use)
         };
         shared.closed.send_replace(true);
         let issues = shared.store.issues_tokens();
@@ -216,6 +225,12 @@ impl<S: Store> Session<S> {
             results.push(revoked);
         };
         let work = async {
+            // Whether a refusal says anything of a token that may be gone.
+            if ours.iter().any(Left::may_be_gone)
+                && let Some(live) = &in_use
+            {
+                shared.learn(live).await;
+            }
             // The one in use first.
             for left in ours.iter().rev() {
                 note(shared.end_token(left, deadline).await);
@@ -245,8 +260,9 @@ enum Look {
 
 struct Wait {
     flight: Flight,
-    is_login: bool,
-    /// Until when it is waited for, where others have begun it at another endpoint than this request's.
+    /// Whether it is a login at this request's endpoint.
+    is_own: bool,
+    /// Until when it is waited for, where it is not.
     until: Option<Moment>,
 }
 
@@ -258,7 +274,7 @@ impl<S: Store> Shared<S> {
     }
 
     /// The token, if it may be sent; else what to wait for, which is started if need be.
-    fn look(self: &Arc<Self>, endpoint: Option<usize>) -> Result<Look, Error> {
+    fn look(self: &Arc<Self>, endpoint: Option<usize>, patience: Moment) -> Result<Look, Error> {
         let now = self.clock.now();
         let mut state = self.lock();
         if state.ended {
@@ -285,20 +301,21 @@ impl<S: Store> Shared<S> {
             }
             state.end_life(now);
         }
-        let own = |errand: &&Errand| !errand.is_login || errand.endpoint == endpoint;
-        let young = |errand: &&Errand| now < errand.began + PATIENCE;
+        let own = |errand: &&Errand| errand.is_login && errand.endpoint == endpoint;
         if let Some(errand) = state.errands.iter().find(own) {
             return Ok(Look::Wait(Wait {
                 flight: errand.flight.clone(),
-                is_login: errand.is_login,
+                is_own: true,
                 until: None,
             }));
         }
+        let until = |errand: &Errand| patience.min(errand.began + PATIENCE);
+        let young = |errand: &&Errand| now < until(errand);
         if let Some(errand) = state.errands.iter().find(young) {
             return Ok(Look::Wait(Wait {
                 flight: errand.flight.clone(),
-                is_login: true,
-                until: Some(errand.began + PATIENCE),
+                is_own: false,
+                until: Some(until(errand)),
             }));
         }
         let flight = Flight::start(now, Arc::clone(self).login(endpoint))?;
@@ -310,9 +327,17 @@ impl<S: Store> Shared<S> {
         });
         Ok(Look::Wait(Wait {
             flight,
-            is_login: true,
+            is_own: true,
             until: None,
         }))
+    }
+
+    /// The token in use, if there is one.
+    fn live(&self) -> Option<Arc<Token>> {
+        let now = self.clock.now();
+        let state = self.lock();
+        let live = state.live.as_ref().filter(|live| !live.life.is_over(now));
+        live.map(|live| Arc::clone(&live.token))
     }
 
     async fn refresh(self: Arc<Self>, refresh: Refresh, token: Arc<Token>) -> Result<(), Error> {
@@ -354,12 +379,12 @@ impl<S: Store> Shared<S> {
         let credentials = self.store.load().await?;
         let asked = self.clock.now();
         self.lock().admit(&credentials, asked)?;
-        self.counts.logins.fetch_add(1, Ordering::Relaxed);
         let outcome = match self.login_at(&credentials, endpoint).await {
-            Ok(issued) => self.install(credentials, issued, asked, endpoint).await,
-            Err(error) => {
-                self.lock().failed(credentials, &error, self.clock.now());
-                Err(error)
+            Ok((issued, at)) => self.install(credentials, issued, asked, at).await,
+            Err(failed) => {
+                let now = self.clock.now();
+                self.lock().failed(credentials, &failed, asked, now);
+                Err(failed.error)
             }
         };
         if let Err(error) = &outcome
@@ -371,30 +396,71 @@ impl<S: Store> Shared<S> {
         outcome
     }
 
-    /// A login at `endpoint`. What that one refuses, or answers nonsense to, is tried at the others: one
-    /// endpoint's word is not enough to hold a credential back.
+    /// A login at `endpoint`, and where it succeeded. One endpoint's word is not enough to hold a credential
+    /// back: the first refusal is confirmed at one other, and nonsense is no answer while others are left.
+    /// A refusal costs more than a second opinion is worth where the store counts them, so no more than that.
     async fn login_at(
         &self,
         credentials: &S::Credentials,
         endpoint: Option<usize>,
-    ) -> Result<Issued, Error> {
-        let refused = match self.store.login(credentials, endpoint).await {
-            Err(error) if !is_outage(&error) => error,
-            outcome => return outcome,
+    ) -> Result<(Issued, Option<usize>), Failed> {
+        let login = |endpoint| {
+            self.counts.logins.fetch_add(1, Ordering::Relaxed);
+            self.store.login(credentials, endpoint)
+        };
+        let failed = |error, answers, unconfirmed| Failed {
+            error,
+            answers,
+            unconfirmed,
+        };
+        let first = match login(endpoint).await {
+            Ok(issued) => return Ok((issued, endpoint)),
+            Err(error) if is_outage(&error) || error.kind() == ErrorKind::Throttled => {
+                return Err(failed(error, 1, false));
+            }
+            Err(error) => error,
         };
         let number = self.store.endpoints();
-        for step in 1..number {
-            let other = (endpoint.unwrap_or_default() + step) % number;
-            if let Ok(issued) = self.store.login(credentials, Some(other)).await {
-                tracing::warn!(
-                    backend = S::NAME, endpoint, %refused,
-                    "an endpoint refuses a login that another takes"
-                );
-                return Ok(issued);
+        let is_nonsense = |error: &Error| {
+            matches!(
+                error.kind(),
+                ErrorKind::Malformed | ErrorKind::Refused | ErrorKind::Overloaded
+            )
+        };
+        let others = match is_nonsense(&first) || self.lock().is_calm() {
+            true => (number.saturating_sub(1)).min(Self::OPINIONS),
+            false => 0,
+        };
+        let (mut refused, mut answers) = (first, 1);
+        let mut unconfirmed = others > 0;
+        for step in 1..=others {
+            let other = Some((endpoint.unwrap_or_default() + step) % number);
+            match login(other).await {
+                Ok(issued) => {
+                    tracing::warn!(
+                        backend = S::NAME, endpoint, %refused,
+                        "an endpoint refuses a login that another takes"
+                    );
+                    return Ok((issued, other));
+                }
+                Err(error) if is_outage(&error) => {}
+                Err(error) if is_nonsense(&error) => unconfirmed = false,
+                // Refused twice, or by the first that made sense.
+                Err(error) => {
+                    if is_nonsense(&refused) {
+                        refused = error;
+                    }
+                    answers += 1;
+                    unconfirmed = false;
+                    break;
+                }
             }
         }
-        Err(refused)
+        Err(failed(refused, answers, unconfirmed))
     }
+
+    /// So many other endpoints are asked at most: a login has to end in time.
+    const OPINIONS: usize = 2;
 
     /// Puts a token into use. One that is not fit for it, or comes after the shutdown, is revoked
     /// instead.
@@ -441,8 +507,9 @@ impl<S: Store> Shared<S> {
         match installed {
             Installed::Ended => {
                 if issues && revocable {
-                    let revoked = self.revoke(&left, None).await.is_ok();
-                    self.lock().late.push(revoked);
+                    let end = self.clock.now() + STILL_USED;
+                    let revoked = self.end_token(&left, end).await;
+                    self.lock().late.push(revoked != Some(false));
                 }
                 return Err(error::closed());
             }
@@ -457,6 +524,7 @@ impl<S: Store> Shared<S> {
                     renewable = grant.renewable,
                     "logged in"
                 );
+                self.installed.send_replace(());
                 self.look_at_new(&token, endpoint).await;
             }
         }
@@ -481,7 +549,14 @@ impl<S: Store> Shared<S> {
         for left in all {
             let end = self.clock.now() + STILL_USED;
             race::first(left.unused(), self.clock.sleep_until(end)).await;
-            self.lock().leaving.sent(&left);
+            {
+                let mut state = self.lock();
+                if state.ended {
+                    // The shutdown does it.
+                    return Ok(());
+                }
+                state.leaving.sent(&left);
+            }
             let revoked = self.revoke(&left, None).await;
             let can_look = self.verdicts.can_look();
             let now = self.clock.now();
@@ -503,6 +578,7 @@ impl<S: Store> Shared<S> {
     /// already.
     async fn end_token(&self, left: &Left, deadline: Moment) -> Option<bool> {
         let number = self.store.endpoints().max(1);
+        let mut gone = false;
         for endpoint in 0..number {
             let now = self.clock.now();
             let share = deadline.since(now) / u32::try_from(number - endpoint).unwrap_or(1);
@@ -514,9 +590,13 @@ impl<S: Store> Shared<S> {
             };
             match revoked {
                 Some(Ok(())) => return Some(true),
-                Some(Err(error)) if left.is_gone(&error, self.verdicts.can_look()) => return None,
-                _ => {}
+                // Another may know it.
+                Some(Err(error)) => gone |= left.is_gone(&error, self.verdicts.can_look()),
+                None => {}
             }
+        }
+        if gone {
+            return None;
         }
         Some(false)
     }

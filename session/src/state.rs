@@ -78,6 +78,15 @@ pub(crate) struct New<C> {
     pub(crate) asked: Moment,
 }
 
+/// A login that no endpoint has taken.
+pub(crate) struct Failed {
+    pub(crate) error: Error,
+    /// How many endpoints have refused it.
+    pub(crate) answers: usize,
+    /// There are other endpoints, and none that was asked could say anything.
+    pub(crate) unconfirmed: bool,
+}
+
 /// What became of a new token.
 pub(crate) enum Installed {
     InUse(Arc<Token>),
@@ -213,18 +222,36 @@ impl<C: PartialEq> State<C> {
         })
     }
 
-    /// A login has failed. What the store has refused is held back, longer each time; an answer that
-    /// is not the store's for a moment. An outage holds back nothing.
-    pub(crate) fn failed(&mut self, credentials: C, error: &Error, now: Moment) {
+    /// A login that was sent at `asked` has failed. What the store has refused is held back, longer each
+    /// time, but not for long where other endpoints could not confirm it; an answer that is not the store's
+    /// for a moment. An outage holds back nothing, and neither does what another login has overtaken.
+    pub(crate) fn failed(&mut self, credentials: C, failed: &Failed, asked: Moment, now: Moment) {
         use secret_resolver::ErrorKind as Kind;
+        let error = &failed.error;
+        let refused = matches!(
+            error.kind(),
+            Kind::Unauthenticated | Kind::Denied | Kind::Misconfigured | Kind::Throttled
+        );
+        if refused {
+            (0..failed.answers).for_each(|_| self.gate.answered(now));
+        }
+        let overtaken = |live: &Live<C>| live.token.since > asked;
+        if self.live.as_ref().is_some_and(overtaken) {
+            return;
+        }
         match error.kind() {
             Kind::Unavailable | Kind::Timeout | Kind::Closed => {}
-            Kind::Unauthenticated | Kind::Denied | Kind::Misconfigured | Kind::Throttled => {
-                self.gate.answered(now);
-                self.refused(credentials, error, now);
+            _ if refused && failed.unconfirmed => {
+                self.hold(credentials, error, now + Self::UNCONFIRMED);
             }
+            _ if refused => self.refused(credentials, error, now),
             _ => self.hold(credentials, error, now + Gate::MOMENT),
         }
+    }
+
+    /// Whether the next refusal is the first, which is worth a second opinion.
+    pub(crate) fn is_calm(&self) -> bool {
+        self.gate.is_calm()
     }
 
     /// A login has brought a token that may not be used. The store may change its mind about the next;
@@ -236,6 +263,9 @@ impl<C: PartialEq> State<C> {
             false => self.refused(credentials, error, now),
         }
     }
+
+    /// How long a refusal holds logins back that no other endpoint could confirm.
+    const UNCONFIRMED: Duration = Duration::from_secs(2);
 
     /// How long a token that was given is not looked at again when it is unfit for use.
     const UNFIT: Duration = Duration::from_secs(3600);

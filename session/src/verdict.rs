@@ -11,6 +11,9 @@ use std::time::Duration;
 
 use secret_resolver::{Clock as _, Error, Moment};
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+
 use crate::flight::Flight;
 use crate::session::{Session, Shared};
 use crate::state::Token;
@@ -21,8 +24,9 @@ use crate::{error, race};
 const BLIND: Duration = Duration::from_secs(60);
 /// How long a refused read waits for its verdict, which goes on without it.
 const WAIT: Duration = Duration::from_secs(1);
-/// How long the answers of other endpoints are waited for.
-const OTHERS: Duration = Duration::from_millis(500);
+/// How long an endpoint is asked alone, and how long the answers of all are waited for.
+const ALONE: Duration = Duration::from_millis(500);
+const ALL: Duration = Duration::from_secs(2);
 
 /// What becomes of a read that was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,7 +136,7 @@ impl<S: Store> Shared<S> {
                 false => Verdict::Replaced,
             }));
         }
-        // A lookup that was sent after the read proves that the token lived at the read, because
+        // A lookup that was sent after the read was begun proves that the token lived then, because
         // no token comes back to life. An older one proves nothing.
         let proven = known
             .alive
@@ -164,17 +168,22 @@ impl<S: Store> Shared<S> {
         at: u64,
         again: bool,
     ) -> Result<(), Error> {
-        if self.knows(&token, Some(endpoint)).await? {
-            self.verdicts.lock().lives(token.number, at);
-            return Ok(());
-        }
-        if self.known_elsewhere(&token, endpoint).await {
-            tracing::warn!(
-                backend = S::NAME,
-                endpoint,
-                "an endpoint refuses a token that another knows"
-            );
-            return Err(error::stranger());
+        match self.ask(&token, endpoint).await? {
+            Answer::Known => {
+                self.verdicts.lock().lives(token.number, at);
+                return Ok(());
+            }
+            Answer::KnownElsewhere => {
+                // It lives; but what this endpoint refuses is not believed.
+                self.verdicts.lock().lives_elsewhere(token.number);
+                tracing::warn!(
+                    backend = S::NAME,
+                    endpoint,
+                    "an endpoint refuses a token that another knows"
+                );
+                return Err(error::stranger());
+            }
+            Answer::Unknown => {}
         }
         let now = self.clock.now();
         if self.store.issues_tokens() && self.verdicts.lock().is_blind(&token, again, now) {
@@ -193,7 +202,7 @@ impl<S: Store> Shared<S> {
     }
 
     /// After a token was given up whose login was never seen to look itself up: whether a new one can, so
-    /// that the next refusal is not misread.
+    /// that the next refusal is not misread. It is asked where it was issued.
     pub(crate) async fn look_at_new(self: &Arc<Self>, token: &Arc<Token>, endpoint: Option<usize>) {
         let now = self.clock.now();
         if !self.store.issues_tokens() || !self.verdicts.lock().suspects(now) {
@@ -201,11 +210,23 @@ impl<S: Store> Shared<S> {
         }
         let at = self.verdicts.next();
         let knows = self.knows(token, endpoint);
-        let late = self.clock.sleep_until(now + OTHERS);
-        match race::first(knows, late).await {
+        match race::first(knows, self.clock.sleep_until(now + ALONE)).await {
             Some(Ok(true)) => self.verdicts.lock().lives(token.number, at),
             Some(Ok(false)) => self.verdicts.lock().mute = Some(token.number),
             _ => {}
+        }
+    }
+
+    /// For the shutdown: whether tokens of this login can look themselves up, if nothing is known of it.
+    pub(crate) async fn learn(&self, token: &Token) {
+        if self.verdicts.lock().alive.is_some() {
+            return;
+        }
+        let at = self.verdicts.next();
+        let knows = self.knows(token, None);
+        let end = self.clock.now() + ALONE;
+        if let Some(Ok(true)) = race::first(knows, self.clock.sleep_until(end)).await {
+            self.verdicts.lock().lives(token.number, at);
         }
     }
 
@@ -214,19 +235,51 @@ impl<S: Store> Shared<S> {
         self.store.knows(token.secret(), endpoint).await
     }
 
-    /// Whether another endpoint knows the token; the first that answers decides. Where none does in time,
-    /// one endpoint's word has to be enough: it costs a login, and a token that lives is revoked.
-    async fn known_elsewhere(&self, token: &Token, endpoint: usize) -> bool {
+    /// Asks `endpoint` whether it knows the token, and when it does not, or does not say, all others at
+    /// once. One that knows it settles that it lives. Where none does in time, the word of one has to be
+    /// enough: it costs a login, and a token that lives is revoked.
+    async fn ask(&self, token: &Token, endpoint: usize) -> Result<Answer, Error> {
         let number = self.store.endpoints();
-        for step in 1..number {
-            let knows = self.knows(token, Some((endpoint + step) % number));
-            let late = self.clock.sleep_until(self.clock.now() + OTHERS);
-            if let Some(Ok(knows)) = race::first(knows, late).await {
-                return knows;
+        let ask = async |endpoint| (endpoint, self.knows(token, Some(endpoint)).await);
+        let mut asked = FuturesUnordered::new();
+        asked.push(ask(endpoint));
+        let began = self.clock.now();
+        let (mut alone, mut unknown) = (true, false);
+        loop {
+            let end = began + if alone { ALONE } else { ALL };
+            match race::first(asked.next(), self.clock.sleep_until(end)).await {
+                Some(Some((at, Ok(true)))) if at == endpoint => return Ok(Answer::Known),
+                Some(Some((_, Ok(true)))) => return Ok(Answer::KnownElsewhere),
+                Some(Some((_, Ok(false)))) => unknown = true,
+                // Nothing is known of the read's own endpoint.
+                Some(Some((at, Err(error)))) if at == endpoint => return Err(error),
+                Some(Some(_)) => {}
+                None if alone && number > 1 => {}
+                // All have answered, or have had their time.
+                _ if unknown => return Ok(Answer::Unknown),
+                Some(None) => return Err(error::no_verdict()),
+                // The only one: the transport bounds it.
+                None if number == 1 => match asked.next().await {
+                    Some((_, Ok(true))) => return Ok(Answer::Known),
+                    Some((_, Ok(false))) => return Ok(Answer::Unknown),
+                    Some((_, Err(error))) => return Err(error),
+                    None => return Err(error::no_verdict()),
+                },
+                None => return Err(error::no_verdict()),
+            }
+            if std::mem::take(&mut alone) {
+                (1..number).for_each(|step| asked.push(ask((endpoint + step) % number)));
             }
         }
-        false
     }
+}
+
+/// What the endpoints say of a token.
+enum Answer {
+    Known,
+    /// Not by the one that refused, but by another.
+    KnownElsewhere,
+    Unknown,
 }
 
 impl Verdicts {
@@ -251,6 +304,13 @@ impl Known {
         self.alive = Some((number, at));
         self.mute = None;
         self.blind_until = None;
+    }
+
+    /// Some endpoint knows the token: it can look itself up.
+    fn lives_elsewhere(&mut self, number: u64) {
+        // In no order that proves anything of a read.
+        let at = self.alive.filter(|(alive, _)| *alive == number);
+        self.lives(number, at.map_or(0, |(_, at)| at));
     }
 
     /// Whether a token that is refused its lookup is not dead, but without the right to look; then another

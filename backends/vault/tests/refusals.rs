@@ -621,10 +621,254 @@ fn another_endpoint_that_is_silent_keeps_no_dead_token_in_use() {
         first.state().dead.push("token-1".into());
         let refused = read(&backend, 0);
         until("the other was asked", || second.asked("lookup-self") == 1).await;
-        clock.advance(SECOND / 2);
-        assert_eq!(refused.await.unwrap(), Ok(()));
+        clock.advance(SECOND);
+        assert_eq!(refused.await.unwrap(), Err(ErrorKind::Timeout));
+        clock.advance(SECOND);
+        until("the verdict", || backend.login_ends().is_none()).await;
+        assert_eq!(read(&backend, 0).await.unwrap(), Ok(()));
     });
     assert_eq!(first.asked("/login"), 2);
+}
+
+/// `number` endpoints of one store, and what reads at each of them.
+fn cluster(number: usize, auth: Auth) -> (Vec<Fake>, VaultBackend) {
+    let fakes: Vec<_> = (0..number).map(|_| Fake::start()).collect();
+    let pem: String = fakes.iter().map(|fake| fake.ca.pem()).collect();
+    let trust = Trust::from_pem(pem.as_bytes()).unwrap();
+    let origin = |fake: &Fake| Origin::parse(&fake.server.origin()).unwrap();
+    let target = VaultTarget::new(origin(&fakes[0]), trust, auth);
+    let target = fakes[1..]
+        .iter()
+        .fold(target, |target, fake| target.with_endpoint(origin(fake)));
+    let backend = VaultBackend::builder(target).build().unwrap();
+    (fakes, backend)
+}
+
+#[test]
+fn an_outage_of_many_endpoints_is_an_outage_for_every_read() {
+    for number in 2..6 {
+        for auth in [
+            Auth::approle(value("role"), value("secret")),
+            Auth::token(value("given")),
+        ] {
+            let (fakes, backend) = cluster(number, auth);
+            for (at, fake) in fakes.iter().enumerate() {
+                let answers = [Reply::status(503), Reply::CloseAtOnce, Reply::status(502)];
+                fake.state().instead = Some(("", answers[at % 3].clone()));
+            }
+            block_on(async {
+                for _ in 0..10 {
+                    let reads: Vec<_> = (0..30).map(|at| read(&backend, at % number)).collect();
+                    for read in reads {
+                        assert_eq!(read.await.unwrap(), Err(ErrorKind::Unavailable));
+                    }
+                }
+                for fake in &fakes {
+                    fake.state().instead = None;
+                }
+                assert_eq!(read(&backend, 0).await.unwrap(), Ok(()));
+            });
+        }
+    }
+}
+
+#[test]
+fn one_endpoint_that_knows_a_token_settles_it_however_many_do_not() {
+    for auth in [
+        Auth::approle(value("role"), value("secret")),
+        Auth::token(value("given")),
+    ] {
+        let (fakes, backend) = cluster(3, auth);
+        block_on(async {
+            assert_eq!(read(&backend, 2).await.unwrap(), Ok(()));
+            for bad in &fakes[..2] {
+                bad.state().instead = Some(("", refused(403)));
+            }
+            for at in [0, 1, 2, 0, 1, 2] {
+                let answer = read(&backend, at).await.unwrap();
+                let right = if at == 2 {
+                    Ok(())
+                } else {
+                    Err(ErrorKind::Unavailable)
+                };
+                assert_eq!(answer, right, "at {at}");
+            }
+            assert_eq!(backend.identity(), 1);
+        });
+    }
+}
+
+#[test]
+fn an_endpoint_that_answers_slowly_still_settles_that_a_token_lives() {
+    let (first, second, backend, clock) = pair();
+    let barrier = Arc::new(Barrier::new(2));
+    block_on(async {
+        assert_eq!(read(&backend, 0).await.unwrap(), Ok(()));
+        first.state().instead = Some(("", refused(403)));
+        second.state().waits = Some(("lookup-self", Arc::clone(&barrier)));
+        let refused = read(&backend, 0);
+        until("the other was asked", || second.asked("lookup-self") == 1).await;
+        clock.advance(SECOND * 3 / 4);
+        barrier.wait();
+        assert_eq!(refused.await.unwrap(), Err(ErrorKind::Unavailable));
+        assert_eq!(backend.identity(), 1);
+    });
+}
+
+#[test]
+fn a_lookup_that_hangs_at_the_reads_endpoint_is_answered_by_another() {
+    let (first, second, backend, clock) = pair();
+    block_on(async {
+        assert_eq!(read(&backend, 0).await.unwrap(), Ok(()));
+        first.state().instead = Some(("lookup-self", Reply::Silent));
+        for fake in [&first, &second] {
+            fake.state().dead.push("token-1".into());
+        }
+        let refused = read(&backend, 0);
+        until("the lookup was sent", || first.asked("lookup-self") == 1).await;
+        clock.advance(SECOND / 2);
+        until("the other was asked", || second.asked("lookup-self") == 1).await;
+        // The first may yet say that it knows the token.
+        clock.advance(SECOND / 2);
+        assert_eq!(refused.await.unwrap(), Err(ErrorKind::Timeout));
+        clock.advance(SECOND);
+        until("the verdict", || backend.login_ends().is_none()).await;
+        assert_eq!(read(&backend, 0).await.unwrap(), Ok(()));
+    });
+}
+
+#[test]
+fn a_refusal_is_confirmed_once_and_a_refused_credential_is_not_shown_to_all() {
+    let (fakes, backend) = cluster(5, Auth::approle(value("role"), value("wrong")));
+    for fake in &fakes {
+        fake.state().instead = Some(("/login", refused(400)));
+    }
+    block_on(async {
+        assert_eq!(refusal(&backend, "a").await, ErrorKind::Unauthenticated);
+        let asked = || -> usize { fakes.iter().map(|fake| fake.asked("/login")).sum() };
+        assert_eq!((asked(), backend.stats().logins), (2, 2));
+        tokio::time::sleep(Duration::from_millis(1100)).await;
+        assert_eq!(refusal(&backend, "a").await, ErrorKind::Unauthenticated);
+        assert_eq!((asked(), backend.stats().logins), (3, 3));
+    });
+}
+
+#[test]
+fn a_refusal_that_no_other_endpoint_could_confirm_is_not_held_for_long() {
+    let (first, second, backend, clock) = pair();
+    first.state().instead = Some(("/login", refused(403)));
+    second.state().instead = Some(("/login", Reply::status(503)));
+    block_on(async {
+        for _ in 0..60 {
+            let _ = backend.get("a").await;
+            clock.advance(SECOND);
+        }
+        second.state().instead = None;
+        clock.advance(2 * SECOND);
+        assert_eq!(text(backend.get("a").await), "v");
+    });
+}
+
+#[test]
+fn a_renewal_that_hangs_holds_up_no_read() {
+    let (fake, clock) = (Fake::start(), ManualClock::new());
+    let backend = fake
+        .builder(&clock)
+        .with_response_timeout(100 * SECOND)
+        .build()
+        .unwrap();
+    block_on(async {
+        assert_eq!(text(backend.get("a").await), "v");
+        fake.state().instead = Some(("renew-self", Reply::Silent));
+        clock.advance(75 * SECOND);
+        assert_eq!(text(backend.get("a").await), "v");
+        until("the renewal", || fake.asked("renew-self") == 1).await;
+        clock.advance(25 * SECOND);
+        let get = tokio::spawn({
+            let backend = backend.clone();
+            async move { text(backend.get("a").await) }
+        });
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        clock.advance(SECOND / 2);
+        assert_eq!(get.await.unwrap(), "v");
+    });
+    assert_eq!(fake.asked("/login"), 2);
+}
+
+#[test]
+fn a_read_whose_own_login_fails_takes_the_token_that_another_has_brought() {
+    let (first, second, backend, clock) = pair();
+    let barrier = Arc::new(Barrier::new(2));
+    first.state().waits = Some(("/login", Arc::clone(&barrier)));
+    first.state().instead = Some(("/login", refused(400)));
+    block_on(async {
+        let late = read(&backend, 0);
+        until("its login was sent", || first.asked("/login") == 1).await;
+        let quick = read(&backend, 1);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        clock.advance(SECOND / 2);
+        assert_eq!(quick.await.unwrap(), Ok(()));
+        // As soon as there is a token, whichever login brought it.
+        assert_eq!(late.await.unwrap(), Ok(()));
+        barrier.wait();
+        // What the late one is refused for holds back nothing.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        for fake in [&first, &second] {
+            fake.state().dead.push("token-1".into());
+        }
+        first.state().instead = None;
+        first.state().waits = None;
+        assert_eq!(read(&backend, 1).await.unwrap(), Ok(()));
+    });
+}
+
+#[test]
+fn a_revocation_that_a_proxy_refuses_after_an_outage_is_made_good_at_the_shutdown() {
+    let (fake, clock) = (Fake::start(), ManualClock::new());
+    fake.state().renewable = false;
+    let backend = fake.builder(&clock).build().unwrap();
+    block_on(async {
+        assert_eq!(text(backend.get("a").await), "v");
+        fake.state().lease = 3600;
+        fake.state().instead = Some(("revoke-self", Reply::status(502)));
+        clock.advance(75 * SECOND);
+        assert_eq!(text(backend.get("a").await), "v");
+        until("the first attempt", || fake.asked("revoke-self") == 1).await;
+        fake.state().instead = Some(("revoke-self", refused(403)));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        clock.advance(11 * SECOND);
+        assert_eq!(text(backend.get("a").await), "v");
+        until("the second attempt", || fake.asked("revoke-self") == 2).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        fake.state().instead = None;
+        let report = backend.shutdown(clock.now() + SECOND).await;
+        assert_eq!((report.revoked, report.not_revoked), (2, 0));
+    });
+}
+
+#[test]
+fn a_token_that_a_read_still_uses_at_the_shutdown_is_revoked_and_counted_once() {
+    let (fake, clock) = (Fake::start(), ManualClock::new());
+    fake.state().lease = 4;
+    fake.state().renewable = false;
+    let backend = fake.builder(&clock).build().unwrap();
+    block_on(async {
+        assert_eq!(text(backend.get("a").await), "v");
+        fake.state().instead = Some(("/slow", Reply::Silent));
+        let slow = tokio::spawn({
+            let backend = backend.clone();
+            async move { refusal(&backend, "slow").await }
+        });
+        until("the slow read was sent", || fake.asked("/slow") == 1).await;
+        clock.advance(3 * SECOND);
+        assert_eq!(text(backend.get("a").await), "v");
+        until("the new token", || backend.identity() == 2).await;
+        let report = backend.shutdown(clock.now() + SECOND / 2).await;
+        assert_eq!(slow.await.unwrap(), ErrorKind::Closed);
+        assert_eq!((report.revoked, report.not_revoked), (2, 0));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    });
+    assert_eq!(fake.asked("revoke-self"), 2);
 }
 
 #[test]
