@@ -48,6 +48,11 @@ impl Flight {
         ended || now >= self.late_at
     }
 
+    /// What the task has failed with, if it has.
+    pub(crate) fn failure(&self) -> Option<Error> {
+        self.outcome.borrow().as_ref()?.as_ref().err().cloned()
+    }
+
     /// The task's result.
     ///
     /// # Cancel safety

@@ -14,8 +14,10 @@
 //!   are at most three at once and one a second in the long run.
 //! - **A refused read is looked into** ([`Session::judge`]): a policy that denies costs no login, a dead
 //!   token costs one. All reads that are refused meanwhile share one lookup.
-//! - **Nothing that one answer says is final.** What one endpoint refuses is asked of the others, a token that
-//!   was given is tried again, and a token that may live is revoked.
+//! - **Nothing that one answer says is final.** A refused token is asked about at the other endpoints, and one
+//!   that knows it settles it; a first refusal of a login is confirmed at one other endpoint, not at all, for
+//!   stores lock out what is refused too often. A token that was given is tried again, and a token that may
+//!   live is revoked.
 //! - **What is left is revoked**: tokens that are replaced, given up, unfit for use or issued after the
 //!   end; again and again, if it fails. What could not be revoked is counted at the shutdown.
 //!

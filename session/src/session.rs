@@ -415,9 +415,7 @@ impl<S: Store> Shared<S> {
         };
         let first = match login(endpoint).await {
             Ok(issued) => return Ok((issued, endpoint)),
-            Err(error) if is_outage(&error) || error.kind() == ErrorKind::Throttled => {
-                return Err(failed(error, 1, false));
-            }
+            Err(error) if is_outage(&error) => return Err(failed(error, 0, false)),
             Err(error) => error,
         };
         let number = self.store.endpoints();

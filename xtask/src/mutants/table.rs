@@ -841,10 +841,10 @@ pub(crate) const MUTANTS: &[Mutant] = &[
             "logins: another endpoint's outage fails a request",
             "session/src/session.rs",
             [
-                "Err(error) if wait.until.is_some() && is_outage(&error) => {}\n",
-                "",
+                "Some(Ok(())) if wait.is_own => deaths += 1,",
+                "Some(_) if !wait.is_own => deaths += 1,\n                Some(Ok(())) => deaths += 1,",
             ],
-            "a_login_that_fails_at_the_endpoint_of_others_fails_no_request_for_another",
+            "an_outage_of_many_endpoints_is_an_outage_for_every_read",
         ),
     ),
     of(
@@ -865,10 +865,10 @@ pub(crate) const MUTANTS: &[Mutant] = &[
             "verdicts: one endpoint's word is enough",
             "session/src/verdict.rs",
             [
-                "if self.known_elsewhere(&token, endpoint).await {",
-                "if endpoint == usize::MAX && self.known_elsewhere(&token, endpoint).await {",
+                "Some(Some((_, Ok(true)))) => return Ok(Answer::KnownElsewhere),",
+                "Some(Some((_, Ok(true)))) => unknown = true,",
             ],
-            "one_endpoints_word_against_anothers_ends_no_token",
+            "one_endpoint_that_knows_a_token_settles_it_however_many_do_not",
         ),
     ),
     of(
@@ -1024,8 +1024,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
             "verdicts: a silent endpoint keeps a dead token in use",
             "session/src/verdict.rs",
             [
-                "const OTHERS: Duration = Duration::from_millis(500);",
-                "const OTHERS: Duration = Duration::from_secs(500);",
+                "const ALL: Duration = Duration::from_secs(2);",
+                "const ALL: Duration = Duration::from_secs(2000);",
             ],
             "another_endpoint_that_is_silent_keeps_no_dead_token_in_use",
         ),
@@ -1093,8 +1093,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
             "logins: one endpoint's refusal is enough",
             "session/src/session.rs",
             [
-                "if let Ok(issued) = self.store.login(credentials, Some(other)).await {",
-                "if other > number && let Ok(issued) = self.store.login(credentials, Some(other)).await {",
+                "true => (number.saturating_sub(1)).min(Self::OPINIONS),",
+                "true => (number.saturating_sub(1)).min(Self::OPINIONS) * 0,",
             ],
             "a_login_that_one_endpoint_refuses_is_tried_at_another",
         ),
@@ -1149,10 +1149,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         core(
             "leaving: an unanswered revocation counts as living",
             "session/src/leaving.rs",
-            [
-                "unknown && (self.unanswered || (self.suspected && can_look))",
-                "unknown && self.suspected && can_look",
-            ],
+            ["self.unanswered || self.suspected", "self.suspected"],
             "a_revocation_whose_answer_was_lost_counts_for_nothing",
         ),
     ),
@@ -1268,6 +1265,90 @@ pub(crate) const MUTANTS: &[Mutant] = &[
                 "if before.kind().permits().counts_for_breaker && outage =>",
             ],
             "where_no_endpoint_gives_an_answer_of_use_no_exception_follows",
+        ),
+    ),
+    of(
+        VAULT,
+        core(
+            "logins: a refused credential is shown to every endpoint",
+            "session/src/session.rs",
+            [
+                "match is_nonsense(&first) || self.lock().is_calm() {",
+                "match is_nonsense(&first) || number > 0 {",
+            ],
+            "a_refusal_is_confirmed_once_and_a_refused_credential_is_not_shown_to_all",
+        ),
+    ),
+    of(
+        VAULT,
+        core(
+            "logins: a refusal that nobody confirms is held for long",
+            "session/src/state.rs",
+            [
+                "_ if refused && failed.unconfirmed => {",
+                "_ if refused && failed.unconfirmed && failed.answers > 9 => {",
+            ],
+            "a_refusal_that_no_other_endpoint_could_confirm_is_not_held_for_long",
+        ),
+    ),
+    of(
+        VAULT,
+        core(
+            "logins: a renewal that hangs holds up reads",
+            "session/src/session.rs",
+            [
+                "let own = |errand: &&Errand| errand.is_login && errand.endpoint == endpoint;",
+                "let own = |errand: &&Errand| !errand.is_login || errand.endpoint == endpoint;",
+            ],
+            "a_renewal_that_hangs_holds_up_no_read",
+        ),
+    ),
+    of(
+        VAULT,
+        core(
+            "logins: a late refusal holds back after a success",
+            "session/src/state.rs",
+            [
+                "let overtaken = |live: &Live<C>| live.token.since > asked;",
+                "let overtaken = |live: &Live<C>| live.token.since < asked && live.token.since > asked;",
+            ],
+            "a_read_whose_own_login_fails_takes_the_token_that_another_has_brought",
+        ),
+    ),
+    of(
+        VAULT,
+        core(
+            "verdicts: a lookup that hangs is asked of no other endpoint",
+            "session/src/verdict.rs",
+            [
+                "const ALONE: Duration = Duration::from_millis(500);",
+                "const ALONE: Duration = Duration::from_secs(500);",
+            ],
+            "a_lookup_that_hangs_at_the_reads_endpoint_is_answered_by_another",
+        ),
+    ),
+    of(
+        VAULT,
+        core(
+            "leaving: one endpoint's refusal ends the shutdown's search",
+            "session/src/session.rs",
+            [
+                "Some(Err(error)) => gone |= left.is_gone(&error, self.verdicts.can_look()),",
+                "Some(Err(_)) => return Some(false),",
+            ],
+            "the_shutdown_revokes_at_any_endpoint_that_answers",
+        ),
+    ),
+    of(
+        VAULT,
+        core(
+            "leaving: a token in use at the shutdown is revoked twice",
+            "session/src/session.rs",
+            [
+                "                if state.ended {\n                    // The shutdown does it.\n                    return Ok(());\n                }\n",
+                "",
+            ],
+            "a_token_that_a_read_still_uses_at_the_shutdown_is_revoked_and_counted_once",
         ),
     ),
     core(
