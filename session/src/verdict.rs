@@ -144,10 +144,16 @@ impl<S: Store> Shared<S> {
         if proven || known.blind_until.is_some_and(|until| now < until) {
             return Ok(Look::Verdict(Verdict::Denied));
         }
-        let same =
-            |inquiry: &&Inquiry| inquiry.number == token.number && !inquiry.flight.is_over(now);
-        if let Some(inquiry) = known.inquiry.as_ref().filter(same) {
-            return Ok(Look::Wait(inquiry.flight.clone(), inquiry.at));
+        if let Some(inquiry) = &known.inquiry
+            && inquiry.number == token.number
+        {
+            if !inquiry.flight.is_over(now) {
+                return Ok(Look::Wait(inquiry.flight.clone(), inquiry.at));
+            }
+            // It was asked after this read, too.
+            if let Some(error) = inquiry.flight.failure().filter(|_| inquiry.at > sent) {
+                return Err(error);
+            }
         }
         let at = self.verdicts.next();
         let task = Arc::clone(self).inquire(Arc::clone(token), endpoint, at, again);

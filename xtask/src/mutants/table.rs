@@ -1036,8 +1036,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
             "verdicts: each read asks for itself when lookups fail",
             "session/src/verdict.rs",
             [
-                "if let Some(inquiry) = known.inquiry.as_ref().filter(same) {",
-                "if let Some(inquiry) = known.inquiry.as_ref().filter(same).filter(|_| false) {",
+                "if !inquiry.flight.is_over(now) {",
+                "if inquiry.flight.is_over(now) && inquiry.at > u64::MAX - 1 {",
             ],
             "a_lookup_that_fails_is_one_for_all_reads_that_wait_for_it",
         ),
@@ -1159,7 +1159,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
             "leaving: a token called dead is forgotten after one refusal",
             "session/src/leaving.rs",
             ["const BELIEVED: u32 = 4;", "const BELIEVED: u32 = 1;"],
-            "what_was_called_dead_is_gone_after_some_refusals_and_after_an_unanswered_one_at_once",
+            "what_may_be_gone_is_so_after_some_refusals_and_not_where_tokens_may_not_end_themselves",
         ),
     ),
     of(
