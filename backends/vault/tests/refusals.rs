@@ -782,25 +782,23 @@ fn a_refusal_that_no_other_endpoint_could_confirm_is_not_held_for_long() {
 #[test]
 fn a_renewal_that_hangs_holds_up_no_read() {
     let (fake, clock) = (Fake::start(), ManualClock::new());
-    let backend = fake
-        .builder(&clock)
-        .with_response_timeout(100 * SECOND)
-        .build()
-        .unwrap();
+    let backend = fake.builder(&clock).build().unwrap();
     block_on(async {
         assert_eq!(text(backend.get("a").await), "v");
         fake.state().instead = Some(("renew-self", Reply::Silent));
         clock.advance(75 * SECOND);
         assert_eq!(text(backend.get("a").await), "v");
         until("the renewal", || fake.asked("renew-self") == 1).await;
-        clock.advance(25 * SECOND);
+        fake.state().dead.push("token-1".into());
         let get = tokio::spawn({
             let backend = backend.clone();
             async move { text(backend.get("a").await) }
         });
+        until("the verdict", || backend.login_ends().is_none()).await;
         tokio::time::sleep(Duration::from_millis(100)).await;
         clock.advance(SECOND / 2);
-        assert_eq!(get.await.unwrap(), "v");
+        let got = tokio::time::timeout(10 * SECOND, get).await;
+        assert_eq!(got.expect("it waits for the renewal").unwrap(), "v");
     });
     assert_eq!(fake.asked("/login"), 2);
 }
@@ -820,9 +818,12 @@ fn a_read_whose_own_login_fails_takes_the_token_that_another_has_brought() {
         assert_eq!(quick.await.unwrap(), Ok(()));
         // As soon as there is a token, whichever login brought it.
         assert_eq!(late.await.unwrap(), Ok(()));
+        second.state().instead = Some(("/login", Reply::status(503)));
         barrier.wait();
         // What the late one is refused for holds back nothing.
+        until("its second opinion", || second.asked("/login") == 2).await;
         tokio::time::sleep(Duration::from_millis(100)).await;
+        second.state().instead = None;
         for fake in [&first, &second] {
             fake.state().dead.push("token-1".into());
         }
