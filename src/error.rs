@@ -193,16 +193,16 @@ impl Error {
         self.kind() == ErrorKind::Overloaded && self.backend().is_none()
     }
 
-    /// Notes that this process has decided it on its own, without asking the store: the store is being left
-    /// alone, a login is held back, a credential is missing, or our own bounds came between. It says nothing
-    /// of the store, is not tried again at once, and is waited for by
+    /// Notes that this process has decided it on its own: the store is being left alone or has not said in
+    /// time what we have to know, a login is held back, a credential is missing, or our own bounds came
+    /// between. It says nothing of the store, is not tried again at once, and is waited for by
     /// [`require_within`](crate::Resolver::require_within).
     #[must_use]
     pub fn held_back(self) -> Self {
         self.edit(|inner| inner.held_back = true)
     }
 
-    /// Whether this process has decided it on its own, without asking the store.
+    /// Whether this process has decided it on its own.
     #[must_use]
     pub fn is_held_back(&self) -> bool {
         self.0.held_back

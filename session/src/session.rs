@@ -419,11 +419,10 @@ impl<S: Store> Shared<S> {
             Err(error) => error,
         };
         let number = self.store.endpoints();
+        // Nothing is said of the credential.
         let is_nonsense = |error: &Error| {
-            matches!(
-                error.kind(),
-                ErrorKind::Malformed | ErrorKind::Refused | ErrorKind::Overloaded
-            )
+            use ErrorKind::{Malformed, Overloaded, Refused, Throttled};
+            matches!(error.kind(), Malformed | Overloaded | Refused | Throttled)
         };
         let others = match is_nonsense(&first) || self.lock().is_calm() {
             true => (number.saturating_sub(1)).min(Self::OPINIONS),
@@ -593,10 +592,7 @@ impl<S: Store> Shared<S> {
                 None => {}
             }
         }
-        if gone {
-            return None;
-        }
-        Some(false)
+        (!gone).then_some(false)
     }
 
     async fn revoke(&self, left: &Left, endpoint: Option<usize>) -> Result<(), Error> {

@@ -6,7 +6,7 @@
 //!
 //! - **https only**, TLS 1.3 or 1.2, HTTP/1.1 only.
 //! - **Only the given authorities** ([`Trust`]), with their dates checked at load and at each handshake;
-//!   the system's only by a call that is named dangerous. Sessions are not resumed, so every connection is checked anew.
+//!   the system's only by a call that is named dangerous. Sessions are not resumed, so each connection is checked.
 //! - **Only listed origins** ([`ClientBuilder::allow`]): for others no packet is sent.
 //! - **No redirect** is followed: one is an error, and its `Location` is not read.
 //! - **No proxy**, and nothing is read from the environment. (The system's name resolver may: it

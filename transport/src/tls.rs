@@ -39,7 +39,7 @@ pub(crate) fn config(trust: Trust) -> Result<ClientConfig, Error> {
                 "the TLS provider speaks neither TLS 1.2 nor 1.3",
             )
         })?
-        // The name is a warning about what a verifier could do; this one takes trust away, but for pins.
+        // The name is a warning about what a verifier could do; this one takes trust away, and accepts pins.
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))
         // Where a client certificate goes once there is one. A pooled connection keeps the one it

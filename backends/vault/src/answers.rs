@@ -68,7 +68,7 @@ pub(crate) fn is_refusal(reply: &Reply<'_>) -> bool {
 fn meaning(asked: Asked, status: u16, body: Body) -> (ErrorKind, &'static str) {
     use ErrorKind::{Malformed, Misconfigured, NotFound, Throttled, Unauthenticated, Unavailable};
     match (status, body, asked) {
-        // These pass, whoever says so.
+        // These pass, also where a proxy says so.
         (429, _, _) => (Throttled, "the store's quota is used up; ask less often"),
         (412, _, _) => (
             Unavailable,

@@ -1048,6 +1048,7 @@ fn a_login_that_one_endpoint_refuses_is_tried_at_another() {
         refused(400),
         refused(404),
         Reply::json(403, PAGE),
+        Reply::status(429),
     ] {
         let (first, second, backend, _) = pair();
         first.state().instead = Some(("/login", answer.clone()));

@@ -87,7 +87,7 @@ impl Trust {
     }
 
     /// As [`Trust::from_file`], for a bundle that is not our own to mend: takes what is valid now, and says
-    /// what it has left out. That is checked anew each time the file is read again.
+    /// what it has left out. What is valid is decided again each time the file is read.
     ///
     /// # Errors
     /// As [`Trust::from_file`], but not for a certificate that does not parse or is out of its dates; when

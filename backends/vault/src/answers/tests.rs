@@ -71,7 +71,7 @@ fn the_stores_own_answers_are_judged_by_what_was_asked() {
 }
 
 #[test]
-fn what_passes_does_so_whoever_says_it() {
+fn what_passes_does_so_in_any_form() {
     let bodies = [DENIED, SEALED, UPGRADING, NOTHING, DELETED];
     for body in FOREIGN.into_iter().chain(bodies) {
         for asked in ASKED {
