@@ -52,6 +52,7 @@ struct Limits {
     connect_timeout: Duration,
     response_timeout: Duration,
     body_limit: usize,
+    connections: usize,
 }
 
 /// Builds a [`Client`]; from [`Client::builder`].
@@ -70,6 +71,7 @@ impl Client {
             connect_timeout: Duration::from_secs(2),
             response_timeout: Duration::from_secs(4),
             body_limit: 1 << 20,
+            connections: 8,
         };
         ClientBuilder {
             trust,
@@ -90,7 +92,8 @@ impl Client {
     ///
     /// To be polled on a tokio runtime with I/O enabled. A read goes over a kept connection where
     /// there is one, and once more over a new one if that turns out to be dead; any other request
-    /// is sent once, over a new connection.
+    /// is sent once, over a new connection. While as many connections as may be are in use, it waits for
+    /// one of them.
     ///
     /// # Errors
     /// Each with the origin as its detail.
@@ -103,7 +106,8 @@ impl Client {
     ///   time.
     /// - [`ErrorKind::Malformed`]: what was answered is not TLS or not HTTP/1.1, its head is over
     ///   32 KiB or 100 headers, or its body is over the limit.
-    /// - [`ErrorKind::Overloaded`]: no memory for the body.
+    /// - [`ErrorKind::Overloaded`]: all connections to the origin were in use for half of the response timeout
+    ///   (nothing was sent); no memory for the body.
     /// - [`ErrorKind::Misconfigured`]: no runtime, or a content type that cannot be written.
     ///
     /// # Cancel safety
@@ -130,7 +134,11 @@ impl Inner {
     ) -> Result<Response, Error> {
         let runtime = Handle::try_current()
             .map_err(|_| misconfigured("the client is used outside of a tokio runtime"))?;
-        let deadline = self.clock.now() + self.limits.response_timeout;
+        let now = self.clock.now();
+        let deadline = now + self.limits.response_timeout;
+        let latest = now + self.limits.response_timeout / 2;
+        // Given back last, when the connection is kept or closed.
+        let _place = target.place(latest, &*self.clock).await?;
         if request.is_repeatable()
             && let Some(kept) = self.pool.take(origin, &runtime).await
         {
@@ -150,6 +158,7 @@ impl Inner {
         }
         let connected_by = deadline.min(self.clock.now() + self.limits.connect_timeout);
         self.trust_again(&runtime, false).await;
+        self.pool.keep(origin, target.free_places());
         let connection = || connect(origin, target, &self.tls, connected_by, &*self.clock);
         let new = match connection().await {
             // Its authority may have been changed a moment ago.
@@ -223,6 +232,13 @@ impl ClientBuilder {
         self
     }
 
+    /// How many connections to each origin may be open at a time, from 1 to 1,024. Further requests wait for
+    /// one. Default: 8. As many are kept as are used; a second later two, and none after half a minute.
+    pub fn with_connections(mut self, connections: usize) -> Self {
+        self.limits.connections = connections;
+        self
+    }
+
     /// The largest body that is read. Default: 1 MiB.
     pub fn with_body_limit(mut self, bytes: usize) -> Self {
         self.limits.body_limit = bytes;
@@ -233,7 +249,7 @@ impl ClientBuilder {
     ///
     /// # Errors
     /// [`ErrorKind::Misconfigured`] when no origin is allowed, when one can stand in no
-    /// certificate, and when a timeout is zero.
+    /// certificate, when a timeout is zero, and when the number of connections is out of its bounds.
     pub fn build(self) -> Result<Client, Error> {
         if self.origins.is_empty() {
             return Err(misconfigured("no origin is allowed; name at least one"));
@@ -243,7 +259,14 @@ impl ClientBuilder {
                 "a timeout of zero leaves no time for an answer",
             ));
         }
-        let target = |origin: Origin| Target::new(&origin).map(|target| (origin, target));
+        let connections = self.limits.connections;
+        if !(1..=1_024).contains(&connections) {
+            return Err(misconfigured(
+                "from 1 to 1,024 connections to an origin may be open",
+            ));
+        }
+        let target =
+            |origin: Origin| Target::new(&origin, connections).map(|target| (origin, target));
         Ok(Client(Arc::new(Inner {
             tls: Arc::new(tls::config(self.trust.clone())?),
             trust: self.trust,

@@ -13,6 +13,7 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use secret_resolver::{Clock, Error, ErrorKind, Moment};
 use tokio::net::{TcpStream, lookup_host};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_rustls::TlsConnector;
 
 use crate::engine::Connection;
@@ -24,6 +25,8 @@ use crate::race::before;
 pub(crate) struct Target {
     pub(crate) host_header: HeaderValue,
     server_name: ServerName<'static>,
+    /// A permit for each connection that may be open.
+    places: Semaphore,
     /// The address of the last connection.
     good: Mutex<Option<SocketAddr>>,
 }
@@ -32,7 +35,8 @@ pub(crate) struct Target {
 const HEAD_START: Duration = Duration::from_millis(250);
 
 impl Target {
-    pub(crate) fn new(origin: &Origin) -> Result<Self, Error> {
+    /// One with at most so many connections at a time.
+    pub(crate) fn new(origin: &Origin, connections: usize) -> Result<Self, Error> {
         let unusable = || {
             misconfigured("an origin's host can stand in no certificate")
                 .with_detail(origin.to_string())
@@ -40,8 +44,27 @@ impl Target {
         Ok(Self {
             host_header: HeaderValue::try_from(origin.authority()).map_err(|_| unusable())?,
             server_name: ServerName::try_from(origin.host().to_owned()).map_err(|_| unusable())?,
+            places: Semaphore::new(connections),
             good: Mutex::new(None),
         })
+    }
+
+    /// A place among the connections that may be open at a time; first come, first served.
+    pub(crate) async fn place(
+        &self,
+        deadline: Moment,
+        clock: &dyn Clock,
+    ) -> Result<SemaphorePermit<'_>, Error> {
+        let place = async { self.places.acquire().await.ok() };
+        before(deadline, clock, place).await.flatten().ok_or_else(|| {
+            let what = "all connections to the origin were in use for too long; ask less at once, or allow more connections";
+            Error::new(ErrorKind::Overloaded, what).held_back()
+        })
+    }
+
+    /// How many places are free.
+    pub(crate) fn free_places(&self) -> usize {
+        self.places.available_permits()
     }
 }
 
@@ -197,7 +220,7 @@ mod tests {
             vec![at(&wrong)],
             vec![silent, closed(), at(&wrong), silent],
         ] {
-            let target = Target::new(&origin).unwrap();
+            let target = Target::new(&origin, 8).unwrap();
             let addresses = [bad.clone(), vec![at(&good)]].concat();
             let begun = clock.now();
             target
@@ -212,14 +235,14 @@ mod tests {
                 .await;
             assert_eq!(refused.err().unwrap().kind(), ErrorKind::Refused);
         }
-        let target = Target::new(&origin).unwrap();
+        let target = Target::new(&origin, 8).unwrap();
         let nowhere = target.any_of(Vec::new(), &config, &clock).await;
         assert_eq!(nowhere.err().unwrap().kind(), ErrorKind::Unavailable);
     }
 
     #[test]
     fn the_families_take_turns() {
-        let target = Target::new(&Origin::parse("https://localhost:1").unwrap()).unwrap();
+        let target = Target::new(&Origin::parse("https://localhost:1").unwrap(), 8).unwrap();
         let six = |last: u16| SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, last], 1));
         let four = |last: u8| SocketAddr::from(([127, 0, 0, last], 1));
         let order = target.in_order(vec![six(1), six(2), six(3), four(1), four(2)]);

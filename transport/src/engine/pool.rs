@@ -1,7 +1,8 @@
-//! The few connections that are kept open between requests, and their end.
+//! The connections that are kept open between requests, and their end.
 //!
-//! They are few and short-lived on purpose: each holds buffers in which the last answer may still
-//! stand, and one that is kept is not checked against the authorities again.
+//! As many as a burst uses are kept while it lasts, and two a second after it. They are few and
+//! short-lived on purpose: each holds buffers in which the last answer may still stand, and one that is
+//! kept is not checked against the authorities again.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -14,11 +15,14 @@ use tokio::task::JoinHandle;
 use crate::engine::Connection;
 use crate::origin::Origin;
 
-/// The most that one origin keeps.
+/// The most that one origin keeps for longer than a burst.
 const MOST_IDLE: usize = 2;
 
 /// How long a connection is kept unused.
 const IDLE_FOR: Duration = Duration::from_secs(30);
+
+/// How long one more than the most is kept unused.
+const SPARE_FOR: Duration = Duration::from_secs(1);
 
 pub(crate) struct Pool {
     clock: Arc<dyn Clock>,
@@ -27,8 +31,14 @@ pub(crate) struct Pool {
 
 #[derive(Default)]
 struct State {
+    /// In the order of their last use.
     idle: HashMap<Origin, Vec<Idle>>,
-    sweeper: Option<JoinHandle<()>>,
+    sweeper: Option<Sweeper>,
+}
+
+struct Sweeper {
+    task: JoinHandle<()>,
+    wakes_at: Moment,
 }
 
 struct Idle {
@@ -66,27 +76,54 @@ impl Pool {
         }
     }
 
+    /// Keeps no more than `most` connections to `origin`: makes room for a new one.
+    pub(crate) fn keep(&self, origin: &Origin, most: usize) {
+        let mut state = lock(&self.state);
+        let Some(kept) = state.idle.get_mut(origin) else {
+            return;
+        };
+        let surplus: Vec<Idle> = kept.drain(..kept.len().saturating_sub(most)).collect();
+        drop(state);
+        drop(surplus);
+    }
+
     /// Keeps `connection` if it is of any further use.
     pub(crate) async fn put(&self, origin: &Origin, mut connection: Connection, runtime: &Handle) {
         if !connection.is_usable().await {
             return;
         }
+        let now = self.clock.now();
         let idle = Idle {
             connection,
-            expires_at: self.clock.now() + IDLE_FOR,
+            expires_at: now + IDLE_FOR,
             runtime: runtime.id(),
         };
         let mut state = lock(&self.state);
         let kept = state.idle.entry(origin.clone()).or_default();
-        if kept.len() >= MOST_IDLE {
-            kept.remove(0);
-        }
         kept.push(idle);
-        // A sweeper that is finished, but still here, ended with its runtime.
-        if state.sweeper.as_ref().is_none_or(JoinHandle::is_finished) {
-            let sweep = sweep(Arc::downgrade(&self.state), Arc::clone(&self.clock));
-            state.sweeper = Some(runtime.spawn(sweep));
+        let spare = kept.len().saturating_sub(MOST_IDLE);
+        for idle in kept.iter_mut().take(spare) {
+            idle.expires_at = idle.expires_at.min(now + SPARE_FOR);
         }
+        let Some(next) = state.next() else { return };
+        if state
+            .sweeper
+            .as_ref()
+            .is_none_or(|sweeper| sweeper.is_late_for(next))
+        {
+            let sweep = sweep(Arc::downgrade(&self.state), Arc::clone(&self.clock), next);
+            state.sweep_by(Sweeper {
+                task: runtime.spawn(sweep),
+                wakes_at: next,
+            });
+        }
+    }
+}
+
+impl Sweeper {
+    /// One that is finished ended with its runtime.
+    fn is_late_for(&self, next: Moment) -> bool {
+        next < self.wakes_at || self.task.is_finished()
     }
 }
 
@@ -127,37 +164,46 @@ impl State {
             kept.retain(|idle| now < idle.expires_at);
             !kept.is_empty()
         });
-        self.idle
-            .values()
-            .flatten()
-            .map(|idle| idle.expires_at)
-            .min()
+        let next = self.next();
+        match (next, &mut self.sweeper) {
+            (Some(next), Some(sweeper)) => sweeper.wakes_at = next,
+            _ => self.sweeper = None,
+        }
+        next
+    }
+
+    /// When the next connection expires.
+    fn next(&self) -> Option<Moment> {
+        let idle = self.idle.values().flatten();
+        idle.map(|idle| idle.expires_at).min()
+    }
+
+    fn sweep_by(&mut self, sweeper: Sweeper) {
+        if let Some(old) = self.sweeper.replace(sweeper) {
+            old.task.abort();
+        }
     }
 }
 
 impl Drop for State {
     fn drop(&mut self) {
         if let Some(sweeper) = &self.sweeper {
-            sweeper.abort();
+            sweeper.task.abort();
         }
     }
 }
 
 /// Closes connections on time, whether or not another request comes. It ends with the last of
 /// them, or with the pool.
-async fn sweep(pool: Weak<Mutex<State>>, clock: Arc<dyn Clock>) {
+async fn sweep(pool: Weak<Mutex<State>>, clock: Arc<dyn Clock>, first: Moment) {
+    let mut next = first;
     loop {
-        let next = {
-            let Some(pool) = pool.upgrade() else { return };
-            let mut state = lock(&pool);
-            let next = state.sweep(clock.now());
-            if next.is_none() {
-                state.sweeper = None;
-            }
-            next
-        };
-        let Some(next) = next else { return };
         clock.sleep_until(next).await;
+        let Some(pool) = pool.upgrade() else { return };
+        match lock(&pool).sweep(clock.now()) {
+            Some(later) => next = later,
+            None => return,
+        }
     }
 }
 

@@ -13,6 +13,7 @@ mod answers;
 mod connections;
 mod egress;
 mod environment;
+mod places;
 mod silence;
 mod support;
 mod time;

@@ -1,0 +1,125 @@
+//! How many connections to an origin may be open: requests wait for one, and a burst keeps what it uses.
+
+use std::future::{Future, poll_fn};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier};
+use std::task::Poll;
+use std::time::Duration;
+
+use secret_resolver::{Clock, ErrorKind};
+use secret_resolver_transport::{Client, Method};
+use test_servers::Reply;
+use tokio::task::JoinSet;
+
+use crate::support::{PATIENCE, World, fails, get, request};
+
+fn ok() -> Reply {
+    Reply::json(200, "{}")
+}
+
+/// Answers once `count` requests are there at the same time, again and again.
+fn together(count: usize) -> World {
+    let barrier = Barrier::new(count);
+    World::new(move |_| {
+        barrier.wait();
+        ok()
+    })
+}
+
+async fn at_once(world: &World, client: &Client, count: usize) {
+    let mut sending = JoinSet::new();
+    for _ in 0..count {
+        let (client, origin) = (client.clone(), world.origin.clone());
+        sending.spawn(async move { client.send(&origin, get()).await });
+    }
+    for result in sending.join_all().await {
+        assert_eq!(result.unwrap().status(), 200);
+    }
+}
+
+#[tokio::test]
+async fn a_burst_opens_eight_connections_and_keeps_them_while_it_lasts() {
+    let world = together(8);
+    let client = world.client();
+    at_once(&world, &client, 200).await;
+    assert_eq!(
+        (world.server.requests().len(), world.server.connections()),
+        (200, 8)
+    );
+}
+
+#[tokio::test]
+async fn as_many_connections_are_open_as_the_client_allows() {
+    let world = together(3);
+    let client = world.builder().with_connections(3).build().unwrap();
+    at_once(&world, &client, 30).await;
+    assert_eq!(world.server.connections(), 3);
+    for none in [0, 1_025] {
+        let refused = world.builder().with_connections(none).build().unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Misconfigured);
+    }
+}
+
+#[tokio::test]
+async fn a_second_after_a_burst_two_connections_are_kept() {
+    let world = together(5);
+    let (client, clock) = world.steered();
+    at_once(&world, &client, 5).await;
+    assert_eq!(world.server.connections(), 5);
+    clock.advance(Duration::from_secs(1) - Duration::from_nanos(1));
+    at_once(&world, &client, 5).await;
+    assert_eq!(world.server.connections(), 5);
+    clock.advance(Duration::from_secs(1));
+    at_once(&world, &client, 5).await;
+    assert_eq!(world.server.connections(), 5 + 3);
+    // Nobody sends: they are closed all the same, and the sweeper wakes for the first of them.
+    let soon = clock.now() + Duration::from_secs(1);
+    assert!(clock.next_wake().is_some_and(|wake| wake <= soon));
+}
+
+#[tokio::test]
+async fn a_connection_that_is_kept_counts_among_those_that_may_be_open() {
+    let both = Arc::new(Barrier::new(2));
+    let held = Arc::clone(&both);
+    let asked = AtomicUsize::new(0);
+    let world = World::new(move |_| {
+        if asked.fetch_add(1, Ordering::Relaxed) < 2 {
+            held.wait();
+        }
+        ok()
+    });
+    let client = world.builder().with_connections(2).build().unwrap();
+    at_once(&world, &client, 2).await;
+    // A login goes over a new one, in place of one that was kept.
+    client
+        .send(&world.origin, request(Method::Post))
+        .await
+        .unwrap();
+    assert_eq!(world.server.connections(), 3);
+    at_once(&world, &client, 2).await;
+    assert_eq!(world.server.connections(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_finds_no_connection_for_long_is_overloaded_and_was_not_sent() {
+    let world = World::answering(Reply::Silent);
+    let (client, clock) = world.steered();
+    let send = || {
+        let (client, origin) = (client.clone(), world.origin.clone());
+        tokio::spawn(async move { client.send(&origin, get()).await })
+    };
+    let holding: Vec<_> = (0..8).map(|_| send()).collect();
+    assert!(world.server.wait_for_requests(8, PATIENCE));
+    let mut waiting = Box::pin(client.send(&world.origin, get()));
+    let begun = poll_fn(|cx| Poll::Ready(waiting.as_mut().poll(cx))).await;
+    assert!(begun.is_pending());
+    clock.advance(PATIENCE / 2);
+    let error = fails(waiting.await, ErrorKind::Overloaded);
+    assert!(error.is_held_back());
+    assert_eq!(world.server.requests().len(), 8);
+    // One that goes makes room for another.
+    holding[0].abort();
+    let next = send();
+    assert!(world.server.wait_for_requests(9, PATIENCE));
+    next.abort();
+}
