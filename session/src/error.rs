@@ -1,9 +1,15 @@
-//! The errors that a session makes itself. They name no backend: the backend adds its own name.
+//! The errors that a session makes itself, and which of a store's are an outage. They name no backend: the
+//! backend adds its own name.
 
 use std::io;
 use std::path::Path;
 
 use secret_resolver::{Error, ErrorKind};
+
+/// Whether it says nothing of a credential or a token.
+pub(crate) fn is_outage(error: &Error) -> bool {
+    error.kind().permits().counts_for_breaker
+}
 
 pub(crate) fn closed() -> Error {
     Error::new(ErrorKind::Closed, "the backend was shut down")

@@ -9,6 +9,8 @@ use std::time::Duration;
 use secret_resolver::{Error, ErrorKind, Moment, SecretBuf};
 use tokio::sync::watch;
 
+use crate::error;
+
 /// What is left to revoke, oldest first.
 #[derive(Default)]
 pub(crate) struct Leaving {
@@ -121,7 +123,7 @@ impl Leaving {
         let wait = Self::FIRST_WAIT * 2_u32.saturating_pow(self.failures.min(8));
         self.again_at = Some(now + wait.min(Self::LONGEST_WAIT));
         self.failures = self.failures.saturating_add(1);
-        let outage = error.kind().permits().counts_for_breaker;
+        let outage = error::is_outage(error);
         let gone = left.is_gone(error, can_look);
         let Some(kept) = self.find(left) else {
             return;

@@ -1,5 +1,5 @@
-//! One token for all requests: fetched when it is first needed, kept alive while in use, revoked when
-//! it is not used any more.
+//! One token for all requests: asked for when it is first needed, kept alive while in use. How a login gets
+//! one is `login`'s to know, and how its life ends `revocation`'s.
 //!
 //! # Invariants
 //! A token whose life is over is not sent with a request. At most one login is under way at an endpoint, and
@@ -13,28 +13,24 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use secret_resolver::{Clock, Error, ErrorKind, Moment, ShutdownReport};
+use secret_resolver::{Clock, Error, Moment};
 use tokio::sync::watch;
 
 use crate::flight::Flight;
-use crate::leaving::Left;
-use crate::life::{Life, Refresh};
-use crate::state::{Errand, Failed, Installed, New, State, Token};
-use crate::store::{Issued, Store};
+use crate::life::Refresh;
+use crate::state::{Errand, State, Token};
+use crate::store::Store;
 use crate::verdict::Verdicts;
 use crate::{error, race};
 
 /// Where the core's audit events go, too.
-const AUDIT: &str = "secret_resolver::audit";
+pub(crate) const AUDIT: &str = "secret_resolver::audit";
 
 /// How many tokens may die while a request waits for one.
 const DEATHS: usize = 3;
 
 /// How long a request waits for a login that others have begun at another endpoint before it begins its own.
 const PATIENCE: Duration = Duration::from_millis(500);
-
-/// How long requests may go on using a token that was replaced before it is revoked.
-const STILL_USED: Duration = Duration::from_secs(5);
 
 /// The login of one backend, for all of its requests.
 pub struct Session<S: Store>(pub(crate) Arc<Shared<S>>);
@@ -46,13 +42,13 @@ pub(crate) struct Shared<S: Store> {
     pub(crate) counts: Counts,
     state: Mutex<State<S::Credentials>>,
     /// Sent to with each token that is put into use.
-    installed: watch::Sender<()>,
-    closed: watch::Sender<bool>,
+    pub(crate) installed: watch::Sender<()>,
+    pub(crate) closed: watch::Sender<bool>,
 }
 
 #[derive(Default)]
 pub(crate) struct Counts {
-    logins: AtomicU64,
+    pub(crate) logins: AtomicU64,
     renewals: AtomicU64,
     pub(crate) lookups: AtomicU64,
 }
@@ -124,8 +120,8 @@ impl<S: Store> Session<S> {
     ///
     /// # Errors
     /// What the login failed with. While a refusal of the same credentials holds logins back, that refusal,
-    /// with the time that is left as its [`retry_after`](Error::retry_after); [`ErrorKind::Closed`] after the
-    /// shutdown.
+    /// with the time that is left as its [`retry_after`](Error::retry_after);
+    /// [`Closed`](secret_resolver::ErrorKind::Closed) after the shutdown.
     ///
     /// # Cancel safety
     /// A login that it waits for goes on, for others and for the next request.
@@ -136,16 +132,17 @@ impl<S: Store> Session<S> {
         let mut deaths = 0;
         loop {
             installed.mark_unchanged();
-            let wait = match self.0.look(endpoint, patience)? {
+            let (flight, until) = match self.0.look(endpoint, patience)? {
                 Look::Token(token) => return Ok(token),
-                Look::Wait(wait) => wait,
+                Look::Wait(flight, until) => (flight, until),
             };
-            let ended = race::first(wait.flight.wait(clock), async {
+            let is_own = until.is_none();
+            let ended = race::first(flight.wait(clock), async {
                 // Any login will do.
                 let changed = async {
                     let _ = installed.changed().await;
                 };
-                match wait.until {
+                match until {
                     None => changed.await,
                     Some(until) => {
                         race::first(changed, clock.sleep_until(until)).await;
@@ -153,8 +150,8 @@ impl<S: Store> Session<S> {
                 }
             });
             match ended.await {
-                Some(Ok(())) if wait.is_own => deaths += 1,
-                Some(Err(error)) if wait.is_own => {
+                Some(Ok(())) if is_own => deaths += 1,
+                Some(Err(error)) if is_own => {
                     // Another endpoint may have given a token meanwhile.
                     return self.0.live().ok_or(error);
                 }
@@ -170,7 +167,8 @@ impl<S: Store> Session<S> {
     /// What `request` answers, if it does so before the session is shut down and before `deadline`.
     ///
     /// # Errors
-    /// [`ErrorKind::Closed`] and [`ErrorKind::Timeout`], and what `request` fails with.
+    /// [`Closed`](secret_resolver::ErrorKind::Closed) and [`Timeout`](secret_resolver::ErrorKind::Timeout), and
+    /// what `request` fails with.
     ///
     /// # Cancel safety
     /// Drops `request`.
@@ -196,74 +194,12 @@ impl<S: Store> Session<S> {
         // The sender lives as long as `self`, so the wait ends with the shutdown alone.
         let _ = self.0.closed.subscribe().wait_for(|closed| *closed).await;
     }
-
-    /// Refuses new requests and ends those under way, drops the token, and revokes it and all that were
-    /// used before if they are the backend's own, until `deadline`.
-    ///
-    /// A token that its store cannot revoke at all, such as a batch token, does not count.
-    ///
-    /// # Cancel safety
-    /// All but the revocation is done at the first poll.
-    pub async fn shutdown(&self, deadline: Moment) -> ShutdownReport {
-        let shared = &*self.0;
-        let now = shared.clock.now();
-        let (ours, mut logins, lost, in_use) = {
-            let mut state = shared.lock();
-            let (live, errands) = state.end();
-            let (mut ours, lost) = state.leaving.take(now);
-            let in_use = live.as_ref().map(|live| Arc::clone(&live.token));
-            ours.extend(live.and_then(|live| live.left(now)));
-            (ours, errands, lost, in_use)
-        };
-        shared.closed.send_replace(true);
-        let issues = shared.store.issues_tokens();
-        logins.retain(|errand| issues && errand.is_login && !errand.flight.is_over(now));
-        let due = ours.len() + logins.len();
-        let results = Mutex::new(Vec::with_capacity(due));
-        let note = |revoked: Option<bool>| {
-            let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
-            results.push(revoked);
-        };
-        let work = async {
-            // Whether a refusal says anything of a token that may be gone.
-            if ours.iter().any(Left::may_be_gone)
-                && let Some(live) = &in_use
-            {
-                shared.learn(live).await;
-            }
-            // The one in use first.
-            for left in ours.iter().rev() {
-                note(shared.end_token(left, deadline).await);
-            }
-            for login in logins {
-                // One that ends now revokes its own token.
-                let _ = login.flight.wait(&*shared.clock).await;
-                note(shared.lock().late.pop());
-            }
-        };
-        let done = race::first(work, shared.clock.sleep_until(deadline)).await;
-        let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let count = |what| results.iter().filter(|&&revoked| revoked == what).count();
-        let mut report = ShutdownReport::default();
-        report.revoked = count(Some(true));
-        // A login that is still under way may yet give a token that nobody revokes.
-        report.not_revoked = lost + count(Some(false)) + due - results.len();
-        report.timed_out = done.is_none();
-        report
-    }
 }
 
 enum Look {
     Token(Arc<Token>),
-    Wait(Wait),
-}
-
-struct Wait {
-    flight: Flight,
-    /// Whether it is a login at this request's endpoint.
-    is_own: bool,
-    /// Until when it is waited for, where it is not.
-    until: Option<Moment>,
+    /// What to wait for, and until when where it is no login at this request's endpoint.
+    Wait(Flight, Option<Moment>),
 }
 
 impl<S: Store> Shared<S> {
@@ -303,20 +239,12 @@ impl<S: Store> Shared<S> {
         }
         let own = |errand: &&Errand| errand.is_login && errand.endpoint == endpoint;
         if let Some(errand) = state.errands.iter().find(own) {
-            return Ok(Look::Wait(Wait {
-                flight: errand.flight.clone(),
-                is_own: true,
-                until: None,
-            }));
+            return Ok(Look::Wait(errand.flight.clone(), None));
         }
         let until = |errand: &Errand| patience.min(errand.began + PATIENCE);
         let young = |errand: &&Errand| now < until(errand);
         if let Some(errand) = state.errands.iter().find(young) {
-            return Ok(Look::Wait(Wait {
-                flight: errand.flight.clone(),
-                is_own: false,
-                until: Some(until(errand)),
-            }));
+            return Ok(Look::Wait(errand.flight.clone(), Some(until(errand))));
         }
         let flight = Flight::start(now, Arc::clone(self).login(endpoint))?;
         state.errands.push(Errand {
@@ -325,11 +253,7 @@ impl<S: Store> Shared<S> {
             endpoint,
             began: now,
         });
-        Ok(Look::Wait(Wait {
-            flight,
-            is_own: true,
-            until: None,
-        }))
+        Ok(Look::Wait(flight, None))
     }
 
     /// The token in use, if there is one.
@@ -347,7 +271,7 @@ impl<S: Store> Shared<S> {
         };
         if let Err(error) = &outcome {
             // What the store refuses to renew must be replaced by a login; an outage may pass.
-            let refused = !is_outage(error);
+            let refused = !error::is_outage(error);
             let next = (refused && refresh == Refresh::Renew).then_some(Refresh::Login);
             let now = self.clock.now();
             if let Some(live) = self.lock().live_of(token.number) {
@@ -375,246 +299,10 @@ impl<S: Store> Shared<S> {
         Ok(())
     }
 
-    async fn login(self: Arc<Self>, endpoint: Option<usize>) -> Result<(), Error> {
-        let credentials = self.store.load().await?;
-        let asked = self.clock.now();
-        self.lock().admit(&credentials, asked)?;
-        let outcome = match self.login_at(&credentials, endpoint).await {
-            Ok((issued, at)) => self.install(credentials, issued, asked, at).await,
-            Err(failed) => {
-                let now = self.clock.now();
-                self.lock().failed(credentials, &failed, asked, now);
-                Err(failed.error)
-            }
-        };
-        if let Err(error) = &outcome
-            && error.kind() != ErrorKind::Closed
-        {
-            let (method, micros) = (self.store.method(), self.micros_since(asked));
-            tracing::warn!(target: AUDIT, backend = S::NAME, method, %error, micros, "login failed");
-        }
-        outcome
-    }
-
-    /// A login at `endpoint`, and where it succeeded. One endpoint's word is not enough to hold a credential
-    /// back: the first refusal is confirmed at one other, and nonsense is no answer while others are left.
-    /// A refusal costs more than a second opinion is worth where the store counts them, so no more than that.
-    async fn login_at(
-        &self,
-        credentials: &S::Credentials,
-        endpoint: Option<usize>,
-    ) -> Result<(Issued, Option<usize>), Failed> {
-        let login = |endpoint| {
-            self.counts.logins.fetch_add(1, Ordering::Relaxed);
-            self.store.login(credentials, endpoint)
-        };
-        let failed = |error, answers, unconfirmed| Failed {
-            error,
-            answers,
-            unconfirmed,
-        };
-        let first = match login(endpoint).await {
-            Ok(issued) => return Ok((issued, endpoint)),
-            Err(error) if is_outage(&error) => return Err(failed(error, 0, false)),
-            Err(error) => error,
-        };
-        let number = self.store.endpoints();
-        // Nothing is said of the credential.
-        let is_nonsense = |error: &Error| {
-            use ErrorKind::{Malformed, Overloaded, Refused, Throttled};
-            matches!(error.kind(), Malformed | Overloaded | Refused | Throttled)
-        };
-        let others = match is_nonsense(&first) || self.lock().is_calm() {
-            true => (number.saturating_sub(1)).min(Self::OPINIONS),
-            false => 0,
-        };
-        let (mut refused, mut answers) = (first, 1);
-        let mut unconfirmed = others > 0;
-        for step in 1..=others {
-            let other = Some((endpoint.unwrap_or_default() + step) % number);
-            match login(other).await {
-                Ok(issued) => {
-                    tracing::warn!(
-                        backend = S::NAME, endpoint, %refused,
-                        "an endpoint refuses a login that another takes"
-                    );
-                    return Ok((issued, other));
-                }
-                Err(error) if is_outage(&error) => {}
-                Err(error) if is_nonsense(&error) => unconfirmed = false,
-                // Refused twice, or by the first that made sense.
-                Err(error) => {
-                    if is_nonsense(&refused) {
-                        refused = error;
-                    }
-                    answers += 1;
-                    unconfirmed = false;
-                    break;
-                }
-            }
-        }
-        Err(failed(refused, answers, unconfirmed))
-    }
-
-    /// So many other endpoints are asked at most: a login has to end in time.
-    const OPINIONS: usize = 2;
-
-    /// Puts a token into use. One that is not fit for it, or comes after the shutdown, is revoked
-    /// instead.
-    async fn install(
-        self: &Arc<Self>,
-        credentials: S::Credentials,
-        issued: Issued,
-        asked: Moment,
-        endpoint: Option<usize>,
-    ) -> Result<(), Error> {
-        let Issued {
-            token: secret,
-            grant,
-            revocable,
-            unfit,
-        } = issued;
-        let life = Life::begin(asked, grant);
-        let now = self.clock.now();
-        let issues = self.store.issues_tokens();
-        let left = Left::new(Arc::clone(&secret), life.dead_by());
-        let installed = match &unfit {
-            Some(error) => {
-                let mut state = self.lock();
-                if issues && revocable && !state.ended {
-                    state.leaving.push(left.clone());
-                }
-                state.unfit(credentials, error, !issues, now);
-                match state.ended {
-                    true => Installed::Ended,
-                    false => Installed::Surplus,
-                }
-            }
-            None => self.lock().install(
-                New {
-                    secret,
-                    life,
-                    revocable,
-                    given: (!issues).then_some(credentials),
-                    asked,
-                },
-                now,
-            ),
-        };
-        match installed {
-            Installed::Ended => {
-                if issues && revocable {
-                    let end = self.clock.now() + STILL_USED;
-                    let revoked = self.end_token(&left, end).await;
-                    self.lock().late.push(revoked != Some(false));
-                }
-                return Err(error::closed());
-            }
-            Installed::Surplus => {}
-            Installed::InUse(token) => {
-                tracing::info!(
-                    target: AUDIT,
-                    backend = S::NAME,
-                    method = self.store.method(),
-                    micros = self.micros_since(asked),
-                    life_seconds = life.seconds(),
-                    renewable = grant.renewable,
-                    "logged in"
-                );
-                self.installed.send_replace(());
-                self.look_at_new(&token, endpoint).await;
-            }
-        }
-        self.revoke_left(&mut self.lock(), true);
-        unfit.map_or(Ok(()), Err)
-    }
-
-    /// Begins to revoke what is not used any more, if it is time for it and not under way; `answers` says
-    /// that the store has just answered.
-    fn revoke_left(self: &Arc<Self>, state: &mut State<S::Credentials>, answers: bool) {
-        let now = self.clock.now();
-        let is_over = |flight: &Flight| flight.is_over(now);
-        let idle = state.revoking.as_ref().is_none_or(is_over);
-        if idle && !state.ended && state.leaving.is_due(answers, now) {
-            // Without a runtime it is left for the shutdown.
-            state.revoking = Flight::start(now, Arc::clone(self).revoke_each()).ok();
-        }
-    }
-
-    async fn revoke_each(self: Arc<Self>) -> Result<(), Error> {
-        let all = self.lock().leaving.all();
-        for left in all {
-            let end = self.clock.now() + STILL_USED;
-            race::first(left.unused(), self.clock.sleep_until(end)).await;
-            {
-                let mut state = self.lock();
-                if state.ended {
-                    // The shutdown does it.
-                    return Ok(());
-                }
-                state.leaving.sent(&left);
-            }
-            let revoked = self.revoke(&left, None).await;
-            let can_look = self.verdicts.can_look();
-            let now = self.clock.now();
-            let mut state = self.lock();
-            match revoked {
-                Ok(()) => state.leaving.revoked(&left),
-                Err(error) => {
-                    state.leaving.failed(&left, &error, can_look, now);
-                    if is_outage(&error) {
-                        return Err(error);
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Revokes a token at any endpoint, for the shutdown: whether it could be; `None` when it is gone
-    /// already.
-    async fn end_token(&self, left: &Left, deadline: Moment) -> Option<bool> {
-        let number = self.store.endpoints().max(1);
-        let mut gone = false;
-        for endpoint in 0..number {
-            let now = self.clock.now();
-            let share = deadline.since(now) / u32::try_from(number - endpoint).unwrap_or(1);
-            let revocation = self.revoke(left, Some(endpoint));
-            let revoked = match endpoint + 1 == number {
-                // It ends with the shutdown.
-                true => Some(revocation.await),
-                false => race::first(revocation, self.clock.sleep_until(now + share)).await,
-            };
-            match revoked {
-                Some(Ok(())) => return Some(true),
-                // Another may know it.
-                Some(Err(error)) => gone |= left.is_gone(&error, self.verdicts.can_look()),
-                None => {}
-            }
-        }
-        (!gone).then_some(false)
-    }
-
-    async fn revoke(&self, left: &Left, endpoint: Option<usize>) -> Result<(), Error> {
-        let revoked = self.store.revoke(&left.secret, endpoint).await;
-        match &revoked {
-            Ok(()) => tracing::info!(target: AUDIT, backend = S::NAME, "token revoked"),
-            Err(error) => {
-                tracing::warn!(target: AUDIT, backend = S::NAME, %error, "token not revoked");
-            }
-        }
-        revoked
-    }
-
-    fn micros_since(&self, moment: Moment) -> u64 {
+    pub(crate) fn micros_since(&self, moment: Moment) -> u64 {
         let took = self.clock.now().since(moment);
         u64::try_from(took.as_micros()).unwrap_or(u64::MAX)
     }
-}
-
-/// Whether it says nothing of a credential or a token.
-fn is_outage(error: &Error) -> bool {
-    error.kind().permits().counts_for_breaker
 }
 
 impl<S: Store> fmt::Debug for Session<S> {

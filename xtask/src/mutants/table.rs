@@ -841,8 +841,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
             "logins: another endpoint's outage fails a request",
             "session/src/session.rs",
             [
-                "Some(Ok(())) if wait.is_own => deaths += 1,",
-                "Some(_) if !wait.is_own => deaths += 1,\n                Some(Ok(())) => deaths += 1,",
+                "Some(Ok(())) if is_own => deaths += 1,",
+                "Some(_) if !is_own => deaths += 1,\n                Some(Ok(())) => deaths += 1,",
             ],
             "an_outage_of_many_endpoints_is_an_outage_for_every_read",
         ),
@@ -911,7 +911,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         VAULT,
         core(
             "leaving: a token is revoked under its reads",
-            "session/src/session.rs",
+            "session/src/revocation.rs",
             [
                 "race::first(left.unused(), self.clock.sleep_until(end)).await;",
                 "let _ = end;",
@@ -923,7 +923,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         VAULT,
         core(
             "leaving: a token of limited use lives on",
-            "session/src/session.rs",
+            "session/src/login.rs",
             [
                 "if issues && revocable && !state.ended {",
                 "if issues && !revocable && !state.ended {",
@@ -935,7 +935,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         VAULT,
         core(
             "leaving: what an outage has kept from its end is forgotten",
-            "session/src/session.rs",
+            "session/src/revocation.rs",
             [
                 "state.leaving.failed(&left, &error, can_look, now);",
                 "let _ = (can_look, now);\n                    state.leaving.revoked(&left);",
@@ -1091,7 +1091,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         VAULT,
         core(
             "logins: one endpoint's refusal is enough",
-            "session/src/session.rs",
+            "session/src/login.rs",
             [
                 "true => (number.saturating_sub(1)).min(Self::OPINIONS),",
                 "true => (number.saturating_sub(1)).min(Self::OPINIONS) * 0,",
@@ -1115,7 +1115,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         VAULT,
         core(
             "leaving: the shutdown asks one endpoint",
-            "session/src/session.rs",
+            "session/src/revocation.rs",
             [
                 "        for endpoint in 0..number {\n            let now",
                 "        for endpoint in 0..1 {\n            let now",
@@ -1127,7 +1127,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         VAULT,
         core(
             "leaving: an unfit token lives on after the shutdown",
-            "session/src/session.rs",
+            "session/src/login.rs",
             ["true => Installed::Ended,", "true => Installed::Surplus,"],
             "an_unfit_token_that_comes_during_the_shutdown_is_revoked",
         ),
@@ -1271,7 +1271,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         VAULT,
         core(
             "logins: a refused credential is shown to every endpoint",
-            "session/src/session.rs",
+            "session/src/login.rs",
             [
                 "match is_nonsense(&first) || self.lock().is_calm() {",
                 "match is_nonsense(&first) || number > 0 {",
@@ -1331,7 +1331,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         VAULT,
         core(
             "leaving: one endpoint's refusal ends the shutdown's search",
-            "session/src/session.rs",
+            "session/src/revocation.rs",
             [
                 "Some(Err(error)) => gone |= left.is_gone(&error, self.verdicts.can_look()),",
                 "Some(Err(_)) => return Some(false),",
@@ -1343,7 +1343,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         VAULT,
         core(
             "leaving: a token in use at the shutdown is revoked twice",
-            "session/src/session.rs",
+            "session/src/revocation.rs",
             [
                 "                if state.ended {\n                    // The shutdown does it.\n                    return Ok(());\n                }\n",
                 "",

@@ -1,0 +1,165 @@
+//! The end of our tokens: what is not used any more is revoked in the background, and all that is left at
+//! the shutdown. What is left, and when it is asked for again, is decided in `leaving`.
+//!
+//! # Invariants
+//! A token is revoked once no request uses it, or after some seconds. Once the shutdown has begun, it alone
+//! begins to revoke, except that a login which ends later revokes its own token: each is counted once.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use secret_resolver::{Clock as _, Error, Moment, ShutdownReport};
+
+use crate::flight::Flight;
+use crate::leaving::Left;
+use crate::session::{AUDIT, Session, Shared};
+use crate::state::State;
+use crate::store::Store;
+use crate::{error, race};
+
+/// How long requests may go on using a token that was replaced before it is revoked, and how long a login
+/// that has outlasted the shutdown tries to revoke its own.
+const STILL_USED: Duration = Duration::from_secs(5);
+
+impl<S: Store> Session<S> {
+    /// Refuses new requests and ends those under way, drops the token, and revokes it and all that were
+    /// used before if they are the backend's own, until `deadline`.
+    ///
+    /// A token that its store cannot revoke at all, such as a batch token, does not count.
+    ///
+    /// # Cancel safety
+    /// All but the revocation is done at the first poll.
+    pub async fn shutdown(&self, deadline: Moment) -> ShutdownReport {
+        let shared = &*self.0;
+        let now = shared.clock.now();
+        let (ours, mut logins, lost, in_use) = {
+            let mut state = shared.lock();
+            let (live, errands) = state.end();
+            let (mut ours, lost) = state.leaving.take(now);
+            let in_use = live.as_ref().map(|live| Arc::clone(&live.token));
+            ours.extend(live.and_then(|live| live.left(now)));
+            (ours, errands, lost, in_use)
+        };
+        shared.closed.send_replace(true);
+        let issues = shared.store.issues_tokens();
+        logins.retain(|errand| issues && errand.is_login && !errand.flight.is_over(now));
+        let due = ours.len() + logins.len();
+        let results = Mutex::new(Vec::with_capacity(due));
+        let note = |revoked: Option<bool>| {
+            let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
+            results.push(revoked);
+        };
+        let work = async {
+            // Whether a refusal says anything of a token that may be gone.
+            if ours.iter().any(Left::may_be_gone)
+                && let Some(live) = &in_use
+            {
+                shared.learn(live).await;
+            }
+            // The one in use first.
+            for left in ours.iter().rev() {
+                note(shared.end_token(left, deadline).await);
+            }
+            for login in logins {
+                // One that ends now revokes its own token.
+                let _ = login.flight.wait(&*shared.clock).await;
+                note(shared.lock().late.pop());
+            }
+        };
+        let done = race::first(work, shared.clock.sleep_until(deadline)).await;
+        let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let count = |what| results.iter().filter(|&&revoked| revoked == what).count();
+        let mut report = ShutdownReport::default();
+        report.revoked = count(Some(true));
+        // A login that is still under way may yet give a token that nobody revokes.
+        report.not_revoked = lost + count(Some(false)) + due - results.len();
+        report.timed_out = done.is_none();
+        report
+    }
+}
+
+impl<S: Store> Shared<S> {
+    /// Begins to revoke what is not used any more, if it is time for it and not under way; `answers` says
+    /// that the store has just answered.
+    pub(crate) fn revoke_left(self: &Arc<Self>, state: &mut State<S::Credentials>, answers: bool) {
+        let now = self.clock.now();
+        let is_over = |flight: &Flight| flight.is_over(now);
+        let idle = state.revoking.as_ref().is_none_or(is_over);
+        if idle && !state.ended && state.leaving.is_due(answers, now) {
+            // Without a runtime it is left for the shutdown.
+            state.revoking = Flight::start(now, Arc::clone(self).revoke_each()).ok();
+        }
+    }
+
+    async fn revoke_each(self: Arc<Self>) -> Result<(), Error> {
+        let all = self.lock().leaving.all();
+        for left in all {
+            let end = self.clock.now() + STILL_USED;
+            race::first(left.unused(), self.clock.sleep_until(end)).await;
+            {
+                let mut state = self.lock();
+                if state.ended {
+                    // The shutdown does it.
+                    return Ok(());
+                }
+                state.leaving.sent(&left);
+            }
+            let revoked = self.revoke(&left, None).await;
+            let can_look = self.verdicts.can_look();
+            let now = self.clock.now();
+            let mut state = self.lock();
+            match revoked {
+                Ok(()) => state.leaving.revoked(&left),
+                Err(error) => {
+                    state.leaving.failed(&left, &error, can_look, now);
+                    if error::is_outage(&error) {
+                        return Err(error);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Revokes the token of a login that has outlasted the shutdown, which waits for it.
+    pub(crate) async fn end_late(&self, left: &Left) {
+        let end = self.clock.now() + STILL_USED;
+        let revoked = self.end_token(left, end).await;
+        self.lock().late.push(revoked != Some(false));
+    }
+
+    /// Revokes a token at any endpoint, for the shutdown: whether it could be; `None` when it is gone
+    /// already.
+    async fn end_token(&self, left: &Left, deadline: Moment) -> Option<bool> {
+        let number = self.store.endpoints().max(1);
+        let mut gone = false;
+        for endpoint in 0..number {
+            let now = self.clock.now();
+            let share = deadline.since(now) / u32::try_from(number - endpoint).unwrap_or(1);
+            let revocation = self.revoke(left, Some(endpoint));
+            let revoked = match endpoint + 1 == number {
+                // It ends with the shutdown.
+                true => Some(revocation.await),
+                false => race::first(revocation, self.clock.sleep_until(now + share)).await,
+            };
+            match revoked {
+                Some(Ok(())) => return Some(true),
+                // Another may know it.
+                Some(Err(error)) => gone |= left.is_gone(&error, self.verdicts.can_look()),
+                None => {}
+            }
+        }
+        (!gone).then_some(false)
+    }
+
+    async fn revoke(&self, left: &Left, endpoint: Option<usize>) -> Result<(), Error> {
+        let revoked = self.store.revoke(&left.secret, endpoint).await;
+        match &revoked {
+            Ok(()) => tracing::info!(target: AUDIT, backend = S::NAME, "token revoked"),
+            Err(error) => {
+                tracing::warn!(target: AUDIT, backend = S::NAME, %error, "token not revoked");
+            }
+        }
+        revoked
+    }
+}
