@@ -5,17 +5,11 @@
 
 mod common;
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use common::*;
 use secret_resolver::testing::ManualClock;
 use secret_resolver::{ErrorKind, NameRef, Request, Resolver, SecretResolver, Version};
-use secret_resolver_transport::{Origin, Trust};
-use secret_resolver_vault::{Auth, VaultBackend, VaultTarget};
+use secret_resolver_vault::VaultBackend;
 use test_servers::Reply;
-
-const SECOND: Duration = Duration::from_secs(1);
 
 /// The endpoints, in the order of the config, and the clock of all that asks them.
 struct Pair {
@@ -26,21 +20,12 @@ struct Pair {
 
 impl Pair {
     fn start() -> (Self, VaultBackend) {
+        let (first, second, backend, clock) = pair();
         let pair = Self {
-            first: Fake::start(),
-            second: Fake::start(),
-            clock: ManualClock::new(),
+            first,
+            second,
+            clock,
         };
-        let Self { first, second, .. } = &pair;
-        let both = [first.ca.pem(), second.ca.pem()].concat();
-        let trust = Trust::from_pem(both.as_bytes()).unwrap();
-        let auth = Auth::approle(value("role"), value("secret"));
-        let target = VaultTarget::new(Origin::parse(&first.server.origin()).unwrap(), trust, auth)
-            .with_endpoint(Origin::parse(&second.server.origin()).unwrap());
-        let backend = VaultBackend::builder(target)
-            .with_clock(Arc::new(pair.clock.clone()))
-            .build()
-            .unwrap();
         (pair, backend)
     }
 

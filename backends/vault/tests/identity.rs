@@ -5,14 +5,11 @@
 mod common;
 
 use std::sync::{Arc, Barrier};
-use std::time::Duration;
 
 use common::*;
 use secret_resolver::testing::ManualClock;
 use secret_resolver::{Clock, ErrorKind, Resolver};
 use test_servers::Reply;
-
-const SECOND: Duration = Duration::from_secs(1);
 
 #[test]
 fn a_denial_during_a_login_is_not_remembered_for_the_token_that_it_brings() {

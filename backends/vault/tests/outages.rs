@@ -16,7 +16,6 @@ use secret_resolver::{Clock, Error, Moment, Resolver, Secret, SystemClock};
 use secret_resolver_vault::{Auth, VaultBackend};
 use test_servers::{AppRole, OpenBao};
 
-const SECOND: Duration = Duration::from_secs(1);
 /// How long the store is away.
 const AWAY: Duration = Duration::from_secs(20);
 /// How long a value is fresh.

@@ -13,7 +13,6 @@ use secret_resolver_transport::{Origin, Trust};
 use secret_resolver_vault::{Auth, VaultBackend, VaultTarget};
 use test_servers::{Nginx, OpenBao};
 
-const SECOND: Duration = Duration::from_secs(1);
 /// How long the proxy answers.
 const LASTS: Duration = Duration::from_secs(3);
 

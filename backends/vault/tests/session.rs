@@ -14,11 +14,8 @@ use secret_resolver::testing::ManualClock;
 use secret_resolver::{
     Clock, ErrorKind, Moment, NameRef, Request, SecretResolver, SecretResolverExt,
 };
-use secret_resolver_transport::Origin;
-use secret_resolver_vault::{Auth, VaultBackend, VaultTarget};
+use secret_resolver_vault::{Auth, VaultBackend};
 use test_servers::Reply;
-
-const SECOND: Duration = Duration::from_secs(1);
 
 fn backend(fake: &Fake, clock: &ManualClock) -> VaultBackend {
     fake.builder(clock).build().unwrap()
@@ -455,30 +452,11 @@ fn a_login_that_ends_after_the_shutdown_gives_its_token_back() {
 
 #[test]
 fn a_standby_that_redirects_is_passed_over_and_never_followed() {
-    let (standby, active, elsewhere, clock) = (
-        Fake::start(),
-        Fake::start(),
-        Fake::start(),
-        ManualClock::new(),
-    );
+    let (standby, active, backend, _) = pair();
+    let elsewhere = Fake::start();
     let location = format!("{}/v1/secret/data/a", elsewhere.server.origin());
     let redirect = Reply::status(307).with_header("Location", &location);
     standby.state().instead = Some(("", redirect.clone()));
-    let trust = secret_resolver_transport::Trust::from_pem(
-        [standby.ca.pem(), active.ca.pem()].concat().as_bytes(),
-    )
-    .unwrap();
-    let auth = Auth::approle(value("role"), value("secret"));
-    let target = VaultTarget::new(
-        Origin::parse(&standby.server.origin()).unwrap(),
-        trust,
-        auth,
-    )
-    .with_endpoint(Origin::parse(&active.server.origin()).unwrap());
-    let backend = VaultBackend::builder(target)
-        .with_clock(Arc::new(clock))
-        .build()
-        .unwrap();
     block_on(async {
         assert_eq!(text(backend.get("a").await), "v");
         assert_eq!(
@@ -497,18 +475,7 @@ fn a_standby_that_redirects_is_passed_over_and_never_followed() {
 
 #[test]
 fn after_an_outage_the_next_attempt_goes_to_the_next_endpoint() {
-    let (first, second, clock) = (Fake::start(), Fake::start(), ManualClock::new());
-    let trust = secret_resolver_transport::Trust::from_pem(
-        [first.ca.pem(), second.ca.pem()].concat().as_bytes(),
-    )
-    .unwrap();
-    let auth = Auth::approle(value("role"), value("secret"));
-    let target = VaultTarget::new(Origin::parse(&first.server.origin()).unwrap(), trust, auth)
-        .with_endpoint(Origin::parse(&second.server.origin()).unwrap());
-    let backend = VaultBackend::builder(target)
-        .with_clock(Arc::new(clock))
-        .build()
-        .unwrap();
+    let (first, second, backend, _) = pair();
     block_on(async {
         assert_eq!(text(backend.get("a").await), "v");
         for answer in [Reply::status(503), Reply::status(412), Reply::CloseAtOnce] {

@@ -1,12 +1,18 @@
 //! What the tests of this crate share: backends for a real OpenBao, and a scripted server that
-//! speaks as much of the protocol as a test of time or of counting needs.
+//! speaks as much of the protocol as a test of time or of counting needs. Backends for it are in `stores`.
 
-#![allow(dead_code, reason = "each test program uses its own part")]
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "each test program uses its own part"
+)]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     reason = "what fails here fails the test"
 )]
+
+mod stores;
 
 use std::future::Future;
 use std::sync::{Arc, Barrier, Mutex, MutexGuard};
@@ -18,6 +24,9 @@ use secret_resolver_transport::{Origin, Trust};
 use secret_resolver_vault::{Auth, Credential, VaultBackend, VaultBuilder, VaultTarget};
 use test_servers::{AppRole, OpenBao, Reply, RequestHead, ScriptedHttps, TestCa, Validity};
 
+pub(crate) use stores::*;
+
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
 /// A runtime of several threads, as a service has one.
@@ -195,6 +204,13 @@ impl Fake {
             .with_clock(Arc::new(clock.clone()) as Arc<dyn Clock>)
     }
 
+    /// Lets requests for this path's ending wait until the test comes to the barrier, too.
+    pub(crate) fn hold(&self, ending: &'static str) -> Arc<Barrier> {
+        let barrier = Arc::new(Barrier::new(2));
+        self.state().waits = Some((ending, Arc::clone(&barrier)));
+        barrier
+    }
+
     /// How many requests came for this path's ending.
     pub(crate) fn asked(&self, ending: &str) -> usize {
         self.server
@@ -206,12 +222,19 @@ impl Fake {
 
     /// The tokens of all reads, in their order.
     pub(crate) fn tokens_of_reads(&self) -> Vec<String> {
+        self.tokens_of(|target| target.contains("/data/"))
+    }
+
+    /// The tokens of all revocations, in their order.
+    pub(crate) fn tokens_of_revocations(&self) -> Vec<String> {
+        self.tokens_of(|target| target.ends_with("revoke-self"))
+    }
+
+    fn tokens_of(&self, is_meant: impl Fn(&str) -> bool) -> Vec<String> {
         let requests = self.server.requests();
-        let reads = requests
-            .iter()
-            .filter(|request| request.target.contains("/data/"));
-        reads
-            .map(|read| read.header("X-Vault-Token").unwrap().to_owned())
+        let meant = requests.iter().filter(|request| is_meant(&request.target));
+        meant
+            .map(|request| request.header("X-Vault-Token").unwrap().to_owned())
             .collect()
     }
 }
