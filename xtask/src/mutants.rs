@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::workspace::{Result, cargo, output_of, root, target};
-use table::{MUTANTS, Mutant};
+use table::Mutant;
 
 /// Breaks what the filter names, or everything: a part of what is broken, of the file's or of the test's name.
 pub(crate) fn run(filter: &[String]) -> Result {
-    let chosen: Vec<&Mutant> = MUTANTS.iter().filter(|m| is_chosen(m, filter)).collect();
+    let chosen: Vec<&Mutant> = table::all().filter(|m| is_chosen(m, filter)).collect();
     if chosen.is_empty() {
         return Err("no mutant has this in its name: leave the filter out to see all".to_owned());
     }
@@ -229,7 +229,7 @@ mod tests {
         let all: String = files
             .map(|file| fs::read_to_string(file).unwrap())
             .collect();
-        for mutant in MUTANTS {
+        for mutant in table::all() {
             let text = fs::read_to_string(root().join(mutant.file)).unwrap();
             assert_ne!(broken(&text, mutant).unwrap(), text);
             let test = format!("fn {}()", mutant.test);
@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn a_change_that_fits_nowhere_or_twice_is_refused() {
-        let mutant = &MUTANTS[0];
+        let mutant = table::all().next().unwrap();
         assert!(broken("", mutant).is_err());
         assert!(broken(&mutant.from.repeat(2), mutant).is_err());
         assert_eq!(broken(mutant.from, mutant).unwrap(), mutant.to);

@@ -1,0 +1,57 @@
+//! What is broken in the backends: `backends/`.
+
+use super::{Mutant, core, of, vault};
+
+pub(super) const MUTANTS: &[Mutant] = &[
+    of(
+        "secret-resolver-env",
+        core(
+            "9: any variable can be read",
+            "backends/env/src/config.rs",
+            [
+                "if prefix.is_none() && names.is_empty() && aliases.is_empty() {",
+                "if prefix.is_none() && !names.is_empty() && names.is_empty() {",
+            ],
+            "without_a_prefix_or_names_it_is_not_built",
+        ),
+    ),
+    vault(
+        "verdicts: a proxy's page is a refusal",
+        "backends/vault/src/answers.rs",
+        [
+            "reply.status() == 403 && Body::of(reply.body()) != Body::Foreign",
+            "reply.status() == 403",
+        ],
+        "a_proxys_403_ends_no_token_and_is_no_denial",
+    ),
+    vault(
+        "leaving: a batch token is asked to end",
+        "backends/vault/src/auth/mod.rs",
+        ["revocable: !login.is_batch,", "revocable: true,"],
+        "a_batch_token_is_not_asked_to_end_and_is_no_failure",
+    ),
+    vault(
+        "answers: a server that wants the request again is not asked again",
+        "backends/vault/src/answers.rs",
+        [
+            "(408, _, _) => (\n            Unavailable,",
+            "(408, _, _) => (\n            Malformed,",
+        ],
+        "what_passes_is_tried_again_within_a_get",
+    ),
+    vault(
+        "answers: an upgrade of the store is for ever",
+        "backends/vault/src/answers.rs",
+        [
+            "\"from non-versioned to versioned data\"",
+            "\"from version 1 to version 2\"",
+        ],
+        "what_passes_is_tried_again_within_a_get",
+    ),
+    vault(
+        "answers: any page speaks of a secret",
+        "backends/vault/src/answers.rs",
+        ["(_, Body::Foreign, _) => (", "(600, Body::Foreign, _) => ("],
+        "only_the_stores_own_form_speaks_of_a_secret_a_token_or_a_credential",
+    ),
+];

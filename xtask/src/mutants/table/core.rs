@@ -1,0 +1,192 @@
+//! What is broken in the core, but for its layers: `src/`.
+
+use super::{Mutant, core, vault};
+
+pub(super) const MUTANTS: &[Mutant] = &[
+    core(
+        "1: a stale value is served without a policy for it",
+        "src/policy.rs",
+        [
+            "if permits.stale && policy.stale_up_to.is_some_and(|limit| by < limit) => {",
+            "if permits.stale && policy.stale_up_to.is_none_or(|limit| by < limit) => {",
+        ],
+        "the_default_policy_serves_nothing_that_has_expired_and_asks_nobody_else",
+    ),
+    core(
+        "1: our own overload looks like an outage",
+        "src/error.rs",
+        [
+            "            Self::Unavailable | Self::Timeout => (Retry::Yes, true, true, true),\n            Self::Throttled => (Retry::AfterDelay, false, true, false),\n            Self::Overloaded\n            | Self::NotFound",
+            "            Self::Unavailable | Self::Timeout | Self::Overloaded => (Retry::Yes, true, true, true),\n            Self::Throttled => (Retry::AfterDelay, false, true, false),\n            Self::NotFound",
+        ],
+        "a_flood_of_cold_names_on_a_healthy_store_asks_no_fallback_and_opens_no_breaker",
+    ),
+    core(
+        "1: an answer past its time is taken",
+        "src/in_time.rs",
+        ["(!limit.is_over()).then_some(answer)", "Some(answer)"],
+        "an_answer_that_is_ready_but_late_is_too_late",
+    ),
+    core(
+        "1: a store's code runs on a thread with another's",
+        "src/stack/assemble.rs",
+        ["let store = OwnThread::start(store)?;", ""],
+        "a_store_whose_code_blocks_holds_up_no_other_store",
+    ),
+    core(
+        "2: a stop of the process prolongs a caller's own deadline",
+        "src/stack/assemble.rs",
+        ["Deadline::strict(layers", "Deadline::new(layers"],
+        "a_stop_of_the_process_ends_a_get_at_its_deadline_and_takes_no_time_of_its_fetch",
+    ),
+    core(
+        "2: a waker that blocks stops the clock",
+        "src/clock/system.rs",
+        [
+            "self.aside.run(move || call(sleeper.waker));",
+            "call(sleeper.waker);",
+        ],
+        "a_waker_that_blocks_delays_neither_another_sleeper_nor_a_sweep",
+    ),
+    core(
+        "2: a waker that blocks stops the fetches",
+        "src/aside.rs",
+        [
+            "let aside = self.aside.clone();\n        aside.run(move || {",
+            "foreign(move || {",
+        ],
+        "a_waker_that_blocks_at_a_landing_holds_up_no_other_fetch",
+    ),
+    core(
+        "2: what foreign code panics with is dropped",
+        "src/foreign.rs",
+        ["std::mem::forget(payload);", "drop(payload);"],
+        "a_panic_of_foreign_code_stays_its_own_also_when_its_payload_panics_in_its_drop",
+    ),
+    core(
+        "2: a forked child waits for threads that it does not have",
+        "src/fork.rs",
+        [
+            ".is_none_or(|guard| !guard.clone().detected_fork())",
+            ".is_none_or(|guard| !guard.clone().detected_fork() || true)",
+        ],
+        "in_a_forked_child_every_call_is_refused_at_once_and_nothing_hangs",
+    ),
+    core(
+        "2: a forked child takes locks when it drops a resolver",
+        "src/stack/mod.rs",
+        ["std::mem::forget(Arc::clone(&self.stack));", ""],
+        "in_a_forked_child_nothing_waits_for_a_lock_that_nobody_gives_back",
+    ),
+    core(
+        "5: a buffer is not wiped when it goes",
+        "src/secret/buf.rs",
+        [
+            "    fn drop(&mut self) {\n        self.bytes.zeroize();",
+            "    fn drop(&mut self) {",
+        ],
+        "a_value_is_gone_from_memory_after_invalidation",
+    ),
+    core(
+        "10: a weaker answer is not told",
+        "src/downgrade.rs",
+        ["foreign(|| audit::downgraded(name, freshness, cause));", ""],
+        "every_fetch_refusal_downgrade_and_invalidation_is_told_and_no_value_is",
+    ),
+    core(
+        "limit: a store that is slow times out behind a queue of ours",
+        "src/stack/assemble.rs",
+        [
+            "limit.fair_time = limit.fair_time.max(attempt);",
+            "limit.fair_time = limit.fair_time.max(attempt / 2);",
+        ],
+        "nor_does_a_flood_on_a_store_that_is_slow",
+    ),
+    core(
+        "require: it outlasts its limit",
+        "src/stack/mod.rs",
+        [
+            "match required(self, names, Some(end)).await {",
+            "match required(self, names, None).await {",
+        ],
+        "a_store_that_hangs_is_waited_for_no_longer_than_the_limit",
+    ),
+    core(
+        "require: a breaker that its own tries have opened keeps it from asking",
+        "src/stack/mod.rs",
+        ["breaker.allow_trial();", "let _ = breaker;"],
+        "a_store_that_comes_up_late_is_found_though_its_breaker_is_open",
+    ),
+    core(
+        "bounds: a flood below a prefix takes the fetches of others",
+        "src/stack/assemble.rs",
+        [
+            "cache = cache.with_max_flights_for(prefix, most);",
+            "let _ = (prefix, most);",
+        ],
+        "a_flood_below_a_prefix_with_a_limit_of_its_own_takes_no_fetch_of_others",
+    ),
+    core(
+        "aside: a waker that panics ends the process as it is dropped",
+        "src/aside.rs",
+        [
+            "foreign(|| self.waker.wake_by_ref());",
+            "self.waker.wake_by_ref();",
+        ],
+        "a_waker_that_panics_as_it_is_called_and_dropped_ends_no_thread",
+    ),
+    core(
+        "aside: nobody watches after a quiet time",
+        "src/aside.rs",
+        [
+            "while state.threads <= state.busy.min(Aside::MOST)",
+            "while state.threads < 1",
+        ],
+        "who_blocks_for_long_holds_up_nobody_after_a_quiet_time_either",
+    ),
+    core(
+        "aside: jobs that each take a little get no second thread",
+        "src/aside.rs",
+        [
+            "let slow = state.begun - begun < Aside::QUICK * state.width as u64;",
+            "let slow = state.begun == begun;",
+        ],
+        "many_jobs_that_each_take_a_little_hold_up_none_for_long",
+    ),
+    core(
+        "aside: threads that have nothing to do stay",
+        "src/aside.rs",
+        [
+            "let surplus = state.rests() && state.threads > state.busy + 2;",
+            "let surplus = false;",
+        ],
+        "the_threads_that_blocking_jobs_needed_end_also_while_other_jobs_come",
+    ),
+    core(
+        "aside: reports fill the memory",
+        "src/aside.rs",
+        [
+            "Some(aside) if aside.is_full() => {}",
+            "Some(aside) if aside.is_full() && aside.0.is_none() => {}",
+        ],
+        "a_report_is_dropped_while_too_many_wait",
+    ),
+    vault(
+        "logins: a hold is not waited for",
+        "src/resolver/require.rs",
+        [
+            "error.is_held_back()\n                || error.is_our_own_overload()",
+            "error.is_our_own_overload()",
+        ],
+        "require_within_waits_for_a_hold_and_not_for_a_refusal",
+    ),
+    core(
+        "stack: a fair time leaves no time to wait",
+        "src/stack/assemble.rs",
+        [
+            "limit.fair_time >= budget)",
+            "limit.fair_time >= budget && budget.is_zero())",
+        ],
+        "what_leaves_no_time_or_no_room_is_refused_by_the_names_of_its_settings",
+    ),
+];

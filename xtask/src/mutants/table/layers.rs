@@ -1,0 +1,273 @@
+//! What is broken in the other layers: `src/layers/`.
+
+use super::{Mutant, core, vault};
+
+pub(super) const MUTANTS: &[Mutant] = &[
+    core(
+        "1: the fallback is asked after any error",
+        "src/layers/fallback.rs",
+        [
+            "if decision != Decision::AskFallback || !any_version {",
+            "if decision == Decision::KeepFresh || !any_version {",
+        ],
+        "a_fallback_is_asked_only_in_an_outage_and_its_answer_is_marked",
+    ),
+    core(
+        "1: a stop of this process is an outage of its store",
+        "src/layers/attempt.rs",
+        [
+            "Err(error) if !fair && error",
+            "Err(error) if fair && !fair && error",
+        ],
+        "a_stop_of_the_process_is_no_outage_of_its_store",
+    ),
+    core(
+        "2: a get has no end",
+        "src/layers/deadline.rs",
+        [
+            "        let until = self.moment(request.ends(clock));",
+            "        let until = Moment::NEVER;",
+        ],
+        "no_get_outlives_its_deadline_when_the_backend_hangs",
+    ),
+    core(
+        "2: a wait for a permit has no end",
+        "src/layers/limit/mod.rs",
+        [
+            "let entered = in_time(limit, permit).await;",
+            "let entered = { let _ = limit; Some(permit.await) };",
+        ],
+        "a_deadline_that_passes_in_the_queue_ends_the_wait_as_our_own_overload",
+    ),
+    core(
+        "5: a conditional read keeps the version of a value that is gone",
+        "src/layers/own_thread.rs",
+        [
+            "Held::By(holder) => OwnedHeld::By(Arc::clone(holder)),",
+            "Held::By(holder) => OwnedHeld::Version(holder.version().unwrap_or_default()),",
+        ],
+        "invalidated_values_and_tags_are_gone_from_memory_while_their_store_blocks",
+    ),
+    core(
+        "10: a fallback's answer is not marked",
+        "src/layers/fallback.rs",
+        [
+            "let answer = record.answer().marked(Freshness::Fallback);",
+            "let answer = record.answer();",
+        ],
+        "a_fallback_is_asked_only_in_an_outage_and_its_answer_is_marked",
+    ),
+    core(
+        "batches: what was fenced while the rest was fetched is answered",
+        "src/layers/batch.rs",
+        [
+            "let fenced = || asked_in != fence && signalled(requests[at].name(), asked_in);",
+            "let fenced = || asked_in > fence && signalled(requests[at].name(), asked_in);",
+        ],
+        "a_batch_answers_nothing_that_was_invalidated_while_it_waited",
+    ),
+    core(
+        "breaker: it never opens",
+        "src/layers/breaker/endpoint.rs",
+        [
+            "let enough = self.failures >= config.failures;",
+            "let enough = self.failures == u32::MAX;",
+        ],
+        "five_failures_in_a_row_open_it_and_four_do_not",
+    ),
+    core(
+        "breaker: a store that is away as a whole is found late",
+        "src/layers/breaker/endpoint.rs",
+        [
+            "BreakerState::Open { until } if alone && self",
+            "BreakerState::Open { until } if !alone && self",
+        ],
+        "while_no_endpoint_answers_each_is_tried_once_a_second",
+    ),
+    core(
+        "breaker: a store may close itself for ever",
+        "src/layers/breaker/endpoint.rs",
+        [
+            "asked.clamp(config.first_open, Self::LONGEST_PAUSE)",
+            "asked.max(config.first_open)",
+        ],
+        "a_store_is_left_alone_for_a_minute_at_most_and_for_a_first_opening_at_least",
+    ),
+    core(
+        "breaker: a store that waits for us cuts its own wish short",
+        "src/layers/breaker/endpoint.rs",
+        [
+            "*until = now.min(*until).max(self.pause);",
+            "*until = now.min(*until);",
+        ],
+        "a_store_that_asks_to_be_left_alone_is_so_from_the_first_answer_on_for_all",
+    ),
+    core(
+        "breaker: a known name breaks into a store's wish",
+        "src/layers/breaker/endpoint.rs",
+        [
+            "if now < self.known_from.max(self.pause) {",
+            "if now < self.known_from {",
+        ],
+        "a_store_that_asks_to_be_left_alone_is_so_from_the_first_answer_on_for_all",
+    ),
+    core(
+        "breaker: one broken record closes its store",
+        "src/layers/breaker/endpoint.rs",
+        [
+            "!self.useless.contains(&name)",
+            "self.useless.len() < usize::MAX",
+        ],
+        "one_broken_record_closes_the_store_for_no_other_name",
+    ),
+    core(
+        "breaker: a store that answers no good is never left alone",
+        "src/layers/breaker/endpoint.rs",
+        ["enough || self.useless.len() >= most", "enough"],
+        "twenty_names_in_a_row_that_are_answered_nothing_of_use_open_it",
+    ),
+    core(
+        "breaker: an attempt from before the last answer counts",
+        "src/layers/breaker/endpoint.rs",
+        [
+            "closed && admission.began < self.last_alive =>",
+            "closed && admission.began > now =>",
+        ],
+        "a_failure_of_an_attempt_that_began_before_an_answer_does_not_count",
+    ),
+    core(
+        "breaker: its own refusal counts",
+        "src/layers/breaker/endpoint.rs",
+        [
+            "_ if error.is_held_back() => Self::Nothing,",
+            "_ if error.is_held_back() && error.status().is_some() => Self::Nothing,",
+        ],
+        "an_outer_breaker_does_not_count_the_refusals_of_an_inner_one",
+    ),
+    core(
+        "breaker: a known name has no place of its own",
+        "src/layers/breaker/mod.rs",
+        [
+            "if admitted.is_none() && is_known {",
+            "if admitted.is_none() && is_known && name == 0 {",
+        ],
+        "a_name_that_was_answered_before_tries_beside_the_trial_of_another",
+    ),
+    core(
+        "breaker: a few names that bring no good close a store",
+        "src/layers/breaker/endpoint.rs",
+        ["const USELESS: usize = 4;", "const USELESS: usize = 1;"],
+        "a_few_names_that_bring_no_good_close_a_healthy_store_for_no_other",
+    ),
+    core(
+        "breaker: a service of some thousand names is not known",
+        "src/layers/breaker/known.rs",
+        ["const SETS: usize = 4_096;", "const SETS: usize = 256;"],
+        "a_service_of_three_thousand_names_keeps_them_known",
+    ),
+    core(
+        "breaker: what is shown of it waits for its lock",
+        "src/layers/breaker/mod.rs",
+        [
+            "self.state.try_lock().ok().map(|state| state.status())",
+            "Some(self.status())",
+        ],
+        "what_is_shown_of_a_breaker_waits_for_no_lock",
+    ),
+    core(
+        "retry: no budget",
+        "src/layers/retry/budget.rs",
+        ["held.checked_sub(Self::ONE)", "Some(held)"],
+        "a_thousand_failing_requests_are_no_storm",
+    ),
+    core(
+        "retry: our own overload hides an outage",
+        "src/layers/retry/mod.rs",
+        [
+            "Some(before) if error.is_our_own_overload() => before,",
+            "Some(before) if error.kind() == ErrorKind::Closed => before,",
+        ],
+        "our_own_overload_hides_no_outage_that_an_attempt_has_shown",
+    ),
+    vault(
+        "retry: an endpoint of no use fails a get",
+        "src/layers/retry/mod.rs",
+        [
+            "let kinds = [Unavailable, Timeout, Throttled, Malformed, Refused];",
+            "let kinds = [Unavailable, Timeout, Throttled, Refused];\n    let _ = Malformed;",
+        ],
+        "an_endpoint_that_gives_no_answer_of_use_fails_no_get",
+    ),
+    vault(
+        "retry: an outage of one endpoint is the store's",
+        "src/layers/retry/mod.rs",
+        [
+            "if !before.kind().permits().counts_for_breaker || outage =>",
+            "if before.kind().permits().counts_for_breaker && outage =>",
+        ],
+        "where_no_endpoint_gives_an_answer_of_use_no_exception_follows",
+    ),
+    core(
+        "retry: a store's wish is waited for though another endpoint is idle",
+        "src/layers/retry/mod.rs",
+        [
+            "_ if others => Duration::ZERO,",
+            "_ if others && !others => Duration::ZERO,",
+        ],
+        "an_endpoint_that_asks_to_be_left_alone_is_not_waited_for_where_there_is_another",
+    ),
+    core(
+        "retry: a breaker's refusal is retried",
+        "src/layers/retry/mod.rs",
+        [" || error.is_held_back()", ""],
+        "a_breakers_refusal_is_answered_at_once",
+    ),
+    core(
+        "limit: the queue has no bound",
+        "src/layers/limit/mod.rs",
+        [
+            "(queued < most).then_some(queued + 1);",
+            "(queued < most || queued < u32::MAX).then_some(queued + 1);",
+        ],
+        "a_full_queue_refuses_at_once_in_a_way_that_blames_no_store",
+    ),
+    core(
+        "limit: who has waited too long is sent with no time left",
+        "src/layers/limit/mod.rs",
+        [
+            "let latest = deadline.before(self.config.fair_time);",
+            "let latest = deadline;",
+        ],
+        "who_has_waited_until_little_time_is_left_is_refused_before_the_store_is_asked",
+    ),
+    core(
+        "limit: a permit that is taken late is used",
+        "src/layers/limit/mod.rs",
+        [
+            "let entered = in_time(limit, permit).await;",
+            "let entered = crate::race::race(async { Some(permit.await) }, async { limit.over().await; None }).await;",
+        ],
+        "a_permit_that_came_in_time_and_is_taken_late_is_given_back",
+    ),
+    core(
+        "lanes: a prefix has no guards of its own",
+        "src/layers/lanes.rs",
+        [
+            "self.lanes.get(request.name().path())",
+            "self.lanes.get(\"\")",
+        ],
+        "names_below_a_prefix_wait_for_each_other_and_for_nobody_else",
+    ),
+    core(
+        "lanes: a store is shut down and its lanes are not",
+        "src/layers/lanes.rs",
+        ["let _ = lane.shutdown(deadline).await;", "let _ = lane;"],
+        "shutdown_ends_every_wait_on_every_lane_and_the_store_once",
+    ),
+    core(
+        "scope: the path is not put before a name",
+        "src/layers/scoped/mod.rs",
+        ["format!(\"{}/{below}\", self.path)", "below.to_owned()"],
+        "no_name_leaves_the_scope",
+    ),
+];

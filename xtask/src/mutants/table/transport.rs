@@ -1,0 +1,93 @@
+//! What is broken in the transport: `transport/`.
+
+use super::{Mutant, core, of, vault};
+
+pub(super) const MUTANTS: &[Mutant] = &[
+    vault(
+        "answers: an unasked 304 is a redirect",
+        "transport/src/engine/connection.rs",
+        [
+            "if head.status.is_redirection() && head.status != StatusCode::NOT_MODIFIED {",
+            "if head.status.is_redirection() && head.status != StatusCode::OK {",
+        ],
+        "an_unasked_304_is_no_redirect_and_no_answer",
+    ),
+    vault(
+        "answers: a failing server with a large page is malformed",
+        "transport/src/engine/connection.rs",
+        [
+            "Err(error) if status >= 500 && error.kind()",
+            "Err(error) if status >= 600 && error.kind()",
+        ],
+        "a_failing_server_is_an_outage_however_large_its_page_is",
+    ),
+    of(
+        "secret-resolver-transport",
+        core(
+            "trust: a section is passed over",
+            "transport/src/trust/pem.rs",
+            [
+                "        check(label).map_err(located)?;\n",
+                "        if check(label).map_err(located).is_err() {\n            at = body_at;\n            continue;\n        }\n",
+            ],
+            "no_section_of_a_file_is_passed_over",
+        ),
+    ),
+    of(
+        "secret-resolver-transport",
+        core(
+            "trust: a pin believes anybody",
+            "transport/src/trust/mod.rs",
+            [
+                "pins.any(|pin| pin.der == certificate && pin.validity.contains(now))",
+                "pins.any(|pin| pin.der.len() + certificate.len() > 0 && pin.validity.contains(now))",
+            ],
+            "a_server_that_signed_itself_as_an_authority_is_believed_as_a_pin_alone",
+        ),
+    ),
+    of(
+        "secret-resolver-transport",
+        core(
+            "trust: a file is never read again",
+            "transport/src/trust/source.rs",
+            [
+                "            Some(read) => now >= read + wait,",
+                "            Some(read) => now >= read + wait * 1000,",
+            ],
+            "a_new_authority_needs_no_restart",
+        ),
+    ),
+    of(
+        "secret-resolver-transport",
+        core(
+            "transport: two lengths are taken",
+            "transport/src/engine/connection.rs",
+            [
+                "                    && head.headers.contains_key(CONTENT_LENGTH)\n",
+                "                    && head.headers.contains_key(\"x-none\")\n",
+            ],
+            "an_answer_with_two_lengths_is_malformed_and_its_connection_closed",
+        ),
+    ),
+    of(
+        "secret-resolver-transport",
+        core(
+            "transport: older connections outlive one that is dead",
+            "transport/src/engine/pool.rs",
+            [
+                "        if !self.answered {\n",
+                "        if self.answered {\n",
+            ],
+            "when_a_kept_connection_falls_silent_the_older_ones_are_not_tried",
+        ),
+    ),
+    of(
+        "secret-resolver-transport",
+        core(
+            "transport: an address that was good is not remembered",
+            "transport/src/engine/connect.rs",
+            ["*self.good() = Some(address);", "let _ = address;"],
+            "an_address_that_is_away_silent_or_false_holds_up_no_other",
+        ),
+    ),
+];
