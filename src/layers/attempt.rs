@@ -12,6 +12,9 @@ use crate::secret::Record;
 
 /// Gives each attempt `limit`, and makes it again when it failed because this process did not run.
 ///
+/// Where another endpoint would be asked next, it is half of that: one that is silent must leave time for
+/// the others, and for those who wait behind it.
+///
 /// A process that was stopped finds its connections dead and its timers due, as if the store were
 /// away. That is no evidence of an outage: it must open no breaker, spend no retry and ask no fallback.
 /// An answer gets the moment at which it was asked for: from then on its life counts.
@@ -49,7 +52,7 @@ impl<R: SecretResolver> Attempt<R> {
         let mut request = request.as_of_now(&*self.clock);
         loop {
             let sent = self.clock.now();
-            let answer = self.inner.resolve(request).await;
+            let answer = self.inner.resolve(self.in_time(request, lost)).await;
             let lost_now = self.clock.lost();
             let lost_here = lost_now.saturating_sub(lost);
             let ran_for = self.clock.now().since(sent).saturating_sub(lost_here);
@@ -73,6 +76,19 @@ impl<R: SecretResolver> Attempt<R> {
             });
             lost = lost_now;
             again += 1;
+        }
+    }
+
+    /// The request with the deadline of one attempt, where that is not the layer's own.
+    fn in_time<'a>(&self, request: Request<'a>, lost: Duration) -> Request<'a> {
+        if !request.has_alternative() {
+            return request;
+        }
+        let limit = self.clock.now() + self.limit / 2;
+        let end = request.ends(&*self.clock);
+        match end.is_some_and(|end| end < limit) {
+            true => request,
+            false => request.while_running(limit, lost),
         }
     }
 
@@ -197,6 +213,31 @@ mod tests {
             clock.stall(LIMIT / 20);
         }
         assert_eq!(poll(&mut read), Poll::Ready(Err(ErrorKind::Timeout)));
+    }
+
+    #[test]
+    fn where_another_endpoint_would_be_asked_next_an_attempt_has_half_of_the_time() {
+        let (clock, store, layer) = setup();
+        store.always(Reply::Hang);
+        for (alternative, time) in [(true, LIMIT / 2), (false, LIMIT)] {
+            let request = request(&clock).with_alternative(alternative);
+            let mut read = layer.resolve(request);
+            assert!(poll(&mut read).is_pending());
+            clock.advance(time - Duration::from_millis(1));
+            assert!(poll(&mut read).is_pending());
+            clock.advance(Duration::from_millis(1));
+            assert_eq!(poll(&mut read), Poll::Ready(Err(ErrorKind::Timeout)));
+        }
+        // A deadline that is earlier counts, and a stop of the process does not.
+        let soon = Request::new(NameRef::parse("a/b").unwrap()).with_alternative(true);
+        let mut read = layer.resolve(soon.with_deadline(clock.now() + LIMIT / 4));
+        assert!(poll(&mut read).is_pending());
+        clock.advance(LIMIT / 4);
+        assert_eq!(poll(&mut read), Poll::Ready(Err(ErrorKind::Timeout)));
+        let mut read = layer.resolve(request(&clock).with_alternative(true));
+        assert!(poll(&mut read).is_pending());
+        clock.stall(STOP);
+        assert!(poll(&mut read).is_pending());
     }
 
     #[test]

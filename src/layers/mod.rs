@@ -42,6 +42,14 @@ macro_rules! pass_on {
             $inner.endpoints()
         }
 
+        fn spreads(&$this) -> bool {
+            $inner.spreads()
+        }
+
+        fn concurrency(&$this) -> usize {
+            $inner.concurrency()
+        }
+
         fn login_ends(&$this) -> Option<crate::clock::Moment> {
             $inner.login_ends()
         }

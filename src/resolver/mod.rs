@@ -127,6 +127,22 @@ pub trait SecretResolver: fmt::Debug + Send + Sync + 'static {
         1
     }
 
+    /// Whether requests are spread over the endpoints. Otherwise the first that answers is asked, in their
+    /// order, and the others stand by.
+    ///
+    /// Provided: no.
+    fn spreads(&self) -> bool {
+        false
+    }
+
+    /// How many requests the store can be sent at once. More would wait inside, where waiting takes the
+    /// time of the store; so a layer above bounds them.
+    ///
+    /// Provided: any number.
+    fn concurrency(&self) -> usize {
+        usize::MAX
+    }
+
     /// A number that changes when the resolver asks its store under a new login. What the store
     /// has refused to one identity it may grant to the next, so a cache forgets refusals with it.
     ///
@@ -189,6 +205,14 @@ macro_rules! forward {
 
             fn endpoints(&self) -> usize {
                 (**self).endpoints()
+            }
+
+            fn spreads(&self) -> bool {
+                (**self).spreads()
+            }
+
+            fn concurrency(&self) -> usize {
+                (**self).concurrency()
             }
 
             fn identity(&self) -> u64 {

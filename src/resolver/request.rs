@@ -32,6 +32,7 @@ pub struct Request<'a> {
     lost_before: Option<Duration>,
     endpoint: Option<usize>,
     tried: Tried,
+    alternative: bool,
 }
 
 /// Endpoints that were asked already: the first 64 of a store.
@@ -45,6 +46,10 @@ impl Tried {
 
     pub(crate) fn has(self, endpoint: usize) -> bool {
         self.0 & Self::bit(endpoint) != 0
+    }
+
+    pub(crate) fn count(self) -> usize {
+        self.0.count_ones() as usize
     }
 
     fn bit(endpoint: usize) -> u64 {
@@ -79,6 +84,7 @@ impl<'a> Request<'a> {
             lost_before: None,
             endpoint: None,
             tried: Tried::default(),
+            alternative: false,
         }
     }
 
@@ -167,9 +173,23 @@ impl<'a> Request<'a> {
         self
     }
 
+    pub(crate) fn tried(&self) -> Tried {
+        self.tried
+    }
+
     /// Whether this endpoint may be asked.
     pub(crate) fn may_ask(&self, endpoint: usize) -> bool {
         !self.tried.has(endpoint)
+    }
+
+    /// Says whether another endpoint is asked when this one gives no answer.
+    pub(crate) fn with_alternative(mut self, alternative: bool) -> Self {
+        self.alternative = alternative;
+        self
+    }
+
+    pub(crate) fn has_alternative(&self) -> bool {
+        self.alternative
     }
 
     /// The same request for another name, and for no particular endpoint: what leads to another
@@ -182,6 +202,7 @@ impl<'a> Request<'a> {
         request.name = name;
         request.endpoint = None;
         request.tried = Tried::default();
+        request.alternative = false;
         request
     }
 

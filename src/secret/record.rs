@@ -33,6 +33,8 @@ pub struct Record {
     contents: Arc<Contents>,
     answer: Answer,
     selected: Selected,
+    // Small: a record is copied at every hit.
+    endpoint: Option<u16>,
 }
 
 /// Where an answer came from and how long it may be used: the part of a record that differs from
@@ -198,12 +200,24 @@ impl Record {
         self
     }
 
+    /// The same record, answered by this endpoint of its store.
+    pub(crate) fn answered_at(mut self, endpoint: usize) -> Self {
+        self.endpoint = u16::try_from(endpoint).ok();
+        self
+    }
+
+    /// The endpoint that answered, where there is a choice.
+    pub(crate) fn endpoint(&self) -> Option<usize> {
+        self.endpoint.map(usize::from)
+    }
+
     /// The record with these parts: what a cache keeps of one, put together again.
     pub(crate) fn of(contents: Arc<Contents>, answer: Answer, selected: Selected) -> Self {
         Self {
             contents,
             answer,
             selected,
+            endpoint: None,
         }
     }
 
@@ -326,6 +340,7 @@ impl RecordBuilder {
                 expires_at: Moment::NEVER,
             },
             selected: Selected::Missing,
+            endpoint: None,
         };
         record.select(None)
     }

@@ -37,6 +37,7 @@ use crate::resolver::{Parts, VaultBackend};
 /// ```
 pub struct VaultTarget {
     endpoints: Vec<Origin>,
+    spread: bool,
     trust: Trust,
     namespace: Option<String>,
     mount: String,
@@ -63,6 +64,7 @@ pub struct VaultBuilder {
     default_field: String,
     value_limit: usize,
     body_limit: Option<usize>,
+    connections: usize,
     connect_timeout: Option<Duration>,
     response_timeout: Option<Duration>,
 }
@@ -73,6 +75,7 @@ impl VaultTarget {
     pub fn new(endpoint: Origin, trust: Trust, auth: Auth) -> Self {
         Self {
             endpoints: vec![endpoint],
+            spread: false,
             trust,
             namespace: None,
             mount: "secret".into(),
@@ -80,11 +83,21 @@ impl VaultTarget {
         }
     }
 
-    /// Adds another endpoint of the same cluster: one store, one trust domain. After an exchange
-    /// that failed for an outage the next goes to the next endpoint.
+    /// Adds another endpoint of the same cluster: one store, one trust domain. It is asked when those before
+    /// it give no answer, and until one of them answers again.
     #[must_use]
     pub fn with_endpoint(mut self, endpoint: Origin) -> Self {
         self.endpoints.push(endpoint);
+        self
+    }
+
+    /// Spreads reads over all endpoints, which take turns, instead of the first that answers.
+    ///
+    /// Standbys of Vault Enterprise and OpenBao answer reads themselves, and may be behind the leader. Spread
+    /// reads see that more often: a value that was changed a moment ago, in its old version.
+    #[must_use]
+    pub fn spread(mut self) -> Self {
+        self.spread = true;
         self
     }
 
@@ -107,6 +120,9 @@ impl VaultBuilder {
     /// The bound on one value unless another is set, in bytes.
     pub const DEFAULT_VALUE_LIMIT: usize = 64 << 10;
 
+    /// How many connections to each endpoint may be open at a time, unless another number is set.
+    pub const DEFAULT_CONNECTIONS: usize = 8;
+
     pub(crate) fn new(target: VaultTarget) -> Self {
         Self {
             target,
@@ -116,6 +132,7 @@ impl VaultBuilder {
             default_field: "value".into(),
             value_limit: Self::DEFAULT_VALUE_LIMIT,
             body_limit: None,
+            connections: Self::DEFAULT_CONNECTIONS,
             connect_timeout: None,
             response_timeout: None,
         }
@@ -174,6 +191,15 @@ impl VaultBuilder {
         self
     }
 
+    /// How many connections to each endpoint may be open at a time, from 1 to 1,024; 8 by default. A
+    /// [`Resolver`](secret_resolver::Resolver) sends no more requests at once than there are connections to
+    /// the endpoints that it asks; a store that is far away, or slow, may need more.
+    #[must_use]
+    pub fn with_connections(mut self, connections: usize) -> Self {
+        self.connections = connections;
+        self
+    }
+
     /// The bound on connecting, TLS included; the transport's default without it.
     #[must_use]
     pub fn with_connect_timeout(mut self, timeout: Duration) -> Self {
@@ -201,6 +227,7 @@ impl VaultBuilder {
     pub fn build(self) -> Result<VaultBackend, Error> {
         let VaultTarget {
             endpoints,
+            spread,
             trust,
             namespace,
             mount,
@@ -227,7 +254,8 @@ impl VaultBuilder {
             Some(clock) => clock,
             None => Arc::new(SystemClock::start().map_err(error::ours)?),
         };
-        let mut http = transport::Client::builder(trust, Arc::clone(&clock));
+        let mut http = transport::Client::builder(trust, Arc::clone(&clock))
+            .with_connections(self.connections);
         for endpoint in &endpoints {
             http = http.allow(endpoint.clone());
         }
@@ -247,6 +275,8 @@ impl VaultBuilder {
             session: Session::new(Vault { client, auth }, clock),
             names,
             data,
+            spread,
+            connections: self.connections,
             value_limit: self.value_limit,
         }))
     }
@@ -256,6 +286,7 @@ impl fmt::Debug for VaultTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("VaultTarget")
             .field("endpoints", &self.endpoints)
+            .field("spread", &self.spread)
             .field("namespace", &self.namespace)
             .field("mount", &self.mount)
             .field("auth", &self.auth)

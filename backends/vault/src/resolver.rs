@@ -68,6 +68,10 @@ pub(crate) struct Parts {
     pub(crate) names: Names,
     /// `/v1/{mount}/data/`, encoded.
     pub(crate) data: String,
+    /// Whether reads are spread over the endpoints.
+    pub(crate) spread: bool,
+    /// To each endpoint, at a time.
+    pub(crate) connections: usize,
     pub(crate) value_limit: usize,
 }
 
@@ -134,6 +138,15 @@ impl SecretResolver for VaultBackend {
 
     fn endpoints(&self) -> usize {
         self.0.client().endpoints()
+    }
+
+    fn spreads(&self) -> bool {
+        self.0.spread
+    }
+
+    fn concurrency(&self) -> usize {
+        let endpoints = if self.0.spread { self.endpoints() } else { 1 };
+        self.0.connections.saturating_mul(endpoints)
     }
 
     fn identity(&self) -> u64 {

@@ -8,7 +8,7 @@ mod common;
 use common::*;
 use secret_resolver::testing::ManualClock;
 use secret_resolver::{ErrorKind, NameRef, Request, Resolver, SecretResolver, Version};
-use secret_resolver_vault::VaultBackend;
+use secret_resolver_vault::{VaultBackend, VaultTarget};
 use test_servers::Reply;
 
 /// The endpoints, in the order of the config, and the clock of all that asks them.
@@ -20,12 +20,17 @@ struct Pair {
 
 impl Pair {
     fn start() -> (Self, VaultBackend) {
-        let (first, second, backend, clock) = pair();
+        Self::start_with(|target| target)
+    }
+
+    fn start_with(change: impl Fn(VaultTarget) -> VaultTarget) -> (Self, VaultBackend) {
         let pair = Self {
-            first,
-            second,
-            clock,
+            first: Fake::start(),
+            second: Fake::start(),
+            clock: ManualClock::new(),
         };
+        let target = target_of(&[&pair.first, &pair.second], role());
+        let backend = on_clock(change(target), &pair.clock);
         (pair, backend)
     }
 
@@ -167,27 +172,43 @@ fn a_direction_to_an_endpoint_that_is_not_there_is_answered_by_one_that_is() {
 }
 
 #[test]
+fn reads_go_to_the_first_endpoint_or_are_spread_over_all() {
+    let spread: fn(VaultTarget) -> VaultTarget = VaultTarget::spread;
+    for (change, reads) in [((|target| target) as fn(_) -> _, [6, 0]), (spread, [3, 3])] {
+        let (pair, backend) = Pair::start_with(change);
+        assert_eq!(backend.concurrency(), if reads == [6, 0] { 8 } else { 16 });
+        let stack = pair.stack(backend);
+        holds(&pair.first, 1, "v");
+        holds(&pair.second, 1, "v");
+        block_on(async {
+            for _ in 0..6 {
+                assert_eq!(text(stack.get("a").await), "v");
+                pair.clock.advance(SECOND);
+            }
+            assert_eq!(pair.reads(), reads);
+        });
+    }
+}
+
+#[test]
 fn a_lower_version_at_one_endpoint_is_healed_by_the_other() {
     let (pair, backend) = Pair::start();
     let stack = pair.stack(backend);
-    holds(&pair.first, 1, "old");
+    holds(&pair.first, 2, "new");
     holds(&pair.second, 2, "new");
     block_on(async {
-        // The breaker directs the fetches by turns, so the version that was seen is the second's.
-        assert_eq!(text(stack.get("a").await), "old");
-        pair.clock.advance(SECOND);
         assert_eq!(text(stack.get("a").await), "new");
-        assert_eq!(pair.reads(), [1, 1]);
+        holds(&pair.first, 1, "old");
         // Not even the ten seconds after which a lower version is a new life let the first through,
         // because each answer of the second says that there is none.
-        for round in 2..6 {
+        for round in 1..6 {
             pair.clock.advance(5 * SECOND);
             let healed = stack.get("a").await.unwrap();
             assert_eq!(
                 (healed.expose_str().unwrap(), healed.version()),
                 ("new", &Version::number(2))
             );
-            assert_eq!(pair.reads(), [round, round]);
+            assert_eq!(pair.reads(), [1 + round, round]);
         }
     });
 }

@@ -10,6 +10,8 @@ use crate::secret::Record;
 pub(super) struct Attempt<'a> {
     core: &'a Core,
     endpoint: usize,
+    /// Whether another endpoint is asked next.
+    alternative: bool,
     /// `None` when nothing is counted, or once it was.
     admission: Option<Admission>,
 }
@@ -19,8 +21,14 @@ impl<'a> Attempt<'a> {
         Self {
             core,
             endpoint,
+            alternative: false,
             admission,
         }
+    }
+
+    pub(super) fn with_alternative(mut self, alternative: bool) -> Self {
+        self.alternative = alternative;
+        self
     }
 
     pub(super) fn endpoint(&self) -> usize {
@@ -28,7 +36,9 @@ impl<'a> Attempt<'a> {
     }
 
     pub(super) fn direct<'r>(&self, request: Request<'r>) -> Request<'r> {
-        request.at_endpoint(self.endpoint)
+        request
+            .at_endpoint(self.endpoint)
+            .with_alternative(self.alternative)
     }
 
     /// Reports what the answer shows, if the endpoint had a fair time to give a better one.

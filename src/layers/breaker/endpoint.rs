@@ -62,6 +62,8 @@ pub(super) enum Change {
 #[derive(Clone, Debug)]
 pub(super) struct Endpoint {
     pub(super) state: BreakerState,
+    /// How many attempts are under way.
+    pub(super) busy: u32,
     generation: u64,
     /// Counted failures since the last sign of life.
     failures: u32,
@@ -69,6 +71,10 @@ pub(super) struct Endpoint {
     /// record does not close a store, and a few that are read all the time do not either. No more
     /// than it takes to open.
     useless: Vec<u64>,
+    /// The names that were throttled lately, and since when: a quota that others get something of is used
+    /// up all the same.
+    throttled: Vec<u64>,
+    throttled_since: Moment,
     last_alive: Moment,
     /// The error that opened it, or has kept it open.
     pub(super) cause: ErrorKind,
@@ -110,15 +116,21 @@ impl Endpoint {
     /// The longest time for which a store is left alone because it asks for it.
     const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
+    /// How long others wait for a trial: one at a store that is healthy again takes no longer.
+    const TRIAL: Duration = Duration::from_millis(500);
+
     /// How many names that get nothing useful weigh as much as one failure.
     const USELESS: usize = 4;
 
     pub(super) fn new() -> Self {
         Self {
             state: BreakerState::Closed,
+            busy: 0,
             generation: 0,
             failures: 0,
             useless: Vec::new(),
+            throttled: Vec::new(),
+            throttled_since: Moment::ZERO,
             last_alive: Moment::ZERO,
             cause: ErrorKind::Unavailable,
             openings: 0,
@@ -129,9 +141,13 @@ impl Endpoint {
         }
     }
 
+    pub(super) fn is_closed(&self) -> bool {
+        self.state == BreakerState::Closed
+    }
+
     /// Whether it is closed, and its last answers were of use.
     pub(super) fn answers(&self) -> bool {
-        self.state == BreakerState::Closed && self.failures() == 0
+        self.is_closed() && self.failures() == 0
     }
 
     /// Admits an attempt for a name, or does not. `alone` says that no endpoint answers.
@@ -189,6 +205,23 @@ impl Endpoint {
         }
     }
 
+    /// When it may be worth to ask again: a trial that is under way ends soon.
+    pub(super) fn told_at(&self, alone: bool, now: Moment, config: &BreakerConfig) -> Moment {
+        let at = self.admits_at(alone, config);
+        match self.state {
+            BreakerState::HalfOpen { trial: Some(_) } => at.min(now + config.first_open),
+            _ => at,
+        }
+    }
+
+    /// Until when it is worth to wait for the trial that is under way, if one is.
+    pub(super) fn trial_until(&self) -> Option<Moment> {
+        match self.state {
+            BreakerState::HalfOpen { trial: Some(since) } => Some(since + Self::TRIAL),
+            _ => None,
+        }
+    }
+
     /// What was counted against it since the last sign of life.
     pub(super) fn failures(&self) -> u32 {
         // There are no more of them than a few times a number of failures.
@@ -204,9 +237,15 @@ impl Endpoint {
         now: Moment,
         config: &BreakerConfig,
     ) -> Option<Change> {
+        self.busy = self.busy.saturating_sub(1);
         if let Evidence::Bad(kind, Some(asked)) = evidence {
             self.count(kind, admission.name, config);
             return self.leave_alone(kind, asked, now, config);
+        }
+        if let Evidence::Bad(kind @ ErrorKind::Throttled, None) = evidence
+            && self.is_used_up(admission.name, now, config)
+        {
+            return self.leave_alone(kind, config.first_open, now, config);
         }
         let closed = self.state == BreakerState::Closed;
         let counts = match admission.known {
@@ -251,9 +290,26 @@ impl Endpoint {
         }
     }
 
+    /// Notes a name that was throttled, and returns whether so many were lately that it is not for their own
+    /// sake.
+    fn is_used_up(&mut self, name: u64, now: Moment, config: &BreakerConfig) -> bool {
+        if now.since(self.throttled_since) >= config.first_open {
+            self.throttled.clear();
+            self.throttled_since = now;
+        }
+        if !self.throttled.contains(&name) {
+            self.throttled.push(name);
+        }
+        self.throttled.len() >= Self::most_useless(config)
+    }
+
+    fn most_useless(config: &BreakerConfig) -> usize {
+        (config.failures as usize).saturating_mul(Self::USELESS)
+    }
+
     /// Counts an error, and returns whether it is one too many.
     fn count(&mut self, kind: ErrorKind, name: u64, config: &BreakerConfig) -> bool {
-        let most = (config.failures as usize).saturating_mul(Self::USELESS);
+        let most = Self::most_useless(config);
         if kind.permits().counts_for_breaker {
             self.failures = self.failures.saturating_add(1);
         } else if self.useless.len() < most && !self.useless.contains(&name) {
@@ -302,7 +358,8 @@ impl Endpoint {
         news.then_some(Change::Opened { wait, cause: kind })
     }
 
-    fn admission(&self, known: bool, name: u64, began: Moment) -> Admission {
+    fn admission(&mut self, known: bool, name: u64, began: Moment) -> Admission {
+        self.busy = self.busy.saturating_add(1);
         let generation = if known {
             self.known_since
         } else {

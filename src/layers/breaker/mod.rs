@@ -13,12 +13,16 @@ mod endpoint;
 mod known;
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+use tokio::sync::Notify;
 
 use crate::aside::tell;
 use crate::clock::{Clock, Moment};
 use crate::error::{Error, ErrorKind};
+use crate::in_time::{TimeLimit, in_time};
 use crate::resolver::{Request, ResolveFuture, SecretResolver, ShutdownFuture};
 use crate::sync::lock;
 use attempt::Attempt;
@@ -47,15 +51,18 @@ pub struct BreakerConfig {
     pub fair_time: Duration,
 }
 
-/// Directs each attempt to the next endpoint whose breaker lets it through.
+/// Directs each attempt to the best endpoint whose breaker lets it through.
 ///
-/// Endpoints are asked in turn. One that fails five times in a row is left alone for a second; then
+/// That is the first of them, in their order; or where the store says so
+/// ([`SecretResolver::spreads`]), the one with the fewest attempts under way, by turns. An endpoint that
+/// fails five times in a row is left alone for a second; then
 /// one attempt at a time tries it: an answer closes the breaker, a failure opens it for twice as
 /// long as before, up to 15 s. In an outage of all endpoints it is tried once a second instead, so that a
 /// store is found again soon after its return. A failure is what [`Permits`](crate::Permits) says counts, of an
 /// attempt that began after the endpoint's last answer. Useless answers (Malformed, Refused,
 /// Unauthenticated, Throttled) to twenty names in a row, four times as many, open the breaker, too: a few
-/// names alone, however often they are read, open nothing. Every other answer of the store, also NotFound
+/// names alone, however often they are read, open nothing. So do twenty names that are throttled within
+/// `first_open`, whatever others get between them. Every other answer of the store, also NotFound
 /// or Denied, is a sign of life. An answer to an attempt that began before the breaker last opened or
 /// closed changes nothing.
 ///
@@ -68,7 +75,8 @@ pub struct BreakerConfig {
 /// has answered since the start. So a flood of names that hang does not take every trial. About 16,384
 /// such names are known.
 ///
-/// When no endpoint lets an attempt through, the answer comes at once: the error that the breaker
+/// When no endpoint lets an attempt through, the answer comes at once, or once the trial that is under way
+/// has ended, if that is within half a second of its begin: the error that the breaker
 /// follows from, with [`retry_after`](Error::retry_after) until the next trial. It is
 /// [`ErrorKind::Unavailable`] only where every endpoint was away; otherwise it has the kind of the
 /// useless answer of the endpoint that is tried first. Its backend is `breaker`. Breakers never count it,
@@ -85,11 +93,9 @@ pub struct BreakerConfig {
 /// [`ErrorKind::Timeout`] it counts: an attempt that is dropped from above counts for nothing, so a
 /// budget that ends before the attempt's timeout would keep the breaker closed for ever.
 ///
-/// The turn is shared by all requests: the retry of one goes to another endpoint than its first
-/// attempt unless other requests have moved the turn on by a whole round.
-///
 /// # Cancel safety
-/// An attempt that is dropped, or panics, counts for nothing; a trial gives its place back.
+/// An attempt that is dropped, or panics, counts for nothing; a trial gives its place back. One that waits
+/// for a trial holds nothing.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -135,12 +141,16 @@ pub struct BreakerStatus {
 struct Core {
     clock: Arc<dyn Clock>,
     config: BreakerConfig,
+    /// Whether attempts are spread over the endpoints; else the first that answers is preferred.
+    spreads: bool,
     state: Mutex<State>,
+    /// Wakes those that wait for a trial.
+    settled: Notify,
 }
 
 struct State {
     endpoints: Box<[Endpoint]>,
-    /// Whose turn it is.
+    /// Whose turn it is, where attempts are spread.
     next: usize,
     known: Known,
     closed: bool,
@@ -194,7 +204,9 @@ impl<R: SecretResolver> Breaker<R> {
         let core = Arc::new(Core {
             clock,
             config,
+            spreads: inner.spreads(),
             state: Mutex::new(state),
+            settled: Notify::new(),
         });
         Ok(Self { inner, core })
     }
@@ -237,11 +249,13 @@ impl<R: SecretResolver> SecretResolver for Breaker<R> {
     fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
         ResolveFuture::new(async move {
             // From here to `settle` the attempt holds its admission; dropped, it gives it back.
-            let attempt = self.core.admit(&request)?;
+            let attempt = self.core.admit_or_wait(&request).await?;
             let endpoint = attempt.endpoint();
             let answer = self.inner.resolve(attempt.direct(request)).await;
             attempt.settle(&request, &answer);
-            answer.map_err(|error| error.at_endpoint(endpoint))
+            answer
+                .map(|record| record.answered_at(endpoint))
+                .map_err(|error| error.at_endpoint(endpoint))
         })
     }
 
@@ -253,27 +267,57 @@ impl<R: SecretResolver> SecretResolver for Breaker<R> {
         ShutdownFuture::new(async move {
             // An open breaker must not hide that all is over.
             lock(&self.core.state).closed = true;
+            self.core.settled.notify_waiters();
             self.inner.shutdown(deadline).await
         })
     }
 }
 
 impl Core {
-    /// Admits an attempt at the endpoint that it is directed to, or at the next that lets it through.
-    fn admit(&self, request: &Request<'_>) -> Result<Attempt<'_>, Error> {
+    /// Admits an attempt, perhaps after the trial that is under way: it ends soon where the store is healthy
+    /// again, and what it shows is worth more than a refusal.
+    ///
+    /// # Cancel safety
+    /// Nothing is held while it waits.
+    async fn admit_or_wait(&self, request: &Request<'_>) -> Result<Attempt<'_>, Error> {
+        loop {
+            let mut settled = pin!(self.settled.notified());
+            // From here on no end of a trial is missed.
+            settled.as_mut().enable();
+            let (refusal, until) = match self.admit(request) {
+                Ok(attempt) => return Ok(attempt),
+                Err(refused) => refused,
+            };
+            let clock = &*self.clock;
+            let end = request.ends(clock).unwrap_or(Moment::NEVER);
+            let until = until.filter(|until| clock.now() < *until && *until < end);
+            let Some(until) = until else {
+                return Err(refusal);
+            };
+            let _ = in_time(TimeLimit::strict(clock, until), settled).await;
+        }
+    }
+
+    /// Admits an attempt at the endpoint that it is directed to, or at the best that lets it through. If
+    /// none does, says until when it is worth to wait for a trial.
+    fn admit(&self, request: &Request<'_>) -> Result<Attempt<'_>, (Error, Option<Moment>)> {
         let now = self.clock.now();
         let state = &mut *lock(&self.state);
         if state.closed {
-            return Err(Error::new(ErrorKind::Closed, "the resolver was shut down"));
+            let closed = Error::new(ErrorKind::Closed, "the resolver was shut down");
+            return Err((closed, None));
         }
-        let (asked, number, turn) = (request.endpoint(), state.endpoints.len(), state.next);
+        let (asked, number) = (request.endpoint(), state.endpoints.len());
         if let Some(nowhere) = asked.filter(|&endpoint| endpoint >= number) {
             // The backend says what that means.
             return Ok(Attempt::new(self, nowhere, None));
         }
-        // The one asked for, or all of them, from the one whose turn it is.
-        let steps = 0..if asked.is_some() { 1 } else { number };
-        let tries = steps.map(|step| asked.unwrap_or((turn + step) % number));
+        let tries: Vec<usize> = match asked {
+            Some(endpoint) => vec![endpoint],
+            None if self.spreads => state.by_turns(),
+            None => (0..number).collect(),
+        };
+        let tries = tries.iter().copied();
         let tries = tries.filter(|&endpoint| request.may_ask(endpoint));
         let name = state.known.hash(request.name());
         let alone = !state.endpoints.iter().any(Endpoint::answers);
@@ -288,14 +332,18 @@ impl Core {
         if admitted.is_none() && is_known {
             admitted = first(&|endpoint| endpoint.admit_known(name, now, config));
         }
+        let mut closed = tries.filter_map(|at| Some((at, state.endpoints.get(at)?)));
         let Some((endpoint, admission)) = admitted else {
-            let closed = tries.filter_map(|at| state.endpoints.get(at));
-            return Err(refusal(closed, alone, now, config));
+            let closed = closed.map(|(_, endpoint)| endpoint);
+            let until = closed.clone().filter_map(Endpoint::trial_until).max();
+            return Err((refusal(closed, alone, now, config), until));
         };
+        let other = closed.any(|(at, other)| at != endpoint && other.is_closed());
         if asked.is_none() {
             state.next = (endpoint + 1) % number;
         }
-        Ok(Attempt::new(self, endpoint, Some(admission)))
+        let attempt = Attempt::new(self, endpoint, Some(admission));
+        Ok(attempt.with_alternative(other))
     }
 
     fn settle(&self, endpoint: usize, admission: Admission, evidence: Evidence) {
@@ -308,6 +356,7 @@ impl Core {
         let change =
             breaker.and_then(|breaker| breaker.settle(admission, evidence, now, &self.config));
         drop(state);
+        self.settled.notify_waiters();
         // Told outside the lock: a subscriber is foreign code.
         match change {
             Some(Change::Opened { wait, cause }) => {
@@ -328,6 +377,18 @@ impl Core {
 }
 
 impl State {
+    /// The endpoints in the order in which they are asked where attempts are spread: those with the least
+    /// under way first, so that one which is slow does not get as many as the others; and by turns.
+    fn by_turns(&self) -> Vec<usize> {
+        let number = self.endpoints.len();
+        let mut order: Vec<usize> = (0..number)
+            .map(|step| (self.next + step) % number)
+            .collect();
+        // Stable: among equals it is whose turn it is.
+        order.sort_by_key(|&at| self.endpoints.get(at).map(|endpoint| endpoint.busy));
+        order
+    }
+
     fn status(&self) -> Vec<BreakerStatus> {
         let endpoints = self.endpoints.iter().enumerate();
         endpoints
@@ -350,7 +411,7 @@ fn refusal<'a>(
     now: Moment,
     config: &BreakerConfig,
 ) -> Error {
-    let at = |endpoint: &&Endpoint| endpoint.admits_at(alone, config);
+    let at = |endpoint: &&Endpoint| endpoint.told_at(alone, now, config);
     let soonest = endpoints.clone().map(|endpoint| at(&endpoint)).min();
     let kind = endpoints
         .filter(|endpoint| !endpoint.cause.permits().counts_for_breaker)

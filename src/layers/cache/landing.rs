@@ -14,7 +14,7 @@ use crate::layers::cache::seen::Verdict;
 use crate::layers::cache::signals::Signals;
 use crate::layers::cache::slot::{Detached, Landed, Slot};
 use crate::name::{NameRef, SecretName};
-use crate::resolver::{Held, Holder, Request, SecretResolver};
+use crate::resolver::{Held, Holder, Request, SecretResolver, Tried};
 use crate::secret::{Freshness, Record, Version};
 use crate::sync::preempt;
 
@@ -47,8 +47,8 @@ enum Next {
     Again,
     /// What is held was to stay, but is gone.
     Whole,
-    /// The endpoint answered a lower version than one seen; another may know better.
-    RolledBack,
+    /// An endpoint answered a lower version than one seen; another may know better.
+    RolledBack(Option<usize>),
 }
 
 /// What has landed.
@@ -95,21 +95,32 @@ impl<R: SecretResolver> Flights<R> {
 
 impl<R: SecretResolver> Landing<R> {
     async fn until_landed(&self, name: NameRef<'_>) {
-        // An endpoint that is behind is asked once; the layers below go on to the next by turns.
         let mut other_endpoints = self.flights.inner.endpoints().saturating_sub(1);
+        // One that is behind is asked once, then each other.
+        let mut behind = Tried::default();
         let mut conditional = true;
         loop {
-            let (asked, answer) = self.fetch(name, conditional).await;
+            let (asked, answer) = self.fetch(name, conditional, behind).await;
             match self.land(&asked, answer, name, other_endpoints > 0) {
                 Next::Done => return,
                 Next::Again => {}
                 Next::Whole => conditional = false,
-                Next::RolledBack => other_endpoints -= 1,
+                Next::RolledBack(endpoint) => {
+                    other_endpoints -= 1;
+                    endpoint
+                        .into_iter()
+                        .for_each(|endpoint| behind.add(endpoint));
+                }
             }
         }
     }
 
-    async fn fetch(&self, name: NameRef<'_>, conditional: bool) -> (Asked, Result<Record, Error>) {
+    async fn fetch(
+        &self,
+        name: NameRef<'_>,
+        conditional: bool,
+        behind: Tried,
+    ) -> (Asked, Result<Record, Error>) {
         let Self {
             flights, flight, ..
         } = self;
@@ -119,7 +130,7 @@ impl<R: SecretResolver> Landing<R> {
         preempt();
         let lost = flights.clock.lost();
         let began = flights.clock.now();
-        let mut request = Request::new(name);
+        let mut request = Request::new(name).elsewhere(behind);
         let held = flights.store.at(&flight.address).filter(|_| conditional);
         let holder = held.clone().map(|slot| -> Arc<dyn Holder> { slot });
         if let Some(holder) = &holder {
@@ -166,7 +177,7 @@ impl<R: SecretResolver> Landing<R> {
         let landed = match landed {
             Ok(held) => Ok(held),
             Err(Not::Said(error)) => Err(error),
-            Err(Not::Next(Next::RolledBack)) => return Next::RolledBack,
+            Err(Not::Next(next @ Next::RolledBack(_))) => return next,
             Err(Not::Next(next)) if flight.awaited_by() > 0 => return next,
             Err(Not::Next(_)) => {
                 // No caller waits for another try.
@@ -259,13 +270,16 @@ impl<R: SecretResolver> Landing<R> {
             );
             return Err(error.with_backend(answer.answer().backend()).into());
         }
+        let endpoint = answer.endpoint();
         let (record, lease_over) = self.whole(answer, asked, sent)?;
         let now = flights.clock.now();
         let version = record.version();
         let new_life = match flying.seen.judge(&flight.address, version, now) {
             Verdict::Good => false,
             Verdict::NewLife => true,
-            Verdict::RolledBack if ask_again => return Err(Not::Next(Next::RolledBack)),
+            Verdict::RolledBack if ask_again => {
+                return Err(Not::Next(Next::RolledBack(endpoint)));
+            }
             Verdict::RolledBack => {
                 let error = Error::new(
                     ErrorKind::Refused,

@@ -14,7 +14,7 @@ use std::time::Duration;
 use crate::aside::tell;
 use crate::clock::{Clock, Moment};
 use crate::error::{self, Error, ErrorKind};
-use crate::resolver::{Request, ResolveFuture, SecretResolver, ShutdownFuture, Tried};
+use crate::resolver::{Request, ResolveFuture, SecretResolver, ShutdownFuture};
 use crate::secret::Record;
 use budget::Budget;
 
@@ -43,7 +43,8 @@ pub struct RetryConfig {
 /// Asks again after a failure that may pass.
 ///
 /// Before each further attempt it waits a random part of a back-off that doubles (full jitter), and
-/// at least what the store asked for ([`Error::retry_after`]), unless it has several endpoints: then
+/// at least what the store asked for ([`Error::retry_after`]; a second where its quota is used up and it
+/// does not say), unless it has several endpoints: then
 /// the breaker below leaves alone the one that asked, and the next attempt goes to another. What does
 /// not fit before the request's deadline is not begun: the last error is answered at once instead. A
 /// breaker's refusal is answered at once, too: it says that the store is not to be asked now, and a
@@ -122,6 +123,9 @@ impl RetryConfig {
 }
 
 impl<R: SecretResolver> Retry<R> {
+    /// When a store is asked again whose quota is used up, and which does not say for how long.
+    const THROTTLED: Duration = Duration::from_secs(1);
+
     /// Around `inner`, waiting on `clock`.
     ///
     /// # Errors
@@ -170,11 +174,11 @@ impl<R: SecretResolver> Retry<R> {
     /// One attempt: at an endpoint, and where it gets no answer of use, at each other that is asked now. That
     /// is no storm: an endpoint is asked once, and the budget is for asking again.
     async fn tour(&self, request: &Request<'_>) -> Result<Record, Error> {
+        let mut tried = request.tried();
         let mut others = match request.endpoint() {
             Some(_) => 0,
-            None => self.inner.endpoints().saturating_sub(1),
+            None => self.inner.endpoints().saturating_sub(1 + tried.count()),
         };
-        let mut tried = Tried::default();
         let mut before: Option<Error> = None;
         loop {
             // A stop before it takes nothing from an attempt.
@@ -223,7 +227,11 @@ impl<R: SecretResolver> Retry<R> {
             error::Retry::Never => return None,
             _ if others => Duration::ZERO,
             // A store that is away may say for how long, too.
-            error::Retry::Yes | error::Retry::AfterDelay => error.retry_after().unwrap_or_default(),
+            error::Retry::Yes => error.retry_after().unwrap_or_default(),
+            error::Retry::AfterDelay => error
+                .retry_after()
+                .filter(|asked| !asked.is_zero())
+                .unwrap_or(Self::THROTTLED),
         };
         if asked > self.config.longest_asked {
             return None;

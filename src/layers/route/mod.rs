@@ -162,7 +162,11 @@ impl RouteBuilder {
 impl SecretResolver for Route {
     fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
         match self.store_for(request.name()) {
-            Some((_, store)) => store.resolve(request.renamed(request.name())),
+            Some((_, store)) => {
+                // What was tried for this name was tried here.
+                let tried = request.tried();
+                store.resolve(request.renamed(request.name()).elsewhere(tried))
+            }
             None => ResolveFuture::ready(Err(no_store(request.name()))),
         }
     }
@@ -215,10 +219,21 @@ impl SecretResolver for Route {
 
     /// As many as the store with the most: whoever asks again until every endpoint was asked asks
     /// often enough. Nobody above can direct a request, for endpoint 2 of one store is not endpoint
-    /// 2 of another: a direction goes no further, and the layers of the store take turns.
+    /// 2 of another: a direction goes no further, and the layers of the store choose.
     fn endpoints(&self) -> usize {
         let endpoints = self.stores.iter().map(|store| store.endpoints());
         endpoints.max().unwrap_or(1)
+    }
+
+    /// Each store's own affair: its layers stand below.
+    fn spreads(&self) -> bool {
+        false
+    }
+
+    /// That of all stores together.
+    fn concurrency(&self) -> usize {
+        let each = self.stores.iter().map(|store| store.concurrency());
+        each.fold(0, usize::saturating_add)
     }
 
     /// Changes when any store's does.

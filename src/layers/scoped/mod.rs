@@ -161,6 +161,14 @@ impl<R: SecretResolver> SecretResolver for Scoped<R> {
         self.inner.endpoints()
     }
 
+    fn spreads(&self) -> bool {
+        self.inner.spreads()
+    }
+
+    fn concurrency(&self) -> usize {
+        self.inner.concurrency()
+    }
+
     fn identity(&self) -> u64 {
         self.inner.identity()
     }

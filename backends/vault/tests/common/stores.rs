@@ -57,7 +57,8 @@ pub(crate) fn cluster(number: usize, auth: Auth) -> (Vec<Fake>, VaultBackend) {
     (fakes, backend)
 }
 
-fn target_of(fakes: &[&Fake], auth: Auth) -> VaultTarget {
+/// These as endpoints of one store.
+pub(crate) fn target_of(fakes: &[&Fake], auth: Auth) -> VaultTarget {
     let pem: String = fakes.iter().map(|fake| fake.ca.pem()).collect();
     let trust = Trust::from_pem(pem.as_bytes()).unwrap();
     let origin = |fake: &Fake| Origin::parse(&fake.server.origin()).unwrap();
@@ -67,7 +68,7 @@ fn target_of(fakes: &[&Fake], auth: Auth) -> VaultTarget {
         .fold(target, |target, fake| target.with_endpoint(origin(fake)))
 }
 
-fn on_clock(target: VaultTarget, clock: &ManualClock) -> VaultBackend {
+pub(crate) fn on_clock(target: VaultTarget, clock: &ManualClock) -> VaultBackend {
     VaultBackend::builder(target)
         .with_clock(Arc::new(clock.clone()))
         .build()

@@ -71,6 +71,7 @@ fn twenty_names_in_a_row_that_are_answered_nothing_of_use_open_it() {
             for name in &names[..19] {
                 assert_eq!(bench.ask_for(name).unwrap_err().kind(), kind);
             }
+            bench.clock.advance(secs(1));
             // A useful answer between them: this store is not to be left alone.
             bench.ask().unwrap();
             assert_eq!(bench.failures(), 0);
@@ -78,6 +79,7 @@ fn twenty_names_in_a_row_that_are_answered_nothing_of_use_open_it() {
         bench.all(Reply::Error(kind));
         for name in &names {
             assert!(!bench.ask_for(name).unwrap_err().is_held_back(), "{kind:?}");
+            bench.clock.advance(Duration::from_millis(100));
         }
         // No exception of a policy follows that did not follow from the answers.
         let refused = bench.ask_for("n/20").unwrap_err();
@@ -85,7 +87,7 @@ fn twenty_names_in_a_row_that_are_answered_nothing_of_use_open_it() {
         assert_eq!(refused.kind(), kind);
         assert!(refused.to_string().contains("left alone"), "{refused}");
         // A trial that brings the same again leaves it open for longer.
-        bench.clock.advance(secs(1));
+        bench.clock.advance(Duration::from_millis(900));
         assert!(!bench.ask_for("n/20").unwrap_err().is_held_back());
         let refused = bench.ask_for("n/20").unwrap_err();
         assert_eq!(refused.retry_after(), Some(secs(2)));

@@ -1,6 +1,77 @@
-//! Several endpoints: whose turn it is, who is passed over, and requests that are directed.
+//! Several endpoints: which is preferred, whose turn it is, which is passed over, and requests that are
+//! directed.
 
 use super::*;
+use crate::resolver::Tried;
+
+#[test]
+fn the_first_endpoint_that_answers_is_asked_and_the_others_stand_by() {
+    let bench = preferring(3);
+    (0..30).for_each(|_| drop(bench.ask().unwrap()));
+    assert_eq!(bench.fleet.calls(), [30, 0, 0]);
+    bench.fleet.0[0].always(Reply::Error(ErrorKind::Unavailable));
+    let failed = (0..30).filter(|_| bench.ask().is_err()).count();
+    assert_eq!((failed, bench.fleet.calls()), (5, vec![35, 25, 0]));
+    // It is preferred again once a trial has shown that it answers.
+    bench.fleet.0[0].always(None);
+    bench.clock.advance(secs(1));
+    (0..30).for_each(|_| drop(bench.ask().unwrap()));
+    assert_eq!(bench.fleet.calls(), [65, 25, 0]);
+}
+
+#[test]
+fn where_requests_are_spread_a_slow_endpoint_gets_fewer() {
+    let bench = bench(3);
+    bench.fleet.0[1].always(Reply::Hang);
+    let mut hang: Vec<_> = (0..3).map(|_| bench.start()).collect();
+    let hanging = hang
+        .iter_mut()
+        .filter_map(|one| poll(one).is_pending().then_some(()))
+        .count();
+    assert_eq!(hanging, 1);
+    (0..30).for_each(|_| drop(bench.ask().unwrap()));
+    assert_eq!(bench.fleet.calls(), [16, 1, 16]);
+    // What it has is counted, and no longer than it lasts.
+    drop(hang);
+    bench.fleet.0[1].always(None);
+    (0..30).for_each(|_| drop(bench.ask().unwrap()));
+    assert_eq!(bench.fleet.calls(), [26, 11, 26]);
+}
+
+#[test]
+fn an_attempt_knows_whether_another_endpoint_would_be_asked_next() {
+    #[derive(Debug)]
+    struct Shows(Mutex<Vec<bool>>);
+    impl SecretResolver for Shows {
+        fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
+            lock(&self.0).push(request.has_alternative());
+            ResolveFuture::ready(Err(Error::new(ErrorKind::Unavailable, "down")))
+        }
+
+        fn endpoints(&self) -> usize {
+            2
+        }
+    }
+    let clock = Arc::new(ManualClock::new());
+    let config = BreakerConfig::default();
+    let breaker = Breaker::new(Shows(Mutex::default()), clock, config).unwrap();
+    let ask = |tried: &[usize]| {
+        let mut all = Tried::default();
+        tried.iter().for_each(|&endpoint| all.add(endpoint));
+        let _ = now(breaker.resolve(request().elsewhere(all)));
+        lock(&breaker.inner().0).pop()
+    };
+    assert_eq!(ask(&[]), Some(true));
+    assert_eq!(ask(&[0]), Some(false));
+    assert_eq!(ask(&[1]), Some(false));
+    // The first is not asked while it is left alone.
+    for _ in 0..3 {
+        let _ = ask(&[1]);
+    }
+    assert_eq!((ask(&[]), ask(&[0])), (Some(false), Some(false)));
+    let _ = now(breaker.resolve(request().at_endpoint(1)));
+    assert_eq!(lock(&breaker.inner().0).pop(), Some(false));
+}
 
 #[test]
 fn endpoints_are_asked_in_turn_and_the_next_attempt_goes_to_another() {

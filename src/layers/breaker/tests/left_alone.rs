@@ -57,6 +57,32 @@ fn a_store_is_left_alone_for_a_minute_at_most_and_for_a_first_opening_at_least()
 }
 
 #[test]
+fn a_quota_that_is_used_up_again_and_again_leaves_the_store_alone_whatever_others_get() {
+    let bench = bench(1);
+    let throttled = Error::new(ErrorKind::Throttled, "too many");
+    let round = |from: usize, names: usize| {
+        for number in from..from + names {
+            bench.says(0, throttled.clone());
+            assert!(!bench.refuses_for(&format!("n/{number}")), "{number}");
+            bench.says(0, None);
+            bench.ask().unwrap();
+        }
+    };
+    // Within a second, twenty names: nineteen are not enough, and what was before is forgotten.
+    round(0, 19);
+    bench.clock.advance(secs(1));
+    round(19, 19);
+    bench.says(0, throttled.clone());
+    assert!(!bench.refuses_for("n/37"));
+    assert!(!bench.refuses_for("n/38"));
+    assert!((0..50).all(|_| bench.refuses()));
+    assert_eq!(bench.ask().unwrap_err().kind(), ErrorKind::Throttled);
+    bench.says(0, None);
+    bench.clock.advance(secs(1));
+    bench.ask().unwrap();
+}
+
+#[test]
 fn a_delay_of_logins_or_of_one_name_leaves_no_store_alone() {
     use ErrorKind::{Denied, NotFound, Overloaded, Unauthenticated};
     for kind in [Denied, NotFound, Overloaded, Unauthenticated] {
@@ -140,6 +166,8 @@ fn an_outage_in_which_a_known_name_is_answered_nothing_of_use_is_none() {
     bench.all(Reply::Hang);
     let mut trial = bench.start_for("a/trial");
     assert!(poll(&mut trial).is_pending());
+    // Past the time for which others wait for a trial.
+    bench.clock.advance(secs(1));
     assert_eq!(
         bench.ask_for("b").unwrap_err().kind(),
         ErrorKind::Unavailable

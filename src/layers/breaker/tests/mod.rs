@@ -39,15 +39,16 @@ fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// A store of several endpoints, one mock each, and what each says instead of its answer.
+/// A store of several endpoints, one mock each, what each says instead of its answer, and whether
+/// requests are spread over them.
 #[derive(Clone, Debug)]
-struct Fleet(Vec<MockBackend>, Arc<Mutex<Vec<Option<Error>>>>);
+struct Fleet(Vec<MockBackend>, Arc<Mutex<Vec<Option<Error>>>>, bool);
 
 impl Fleet {
-    fn new(endpoints: usize) -> Self {
+    fn new(endpoints: usize, spreads: bool) -> Self {
         let endpoint = |_| MockBackend::new().with_value(NAME, "v1");
         let says = Arc::new(Mutex::new(vec![None; endpoints]));
-        Self((0..endpoints).map(endpoint).collect(), says)
+        Self((0..endpoints).map(endpoint).collect(), says, spreads)
     }
 
     fn calls(&self) -> Vec<usize> {
@@ -74,6 +75,10 @@ impl SecretResolver for Fleet {
         self.0.len()
     }
 
+    fn spreads(&self) -> bool {
+        self.2
+    }
+
     fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {
         for endpoint in &self.0 {
             let _ = now(endpoint.shutdown(deadline));
@@ -88,13 +93,18 @@ struct Bench {
     breaker: Breaker<Fleet>,
 }
 
+/// Of a store that spreads requests over its endpoints.
 fn bench(endpoints: usize) -> Bench {
-    bench_with(endpoints, BreakerConfig::default())
+    bench_of(Fleet::new(endpoints, true), BreakerConfig::default())
 }
 
-fn bench_with(endpoints: usize, config: BreakerConfig) -> Bench {
+/// Of a store that prefers its first endpoint.
+fn preferring(endpoints: usize) -> Bench {
+    bench_of(Fleet::new(endpoints, false), BreakerConfig::default())
+}
+
+fn bench_of(fleet: Fleet, config: BreakerConfig) -> Bench {
     let clock = ManualClock::new();
-    let fleet = Fleet::new(endpoints);
     let breaker = Breaker::new(fleet.clone(), Arc::new(clock.clone()), config).unwrap();
     Bench {
         clock,
@@ -147,14 +157,24 @@ impl Bench {
         self.ask().err().map(|error| error.kind())
     }
 
-    /// Whether an attempt for a name that was never answered is refused without any request.
+    /// Whether an attempt for a name that was never answered is refused without any request, perhaps after
+    /// a trial.
     fn refuses(&self) -> bool {
+        self.refuses_for("never/answered")
+    }
+
+    fn refuses_for(&self, name: &str) -> bool {
         let before = self.fleet.calls();
-        let refused = self
-            .ask_for("never/answered")
-            .is_err_and(|error| error.is_held_back());
-        assert_eq!(refused, before == self.fleet.calls());
-        refused
+        let answer = poll(&mut self.start_for(name));
+        let asked = before != self.fleet.calls();
+        match answer {
+            Poll::Ready(answer) => {
+                let refused = answer.is_err_and(|error| error.is_held_back());
+                assert_ne!(refused, asked);
+            }
+            Poll::Pending => assert!(!asked, "the endpoint keeps it waiting"),
+        }
+        !asked
     }
 
     fn state(&self, endpoint: usize) -> BreakerState {

@@ -6,7 +6,7 @@ use crate::testing::conformance::{Subject, after_shutdown_all_is_refused, all};
 #[tokio::test]
 async fn it_keeps_all_laws() {
     for endpoints in [1, 3] {
-        let fleet = Fleet::new(endpoints);
+        let fleet = Fleet::new(endpoints, true);
         for endpoint in &fleet.0 {
             endpoint.set("a/b#c", "one-canary");
             endpoint.set("a/d", "two-canary");
