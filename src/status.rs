@@ -49,7 +49,8 @@ pub struct Status {
     pub breakers: Vec<BreakerStatus>,
     /// Answers so far from the cache.
     pub hits: u64,
-    /// Fetches so far, those that failed included.
+    /// Fetches so far that have ended and for which the store was asked, those that failed included. One that
+    /// a breaker refused asked no store.
     pub fetches: u64,
     /// Answers so far that were past their time to live, by `serve_stale_up_to`.
     pub stale_answers: u64,

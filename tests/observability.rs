@@ -267,3 +267,19 @@ async fn every_fetch_refusal_downgrade_and_invalidation_is_told_and_no_value_is(
         );
     }
 }
+
+#[tokio::test]
+async fn the_status_counts_as_fetches_only_what_asked_the_store() {
+    let store = MockBackend::new();
+    store.always(Reply::Error(ErrorKind::Unavailable));
+    let resolver = Resolver::builder(store.clone())
+        .with_clock(ManualClock::new())
+        .with_attempts(1)
+        .build()
+        .unwrap();
+    for number in 0..50 {
+        resolver.get(&format!("n/{number}")).await.unwrap_err();
+    }
+    assert_eq!(store.calls(), 5);
+    assert_eq!(resolver.status().fetches, 5);
+}

@@ -253,11 +253,13 @@ async fn more_names_than_fit_at_once_are_waited_for_too() {
     store.always(Reply::Hang);
     let mut required = pin!(resolver.require_within(&names, Duration::from_secs(30)));
     assert!(poll_once(required.as_mut()).is_pending());
-    while resolver.status().fetches < 300 {
+    while resolver.status().flights < 300 {
         tokio::task::yield_now().await;
     }
     store.called(64).await;
     store.always(None);
+    // No event shows that those which wait have begun.
+    tokio::time::sleep(Duration::from_millis(100)).await;
     // The attempts that hang end.
     clock.advance(Duration::from_secs(2));
     let required = pass(&clock, Duration::from_millis(250), required).await;

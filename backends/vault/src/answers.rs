@@ -37,6 +37,10 @@ enum Body {
     Reason,
     /// The store says why, and that it passes by itself.
     Passing,
+    /// The store says that it is sealed.
+    Sealed,
+    /// The store says that an administrator has locked the namespace.
+    Locked,
     /// It is not the store's.
     Foreign,
 }
@@ -48,6 +52,10 @@ const PASSING: [&str; 3] = [
     "cannot write to readonly storage",
     "cannot write to storage during setup",
 ];
+
+/// What the store says in a 503.
+const SEALED: &str = "is sealed";
+const LOCKED: &str = "locked by an administrator";
 
 /// The error for an answer that does not carry what was asked for.
 pub(crate) fn error_of(asked: Asked, reply: &Reply<'_>) -> Error {
@@ -86,13 +94,18 @@ fn meaning(asked: Asked, status: u16, body: Body) -> (ErrorKind, &'static str) {
             Unavailable,
             "the connection led to a server that does not answer for this host; ask again",
         ),
-        (503, Body::Reason, _) => (Unavailable, "the store is sealed, locked or has no leader"),
-        (500..=599, Body::Reason | Body::Passing, _) => {
-            (Unavailable, "the store cannot answer now")
-        }
-        (500..=599, _, _) => (
+        (503, Body::Sealed, _) => (Unavailable, "the store is sealed; unseal it"),
+        (503, Body::Locked, _) => (
+            Unavailable,
+            "the namespace is locked by an administrator; unlock it",
+        ),
+        (500..=599, Body::Nothing | Body::Deleted | Body::Foreign, _) => (
             Unavailable,
             "the store, or a proxy before it, cannot answer now",
+        ),
+        (500..=599, _, _) => (
+            Unavailable,
+            "the store cannot answer now; does it have a leader?",
         ),
         (400, Body::Passing, _) => (
             Unavailable,
@@ -116,9 +129,10 @@ fn meaning(asked: Asked, status: u16, body: Body) -> (ErrorKind, &'static str) {
             "the token is dead, or its policies do not let it look itself up; give it a live one with the default policy",
         ),
         (401 | 403, _, _) => (Unauthenticated, "the token is not accepted"),
-        (404, Body::Nothing | Body::Deleted, Asked::Read) => {
-            (NotFound, "no such secret or version, or it was deleted")
-        }
+        (404, Body::Nothing | Body::Deleted, Asked::Read) => (
+            NotFound,
+            "no such secret or version, or it was deleted, or the mount is one of KV version 1",
+        ),
         (404, _, _) => (
             Misconfigured,
             "the store has nothing at this mount or namespace; check both",
@@ -154,12 +168,14 @@ impl Body {
 
     fn of_errors(errors: &[&RawValue]) -> Self {
         // As it is in the JSON, so that no copy is made: none of these texts has an escape.
-        let passes = |error: &&RawValue| PASSING.iter().any(|text| error.get().contains(text));
+        let says = |text: &str| errors.iter().any(|error| error.get().contains(text));
         let is_text = |error: &&RawValue| error.get().starts_with('"');
         match errors {
             [] => Self::Nothing,
             errors if !errors.iter().all(is_text) => Self::Foreign,
-            errors if errors.iter().any(passes) => Self::Passing,
+            _ if PASSING.iter().any(|text| says(text)) => Self::Passing,
+            _ if says(LOCKED) => Self::Locked,
+            _ if says(SEALED) => Self::Sealed,
             _ => Self::Reason,
         }
     }

@@ -73,6 +73,28 @@ pub(super) struct Flying {
 /// A place among the fetches for one that is not a flight, given back when it is dropped.
 pub(super) struct Place<R: SecretResolver>(Arc<Flights<R>>, usize);
 
+/// Counts a fetch when it ends, however it does, unless the store was not asked.
+struct Counted<'a> {
+    fetches: &'a AtomicU64,
+    asked: bool,
+}
+
+impl<'a> Counted<'a> {
+    fn new(fetches: &'a AtomicU64) -> Self {
+        Self {
+            fetches,
+            asked: true,
+        }
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.fetches
+            .fetch_add(u64::from(self.asked), Ordering::Relaxed);
+    }
+}
+
 impl<R: SecretResolver> Drop for Place<R> {
     fn drop(&mut self) {
         self.0.lock().leave(self.1);
@@ -316,14 +338,16 @@ impl<R: SecretResolver> Flights<R> {
         began: Moment,
         lost: Duration,
     ) -> Result<Record, Error> {
-        self.fetches.fetch_add(1, Ordering::Relaxed);
+        let mut counted = Counted::new(&self.fetches);
         let until = began + self.config.flight_budget;
         let closed = async {
             self.closed().await;
             Err(closed_error())
         };
         let request = request.while_running(until, lost);
-        race(closed, self.inner.resolve(request)).await
+        let answer = race(closed, self.inner.resolve(request)).await;
+        counted.asked = !answer.as_ref().is_err_and(Error::is_held_back);
+        answer
     }
 
     pub(super) fn succeeded(&self, now: Moment) {

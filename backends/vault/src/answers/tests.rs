@@ -16,7 +16,8 @@ const ASKED: [Asked; 5] = [
 /// Recorded from OpenBao 2.7.2.
 const DENIED: &str = r#"{"errors":["permission denied"]}"#;
 const DENIED_TOO: &str = r#"{"errors":["1 error occurred:\n\t* permission denied\n\n"]}"#;
-const SEALED: &str = r#"{"errors":["Vault is sealed"]}"#;
+const IS_SEALED: &str = r#"{"errors":["Vault is sealed"]}"#;
+const IS_LOCKED: &str = r#"{"errors":["API access to this namespace has been locked by an administrator - \"team/\" must be unlocked to gain access."]}"#;
 const UPGRADING: &str = r#"{"errors":["Upgrading from non-versioned to versioned data. This backend will be unavailable for a brief period and will resume service shortly."]}"#;
 const READ_ONLY: &str = r#"{"errors":["cannot write to readonly storage"]}"#;
 const NOTHING: &str = r#"{"errors":[]}"#;
@@ -71,8 +72,28 @@ fn the_stores_own_answers_are_judged_by_what_was_asked() {
 }
 
 #[test]
+fn a_503_says_what_is_to_be_done() {
+    let page = FOREIGN[1];
+    for (body, part) in [
+        (IS_SEALED, "unseal"),
+        (IS_LOCKED, "unlock"),
+        (DENIED, "leader"),
+        (page, "a proxy"),
+    ] {
+        for asked in ASKED {
+            let (kind, text) = meaning(asked, 503, Body::of(body.as_bytes()));
+            assert!(kind == Unavailable && text.contains(part), "{text}");
+            // A proxy's answer is not called one of the store.
+            assert_eq!(text.contains("a proxy"), body == page);
+        }
+    }
+    let (_, absent) = meaning(Asked::Read, 404, Body::of(NOTHING.as_bytes()));
+    assert!(absent.contains("KV version 1"), "{absent}");
+}
+
+#[test]
 fn what_passes_does_so_in_any_form() {
-    let bodies = [DENIED, SEALED, UPGRADING, NOTHING, DELETED];
+    let bodies = [DENIED, IS_SEALED, IS_LOCKED, UPGRADING, NOTHING, DELETED];
     for body in FOREIGN.into_iter().chain(bodies) {
         for asked in ASKED {
             assert_eq!(kind(asked, 429, body), Throttled);
