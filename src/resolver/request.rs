@@ -33,6 +33,7 @@ pub struct Request<'a> {
     endpoint: Option<usize>,
     tried: Tried,
     alternative: bool,
+    latest: bool,
 }
 
 /// Endpoints that were asked already: the first 64 of a store.
@@ -85,6 +86,7 @@ impl<'a> Request<'a> {
             endpoint: None,
             tried: Tried::default(),
             alternative: false,
+            latest: false,
         }
     }
 
@@ -99,6 +101,14 @@ impl<'a> Request<'a> {
     #[must_use]
     pub fn at_least(mut self, floor: &'a Version) -> Self {
         self.floor = Some(floor);
+        self
+    }
+
+    /// Asks for the version that the store has now, past replicas that may be behind: a signal has said that
+    /// it has changed.
+    #[must_use]
+    pub fn latest(mut self) -> Self {
+        self.latest = true;
         self
     }
 
@@ -222,6 +232,14 @@ impl<'a> Request<'a> {
     #[must_use]
     pub fn floor(&self) -> Option<&'a Version> {
         self.floor
+    }
+
+    /// Whether an answer of a replica that may be behind is not good enough. A
+    /// [`Resolver`](crate::Resolver) asks so for a minute after each signal for the secret. A backend whose
+    /// store has replicas goes past them, by its store's own means.
+    #[must_use]
+    pub fn wants_latest(&self) -> bool {
+        self.latest
     }
 
     /// The version already held, if the value is still there. Ask when it is to be sent, and keep it no

@@ -13,6 +13,7 @@ use secret_resolver_transport as transport;
 use secret_resolver_transport::{Method, Origin, Response};
 
 use crate::error;
+use crate::leader::Leader;
 
 #[derive(Debug)]
 pub(crate) struct Client {
@@ -20,6 +21,7 @@ pub(crate) struct Client {
     // Never empty: the target is made with one.
     endpoints: Box<[Origin]>,
     current: AtomicUsize,
+    leader: Leader,
     namespace: Option<Box<str>>,
 }
 
@@ -34,6 +36,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) body: Option<&'a SecretBuf>,
     /// The endpoint to begin with; `None` for the one that has not failed since it was come to.
     pub(crate) endpoint: Option<usize>,
+    /// Whether only the leader's answer is good enough, where it can be asked for.
+    pub(crate) of_leader: bool,
 }
 
 /// An answer, and who gave it.
@@ -54,6 +58,7 @@ impl Client {
             http,
             endpoints,
             current: AtomicUsize::new(0),
+            leader: Leader::default(),
             namespace,
         }
     }
@@ -75,6 +80,7 @@ impl Client {
             let sent = self.http.send(origin, self.request(ask)?).await;
             match sent {
                 Ok(response) => {
+                    self.leader.learn(&response);
                     // 412 and 5xx: this endpoint cannot answer now, another may.
                     if response.status() == 412 || response.status() >= 500 {
                         self.leave(number);
@@ -133,6 +139,9 @@ impl Client {
         }
         if let Some(token) = ask.token {
             request = request.with_secret_header("X-Vault-Token", token.expose())?;
+        }
+        if ask.of_leader {
+            request = self.leader.only(request)?;
         }
         if let Some(body) = ask.body {
             // A copy for each endpoint that is tried; each is wiped.

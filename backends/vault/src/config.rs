@@ -38,6 +38,7 @@ use crate::resolver::{Parts, VaultBackend};
 pub struct VaultTarget {
     endpoints: Vec<Origin>,
     spread: bool,
+    of_leader: bool,
     trust: Trust,
     namespace: Option<String>,
     mount: String,
@@ -76,6 +77,7 @@ impl VaultTarget {
         Self {
             endpoints: vec![endpoint],
             spread: false,
+            of_leader: false,
             trust,
             namespace: None,
             mount: "secret".into(),
@@ -93,11 +95,20 @@ impl VaultTarget {
 
     /// Spreads reads over all endpoints, which take turns, instead of the first that answers.
     ///
-    /// Standbys of Vault Enterprise and OpenBao answer reads themselves, and may be behind the leader. Spread
-    /// reads see that more often: a value that was changed a moment ago, in its old version.
+    /// Standbys that answer reads themselves may be behind the leader; spread reads meet more of them. See
+    /// [what a standby may answer](crate#standbys).
     #[must_use]
     pub fn spread(mut self) -> Self {
         self.spread = true;
+        self
+    }
+
+    /// Lets the leader answer every read, whichever endpoint is asked: for a service that must never read what
+    /// was replaced. Without it that holds for a minute after each signal; see
+    /// [what a standby may answer](crate#standbys). While the cluster has no leader, no read is answered.
+    #[must_use]
+    pub fn read_at_leader(mut self) -> Self {
+        self.of_leader = true;
         self
     }
 
@@ -228,6 +239,7 @@ impl VaultBuilder {
         let VaultTarget {
             endpoints,
             spread,
+            of_leader,
             trust,
             namespace,
             mount,
@@ -276,6 +288,7 @@ impl VaultBuilder {
             names,
             data,
             spread,
+            of_leader,
             connections: self.connections,
             value_limit: self.value_limit,
         }))
@@ -287,6 +300,7 @@ impl fmt::Debug for VaultTarget {
         f.debug_struct("VaultTarget")
             .field("endpoints", &self.endpoints)
             .field("spread", &self.spread)
+            .field("of_leader", &self.of_leader)
             .field("namespace", &self.namespace)
             .field("mount", &self.mount)
             .field("auth", &self.auth)

@@ -17,6 +17,21 @@
 //! - A token that is not used any more is revoked, if it is the backend's own.
 //! - Tokens go to the endpoints of the target and to nobody else: no redirect is followed.
 //!
+//! # Standbys
+//! Standbys of OpenBao (2.5 and later) and of Vault Enterprise answer reads from their own data. They are behind the
+//! leader by a tenth of a second as a rule, and by seconds, or for as long as it lasts, where the network between
+//! them is broken. So a read may be answered with what was replaced a moment ago, and so may one that finds
+//! nothing yet. What is done about it:
+//! - For a minute after a signal ([`Invalidator`](secret_resolver::Invalidator)) a secret is read at the leader,
+//!   whichever endpoint is asked: OpenBao 2.7 and later can be asked for that (`X-Vault-Index`). So "at once"
+//!   after a signal means the leader's value there; if there is no leader, there is no answer.
+//! - [`VaultTarget::read_at_leader`] reads everything so.
+//! - A version lower than one that was seen is not accepted; each other endpoint is asked for a better one.
+//!
+//! Vault, and OpenBao before 2.7, cannot be asked so. Without a signal, or there, "at once" means what the endpoint
+//! that is asked knows: let the first endpoint be the leader (a load balancer can find it by `sys/health`), or
+//! switch reads at standbys off (`disable_standby_reads`).
+//!
 //! # Limits
 //! The token of a backend that is dropped without a shutdown lives to its end; so does one whose login was
 //! answered too late to be read. Within the process, copies that TLS and HTTP make are the transport's to
@@ -32,6 +47,7 @@ mod client;
 mod config;
 mod error;
 mod json;
+mod leader;
 mod path;
 mod resolver;
 mod wire;

@@ -68,6 +68,8 @@ pub(crate) struct Parts {
     pub(crate) names: Names,
     /// `/v1/{mount}/data/`, encoded.
     pub(crate) data: String,
+    /// Whether every read is the leader's to answer.
+    pub(crate) of_leader: bool,
     /// Whether reads are spread over the endpoints.
     pub(crate) spread: bool,
     /// To each endpoint, at a time.
@@ -180,6 +182,7 @@ impl Parts {
                 token: Some(token.secret()),
                 body: None,
                 endpoint: request.endpoint(),
+                of_leader: self.of_leader || request.wants_latest(),
             };
             let reply = self.client().send(ask).await?;
             if reply.status() == 200 {

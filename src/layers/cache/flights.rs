@@ -330,6 +330,13 @@ impl<R: SecretResolver> Flights<R> {
         audit::hits(self.hits.sum(), &self.hits_told);
     }
 
+    /// Whether a signal a short time ago concerns the record: a replica of the store may be behind it.
+    pub(super) fn wants_latest(&self, address: &str, name: NameRef<'_>) -> bool {
+        let now = self.clock.now();
+        let wide = self.store.signals.latest(name.path(), address);
+        self.lock().settling.is_signalled(address, now, wide)
+    }
+
     /// Asks the store, within the budget of a fetch and until the cache is closed. `lost` is what the
     /// clock had lost before `began`, read in this order.
     pub(super) async fn ask(

@@ -126,11 +126,15 @@ impl<R: SecretResolver> Landing<R> {
         } = self;
         let generation = flight.generation();
         let epoch = flights.epoch();
+        let wants_latest = flights.wants_latest(&flight.address, name);
         let identity = flights.inner.identity();
         preempt();
         let lost = flights.clock.lost();
         let began = flights.clock.now();
         let mut request = Request::new(name).elsewhere(behind);
+        if wants_latest {
+            request = request.latest();
+        }
         let held = flights.store.at(&flight.address).filter(|_| conditional);
         let holder = held.clone().map(|slot| -> Arc<dyn Holder> { slot });
         if let Some(holder) = &holder {

@@ -5,6 +5,9 @@
 //! the old one is trusted for a moment only: a quarter of a second, or as long as the signal is past.
 //! The time ends for a record as soon as a version proves its value new.
 //!
+//! A store may also answer from a replica that is behind. So for a minute after a signal the record is asked
+//! for where the store has its latest version (`Request::wants_latest`).
+//!
 //! Here are the signals for single records and for what was held; `signals` has those for a prefix,
 //! which concern what was not held, too.
 
@@ -19,15 +22,16 @@ use crate::secret::{Version, print};
 pub(super) struct Settling {
     time: Duration,
     keys: RandomState,
-    /// What fell off the table may be old until then.
-    all_until: Option<Moment>,
+    /// When the last signal came that fell off the table.
+    forgotten: Option<Moment>,
     by_address: HashMap<Box<str>, Signalled>,
     order: VecDeque<(Moment, Box<str>)>,
 }
 
 struct Signalled {
     signal: Signal,
-    until: Moment,
+    /// When the signal for the record came; `signal` may be a later one for more.
+    came: Moment,
     /// A print of the version that was held; `None` where none was.
     dropped: Option<u64>,
     /// Whether an answer has proved to be newer.
@@ -38,13 +42,15 @@ impl Settling {
     const MOST: usize = 16_384;
     /// How long an answer that may be old is trusted at least.
     const MOMENT: Duration = Duration::from_millis(250);
+    /// How long after a signal a replica of the store is not believed.
+    const LATELY: Duration = Duration::from_secs(60);
 
     /// For `time` after each signal.
     pub(super) fn new(time: Duration) -> Self {
         Self {
             time,
             keys: RandomState::new(),
-            all_until: None,
+            forgotten: None,
             by_address: HashMap::new(),
             order: VecDeque::new(),
         }
@@ -57,22 +63,24 @@ impl Settling {
             (Some(version), _) => self.print(version),
             // A second signal soon after the first, before anything was fetched: still about the
             // version that the first dropped.
-            (None, Some(held)) if !held.settled && signal.came < held.until => held.dropped,
+            (None, Some(held)) if !held.settled && signal.came < held.came + self.time => {
+                held.dropped
+            }
             (None, _) => None,
         };
         while self.order.len() >= Self::MOST {
-            self.all_until = self.order.front().map(|(until, _)| *until);
+            self.forgotten = self.order.front().map(|(came, _)| *came);
             self.forget_oldest();
         }
-        let until = signal.came + self.time;
+        let came = signal.came;
         let signalled = Signalled {
             signal,
-            until,
+            came,
             dropped,
             settled: false,
         };
         self.by_address.insert(Box::from(address), signalled);
-        self.order.push_back((until, Box::from(address)));
+        self.order.push_back((came, Box::from(address)));
     }
 
     /// A keyed hash that tells versions apart: a version may be a digest of a value.
@@ -92,20 +100,32 @@ impl Settling {
     }
 
     fn forget_settled(&mut self, now: Moment) {
-        while self.order.front().is_some_and(|(until, _)| now >= *until) {
+        let kept = self.time.max(Self::LATELY);
+        let is_over = |(came, _): &(Moment, _)| now >= *came + kept;
+        while self.order.front().is_some_and(is_over) {
             self.forget_oldest();
         }
     }
 
     fn forget_oldest(&mut self) {
-        let Some((until, address)) = self.order.pop_front() else {
+        let Some((came, address)) = self.order.pop_front() else {
             return;
         };
         // It may have been signalled again since.
-        let same = |held: &Signalled| held.until == until;
+        let same = |held: &Signalled| held.came == came;
         if self.by_address.get(&address).is_some_and(same) {
             self.by_address.remove(&address);
         }
+    }
+
+    /// Whether the record was signalled a short time ago; `wide` is the last signal for a prefix, or for all,
+    /// that concerns it.
+    pub(super) fn is_signalled(&self, address: &str, now: Moment, wide: Option<Signal>) -> bool {
+        let narrow = self.by_address.get(address).map(|narrow| narrow.came);
+        let mut came = [narrow, wide.map(|wide| wide.came), self.forgotten]
+            .into_iter()
+            .flatten();
+        came.any(|came| now < came + Self::LATELY)
     }
 
     /// How long an answer of `version` is to be trusted, where it may be the one that a signal was
@@ -121,8 +141,10 @@ impl Settling {
         // An old signal is not kept alive by a new one for more.
         self.forget_settled(now);
         let print = version.and_then(|version| self.print(version));
-        let flooded = self.all_until.is_some_and(|until| now < until);
+        let time = self.time;
+        let flooded = self.forgotten.is_some_and(|came| now < came + time);
         let narrow = self.by_address.get_mut(address);
+        let narrow = narrow.filter(|narrow| now < narrow.came + time);
         let signal = match narrow {
             // A signal for more that came after the one for this record says nothing new of it, as
             // long as nothing was fetched in between.
@@ -265,8 +287,30 @@ mod tests {
     fn what_was_dropped_is_forgotten_once_it_has_settled() {
         let mut settling = Settling::new(TIME);
         settling.signalled("a", Some(&version(1)), signal(1, START));
-        settling.signalled("b", None, signal(2, START + TIME));
+        settling.signalled("b", None, signal(2, START + Settling::LATELY));
         assert!(!settling.by_address.contains_key("a"));
+    }
+
+    #[test]
+    fn for_a_minute_after_a_signal_the_latest_version_is_wanted() {
+        let mut settling = Settling::new(TIME);
+        let soon = START + Duration::from_millis(59_999);
+        let later = START + Settling::LATELY;
+        assert!(!settling.is_signalled("a", START, None));
+        settling.signalled("a", Some(&version(1)), signal(1, START));
+        // A new version makes no replica less behind.
+        let _ = settling.trusted_for("a", Some(&version(2)), START, None);
+        for (now, wanted) in [(START, true), (soon, true), (later, false)] {
+            assert_eq!(settling.is_signalled("a", now, None), wanted);
+            assert!(!settling.is_signalled("b", now, None));
+            let wide = Some(signal(2, START));
+            assert_eq!(settling.is_signalled("b", now, wide), wanted);
+        }
+        // What fell off the table may have been any record.
+        for number in 0..=Settling::MOST {
+            settling.signalled(&number.to_string(), None, signal(1, START));
+        }
+        assert!(settling.is_signalled("c", soon, None));
     }
 
     #[test]

@@ -24,6 +24,7 @@ pub(super) async fn login(
             token: None,
             body: Some(&body),
             endpoint,
+            of_leader: false,
         })
         .await?;
     match reply.status() {

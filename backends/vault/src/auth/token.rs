@@ -60,6 +60,7 @@ async fn ask<'a>(
             token: Some(token),
             body: None,
             endpoint,
+            of_leader: false,
         })
         .await
 }
