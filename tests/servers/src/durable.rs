@@ -32,9 +32,29 @@ impl OpenBao {
 
 /// `None` when somebody else has the port.
 fn durable(port: u16, program: &Path) -> Result<Option<OpenBao>, Error> {
+    let ca = TestCa::new(Validity::CURRENT)?;
+    let mut server = spawn_with_raft(&ca, "one", port, port + 1, program)?;
+    if initialize(&mut server)?.is_none() {
+        return Ok(None);
+    }
+    let enable = ["secrets", "enable", "-path=secret", "-version=2", "kv"];
+    if server.until(|server| server.run(&enable))?.is_none() {
+        return Ok(None);
+    }
+    Ok(server.wait_until_ready()?.then_some(server))
+}
+
+/// A server whose data are in its directory, not initialized yet. Its cluster port is the one after `port`; the other nodes of its
+/// cluster are told `told`.
+pub(crate) fn spawn_with_raft(
+    ca: &TestCa,
+    name: &str,
+    port: u16,
+    told: u16,
+    program: &Path,
+) -> Result<OpenBao, Error> {
     let directory = tempfile::tempdir().map_err(Error::during("making a directory for OpenBao"))?;
     let home = directory.path();
-    let ca = TestCa::new(Validity::CURRENT)?;
     let certificate = ca.issue(&["127.0.0.1", "localhost"], Validity::CURRENT)?;
     let data = home.join("data");
     std::fs::create_dir(&data).map_err(Error::during("making a directory for OpenBao's data"))?;
@@ -42,16 +62,19 @@ fn durable(port: u16, program: &Path) -> Result<Option<OpenBao>, Error> {
         r#"
 storage "raft" {{
   path = "{data}"
-  node_id = "one"
+  node_id = "{name}"
   performance_multiplier = 1
+  autopilot_reconcile_interval = "200ms"
+  autopilot_update_interval = "200ms"
 }}
 listener "tcp" {{
   address = "127.0.0.1:{port}"
+  cluster_address = "127.0.0.1:{cluster}"
   tls_cert_file = "{home}/server.pem"
   tls_key_file = "{home}/server-key.pem"
 }}
 api_addr = "https://127.0.0.1:{port}"
-cluster_addr = "https://127.0.0.1:{cluster}"
+cluster_addr = "https://127.0.0.1:{told}"
 "#,
         data = data.display(),
         home = home.display(),
@@ -69,7 +92,11 @@ cluster_addr = "https://127.0.0.1:{cluster}"
     }
     let config = format!("-config={}", home.join("config.hcl").display());
     let arguments = vec!["server".to_owned(), config];
-    let mut server = OpenBao::spawn(port, program, directory, arguments, String::new())?;
+    OpenBao::spawn(port, program, directory, arguments, String::new())
+}
+
+/// Makes a new store in a server, opens it, and returns its unseal key; `None` when somebody else has the port.
+pub(crate) fn initialize(server: &mut OpenBao) -> Result<Option<String>, Error> {
     let init = [
         "operator",
         "init",
@@ -83,14 +110,8 @@ cluster_addr = "https://127.0.0.1:{cluster}"
     let given: serde_json::Value =
         serde_json::from_str(&given).map_err(Error::during("reading what init printed"))?;
     let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
-    server.initialized(
-        text(&given["root_token"]),
-        text(&given["unseal_keys_b64"][0]),
-    );
+    let unseal_key = text(&given["unseal_keys_b64"][0]);
+    server.initialized(text(&given["root_token"]), unseal_key.clone());
     server.unseal()?;
-    let enable = ["secrets", "enable", "-path=secret", "-version=2", "kv"];
-    if server.until(|server| server.run(&enable))?.is_none() {
-        return Ok(None);
-    }
-    Ok(server.wait_until_ready()?.then_some(server))
+    Ok(Some(unseal_key))
 }

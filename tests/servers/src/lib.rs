@@ -11,6 +11,7 @@
 //! All calls block; in an asynchronous test they are made before the part whose time matters.
 
 mod cli;
+mod cluster;
 mod durable;
 mod error;
 mod nginx;
@@ -21,6 +22,7 @@ mod tls;
 pub mod tools;
 
 pub use cli::AppRole;
+pub use cluster::{Cluster, Snapshot};
 pub use error::Error;
 pub use nginx::Nginx;
 pub use openbao::OpenBao;

@@ -1,0 +1,103 @@
+//! The start of a cluster's nodes: their files, the first one's store, and how the others join it.
+
+use std::path::Path;
+use std::thread;
+
+use super::relay::Relay;
+use super::{Cluster, NODES};
+use crate::durable::{initialize, spawn_with_raft};
+use crate::openbao::free_port;
+use crate::{Error, OpenBao, TestCa, Validity, tools};
+
+const ATTEMPTS: usize = 5;
+
+pub(super) fn start() -> Result<Cluster, Error> {
+    let program = tools::bao()?;
+    for _ in 0..ATTEMPTS {
+        if let Some(cluster) = start_at([free_port()?, free_port()?, free_port()?], &program)? {
+            return Ok(cluster);
+        }
+    }
+    Err(Error::new(format!(
+        "the cluster found a port taken {ATTEMPTS} times"
+    )))
+}
+
+/// Whom a node takes for the active one, by its origin; nobody when it does not answer, is sealed, or does not know.
+pub(super) fn named_leader(node: &OpenBao) -> Option<String> {
+    let status = node.run(&["status", "-format=json"]).ok()?;
+    let status: serde_json::Value = serde_json::from_str(&status).ok()?;
+    let text = |key: &str| status[key].as_str().unwrap_or_default().to_owned();
+    Some(match status["is_self"] == true {
+        true => node.origin(),
+        false => text("leader_address"),
+    })
+}
+
+/// `None` when somebody else has one of the ports.
+fn start_at(ports: [u16; NODES], program: &Path) -> Result<Option<Cluster>, Error> {
+    let ca = TestCa::new(Validity::CURRENT)?;
+    let (listeners, relayed) = Relay::bind()?;
+    let [one, two, three] = ports;
+    let [to_one, to_two, to_three] = relayed;
+    let nodes = [
+        spawn_with_raft(&ca, "one", one, to_one, program)?,
+        spawn_with_raft(&ca, "two", two, to_two, program)?,
+        spawn_with_raft(&ca, "three", three, to_three, program)?,
+    ];
+    let pids = nodes.each_ref().map(OpenBao::pid);
+    let relay = Relay::serve(listeners, relayed, ports.map(|port| port + 1), pids);
+    let frozen = [false; NODES];
+    let mut cluster = Cluster {
+        nodes,
+        frozen,
+        relay,
+    };
+    let [first, second, third] = &mut cluster.nodes;
+    let Some(unseal_key) = initialize(first)? else {
+        return Ok(None);
+    };
+    // A node that joins gets its vote only after ten seconds otherwise.
+    let autopilot = [
+        "operator",
+        "raft",
+        "autopilot",
+        "set-config",
+        "-server-stabilization-time=0s",
+    ];
+    if first.until(|first| first.run(&autopilot))?.is_none() {
+        return Ok(None);
+    }
+    let origin = first.origin();
+    let joined = thread::scope(|scope| {
+        let others = [second, third].map(|other| {
+            other.initialized(first.root_token().to_owned(), unseal_key.clone());
+            scope.spawn(|| join(other, &origin))
+        });
+        first.run(&["secrets", "enable", "-path=secret", "-version=2", "kv"])?;
+        let others = others.map(|other| {
+            other
+                .join()
+                .map_err(|_| Error::new("joining a node panicked"))?
+        });
+        others.into_iter().collect::<Result<Vec<_>, _>>()
+    })?;
+    if joined.contains(&false) {
+        return Ok(None);
+    }
+    cluster.wait_until_agreed()?;
+    for node in &mut cluster.nodes {
+        if !node.wait_until_ready()? {
+            return Ok(None);
+        }
+    }
+    Ok(Some(cluster))
+}
+
+/// `false` when somebody else has the port.
+fn join(node: &mut OpenBao, first: &str) -> Result<bool, Error> {
+    let ca = format!("-leader-ca-cert=@{}", node.ca_file().display());
+    let join = ["operator", "raft", "join", &ca, first];
+    let joined = node.until(|node| node.run(&join))?;
+    Ok(joined.is_some() && node.until(|node| node.unseal())?.is_some())
+}

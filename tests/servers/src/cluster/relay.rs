@@ -1,0 +1,274 @@
+//! What lies between the nodes of a cluster: each node tells the others a port of this relay for its own, so that all that they say to
+//! each other passes here and can be held up. Clients do not come this way.
+//!
+//! Who connects is found out by the kernel's tables: the socket at the other end belongs to one of the nodes' processes. A connection
+//! of anybody else is closed.
+
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use super::NODES;
+use crate::Error;
+
+/// The relay's ports and its threads, all ended when this is dropped.
+pub(crate) struct Relay {
+    shared: Arc<Shared>,
+    ports: [u16; NODES],
+}
+
+/// What becomes of the traffic of a node that is apart from the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Apart {
+    /// Bytes are accepted and go no further, as in a network that drops packets. They go on when the parts are joined again.
+    Silent,
+    /// Connections are closed, old ones and new ones.
+    Closed,
+}
+
+impl Relay {
+    /// Binds a port for each node; nothing passes before [`Relay::serve`].
+    pub(crate) fn bind() -> Result<([TcpListener; NODES], [u16; NODES]), Error> {
+        let bind = || {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+            let port = listener.local_addr()?.port();
+            std::io::Result::Ok((listener, port))
+        };
+        let bound = || bind().map_err(Error::during("binding a port for the relay"));
+        let [(first, one), (second, two), (third, three)] = [bound()?, bound()?, bound()?];
+        Ok(([first, second, third], [one, two, three]))
+    }
+
+    /// Passes on what comes to these ports to the nodes' own `targets`.
+    pub(crate) fn serve(
+        listeners: [TcpListener; NODES],
+        ports: [u16; NODES],
+        targets: [u16; NODES],
+        pids: [u32; NODES],
+    ) -> Self {
+        let state = State {
+            pids,
+            ..State::default()
+        };
+        let shared = Arc::new(Shared {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+        });
+        for (to, (listener, target)) in listeners.into_iter().zip(targets).enumerate() {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || accept(&shared, &listener, to, target));
+        }
+        Self { shared, ports }
+    }
+
+    /// A node runs as another process from now on.
+    pub(crate) fn runs_as(&self, node: usize, pid: u32) {
+        if let Some(known) = self.shared.lock().pids.get_mut(node) {
+            *known = pid;
+        }
+    }
+
+    pub(crate) fn set_apart(&self, node: usize, how: Apart) {
+        let mut state = self.shared.lock();
+        if let Some(apart) = state.apart.get_mut(node) {
+            *apart = Some(how);
+        }
+        if how == Apart::Closed {
+            for link in state.links.values() {
+                if link.ends.contains(&node) {
+                    link.close();
+                }
+            }
+        }
+        self.shared.changed.notify_all();
+    }
+
+    pub(crate) fn join_all(&self) {
+        self.shared.lock().apart = Default::default();
+        self.shared.changed.notify_all();
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.ended = true;
+        for link in state.links.values() {
+            link.close();
+        }
+        drop(state);
+        self.shared.changed.notify_all();
+        for port in self.ports {
+            // Wakes the thread that accepts there, which then sees the end.
+            let _ = TcpStream::connect((Ipv4Addr::LOCALHOST, port));
+        }
+    }
+}
+
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    pids: [u32; NODES],
+    apart: [Option<Apart>; NODES],
+    links: HashMap<u64, Link>,
+    next_link: u64,
+    ended: bool,
+}
+
+/// Two connections that are passed on to each other.
+struct Link {
+    ends: [usize; 2],
+    sockets: [TcpStream; 2],
+}
+
+impl Link {
+    fn close(&self) {
+        for socket in &self.sockets {
+            // It may be closed already, which is what is wanted.
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nobody panics while they hold it in a way that leaves the state half changed.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits while bytes between these nodes go no further; `false` when they never will.
+    fn may_pass(&self, ends: [usize; 2]) -> bool {
+        let mut state = self.lock();
+        loop {
+            if state.ended {
+                return false;
+            }
+            match state.between(ends) {
+                None => return true,
+                Some(Apart::Closed) => return false,
+                Some(Apart::Silent) => {
+                    state = self
+                        .changed
+                        .wait(state)
+                        .unwrap_or_else(PoisonError::into_inner);
+                }
+            }
+        }
+    }
+}
+
+impl State {
+    fn between(&self, ends: [usize; 2]) -> Option<Apart> {
+        let apart = ends.map(|node| self.apart.get(node).copied().flatten());
+        match apart {
+            [Some(Apart::Closed), _] | [_, Some(Apart::Closed)] => Some(Apart::Closed),
+            [Some(Apart::Silent), _] | [_, Some(Apart::Silent)] => Some(Apart::Silent),
+            [None, None] => None,
+        }
+    }
+}
+
+fn accept(shared: &Arc<Shared>, listener: &TcpListener, to: usize, target: u16) {
+    for incoming in listener.incoming() {
+        if shared.lock().ended {
+            return;
+        }
+        if let Ok(incoming) = incoming {
+            let shared = Arc::clone(shared);
+            thread::spawn(move || connect(&shared, incoming, to, target));
+        }
+    }
+}
+
+/// An error closes the connection, which is all that its two ends need to know.
+fn connect(shared: &Arc<Shared>, incoming: TcpStream, to: usize, target: u16) -> Option<()> {
+    let pids = shared.lock().pids;
+    let from = owner(&incoming, pids)?;
+    let ends = [from, to];
+    if !shared.may_pass(ends) {
+        return None;
+    }
+    let outgoing = TcpStream::connect((Ipv4Addr::LOCALHOST, target)).ok()?;
+    for socket in [&incoming, &outgoing] {
+        socket.set_nodelay(true).ok()?;
+    }
+    let sockets = [incoming.try_clone().ok()?, outgoing.try_clone().ok()?];
+    let link = {
+        let mut state = shared.lock();
+        // They may have been parted while this connected.
+        if state.ended || state.between(ends) == Some(Apart::Closed) {
+            return None;
+        }
+        let link = state.next_link;
+        state.next_link += 1;
+        state.links.insert(link, Link { ends, sockets });
+        link
+    };
+    let back = {
+        let shared = Arc::clone(shared);
+        let (from, to) = (outgoing.try_clone(), incoming.try_clone());
+        thread::spawn(move || pass(&shared, ends, from.ok()?, to.ok()?))
+    };
+    pass(shared, ends, incoming, outgoing);
+    let _ = back.join();
+    shared.lock().links.remove(&link);
+    Some(())
+}
+
+/// Passes bytes on until one side ends, and then ends both.
+fn pass(shared: &Shared, ends: [usize; 2], mut from: TcpStream, mut to: TcpStream) -> Option<()> {
+    let mut buffer = [0; 16 * 1024];
+    loop {
+        let read = from.read(&mut buffer).unwrap_or_default();
+        // The end of a connection is held up too: a dropped packet can carry it.
+        let passed = shared.may_pass(ends)
+            && read > 0
+            && buffer
+                .get(..read)
+                .is_some_and(|bytes| to.write_all(bytes).is_ok());
+        if !passed {
+            let _ = from.shutdown(Shutdown::Both);
+            let _ = to.shutdown(Shutdown::Both);
+            return None;
+        }
+    }
+}
+
+/// The node that has the other end of this connection.
+fn owner(incoming: &TcpStream, pids: [u32; NODES]) -> Option<usize> {
+    let (theirs, ours) = (
+        incoming.peer_addr().ok()?.port(),
+        incoming.local_addr().ok()?.port(),
+    );
+    let sockets = std::fs::read_to_string("/proc/net/tcp").ok()?;
+    let inode = sockets
+        .lines()
+        .find_map(|line| inode_of(line, theirs, ours))?;
+    let name = format!("socket:[{inode}]");
+    pids.iter().position(|pid| {
+        let files = std::fs::read_dir(format!("/proc/{pid}/fd"));
+        files
+            .into_iter()
+            .flatten()
+            .flatten()
+            .any(|file| std::fs::read_link(file.path()).is_ok_and(|to| to.as_os_str() == &*name))
+    })
+}
+
+/// The inode in a line of `/proc/net/tcp`, if it is of the connection on loopback from one of these ports to the other.
+fn inode_of(line: &str, local: u16, remote: u16) -> Option<&str> {
+    let mut columns = line.split_ascii_whitespace().skip(1);
+    // In the kernel's order of bytes; a loopback address reads the same to all who have the same order.
+    let address = |port| {
+        let ip = u32::from_ne_bytes(Ipv4Addr::LOCALHOST.octets());
+        format!("{ip:08X}:{port:04X}")
+    };
+    let is = (columns.next()?, columns.next()?) == (&address(local), &address(remote));
+    is.then(|| columns.nth(6)).flatten()
+}
