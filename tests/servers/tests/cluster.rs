@@ -71,7 +71,7 @@ fn a_node_that_is_cut_off_has_old_values_and_neither_leads_nor_writes_until_all_
     assert!(cluster.node(old).put("app", &[("value", "lost")]).is_err());
     cluster.heal();
     assert_eq!(cluster.wait_until_agreed()?, new);
-    wait_for_value(&cluster, old, "two");
+    assert_eq!(value_at(&cluster, old)?, "two");
 
     cluster.disconnect(old);
     cluster.put("app", &[("value", "three")])?;

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::NamedTempFile;
 
+use self::nodes::View;
 use self::relay::{Apart, Relay};
 use crate::{Error, OpenBao};
 
@@ -33,8 +34,8 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// ```
 pub struct Cluster {
     nodes: [OpenBao; NODES],
-    /// Nobody waits for the answer of a frozen node.
-    frozen: [bool; NODES],
+    /// Killed or frozen: nobody waits for the answer of such a node.
+    away: [bool; NODES],
     relay: Relay,
 }
 
@@ -83,9 +84,7 @@ impl Cluster {
     /// The active node: the one that says so and that a majority names. `None` while there is none, as in an election.
     #[must_use]
     pub fn leader(&self) -> Option<usize> {
-        let named = self.named_leaders();
-        let votes = |node| named.iter().filter(|name| **name == Some(node)).count();
-        (0..NODES).find(|node| named.get(*node) == Some(&Some(*node)) && votes(*node) * 2 > NODES)
+        Self::leader_of(&self.views())
     }
 
     /// Waits until there is an active node, and says which.
@@ -96,14 +95,22 @@ impl Cluster {
         wait_for("an active node", || self.leader())
     }
 
-    /// Waits until all three nodes name the same active one, and says which.
+    /// Waits until all three nodes name the same active one and have all that any of them had at the beginning, and says which leads.
     ///
     /// # Errors
     /// They did not within 30 s.
     pub fn wait_until_agreed(&self) -> Result<usize, Error> {
-        wait_for("all nodes to name one leader", || {
-            let [first, second, third] = self.named_leaders();
-            first.filter(|_| first == second && second == third)
+        // What a node has applied, a majority has written; what it only takes for written may be lost in an election.
+        let goal = self.views().iter().flatten().map(|view| view.applied).max();
+        wait_for("all nodes to agree", || {
+            let views = self.views();
+            let leader = Self::leader_of(&views)?;
+            let origin = self.nodes.get(leader)?.origin();
+            let agrees = |view: &Option<View>| {
+                let view = view.as_ref();
+                view.is_some_and(|view| view.leader == origin && Some(view.applied) >= goal)
+            };
+            views.iter().all(agrees).then_some(leader)
         })
     }
 
@@ -129,11 +136,11 @@ impl Cluster {
     /// There is no such node.
     pub fn kill(&mut self, node: usize) {
         self.nodes[node].stop();
-        self.frozen[node] = false;
+        self.away[node] = true;
     }
 
-    /// Starts a killed node again, with its data and at its ports, and returns once it is unsealed, answers and names a leader, as it
-    /// can where a majority runs.
+    /// Starts a killed node again, with its data and at its ports, and returns once it is unsealed, answers, and names a leader where a
+    /// majority runs. Without a majority it answers with what it has.
     ///
     /// # Errors
     /// As [`Cluster::start`]; somebody else has the port by now.
@@ -148,7 +155,11 @@ impl Cluster {
         if unsealed.is_none() || !server.wait_until_ready()? {
             return Err(Error::new("the node's port was taken while it was stopped"));
         }
-        self.wait_until_joined(node)
+        self.away[node] = false;
+        match self.away.iter().filter(|away| !**away).count() * 2 > NODES {
+            true => self.wait_until_joined(node),
+            false => Ok(()),
+        }
     }
 
     /// Freezes a node: its ports accept connections and nobody answers.
@@ -160,7 +171,7 @@ impl Cluster {
     /// There is no such node.
     pub fn suspend(&mut self, node: usize) -> Result<(), Error> {
         self.nodes[node].suspend()?;
-        self.frozen[node] = true;
+        self.away[node] = true;
         Ok(())
     }
 
@@ -173,7 +184,7 @@ impl Cluster {
     /// There is no such node.
     pub fn resume(&mut self, node: usize) -> Result<(), Error> {
         self.nodes[node].resume()?;
-        self.frozen[node] = false;
+        self.away[node] = false;
         Ok(())
     }
 
@@ -262,30 +273,33 @@ impl Cluster {
 
     fn wait_until_joined(&self, node: usize) -> Result<(), Error> {
         wait_for("a node to name a leader", || {
-            self.named_leaders().get(node).copied().flatten()
+            let view = self.views().into_iter().nth(node).flatten()?;
+            (!view.leader.is_empty()).then_some(())
         })
-        .map(drop)
     }
 
-    /// Whom each node takes for the active one; nobody when it does not answer.
-    fn named_leaders(&self) -> [Option<usize>; NODES] {
-        let origins = self.origins();
+    fn leader_of(views: &[Option<View>; NODES]) -> Option<usize> {
+        // One that is cut off may say for a while that it still leads.
+        (0..NODES).find(|node| {
+            let own = views.get(*node).and_then(Option::as_ref);
+            own.is_some_and(|own| {
+                let votes = views.iter().flatten();
+                own.leads && votes.filter(|view| view.leader == own.leader).count() * 2 > NODES
+            })
+        })
+    }
+
+    /// What each node says of the cluster; nothing when it does not answer.
+    fn views(&self) -> [Option<View>; NODES] {
         let ask = |node: usize| {
-            let frozen = self.frozen.get(node) == Some(&true);
-            self.nodes
-                .get(node)
-                .filter(|_| !frozen)
-                .and_then(nodes::named_leader)
+            let away = self.away.get(node) == Some(&true);
+            let node = self.nodes.get(node).filter(|_| !away)?;
+            nodes::view(node)
         };
         thread::scope(|scope| {
             [0, 1, 2]
                 .map(|node| scope.spawn(move || ask(node)))
                 .map(|asked| asked.join().ok().flatten())
-        })
-        .map(|name| {
-            origins
-                .iter()
-                .position(|origin| Some(origin) == name.as_ref())
         })
     }
 }
@@ -308,7 +322,8 @@ fn wait_for<T>(what: &str, mut step: impl FnMut() -> Option<T>) -> Result<T, Err
         if let Some(found) = step() {
             return Ok(found);
         }
-        thread::sleep(Duration::from_millis(20));
+        // Asking takes three processes, whose work the nodes then wait for.
+        thread::sleep(Duration::from_millis(100));
     }
     Err(Error::new(format!(
         "waited {} s for {what}",

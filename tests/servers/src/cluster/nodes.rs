@@ -23,14 +23,28 @@ pub(super) fn start() -> Result<Cluster, Error> {
     )))
 }
 
-/// Whom a node takes for the active one, by its origin; nobody when it does not answer, is sealed, or does not know.
-pub(super) fn named_leader(node: &OpenBao) -> Option<String> {
+/// What a node says of its cluster.
+#[derive(Debug)]
+pub(super) struct View {
+    /// Whether it is the active one.
+    pub(super) leads: bool,
+    /// The origin of the one that it takes for the active one; empty when it knows none.
+    pub(super) leader: String,
+    /// How much of the log has reached its own store.
+    pub(super) applied: u64,
+}
+
+/// `None` when the node does not answer or is sealed.
+pub(super) fn view(node: &OpenBao) -> Option<View> {
     let status = node.run(&["status", "-format=json"]).ok()?;
     let status: serde_json::Value = serde_json::from_str(&status).ok()?;
-    let text = |key: &str| status[key].as_str().unwrap_or_default().to_owned();
-    Some(match status["is_self"] == true {
-        true => node.origin(),
-        false => text("leader_address"),
+    Some(View {
+        leads: status["is_self"] == true,
+        leader: status["leader_address"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned(),
+        applied: status["raft_applied_index"].as_u64().unwrap_or_default(),
     })
 }
 
@@ -47,12 +61,8 @@ fn start_at(ports: [u16; NODES], program: &Path) -> Result<Option<Cluster>, Erro
     ];
     let pids = nodes.each_ref().map(OpenBao::pid);
     let relay = Relay::serve(listeners, relayed, ports.map(|port| port + 1), pids);
-    let frozen = [false; NODES];
-    let mut cluster = Cluster {
-        nodes,
-        frozen,
-        relay,
-    };
+    let away = [false; NODES];
+    let mut cluster = Cluster { nodes, away, relay };
     let [first, second, third] = &mut cluster.nodes;
     let Some(unseal_key) = initialize(first)? else {
         return Ok(None);

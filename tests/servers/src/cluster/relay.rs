@@ -272,3 +272,78 @@ fn inode_of(line: &str, local: u16, remote: u16) -> Option<&str> {
     let is = (columns.next()?, columns.next()?) == (&address(local), &address(remote));
     is.then(|| columns.nth(6)).flatten()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A relay whose node 0 is this process, before a server of node 1; and where to connect to reach that one by the relay.
+    fn before_a_server(pids: [u32; NODES]) -> (Relay, TcpListener, u16) {
+        let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let target = server.local_addr().unwrap().port();
+        let (listeners, ports) = Relay::bind().unwrap();
+        let relay = Relay::serve(listeners, ports, [target; NODES], pids);
+        (relay, server, ports[1])
+    }
+
+    fn this_process() -> [u32; NODES] {
+        [std::process::id(), 0, 0]
+    }
+
+    fn is_closed(mut socket: &TcpStream) -> bool {
+        matches!(socket.read(&mut [0]), Ok(0) | Err(_))
+    }
+
+    #[test]
+    fn a_silent_link_keeps_its_bytes_until_all_are_joined_again() {
+        let (relay, server, port) = before_a_server(this_process());
+        let mut ours = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+        let (mut theirs, _) = server.accept().unwrap();
+        ours.write_all(b"a").unwrap();
+        let mut byte = [0];
+        theirs.read_exact(&mut byte).unwrap();
+        assert_eq!(&byte, b"a");
+
+        relay.set_apart(1, Apart::Silent);
+        ours.write_all(b"b").unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        assert_eq!(
+            theirs.read(&mut byte).unwrap_err().kind(),
+            std::io::ErrorKind::WouldBlock
+        );
+
+        relay.join_all();
+        theirs.set_nonblocking(false).unwrap();
+        theirs.read_exact(&mut byte).unwrap();
+        assert_eq!(&byte, b"b");
+        theirs.write_all(b"c").unwrap();
+        ours.read_exact(&mut byte).unwrap();
+        assert_eq!(&byte, b"c");
+    }
+
+    #[test]
+    fn a_closed_link_ends_old_connections_and_new_ones_and_so_does_the_relays_end() {
+        let (relay, server, port) = before_a_server(this_process());
+        let connect = || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+        let ours = connect();
+        let (theirs, _) = server.accept().unwrap();
+        relay.set_apart(0, Apart::Closed);
+        assert!(is_closed(&ours) && is_closed(&theirs) && is_closed(&connect()));
+
+        // The link of the two others is none of its business.
+        relay.join_all();
+        relay.set_apart(2, Apart::Closed);
+        let ours = connect();
+        let (theirs, _) = server.accept().unwrap();
+        drop(relay);
+        assert!(is_closed(&ours) && is_closed(&theirs));
+    }
+
+    #[test]
+    fn a_stranger_is_not_passed_on() {
+        let (_relay, _server, port) = before_a_server([0; NODES]);
+        let ours = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+        assert!(is_closed(&ours));
+    }
+}
