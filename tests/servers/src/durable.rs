@@ -1,5 +1,6 @@
 //! A server whose data outlive its process: it can be stopped for a while and started again, as a store is that is away.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 use crate::openbao::OpenBao;
@@ -33,7 +34,7 @@ impl OpenBao {
 /// `None` when somebody else has the port.
 fn durable(port: u16, program: &Path) -> Result<Option<OpenBao>, Error> {
     let ca = TestCa::new(Validity::CURRENT)?;
-    let mut server = spawn_with_raft(&ca, "one", port, port + 1, program)?;
+    let mut server = spawn_with_raft(&ca, "one", port, cluster_address(port), program)?;
     if initialize(&mut server)?.is_none() {
         return Ok(None);
     }
@@ -44,13 +45,19 @@ fn durable(port: u16, program: &Path) -> Result<Option<OpenBao>, Error> {
     Ok(server.wait_until_ready()?.then_some(server))
 }
 
-/// A server whose data are in its directory, not initialized yet. Its cluster port is the one after `port`; the other nodes of its
-/// cluster are told `told`.
+/// Where a server listens for the other nodes of its cluster. It binds that port seconds after it was chosen, and by then a client's
+/// connection may have got it for its own end: on 127.0.0.1 that happened once in ten starts on a busy machine. Clients have no ends on
+/// this address.
+pub(crate) fn cluster_address(port: u16) -> SocketAddr {
+    (Ipv4Addr::new(127, 0, 0, 2), port + 1).into()
+}
+
+/// A server whose data are in its directory, not initialized yet. `told` is where it tells the other nodes of its cluster to find it.
 pub(crate) fn spawn_with_raft(
     ca: &TestCa,
     name: &str,
     port: u16,
-    told: u16,
+    told: SocketAddr,
     program: &Path,
 ) -> Result<OpenBao, Error> {
     let directory = tempfile::tempdir().map_err(Error::during("making a directory for OpenBao"))?;
@@ -69,16 +76,16 @@ storage "raft" {{
 }}
 listener "tcp" {{
   address = "127.0.0.1:{port}"
-  cluster_address = "127.0.0.1:{cluster}"
+  cluster_address = "{cluster}"
   tls_cert_file = "{home}/server.pem"
   tls_key_file = "{home}/server-key.pem"
 }}
 api_addr = "https://127.0.0.1:{port}"
-cluster_addr = "https://127.0.0.1:{told}"
+cluster_addr = "https://{told}"
 "#,
         data = data.display(),
         home = home.display(),
-        cluster = port + 1,
+        cluster = cluster_address(port),
     );
     let files = [
         ("config.hcl", &config),

@@ -3,6 +3,9 @@
 
 use test_servers::{Cluster, Error};
 
+/// How often to ask: ten seconds at least, since each question is a process.
+const PATIENCE: usize = 100;
+
 /// What a node answers for the one value that these tests write.
 fn value_at(cluster: &Cluster, node: usize) -> Result<String, Error> {
     let get = ["kv", "get", "-mount=secret", "-field=value", "app"];
@@ -11,9 +14,13 @@ fn value_at(cluster: &Cluster, node: usize) -> Result<String, Error> {
 
 /// A standby applies what the leader wrote a moment later.
 fn wait_for_value(cluster: &Cluster, node: usize, value: &str) {
-    while !value_at(cluster, node).is_ok_and(|found| found == value) {
+    for _ in 0..PATIENCE {
+        if value_at(cluster, node).is_ok_and(|found| found == value) {
+            return;
+        }
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
+    panic!("node {node} does not come to have {value}");
 }
 
 #[test]
@@ -59,13 +66,12 @@ fn a_node_that_is_cut_off_has_old_values_and_neither_leads_nor_writes_until_all_
     cluster.put("app", &[("value", "one")])?;
 
     cluster.partition(old);
-    let new = loop {
-        // Until its lease has run out, the old one still leads.
-        match cluster.wait_for_leader()? {
-            leader if leader != old => break leader,
-            _ => {}
-        }
-    };
+    // Until its lease has run out, the old one still leads.
+    let leaders = (0..PATIENCE).map(|_| cluster.wait_for_leader());
+    let new = leaders
+        .filter_map(Result::ok)
+        .find(|leader| *leader != old)
+        .expect("another node leads");
     cluster.put("app", &[("value", "two")])?;
     assert_eq!(value_at(&cluster, old)?, "one");
     assert!(cluster.node(old).put("app", &[("value", "lost")]).is_err());

@@ -5,7 +5,7 @@ use std::thread;
 
 use super::relay::Relay;
 use super::{Cluster, NODES};
-use crate::durable::{initialize, spawn_with_raft};
+use crate::durable::{cluster_address, initialize, spawn_with_raft};
 use crate::openbao::free_port;
 use crate::{Error, OpenBao, TestCa, Validity, tools};
 
@@ -60,7 +60,7 @@ fn start_at(ports: [u16; NODES], program: &Path) -> Result<Option<Cluster>, Erro
         spawn_with_raft(&ca, "three", three, to_three, program)?,
     ];
     let pids = nodes.each_ref().map(OpenBao::pid);
-    let relay = Relay::serve(listeners, relayed, ports.map(|port| port + 1), pids);
+    let relay = Relay::serve(listeners, relayed, ports.map(cluster_address), pids);
     let away = [false; NODES];
     let mut cluster = Cluster { nodes, away, relay };
     let [first, second, third] = &mut cluster.nodes;
@@ -79,28 +79,26 @@ fn start_at(ports: [u16; NODES], program: &Path) -> Result<Option<Cluster>, Erro
         return Ok(None);
     }
     let origin = first.origin();
-    let joined = thread::scope(|scope| {
+    let ready = thread::scope(|scope| {
         let others = [second, third].map(|other| {
             other.initialized(first.root_token().to_owned(), unseal_key.clone());
             scope.spawn(|| join(other, &origin))
         });
         first.run(&["secrets", "enable", "-path=secret", "-version=2", "kv"])?;
-        let others = others.map(|other| {
-            other
-                .join()
-                .map_err(|_| Error::new("joining a node panicked"))?
-        });
-        others.into_iter().collect::<Result<Vec<_>, _>>()
+        let mut ready = vec![first.wait_until_ready()?];
+        for other in others {
+            ready.push(
+                other
+                    .join()
+                    .map_err(|_| Error::new("joining a node panicked"))??,
+            );
+        }
+        Ok::<_, Error>(ready)
     })?;
-    if joined.contains(&false) {
+    if ready.contains(&false) {
         return Ok(None);
     }
     cluster.wait_until_agreed()?;
-    for node in &mut cluster.nodes {
-        if !node.wait_until_ready()? {
-            return Ok(None);
-        }
-    }
     Ok(Some(cluster))
 }
 
@@ -109,5 +107,6 @@ fn join(node: &mut OpenBao, first: &str) -> Result<bool, Error> {
     let ca = format!("-leader-ca-cert=@{}", node.ca_file().display());
     let join = ["operator", "raft", "join", &ca, first];
     let joined = node.until(|node| node.run(&join))?;
-    Ok(joined.is_some() && node.until(|node| node.unseal())?.is_some())
+    let unsealed = joined.is_some() && node.until(|node| node.unseal())?.is_some();
+    Ok(unsealed && node.wait_until_ready()?)
 }

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -16,7 +16,7 @@ use crate::Error;
 /// The relay's ports and its threads, all ended when this is dropped.
 pub(crate) struct Relay {
     shared: Arc<Shared>,
-    ports: [u16; NODES],
+    addresses: [SocketAddr; NODES],
 }
 
 /// What becomes of the traffic of a node that is apart from the others.
@@ -29,12 +29,12 @@ pub(crate) enum Apart {
 }
 
 impl Relay {
-    /// Binds a port for each node; nothing passes before [`Relay::serve`].
-    pub(crate) fn bind() -> Result<([TcpListener; NODES], [u16; NODES]), Error> {
+    /// Binds an address for each node; nothing passes before [`Relay::serve`].
+    pub(crate) fn bind() -> Result<([TcpListener; NODES], [SocketAddr; NODES]), Error> {
         let bind = || {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-            let port = listener.local_addr()?.port();
-            std::io::Result::Ok((listener, port))
+            let address = listener.local_addr()?;
+            std::io::Result::Ok((listener, address))
         };
         let bound = || bind().map_err(Error::during("binding a port for the relay"));
         let [(first, one), (second, two), (third, three)] = [bound()?, bound()?, bound()?];
@@ -44,8 +44,8 @@ impl Relay {
     /// Passes on what comes to these ports to the nodes' own `targets`.
     pub(crate) fn serve(
         listeners: [TcpListener; NODES],
-        ports: [u16; NODES],
-        targets: [u16; NODES],
+        addresses: [SocketAddr; NODES],
+        targets: [SocketAddr; NODES],
         pids: [u32; NODES],
     ) -> Self {
         let state = State {
@@ -60,7 +60,7 @@ impl Relay {
             let shared = Arc::clone(&shared);
             thread::spawn(move || accept(&shared, &listener, to, target));
         }
-        Self { shared, ports }
+        Self { shared, addresses }
     }
 
     /// A node runs as another process from now on.
@@ -100,9 +100,9 @@ impl Drop for Relay {
         }
         drop(state);
         self.shared.changed.notify_all();
-        for port in self.ports {
+        for address in self.addresses {
             // Wakes the thread that accepts there, which then sees the end.
-            let _ = TcpStream::connect((Ipv4Addr::LOCALHOST, port));
+            let _ = TcpStream::connect(address);
         }
     }
 }
@@ -174,7 +174,7 @@ impl State {
     }
 }
 
-fn accept(shared: &Arc<Shared>, listener: &TcpListener, to: usize, target: u16) {
+fn accept(shared: &Arc<Shared>, listener: &TcpListener, to: usize, target: SocketAddr) {
     for incoming in listener.incoming() {
         if shared.lock().ended {
             return;
@@ -187,14 +187,14 @@ fn accept(shared: &Arc<Shared>, listener: &TcpListener, to: usize, target: u16) 
 }
 
 /// An error closes the connection, which is all that its two ends need to know.
-fn connect(shared: &Arc<Shared>, incoming: TcpStream, to: usize, target: u16) -> Option<()> {
+fn connect(shared: &Arc<Shared>, incoming: TcpStream, to: usize, target: SocketAddr) -> Option<()> {
     let pids = shared.lock().pids;
     let from = owner(&incoming, pids)?;
     let ends = [from, to];
     if !shared.may_pass(ends) {
         return None;
     }
-    let outgoing = TcpStream::connect((Ipv4Addr::LOCALHOST, target)).ok()?;
+    let outgoing = TcpStream::connect(target).ok()?;
     for socket in [&incoming, &outgoing] {
         socket.set_nodelay(true).ok()?;
     }
@@ -278,12 +278,12 @@ mod tests {
     use super::*;
 
     /// A relay whose node 0 is this process, before a server of node 1; and where to connect to reach that one by the relay.
-    fn before_a_server(pids: [u32; NODES]) -> (Relay, TcpListener, u16) {
+    fn before_a_server(pids: [u32; NODES]) -> (Relay, TcpListener, SocketAddr) {
         let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let target = server.local_addr().unwrap().port();
-        let (listeners, ports) = Relay::bind().unwrap();
-        let relay = Relay::serve(listeners, ports, [target; NODES], pids);
-        (relay, server, ports[1])
+        let target = server.local_addr().unwrap();
+        let (listeners, addresses) = Relay::bind().unwrap();
+        let relay = Relay::serve(listeners, addresses, [target; NODES], pids);
+        (relay, server, addresses[1])
     }
 
     fn this_process() -> [u32; NODES] {
@@ -296,8 +296,8 @@ mod tests {
 
     #[test]
     fn a_silent_link_keeps_its_bytes_until_all_are_joined_again() {
-        let (relay, server, port) = before_a_server(this_process());
-        let mut ours = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+        let (relay, server, address) = before_a_server(this_process());
+        let mut ours = TcpStream::connect(address).unwrap();
         let (mut theirs, _) = server.accept().unwrap();
         ours.write_all(b"a").unwrap();
         let mut byte = [0];
@@ -324,8 +324,8 @@ mod tests {
 
     #[test]
     fn a_closed_link_ends_old_connections_and_new_ones_and_so_does_the_relays_end() {
-        let (relay, server, port) = before_a_server(this_process());
-        let connect = || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+        let (relay, server, address) = before_a_server(this_process());
+        let connect = || TcpStream::connect(address).unwrap();
         let ours = connect();
         let (theirs, _) = server.accept().unwrap();
         relay.set_apart(0, Apart::Closed);
@@ -342,8 +342,8 @@ mod tests {
 
     #[test]
     fn a_stranger_is_not_passed_on() {
-        let (_relay, _server, port) = before_a_server([0; NODES]);
-        let ours = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+        let (_relay, _server, address) = before_a_server([0; NODES]);
+        let ours = TcpStream::connect(address).unwrap();
         assert!(is_closed(&ours));
     }
 }
