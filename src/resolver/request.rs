@@ -235,7 +235,8 @@ impl<'a> Request<'a> {
     }
 
     /// Whether an answer of a replica that may be behind is not good enough. A
-    /// [`Resolver`](crate::Resolver) asks so for a minute after each signal for the secret. A backend whose
+    /// [`Resolver`](crate::Resolver) asks so after a signal for the secret, until it was answered and its
+    /// settle time is over; for a minute at most. A backend whose
     /// store has replicas goes past them, by its store's own means.
     #[must_use]
     pub fn wants_latest(&self) -> bool {

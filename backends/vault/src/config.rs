@@ -104,7 +104,7 @@ impl VaultTarget {
     }
 
     /// Lets the leader answer every read, whichever endpoint is asked: for a service that must never read what
-    /// was replaced. Without it that holds for a minute after each signal; see
+    /// was replaced. Without it that holds after a signal; see
     /// [what a standby may answer](crate#standbys). While the cluster has no leader, no read is answered.
     #[must_use]
     pub fn read_at_leader(mut self) -> Self {

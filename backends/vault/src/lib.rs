@@ -22,8 +22,8 @@
 //! leader by a tenth of a second as a rule, and by seconds, or for as long as it lasts, where the network between
 //! them is broken. So a read may be answered with what was replaced a moment ago, and so may one that finds
 //! nothing yet. What is done about it:
-//! - For a minute after a signal ([`Invalidator`](secret_resolver::Invalidator)) a secret is read at the leader,
-//!   whichever endpoint is asked: OpenBao 2.7 and later can be asked for that (`X-Vault-Index`). So "at once"
+//! - After a signal ([`Invalidator`](secret_resolver::Invalidator)) the secret is read at the leader, whichever
+//!   endpoint is asked, until it was answered and its settle time is over (within a minute of the signal): OpenBao 2.7 and later can be asked for that (`X-Vault-Index`). So "at once"
 //!   after a signal means the leader's value there; if there is no leader, there is no answer.
 //! - [`VaultTarget::read_at_leader`] reads everything so.
 //! - A version lower than one that was seen is not accepted; each other endpoint is asked for a better one.

@@ -334,7 +334,9 @@ impl<R: SecretResolver> Flights<R> {
     pub(super) fn wants_latest(&self, address: &str, name: NameRef<'_>) -> bool {
         let now = self.clock.now();
         let wide = self.store.signals.latest(name.path(), address);
-        self.lock().settling.is_signalled(address, now, wide)
+        let flying = self.lock();
+        let seen = flying.seen.epoch(address);
+        flying.settling.wants_latest(address, now, wide, seen)
     }
 
     /// Asks the store, within the budget of a fetch and until the cache is closed. `lost` is what the

@@ -278,7 +278,10 @@ impl<R: SecretResolver> Landing<R> {
         let (record, lease_over) = self.whole(answer, asked, sent)?;
         let now = flights.clock.now();
         let version = record.version();
-        let new_life = match flying.seen.judge(&flight.address, version, now) {
+        let verdict = flying
+            .seen
+            .judge(&flight.address, version, asked.epoch, now);
+        let new_life = match verdict {
             Verdict::Good => false,
             Verdict::NewLife => true,
             Verdict::RolledBack if ask_again => {

@@ -24,6 +24,8 @@ pub(super) struct Seen {
 struct Entry {
     // A number, for only numbers have an order.
     version: u64,
+    /// How many invalidations there had been when it was last asked for.
+    epoch: u64,
     /// Since when the store answers a lower one.
     lower_since: Option<Moment>,
     touch: u64,
@@ -53,8 +55,15 @@ impl Seen {
         }
     }
 
-    /// Judges a version that the store has just answered, and notes it unless it is refused.
-    pub(super) fn judge(&mut self, address: &Arc<str>, version: &Version, now: Moment) -> Verdict {
+    /// Judges a version that the store has just answered, asked for in this epoch, and notes it unless it is
+    /// refused.
+    pub(super) fn judge(
+        &mut self,
+        address: &Arc<str>,
+        version: &Version,
+        epoch: u64,
+        now: Moment,
+    ) -> Verdict {
         // A version that says nothing of order is not noted: there is nothing to compare.
         let Some(version) = version.as_number() else {
             return Verdict::Good;
@@ -70,9 +79,14 @@ impl Seen {
             _ => Verdict::Good,
         };
         if verdict != Verdict::RolledBack {
-            self.note(Arc::clone(address), version);
+            self.note(Arc::clone(address), version, epoch);
         }
         verdict
+    }
+
+    /// The epoch in which a version of the record was last asked for that was accepted.
+    pub(super) fn epoch(&self, address: &str) -> Option<u64> {
+        self.by_address.get(address).map(|entry| entry.epoch)
     }
 
     /// Accepts nothing below `floor` from now on.
@@ -82,7 +96,8 @@ impl Seen {
         };
         let held = self.by_address.get(address);
         if held.is_none_or(|entry| floor > entry.version) {
-            self.note(Arc::from(address), floor);
+            let epoch = held.map_or(0, |entry| entry.epoch);
+            self.note(Arc::from(address), floor, epoch);
         }
     }
 
@@ -92,7 +107,7 @@ impl Seen {
         }
     }
 
-    fn note(&mut self, address: Arc<str>, version: u64) {
+    fn note(&mut self, address: Arc<str>, version: u64, epoch: u64) {
         self.forget(&address);
         while self.by_address.len() >= self.most {
             let Some((_, oldest)) = self.by_touch.pop_first() else {
@@ -104,6 +119,7 @@ impl Seen {
         self.next += 1;
         let entry = Entry {
             version,
+            epoch,
             lower_since: None,
             touch,
         };
@@ -126,27 +142,27 @@ mod tests {
     fn a_lower_version_is_refused_and_the_same_or_a_higher_one_is_good() {
         let mut seen = Seen::new(10);
         assert_eq!(
-            seen.judge(&Arc::from("a"), &version(3), START),
+            seen.judge(&Arc::from("a"), &version(3), 0, START),
             Verdict::Good
         );
         assert_eq!(
-            seen.judge(&Arc::from("a"), &version(2), START),
+            seen.judge(&Arc::from("a"), &version(2), 0, START),
             Verdict::RolledBack
         );
         assert_eq!(
-            seen.judge(&Arc::from("a"), &version(3), START),
+            seen.judge(&Arc::from("a"), &version(3), 0, START),
             Verdict::Good
         );
         assert_eq!(
-            seen.judge(&Arc::from("a"), &version(4), START),
+            seen.judge(&Arc::from("a"), &version(4), 0, START),
             Verdict::Good
         );
         assert_eq!(
-            seen.judge(&Arc::from("a"), &version(3), START),
+            seen.judge(&Arc::from("a"), &version(3), 0, START),
             Verdict::RolledBack
         );
         assert_eq!(
-            seen.judge(&Arc::from("b"), &version(1), START),
+            seen.judge(&Arc::from("b"), &version(1), 0, START),
             Verdict::Good
         );
     }
@@ -154,23 +170,23 @@ mod tests {
     #[test]
     fn a_version_that_stays_lower_is_a_new_life() {
         let mut seen = Seen::new(10);
-        seen.judge(&Arc::from("a"), &version(9), START);
+        seen.judge(&Arc::from("a"), &version(9), 0, START);
         assert_eq!(
-            seen.judge(&Arc::from("a"), &version(1), START),
+            seen.judge(&Arc::from("a"), &version(1), 0, START),
             Verdict::RolledBack
         );
         let almost = START + Duration::from_millis(9_999);
         assert_eq!(
-            seen.judge(&Arc::from("a"), &version(1), almost),
+            seen.judge(&Arc::from("a"), &version(1), 0, almost),
             Verdict::RolledBack
         );
         let then = START + Seen::NEW_LIFE_AFTER;
         assert_eq!(
-            seen.judge(&Arc::from("a"), &version(1), then),
+            seen.judge(&Arc::from("a"), &version(1), 0, then),
             Verdict::NewLife
         );
         assert_eq!(
-            seen.judge(&Arc::from("a"), &version(1), then),
+            seen.judge(&Arc::from("a"), &version(1), 0, then),
             Verdict::Good
         );
     }
@@ -178,16 +194,16 @@ mod tests {
     #[test]
     fn a_version_that_comes_back_up_starts_the_wait_anew() {
         let mut seen = Seen::new(10);
-        seen.judge(&Arc::from("a"), &version(9), START);
-        seen.judge(&Arc::from("a"), &version(1), START);
+        seen.judge(&Arc::from("a"), &version(9), 0, START);
+        seen.judge(&Arc::from("a"), &version(1), 0, START);
         let later = START + Duration::from_secs(5);
         assert_eq!(
-            seen.judge(&Arc::from("a"), &version(9), later),
+            seen.judge(&Arc::from("a"), &version(9), 0, later),
             Verdict::Good
         );
         let then = START + Seen::NEW_LIFE_AFTER;
         assert_eq!(
-            seen.judge(&Arc::from("a"), &version(1), then),
+            seen.judge(&Arc::from("a"), &version(1), 0, then),
             Verdict::RolledBack
         );
     }
@@ -198,12 +214,12 @@ mod tests {
         seen.raise("a", &version(5));
         seen.raise("a", &version(2));
         assert_eq!(
-            seen.judge(&Arc::from("a"), &version(4), START),
+            seen.judge(&Arc::from("a"), &version(4), 0, START),
             Verdict::RolledBack
         );
         seen.forget("a");
         assert_eq!(
-            seen.judge(&Arc::from("a"), &version(4), START),
+            seen.judge(&Arc::from("a"), &version(4), 0, START),
             Verdict::Good
         );
     }
@@ -212,16 +228,16 @@ mod tests {
     fn the_table_is_bounded_and_drops_what_was_touched_least_recently() {
         let mut seen = Seen::new(3);
         for name in ["a", "b", "c", "a", "d"] {
-            seen.judge(&Arc::from(name), &version(5), START);
+            seen.judge(&Arc::from(name), &version(5), 0, START);
         }
         assert_eq!(seen.by_address.len(), 3);
         assert_eq!(seen.by_touch.len(), 3);
         assert_eq!(
-            seen.judge(&Arc::from("b"), &version(1), START),
+            seen.judge(&Arc::from("b"), &version(1), 0, START),
             Verdict::Good
         );
         assert_eq!(
-            seen.judge(&Arc::from("a"), &version(1), START),
+            seen.judge(&Arc::from("a"), &version(1), 0, START),
             Verdict::RolledBack
         );
     }
@@ -230,11 +246,11 @@ mod tests {
     fn versions_without_order_are_not_judged() {
         let mut seen = Seen::new(3);
         assert_eq!(
-            seen.judge(&Arc::from("a"), &Version::none(), START),
+            seen.judge(&Arc::from("a"), &Version::none(), 0, START),
             Verdict::Good
         );
         assert_eq!(
-            seen.judge(&Arc::from("a"), &Version::tag(b"x"), START),
+            seen.judge(&Arc::from("a"), &Version::tag(b"x"), 0, START),
             Verdict::Good
         );
         assert!(seen.by_address.is_empty());

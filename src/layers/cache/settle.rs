@@ -5,8 +5,8 @@
 //! the old one is trusted for a moment only: a quarter of a second, or as long as the signal is past.
 //! The time ends for a record as soon as a version proves its value new.
 //!
-//! A store may also answer from a replica that is behind. So for a minute after a signal the record is asked
-//! for where the store has its latest version (`Request::wants_latest`).
+//! A store may also answer from a replica that is behind. So for a minute after a signal, until it was answered
+//! and has settled, the record is asked for where the store has its latest version (`Request::wants_latest`).
 //!
 //! Here are the signals for single records and for what was held; `signals` has those for a prefix,
 //! which concern what was not held, too.
@@ -118,14 +118,29 @@ impl Settling {
         }
     }
 
-    /// Whether the record was signalled a short time ago; `wide` is the last signal for a prefix, or for all,
-    /// that concerns it.
-    pub(super) fn is_signalled(&self, address: &str, now: Moment, wide: Option<Signal>) -> bool {
-        let narrow = self.by_address.get(address).map(|narrow| narrow.came);
-        let mut came = [narrow, wide.map(|wide| wide.came), self.forgotten]
-            .into_iter()
-            .flatten();
-        came.any(|came| now < came + Self::LATELY)
+    /// Whether a replica that is behind may not answer for the record: it was signalled a short time ago, and
+    /// has not settled or was not asked for since. `wide` is the last signal for a prefix, or for all, that
+    /// concerns it; `seen` is the epoch in which it was last asked for.
+    pub(super) fn wants_latest(
+        &self,
+        address: &str,
+        now: Moment,
+        wide: Option<Signal>,
+        seen: Option<u64>,
+    ) -> bool {
+        if self.forgotten.is_some_and(|came| now < came + Self::LATELY) {
+            return true;
+        }
+        let narrow = self.by_address.get(address);
+        let settled = narrow.is_some_and(|narrow| narrow.settled);
+        let signal = match (narrow.map(|narrow| narrow.signal), wide) {
+            (Some(narrow), Some(wide)) => narrow.latest(wide),
+            (Some(signal), None) | (None, Some(signal)) => signal,
+            (None, None) => return false,
+        };
+        let lately = now < signal.came + Self::LATELY;
+        let settling = !settled && now < signal.came + self.time;
+        lately && (settling || seen.is_none_or(|epoch| epoch < signal.epoch))
     }
 
     /// How long an answer of `version` is to be trusted, where it may be the one that a signal was
@@ -296,21 +311,25 @@ mod tests {
         let mut settling = Settling::new(TIME);
         let soon = START + Duration::from_millis(59_999);
         let later = START + Settling::LATELY;
-        assert!(!settling.is_signalled("a", START, None));
+        assert!(!settling.wants_latest("a", START, None, None));
         settling.signalled("a", Some(&version(1)), signal(1, START));
-        // A new version makes no replica less behind.
-        let _ = settling.trusted_for("a", Some(&version(2)), START, None);
         for (now, wanted) in [(START, true), (soon, true), (later, false)] {
-            assert_eq!(settling.is_signalled("a", now, None), wanted);
-            assert!(!settling.is_signalled("b", now, None));
+            assert_eq!(settling.wants_latest("a", now, None, Some(0)), wanted);
+            assert!(!settling.wants_latest("b", now, None, None));
             let wide = Some(signal(2, START));
-            assert_eq!(settling.is_signalled("b", now, wide), wanted);
+            assert_eq!(settling.wants_latest("b", now, wide, None), wanted);
         }
+        // Once it was asked for since, and has settled, a lower version is known as one.
+        assert!(settling.wants_latest("a", START, None, Some(1)));
+        assert!(!settling.wants_latest("a", START + TIME, None, Some(1)));
+        let _ = settling.trusted_for("a", Some(&version(2)), START, None);
+        assert!(!settling.wants_latest("a", START, None, Some(1)));
+        assert!(settling.wants_latest("a", START, Some(signal(2, START)), Some(1)));
         // What fell off the table may have been any record.
         for number in 0..=Settling::MOST {
             settling.signalled(&number.to_string(), None, signal(1, START));
         }
-        assert!(settling.is_signalled("c", soon, None));
+        assert!(settling.wants_latest("c", soon, None, Some(1)));
     }
 
     #[test]
