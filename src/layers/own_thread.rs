@@ -16,12 +16,10 @@ use crate::clock::Moment;
 use crate::driver::Driver;
 use crate::error::{Error, ErrorKind};
 use crate::foreign::{contained, foreign};
-use crate::name::SecretName;
 use crate::race::race;
 use crate::resolver::{
-    Held, Holder, Request, ResolveFuture, SecretResolver, ShutdownFuture, ShutdownReport,
+    OwnedRequest, Request, ResolveFuture, SecretResolver, ShutdownFuture, ShutdownReport,
 };
-use crate::secret::Version;
 
 /// Runs what `inner` does on a thread of its own.
 ///
@@ -73,11 +71,11 @@ impl OwnThread {
 impl SecretResolver for OwnThread {
     fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
         ResolveFuture::new(async move {
-            let owned = Owned::of(&request);
+            let owned = OwnedRequest::of(&request);
             let read = |inner: Arc<dyn SecretResolver>| async move {
                 // What the backend logs stands in the span of the fetch. It is begun here, for a
                 // subscriber is foreign code, too.
-                let span = foreign(|| audit::fetching(owned.name.as_ref()));
+                let span = foreign(|| audit::fetching(owned.request().name()));
                 let read = inner.resolve(owned.request());
                 read.instrument(span.unwrap_or_else(Span::none)).await
             };
@@ -110,60 +108,6 @@ impl fmt::Debug for OwnThread {
     }
 }
 
-/// A request that owns its parts, to travel to another thread.
-struct Owned {
-    name: SecretName,
-    version: Option<Version>,
-    floor: Option<Version>,
-    held: Option<OwnedHeld>,
-    deadline: Option<Moment>,
-    endpoint: Option<usize>,
-}
-
-enum OwnedHeld {
-    Version(Version),
-    By(Arc<dyn Holder>),
-}
-
-impl Owned {
-    fn of(request: &Request<'_>) -> Self {
-        Self {
-            name: request.name().to_owned(),
-            version: request.version().cloned(),
-            floor: request.floor().cloned(),
-            held: request.held_by().map(|held| match held {
-                Held::Version(version) => OwnedHeld::Version(version.clone()),
-                Held::By(holder) => OwnedHeld::By(Arc::clone(holder)),
-            }),
-            deadline: request.deadline(),
-            endpoint: request.endpoint(),
-        }
-    }
-
-    fn request(&self) -> Request<'_> {
-        let mut request = Request::new(self.name.as_ref());
-        if let Some(version) = &self.version {
-            request = request.with_version(version);
-        }
-        if let Some(floor) = &self.floor {
-            request = request.at_least(floor);
-        }
-        if let Some(held) = &self.held {
-            request = request.with_held_by(match held {
-                OwnedHeld::Version(version) => Held::Version(version),
-                OwnedHeld::By(holder) => Held::By(holder),
-            });
-        }
-        if let Some(deadline) = self.deadline {
-            request = request.with_deadline(deadline);
-        }
-        if let Some(endpoint) = self.endpoint {
-            request = request.at_endpoint(endpoint);
-        }
-        request
-    }
-}
-
 fn lost() -> Error {
     Error::new(
         ErrorKind::Unavailable,
@@ -178,6 +122,7 @@ mod tests {
 
     use super::*;
     use crate::name::NameRef;
+    use crate::secret::Version;
     use crate::testing::{Gate, MockBackend, Reply, conformance};
 
     fn setup() -> (MockBackend, OwnThread) {
@@ -225,7 +170,9 @@ mod tests {
             .at_least(&floor)
             .with_held(&held)
             .with_deadline(Moment::ZERO + Duration::from_secs(7))
-            .at_endpoint(5);
+            .at_endpoint(5)
+            .with_alternative(true)
+            .latest();
         let _ = layer.resolve(request).await;
         let asked = notes.0.lock().unwrap().take();
         assert_eq!(asked, Some(format!("{request:?}")));

@@ -15,7 +15,7 @@ pub use ext::SecretResolverExt;
 pub(crate) use ext::required;
 pub use future::{ResolveFuture, ResolveManyFuture, join_all};
 pub use request::Request;
-pub(crate) use request::{Held, Holder, Tried};
+pub(crate) use request::{Held, Holder, OwnedRequest, Tried};
 pub use require::{RequireError, Required};
 pub use shutdown::{ShutdownFuture, ShutdownReport};
 

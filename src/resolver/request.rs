@@ -1,5 +1,7 @@
 //! What a layer passes on to the next.
 
+mod owned;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +11,7 @@ use crate::error::{Error, ErrorKind};
 use crate::in_time::TimeLimit;
 use crate::name::NameRef;
 use crate::secret::{Record, Version};
+pub(crate) use owned::OwnedRequest;
 
 /// One read: small, passed by value.
 ///
@@ -124,10 +127,6 @@ impl<'a> Request<'a> {
     pub(crate) fn with_held_by(mut self, held: Held<'a>) -> Self {
         self.held = Some(held);
         self
-    }
-
-    pub(crate) fn held_by(&self) -> Option<Held<'a>> {
-        self.held
     }
 
     /// Ends the wait at `deadline`, a moment on the resolver's clock.

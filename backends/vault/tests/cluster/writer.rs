@@ -1,0 +1,103 @@
+//! A writer that knows what it wrote: each secret's value names its secret, and what was acknowledged is
+//! told to readers as a signal.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use secret_resolver::{Resolver, SecretBuf, SystemClock};
+use secret_resolver_transport::{Client, Method, Origin, Request, Trust};
+use test_servers::Cluster;
+
+pub(crate) const NAMES: usize = 500;
+
+/// What readers may rely on.
+pub(crate) struct Written {
+    /// By the number of a secret: no get that begins now may be answered a lower version.
+    pub(crate) floors: Vec<AtomicU64>,
+    /// How many writes were acknowledged.
+    pub(crate) acknowledged: AtomicU64,
+    pub(crate) stop: AtomicBool,
+}
+
+pub(crate) fn name(number: usize) -> String {
+    format!("app/{number}")
+}
+
+/// Writes and does not wait long for an answer.
+pub(crate) struct Writer {
+    http: Client,
+    origins: Vec<Origin>,
+    token: String,
+    next: usize,
+}
+
+impl Writer {
+    pub(crate) fn new(cluster: &Cluster) -> Self {
+        let clock = Arc::new(SystemClock::start().unwrap());
+        let trust = Trust::from_file(cluster.ca_file()).unwrap();
+        let origins = cluster
+            .origins()
+            .map(|origin| Origin::parse(&origin).unwrap());
+        let mut http = Client::builder(trust, clock).with_response_timeout(Duration::from_secs(1));
+        for origin in &origins {
+            http = http.allow(origin.clone());
+        }
+        Self {
+            http: http.build().unwrap(),
+            origins: origins.into(),
+            token: cluster.root_token().to_owned(),
+            next: 0,
+        }
+    }
+
+    /// A new version of a secret, tried once at each endpoint; its number, if one has acknowledged it.
+    pub(crate) async fn write(&mut self, number: usize) -> Option<u64> {
+        for _ in 0..self.origins.len() {
+            let value = format!(r#"{{"data":{{"value":"{}"}}}}"#, name(number));
+            let body = SecretBuf::from_slice(value.as_bytes()).unwrap();
+            let target = format!("/v1/secret/data/{}", name(number));
+            let request = Request::new(Method::Put, &target)
+                .unwrap()
+                .with_secret_header("X-Vault-Token", self.token.as_bytes())
+                .unwrap()
+                .with_body("application/json", body);
+            let answer = self.http.send(&self.origins[self.next], request).await;
+            if let Ok(answer) = answer
+                && answer.status() == 200
+            {
+                let said: serde_json::Value = serde_json::from_slice(answer.body()).unwrap();
+                return Some(said["data"]["version"].as_u64().unwrap());
+            }
+            self.next = (self.next + 1) % self.origins.len();
+        }
+        None
+    }
+
+    /// All secrets once, and what is known of them.
+    pub(crate) async fn fill(&mut self) -> Arc<Written> {
+        let mut floors = Vec::new();
+        for number in 0..NAMES {
+            floors.push(AtomicU64::new(self.write(number).await.unwrap()));
+        }
+        Arc::new(Written {
+            floors,
+            acknowledged: AtomicU64::new(0),
+            stop: AtomicBool::new(false),
+        })
+    }
+
+    /// Writes some secrets a second until it is stopped, and signals each that was acknowledged.
+    pub(crate) async fn run(mut self, resolver: Resolver, written: Arc<Written>) {
+        let mut number = 0;
+        while !written.stop.load(Ordering::Relaxed) {
+            number = (number + 7) % NAMES;
+            if let Some(version) = self.write(number).await {
+                resolver.invalidator().invalidate(&name(number)).unwrap();
+                written.floors[number].fetch_max(version, Ordering::SeqCst);
+                written.acknowledged.fetch_add(1, Ordering::Relaxed);
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
