@@ -50,6 +50,9 @@ pub struct RetryConfig {
 /// breaker's refusal is answered at once, too: it says that the store is not to be asked now, and a
 /// caller should not wait for it.
 ///
+/// A request for the latest version ([`Request::wants_latest`]) is tried again until its deadline, if it has
+/// one: only the leader of a store can answer it, and while there is none, one is being elected.
+///
 /// Retries of all requests share one budget: with the defaults, `n` requests to a dead store make
 /// at most `1.2 n + 10` attempts.
 ///
@@ -218,7 +221,13 @@ impl<R: SecretResolver> Retry<R> {
 
     /// When the next attempt may begin; `None` when there is to be none.
     fn next_attempt(&self, attempt: u32, error: &Error, request: &Request<'_>) -> Option<Moment> {
-        if attempt >= self.config.max_attempts || error.is_held_back() {
+        // A store whose leader is away elects another within seconds.
+        let patient = request.wants_latest() && request.deadline().is_some();
+        let most = match self.config.max_attempts {
+            2.. if patient => u32::MAX,
+            most => most,
+        };
+        if attempt >= most || error.is_held_back() {
             return None;
         }
         // The wish to be left alone is that of one endpoint: the breaker knows the others.

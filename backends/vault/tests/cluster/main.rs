@@ -197,3 +197,114 @@ fn a_node_that_is_killed_and_comes_back_fails_no_get() {
         }
     });
 }
+
+#[test]
+fn a_node_that_is_sealed_and_unsealed_fails_no_get() {
+    block_on(async {
+        let mut bench = Bench::start(leader_first).await;
+        let node = bench.cluster.leader().unwrap();
+        let run = bench.run(|cluster| cluster.seal(node), |cluster| cluster.unseal(node));
+        run.await.two_were_enough();
+    });
+}
+
+#[test]
+fn leaders_that_step_down_fail_no_get() {
+    block_on(async {
+        let mut bench = Bench::start(leader_first).await;
+        let step_down = |cluster: &mut Cluster| {
+            cluster.wait_for_leader()?;
+            cluster.step_down()
+        };
+        bench.run(step_down, step_down).await.two_were_enough();
+    });
+}
+
+#[test]
+fn a_node_that_is_frozen_fails_no_get() {
+    block_on(async {
+        let mut bench = Bench::start(leader_first).await;
+        let node = bench.cluster.leader().unwrap();
+        let run = bench.run(
+            |cluster| cluster.suspend(node),
+            |cluster| cluster.resume(node),
+        );
+        run.await.two_were_enough();
+    });
+}
+
+#[test]
+fn a_leader_that_is_cut_off_fails_no_get_and_tells_nothing_old() {
+    block_on(async {
+        let mut bench = Bench::start(leader_first).await;
+        let node = bench.cluster.leader().unwrap();
+        let run = bench.run(
+            |cluster| {
+                cluster.partition(node);
+                Ok(())
+            },
+            |cluster| {
+                cluster.heal();
+                Ok(())
+            },
+        );
+        run.await.two_were_enough();
+    });
+}
+
+#[test]
+fn a_standby_that_is_cut_off_fails_no_get_and_tells_nothing_old() {
+    block_on(async {
+        let mut bench = Bench::start(leader_last).await;
+        let leader = bench.cluster.leader().unwrap();
+        let node = leader_last(leader)[0];
+        let run = bench.run(
+            |cluster| {
+                cluster.disconnect(node);
+                Ok(())
+            },
+            |cluster| {
+                cluster.heal();
+                Ok(())
+            },
+        );
+        run.await.two_were_enough();
+    });
+}
+
+#[test]
+fn without_a_majority_nothing_old_is_told_and_all_is_well_soon_after() {
+    block_on(async {
+        let mut bench = Bench::start(leader_first).await;
+        let leader = bench.cluster.leader().unwrap();
+        let others = [(leader + 1) % 3, (leader + 2) % 3];
+        let run = bench.run(
+            |cluster| {
+                others.map(|node| cluster.kill(node));
+                Ok(())
+            },
+            |cluster| {
+                others
+                    .into_iter()
+                    .try_for_each(|node| cluster.start_again(node))?;
+                cluster.wait_until_agreed().map(drop)
+            },
+        );
+        run.await.was_back_soon();
+    });
+}
+
+#[test]
+fn while_all_are_frozen_nothing_is_told_and_all_is_well_soon_after() {
+    block_on(async {
+        let mut bench = Bench::start(leader_first).await;
+        let run = bench.run(
+            |cluster| (0..3).try_for_each(|node| cluster.suspend(node)),
+            |cluster| {
+                (0..3).try_for_each(|node| cluster.resume(node))?;
+                cluster.wait_for_leader().map(drop)
+            },
+        );
+        run.await.was_back_soon();
+    });
+}

@@ -126,3 +126,33 @@ fn our_own_overload_hides_no_outage_that_an_attempt_has_shown() {
         assert_eq!(error.kind(), expected);
     }
 }
+
+#[test]
+fn the_latest_version_is_asked_for_until_the_deadline() {
+    let error = || Error::new(ErrorKind::Unavailable, "no leader");
+    let (manual, store, retry) = failing_with(error(), RetryConfig::default());
+    let end = manual.now() + secs(4);
+    let request = Request::new(name()).latest();
+    drive(&manual, retry.resolve(request.with_deadline(end))).unwrap_err();
+    // Back-offs that double, to a second, of which half is waited on average.
+    assert!((5..=12).contains(&store.asked()), "{}", store.asked());
+    assert!(manual.now() > Moment::ZERO + secs(1));
+    // Not without a deadline, not where none are to be made, and not past the budget.
+    let one = RetryConfig {
+        max_attempts: 1,
+        ..RetryConfig::default()
+    };
+    let poor = RetryConfig {
+        budget: 2,
+        ..RetryConfig::default()
+    };
+    for (config, request, asked) in [
+        (RetryConfig::default(), request, 3),
+        (one, request.with_deadline(end), 1),
+        (poor, request.with_deadline(end), 3),
+    ] {
+        let (manual, store, retry) = failing_with(error(), config);
+        drive(&manual, retry.resolve(request)).unwrap_err();
+        assert_eq!(store.asked(), asked);
+    }
+}
