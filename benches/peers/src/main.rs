@@ -1,7 +1,8 @@
 //! `secret-resolver` beside its peers, in one run: see README.md.
 //!
-//! Without an argument every measure; `hit`, `herd`, `memory` or `wipe` for one of them.
+//! Without an argument every measure; `hit`, `herd`, `memory`, `wipe` or `cold` for one of them.
 
+mod cold;
 mod herd;
 mod hit;
 mod memory;
@@ -15,7 +16,7 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-const MEASURES: [&str; 4] = ["hit", "herd", "memory", "wipe"];
+const MEASURES: [&str; 5] = ["hit", "herd", "memory", "wipe", "cold"];
 
 fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -44,14 +45,15 @@ fn all(runtime: &tokio::runtime::Runtime, measures: &[&str]) {
             "hit" => hit::measure(runtime),
             "herd" => herd::measure(runtime),
             "memory" => memory::measure(runtime),
-            _ => wipe::measure(),
+            "wipe" => wipe::measure(),
+            _ => cold::measure(runtime),
         }
     }
 }
 
 /// From the lock file of this build.
 fn versions() {
-    const PEERS: [&str; 7] = [
+    const PEERS: [&str; 9] = [
         "secret-resolver",
         "moka",
         "quick_cache",
@@ -59,6 +61,8 @@ fn versions() {
         "aws_secretsmanager_caching",
         "aws-sdk-secretsmanager",
         "arc-swap",
+        "reqwest",
+        "vaultrs",
     ];
     let lock = include_str!("../Cargo.lock");
     println!("versions:");

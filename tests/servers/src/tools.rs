@@ -40,12 +40,13 @@ pub fn nginx() -> Result<PathBuf, Error> {
 /// `target/tools` of the workspace, whatever `CARGO_TARGET_DIR` says: the tools do not depend on how the code is built.
 fn installed() -> PathBuf {
     // Cargo tells every program that it runs where its package is. What it told the compiler is asked second, because checkouts that
-    // share a `CARGO_TARGET_DIR` also share what was compiled in one of them.
+    // share a `CARGO_TARGET_DIR` also share what was compiled in one of them. A package of `benches/` has a workspace of its own
+    // below that folder.
     let package = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
     let root = package.as_deref().and_then(|package| {
         package
             .ancestors()
-            .find(|folder| folder.join("Cargo.lock").is_file())
+            .find(|folder| folder.join("tests/servers").is_dir())
     });
     root.unwrap_or(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")))
         .join("target/tools")
