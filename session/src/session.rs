@@ -9,6 +9,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -171,11 +172,11 @@ impl<S: Store> Session<S> {
     /// what `request` fails with.
     ///
     /// # Cancel safety
-    /// Drops `request`.
+    /// Dropping it leaves `request` where it is; it is the caller's to drop.
     pub async fn bounded<T>(
         &self,
         deadline: Option<Moment>,
-        request: impl Future<Output = Result<T, Error>>,
+        request: Pin<&mut impl Future<Output = Result<T, Error>>>,
     ) -> Result<T, Error> {
         let open = async {
             let answer = race::first(request, self.closed()).await;

@@ -159,7 +159,16 @@ impl Inner {
         let connected_by = deadline.min(self.clock.now() + self.limits.connect_timeout);
         self.trust_again(&runtime, false).await;
         self.pool.keep(origin, target.free_places());
-        let connection = || connect(origin, target, &self.tls, connected_by, &*self.clock);
+        // It is large, and rare.
+        let connection = || {
+            Box::pin(connect(
+                origin,
+                target,
+                &self.tls,
+                connected_by,
+                &*self.clock,
+            ))
+        };
         let new = match connection().await {
             // Its authority may have been changed a moment ago.
             Err(error)

@@ -1,6 +1,7 @@
 //! The backend itself: a name to a path, a path to a request, an answer to a record.
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 
 use secret_resolver::{
@@ -123,11 +124,11 @@ impl VaultBackend {
 
 impl SecretResolver for VaultBackend {
     fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
-        let read = self
-            .0
-            .session
-            .bounded(request.deadline(), self.0.read(request));
-        ResolveFuture::new(async move { read.await.map_err(error::ours) })
+        ResolveFuture::new(async move {
+            let read = pin!(self.0.read(request));
+            let read = self.0.session.bounded(request.deadline(), read);
+            read.await.map_err(error::ours)
+        })
     }
 
     fn locate<'a>(&'a self, name: NameRef<'a>) -> Located<'a> {

@@ -1,15 +1,17 @@
 //! One attempt, from its admission to what it has shown: told exactly once, whatever becomes of it.
 
 use crate::error::{Error, ErrorKind};
-use crate::layers::breaker::Core;
 use crate::layers::breaker::endpoint::{Admission, Evidence};
+use crate::layers::breaker::turns::Turns;
 use crate::resolver::Request;
 use crate::secret::Record;
 
 /// An admitted attempt. Dropped without an outcome, it counts for nothing and frees its place.
 pub(super) struct Attempt<'a> {
-    core: &'a Core,
+    turns: &'a Turns,
     endpoint: usize,
+    /// Whether it is for the latest version.
+    latest: bool,
     /// Whether another endpoint is asked next.
     alternative: bool,
     /// `None` when nothing is counted, or once it was.
@@ -17,16 +19,18 @@ pub(super) struct Attempt<'a> {
 }
 
 impl<'a> Attempt<'a> {
-    pub(super) fn new(core: &'a Core, endpoint: usize, admission: Option<Admission>) -> Self {
+    pub(super) fn new(turns: &'a Turns, endpoint: usize, admission: Option<Admission>) -> Self {
         Self {
-            core,
+            turns,
             endpoint,
+            latest: false,
             alternative: false,
             admission,
         }
     }
 
-    pub(super) fn with_alternative(mut self, alternative: bool) -> Self {
+    pub(super) fn of(mut self, latest: bool, alternative: bool) -> Self {
+        self.latest = latest;
         self.alternative = alternative;
         self
     }
@@ -46,7 +50,7 @@ impl<'a> Attempt<'a> {
         let Some(began) = self.admission.map(|admission| admission.began) else {
             return;
         };
-        let fair = self.core.config.fair_time;
+        let fair = self.turns.config.fair_time;
         let hurried = request
             .deadline()
             .is_some_and(|deadline| deadline.since(began) < fair);
@@ -58,7 +62,8 @@ impl<'a> Attempt<'a> {
 
     fn tell(&mut self, evidence: Evidence) {
         if let Some(admission) = self.admission.take() {
-            self.core.settle(self.endpoint, admission, evidence);
+            self.turns
+                .settle(self.endpoint, self.latest, admission, evidence);
         }
     }
 }

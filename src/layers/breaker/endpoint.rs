@@ -337,7 +337,7 @@ impl Endpoint {
     }
 
     /// Opens it for as long as the store asks for, within bounds.
-    fn leave_alone(
+    pub(super) fn leave_alone(
         &mut self,
         kind: ErrorKind,
         asked: Duration,

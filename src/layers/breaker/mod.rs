@@ -5,30 +5,22 @@
 //! its refusal has the kind of the error that it follows from, and the policy does the rest.
 //!
 //! Only the answers of attempts move it, in `endpoint`; no timer does. `attempt` sees to it that
-//! each attempt is reported once, also one that is dropped. `known` are the names that have a trial of
-//! their own.
+//! each attempt is reported once, also one that is dropped. `turns` chooses the endpoint of each. `known` are
+//! the names that have a trial of their own.
 
 mod attempt;
 mod endpoint;
 mod known;
+mod turns;
 
-use std::fmt;
-use std::pin::pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
-
-use crate::aside::tell;
 use crate::clock::{Clock, Moment};
 use crate::error::{Error, ErrorKind};
-use crate::in_time::{TimeLimit, in_time};
 use crate::resolver::{Request, ResolveFuture, SecretResolver, ShutdownFuture};
-use crate::sync::lock;
-use attempt::Attempt;
 pub use endpoint::BreakerState;
-use endpoint::{Admission, Change, Endpoint, Evidence};
-use known::Known;
+use turns::Turns;
 
 /// Bounds and times of a [`Breaker`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +74,9 @@ pub struct BreakerConfig {
 /// useless answer of the endpoint that is tried first. Its backend is `breaker`. Breakers never count it,
 /// and [`Retry`](crate::layers::Retry) does not try again.
 ///
+/// Requests for the latest version ([`Request::wants_latest`]) have breakers of their own: an endpoint that
+/// cannot reach its leader fails them alone. [`Breaker::status`] shows those of all others.
+///
 /// A request that is already directed ([`Request::endpoint`]) stays where it is, and is counted
 /// there.
 ///
@@ -113,7 +108,7 @@ pub struct BreakerConfig {
 #[derive(Debug)]
 pub struct Breaker<R> {
     inner: R,
-    core: Arc<Core>,
+    turns: Arc<Turns>,
 }
 
 /// Shows the state of a [`Breaker`] that has gone into other layers. Cheap to clone.
@@ -124,7 +119,7 @@ pub struct Breaker<R> {
 /// }
 /// ```
 #[derive(Clone, Debug)]
-pub struct BreakerMonitor(Arc<Core>);
+pub struct BreakerMonitor(Arc<Turns>);
 
 /// How one endpoint does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,24 +131,6 @@ pub struct BreakerStatus {
     pub state: BreakerState,
     /// Counted failures since its last sign of life, and names that got nothing useful.
     pub failures: u32,
-}
-
-struct Core {
-    clock: Arc<dyn Clock>,
-    config: BreakerConfig,
-    /// Whether attempts are spread over the endpoints; else the first that answers is preferred.
-    spreads: bool,
-    state: Mutex<State>,
-    /// Wakes those that wait for a trial.
-    settled: Notify,
-}
-
-struct State {
-    endpoints: Box<[Endpoint]>,
-    /// Whose turn it is, where attempts are spread.
-    next: usize,
-    known: Known,
-    closed: bool,
 }
 
 impl Default for BreakerConfig {
@@ -194,21 +171,8 @@ impl<R: SecretResolver> Breaker<R> {
     /// [`ErrorKind::Misconfigured`] when a bound makes no sense.
     pub fn new(inner: R, clock: Arc<dyn Clock>, config: BreakerConfig) -> Result<Self, Error> {
         config.check()?;
-        let endpoints = (0..inner.endpoints().max(1)).map(|_| Endpoint::new());
-        let state = State {
-            endpoints: endpoints.collect(),
-            next: 0,
-            known: Known::new(),
-            closed: false,
-        };
-        let core = Arc::new(Core {
-            clock,
-            config,
-            spreads: inner.spreads(),
-            state: Mutex::new(state),
-            settled: Notify::new(),
-        });
-        Ok(Self { inner, core })
+        let turns = Arc::new(Turns::new(&inner, clock, config));
+        Ok(Self { inner, turns })
     }
 
     /// The resolver inside.
@@ -218,12 +182,12 @@ impl<R: SecretResolver> Breaker<R> {
 
     /// How each endpoint does now.
     pub fn status(&self) -> Vec<BreakerStatus> {
-        self.core.status()
+        self.turns.status()
     }
 
     /// What shows the same once the breaker has gone into other layers.
     pub fn monitor(&self) -> BreakerMonitor {
-        BreakerMonitor(Arc::clone(&self.core))
+        BreakerMonitor(Arc::clone(&self.turns))
     }
 }
 
@@ -231,10 +195,7 @@ impl BreakerMonitor {
     /// Lets the next attempt at each open endpoint be its trial, however long it was to stay open,
     /// unless the store has asked for it: for a caller that asks at its own, slow pace.
     pub(crate) fn allow_trial(&self) {
-        let now = self.0.clock.now();
-        for endpoint in &mut lock(&self.0.state).endpoints {
-            endpoint.allow_trial(now);
-        }
+        self.0.allow_trial();
     }
 
     /// How each endpoint does now.
@@ -249,7 +210,7 @@ impl<R: SecretResolver> SecretResolver for Breaker<R> {
     fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
         ResolveFuture::new(async move {
             // From here to `settle` the attempt holds its admission; dropped, it gives it back.
-            let attempt = self.core.admit_or_wait(&request).await?;
+            let attempt = self.turns.admit_or_wait(&request).await?;
             let endpoint = attempt.endpoint();
             let answer = self.inner.resolve(attempt.direct(request)).await;
             attempt.settle(&request, &answer);
@@ -266,177 +227,9 @@ impl<R: SecretResolver> SecretResolver for Breaker<R> {
     fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {
         ShutdownFuture::new(async move {
             // An open breaker must not hide that all is over.
-            lock(&self.core.state).closed = true;
-            self.core.settled.notify_waiters();
+            self.turns.close();
             self.inner.shutdown(deadline).await
         })
-    }
-}
-
-impl Core {
-    /// Admits an attempt, perhaps after the trial that is under way: it ends soon where the store is healthy
-    /// again, and what it shows is worth more than a refusal.
-    ///
-    /// # Cancel safety
-    /// Nothing is held while it waits.
-    async fn admit_or_wait(&self, request: &Request<'_>) -> Result<Attempt<'_>, Error> {
-        loop {
-            let mut settled = pin!(self.settled.notified());
-            // From here on no end of a trial is missed.
-            settled.as_mut().enable();
-            let (refusal, until) = match self.admit(request) {
-                Ok(attempt) => return Ok(attempt),
-                Err(refused) => refused,
-            };
-            let clock = &*self.clock;
-            let end = request.ends(clock).unwrap_or(Moment::NEVER);
-            let until = until.filter(|until| clock.now() < *until && *until < end);
-            let Some(until) = until else {
-                return Err(refusal);
-            };
-            let _ = in_time(TimeLimit::strict(clock, until), settled).await;
-        }
-    }
-
-    /// Admits an attempt at the endpoint that it is directed to, or at the best that lets it through. If
-    /// none does, says until when it is worth to wait for a trial.
-    fn admit(&self, request: &Request<'_>) -> Result<Attempt<'_>, (Error, Option<Moment>)> {
-        let now = self.clock.now();
-        let state = &mut *lock(&self.state);
-        if state.closed {
-            let closed = Error::new(ErrorKind::Closed, "the resolver was shut down");
-            return Err((closed, None));
-        }
-        let (asked, number) = (request.endpoint(), state.endpoints.len());
-        if let Some(nowhere) = asked.filter(|&endpoint| endpoint >= number) {
-            // The backend says what that means.
-            return Ok(Attempt::new(self, nowhere, None));
-        }
-        let tries: Vec<usize> = match asked {
-            Some(endpoint) => vec![endpoint],
-            None if self.spreads => state.by_turns(),
-            None => (0..number).collect(),
-        };
-        let tries = tries.iter().copied();
-        let tries = tries.filter(|&endpoint| request.may_ask(endpoint));
-        let name = state.known.hash(request.name());
-        let alone = !state.endpoints.iter().any(Endpoint::answers);
-        let is_known = state.known.has(name);
-        let config = &self.config;
-        let mut first = |admit: &dyn Fn(&mut Endpoint) -> Option<Admission>| {
-            tries
-                .clone()
-                .find_map(|at| Some((at, admit(state.endpoints.get_mut(at)?)?)))
-        };
-        let mut admitted = first(&|endpoint| endpoint.admit(name, alone, now, config));
-        if admitted.is_none() && is_known {
-            admitted = first(&|endpoint| endpoint.admit_known(name, now, config));
-        }
-        let mut closed = tries.filter_map(|at| Some((at, state.endpoints.get(at)?)));
-        let Some((endpoint, admission)) = admitted else {
-            let closed = closed.map(|(_, endpoint)| endpoint);
-            let until = closed.clone().filter_map(Endpoint::trial_until).max();
-            return Err((refusal(closed, alone, now, config), until));
-        };
-        let other = closed.any(|(at, other)| at != endpoint && other.is_closed());
-        if asked.is_none() {
-            state.next = (endpoint + 1) % number;
-        }
-        let attempt = Attempt::new(self, endpoint, Some(admission));
-        Ok(attempt.with_alternative(other))
-    }
-
-    fn settle(&self, endpoint: usize, admission: Admission, evidence: Evidence) {
-        let now = self.clock.now();
-        let mut state = lock(&self.state);
-        if evidence == Evidence::Good {
-            state.known.note(admission.name);
-        }
-        let breaker = state.endpoints.get_mut(endpoint);
-        let change =
-            breaker.and_then(|breaker| breaker.settle(admission, evidence, now, &self.config));
-        drop(state);
-        self.settled.notify_waiters();
-        // Told outside the lock: a subscriber is foreign code.
-        match change {
-            Some(Change::Opened { wait, cause }) => {
-                tell(move || {
-                    tracing::warn!(endpoint, ?wait, ?cause, "the breaker of an endpoint opened");
-                });
-            }
-            Some(Change::Closed) => {
-                tell(move || tracing::info!(endpoint, "the breaker of an endpoint closed"));
-            }
-            None => {}
-        }
-    }
-
-    fn status(&self) -> Vec<BreakerStatus> {
-        lock(&self.state).status()
-    }
-}
-
-impl State {
-    /// The endpoints in the order in which they are asked where attempts are spread: those with the least
-    /// under way first, so that one which is slow does not get as many as the others; and by turns.
-    fn by_turns(&self) -> Vec<usize> {
-        let number = self.endpoints.len();
-        let mut order: Vec<usize> = (0..number)
-            .map(|step| (self.next + step) % number)
-            .collect();
-        // Stable: among equals it is whose turn it is.
-        order.sort_by_key(|&at| self.endpoints.get(at).map(|endpoint| endpoint.busy));
-        order
-    }
-
-    fn status(&self) -> Vec<BreakerStatus> {
-        let endpoints = self.endpoints.iter().enumerate();
-        endpoints
-            .map(|(endpoint, breaker)| BreakerStatus {
-                endpoint,
-                state: breaker.state,
-                failures: breaker.failures(),
-            })
-            .collect()
-    }
-}
-
-/// The answer when none of `endpoints` lets an attempt through.
-///
-/// It is an outage only where each of them has one: no exception of a policy may follow from a store
-/// that answers, even nothing useful.
-fn refusal<'a>(
-    endpoints: impl Iterator<Item = &'a Endpoint> + Clone,
-    alone: bool,
-    now: Moment,
-    config: &BreakerConfig,
-) -> Error {
-    let at = |endpoint: &&Endpoint| endpoint.told_at(alone, now, config);
-    let soonest = endpoints.clone().map(|endpoint| at(&endpoint)).min();
-    let kind = endpoints
-        .filter(|endpoint| !endpoint.cause.permits().counts_for_breaker)
-        .min_by_key(at)
-        .map_or(ErrorKind::Unavailable, |endpoint| endpoint.cause);
-    let what = match kind {
-        ErrorKind::Unavailable => {
-            "the breaker is open: the store failed, and is left alone for now"
-        }
-        _ => "the breaker is open: the store answered so or asked for it, and is left alone",
-    };
-    Error::new(kind, what)
-        .with_backend("breaker")
-        .with_retry_after(soonest.unwrap_or(now).since(now))
-        .held_back()
-}
-
-impl fmt::Debug for Core {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Does not wait: in a forked child the lock may be held for ever.
-        let endpoints = self.state.try_lock().ok().map(|state| state.status());
-        f.debug_struct("Core")
-            .field("config", &self.config)
-            .field("endpoints", &endpoints)
-            .finish_non_exhaustive()
     }
 }
 

@@ -4,7 +4,7 @@
 //! an error that speaks of the store.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit, TryAcquireError};
@@ -13,6 +13,7 @@ use crate::clock::{Clock, Moment};
 use crate::error::{Error, ErrorKind};
 use crate::in_time::{TimeLimit, in_time};
 use crate::resolver::{Request, ResolveFuture, SecretResolver, ShutdownFuture};
+use crate::secret::Record;
 
 /// Bounds of a [`Limit`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +35,8 @@ pub struct LimitConfig {
 ///
 /// When the queue is full, or a request's own deadline passes while it waits, the answer is
 /// [`ErrorKind::Overloaded`], which counts for no breaker and permits neither stale values nor a
-/// fallback: a flood of requests must not be a way to get a weaker answer.
+/// fallback: a flood of requests must not be a way to get a weaker answer. If nobody was given an answer
+/// while it waited, it is [`ErrorKind::Timeout`]: then it is the store that all wait for.
 ///
 /// # Order
 /// Above the breaker, so that it decides when a request's turn has come and not before; below retry, so
@@ -63,6 +65,8 @@ pub struct Limit<R> {
     config: LimitConfig,
     permits: Semaphore,
     queued: AtomicU32,
+    /// When the inner resolver last gave an answer, in nanoseconds of the clock; 0 for never.
+    answered: AtomicU64,
 }
 
 impl Default for LimitConfig {
@@ -104,6 +108,7 @@ impl<R: SecretResolver> Limit<R> {
             config,
             permits: Semaphore::new(config.max_concurrent as usize),
             queued: AtomicU32::new(0),
+            answered: AtomicU64::new(0),
         })
     }
 
@@ -137,10 +142,38 @@ impl<R: SecretResolver> Limit<R> {
                 let latest = deadline.before(self.config.fair_time);
                 // Time in which this process did not run is not time that others made it wait.
                 let limit = TimeLimit::while_running(&*self.clock, latest);
+                let began = self.clock.now();
                 let entered = in_time(limit, permit).await;
-                entered.unwrap_or_else(|| Err(too_late()))
+                entered.unwrap_or_else(|| Err(self.too_late(began)))
             }
         }
+    }
+
+    /// Notes an answer that is a sign of life.
+    fn note(&self, answer: &Result<Record, Error>) {
+        let is_none =
+            |error: &Error| error.is_held_back() || error.kind().permits().counts_for_breaker;
+        if !answer.as_ref().is_err_and(is_none) {
+            let now = self.clock.now().nanos().max(1);
+            self.answered.fetch_max(now, Ordering::Relaxed);
+        }
+    }
+
+    /// Why nothing was asked for a request that has waited since `began`.
+    fn too_late(&self, began: Moment) -> Error {
+        let answered = Moment::from_nanos(self.answered.load(Ordering::Relaxed));
+        let long_enough = self.clock.now().since(began) >= self.config.fair_time;
+        match answered < began && long_enough && !self.config.fair_time.is_zero() {
+            true => Error::new(
+                ErrorKind::Timeout,
+                "waited for our own permit until the deadline, and the store gave no answer to those before",
+            ),
+            false => Error::new(
+                ErrorKind::Overloaded,
+                "waited for our own permit until the deadline; ask less, or raise the limit",
+            ),
+        }
+        .held_back()
     }
 }
 
@@ -167,14 +200,6 @@ impl Drop for Place<'_> {
     }
 }
 
-fn too_late() -> Error {
-    Error::new(
-        ErrorKind::Overloaded,
-        "waited for our own permit until the deadline; ask less, or raise the limit",
-    )
-    .held_back()
-}
-
 fn closed() -> Error {
     Error::new(ErrorKind::Closed, "the resolver was shut down")
 }
@@ -185,7 +210,9 @@ impl<R: SecretResolver> SecretResolver for Limit<R> {
         ResolveFuture::new(async move {
             // Declared before the request, so it is given back after it has ended.
             let _permit = self.enter(request.deadline()).await?;
-            self.inner.resolve(request).await
+            let answer = self.inner.resolve(request).await;
+            self.note(&answer);
+            answer
         })
     }
 

@@ -51,7 +51,7 @@ pub struct RetryConfig {
 /// caller should not wait for it.
 ///
 /// A request for the latest version ([`Request::wants_latest`]) is tried again until its deadline, if it has
-/// one: only the leader of a store can answer it, and while there is none, one is being elected.
+/// one, and waits for a breaker, too: only the leader of a store can answer it, and while there is none, one is being elected.
 ///
 /// Retries of all requests share one budget: with the defaults, `n` requests to a dead store make
 /// at most `1.2 n + 10` attempts.
@@ -227,14 +227,16 @@ impl<R: SecretResolver> Retry<R> {
             2.. if patient => u32::MAX,
             most => most,
         };
-        if attempt >= most || error.is_held_back() {
+        // Where the breaker leaves all endpoints alone, one is tried again soon.
+        let refused = error.is_held_back() && !(patient && error.retry_after().is_some());
+        if attempt >= most || refused {
             return None;
         }
         // The wish to be left alone is that of one endpoint: the breaker knows the others.
         let others = request.endpoint().is_none() && self.inner.endpoints() > 1;
         let asked = match error.kind().permits().retry {
             error::Retry::Never => return None,
-            _ if others => Duration::ZERO,
+            _ if others && !error.is_held_back() => Duration::ZERO,
             // A store that is away may say for how long, too.
             error::Retry::Yes => error.retry_after().unwrap_or_default(),
             error::Retry::AfterDelay => error

@@ -29,8 +29,9 @@ pub(crate) struct Connection {
     driver: Driver,
 }
 
-/// The half that moves bytes; `None` once the connection has ended.
-struct Driver(Option<http1::Connection<TokioIo<TlsStream<TcpStream>>, Outgoing>>);
+/// The half that moves bytes; `None` once the connection has ended. Boxed, because it has some kilobytes and is
+/// handed on by value, from the pool to each request's future and back.
+struct Driver(Option<Box<http1::Connection<TokioIo<TlsStream<TcpStream>>, Outgoing>>>);
 
 impl Connection {
     pub(crate) async fn open(stream: TlsStream<TcpStream>) -> Result<Self, Error> {
@@ -43,7 +44,7 @@ impl Connection {
             .map_err(|error| of_exchange(&error))?;
         Ok(Self {
             sender,
-            driver: Driver(Some(driver)),
+            driver: Driver(Some(Box::new(driver))),
         })
     }
 

@@ -7,12 +7,14 @@ use std::time::Duration;
 use secret_resolver::{Clock, ErrorKind, Moment, Resolver};
 use tokio::task::JoinHandle;
 
-use crate::writer::{NAMES, Written, name};
+use crate::writer::{NAMES, Written, is_signalled, name};
 
 const TASKS: usize = 50;
 
 /// One get.
 pub(crate) struct Get {
+    /// Whether changes of the secret are signalled.
+    pub(crate) signalled: bool,
     pub(crate) began: Moment,
     pub(crate) ended: Moment,
     /// What it failed with.
@@ -89,6 +91,7 @@ async fn read(
             Err(error) => Some((error.kind(), error.to_string())),
         };
         gets.push(Get {
+            signalled: is_signalled(number),
             began,
             ended: clock.now(),
             failed,

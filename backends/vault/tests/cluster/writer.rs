@@ -1,11 +1,11 @@
-//! A writer that knows what it wrote: each secret's value names its secret, and what was acknowledged is
-//! told to readers as a signal.
+//! A writer that knows what it wrote: each secret's value names its secret. Of every other secret, what was
+//! acknowledged is told to readers as a signal.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use secret_resolver::{Resolver, SecretBuf, SystemClock};
+use secret_resolver::{Clock, Moment, Resolver, SecretBuf, SystemClock};
 use secret_resolver_transport::{Client, Method, Origin, Request, Trust};
 use test_servers::Cluster;
 
@@ -15,13 +15,17 @@ pub(crate) const NAMES: usize = 500;
 pub(crate) struct Written {
     /// By the number of a secret: no get that begins now may be answered a lower version.
     pub(crate) floors: Vec<AtomicU64>,
-    /// How many writes were acknowledged.
-    pub(crate) acknowledged: AtomicU64,
+    /// When each write that was acknowledged began.
+    pub(crate) acknowledged: Mutex<Vec<Moment>>,
     pub(crate) stop: AtomicBool,
 }
 
 pub(crate) fn name(number: usize) -> String {
     format!("app/{number}")
+}
+
+pub(crate) fn is_signalled(number: usize) -> bool {
+    number.is_multiple_of(2)
 }
 
 /// Writes and does not wait long for an answer.
@@ -82,7 +86,7 @@ impl Writer {
         }
         Arc::new(Written {
             floors,
-            acknowledged: AtomicU64::new(0),
+            acknowledged: Mutex::default(),
             stop: AtomicBool::new(false),
         })
     }
@@ -92,10 +96,13 @@ impl Writer {
         let mut number = 0;
         while !written.stop.load(Ordering::Relaxed) {
             number = (number + 7) % NAMES;
+            let began = resolver.clock().now();
             if let Some(version) = self.write(number).await {
-                resolver.invalidator().invalidate(&name(number)).unwrap();
-                written.floors[number].fetch_max(version, Ordering::SeqCst);
-                written.acknowledged.fetch_add(1, Ordering::Relaxed);
+                written.acknowledged.lock().unwrap().push(began);
+                if is_signalled(number) {
+                    resolver.invalidator().invalidate(&name(number)).unwrap();
+                    written.floors[number].fetch_max(version, Ordering::SeqCst);
+                }
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }

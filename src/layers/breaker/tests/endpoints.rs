@@ -158,3 +158,56 @@ fn a_directed_request_moves_nobodys_turn() {
     bench.ask().unwrap();
     assert_eq!(bench.fleet.calls(), [1, 1, 1]);
 }
+
+#[test]
+fn an_endpoint_that_cannot_reach_its_leader_is_passed_over_for_that_alone() {
+    let bench = preferring(2);
+    let latest = || now(bench.breaker.resolve(request().latest()));
+    let away = Error::new(ErrorKind::Timeout, "no leader");
+    for _ in 0..5 {
+        bench.says(0, away.clone());
+        assert!(!latest().unwrap_err().is_held_back());
+        bench.says(0, None);
+        bench.ask().unwrap();
+    }
+    assert_eq!(bench.fleet.calls(), [10, 0]);
+    latest().unwrap();
+    bench.ask().unwrap();
+    assert_eq!(bench.fleet.calls(), [11, 1]);
+    assert_eq!(bench.state(0), BreakerState::Closed);
+    // One that answers nobody is not tried for it first.
+    bench.clock.advance(secs(1));
+    bench.says(0, away);
+    for _ in 0..5 {
+        bench.ask().unwrap_err();
+    }
+    latest().unwrap();
+    assert_eq!(bench.fleet.calls(), [16, 2]);
+}
+
+#[test]
+fn a_store_that_wants_to_be_left_alone_is_so_by_all() {
+    for asks_first in [true, false] {
+        let bench = preferring(1);
+        let ask = |latest: bool| {
+            let request = if latest {
+                request().latest()
+            } else {
+                request()
+            };
+            now(bench.breaker.resolve(request))
+        };
+        let wish = Error::new(ErrorKind::Throttled, "too many").with_retry_after(secs(10));
+        bench.says(0, wish);
+        assert!(!ask(asks_first).unwrap_err().is_held_back());
+        bench.says(0, None);
+        bench.clock.advance(secs(9));
+        for latest in [true, false] {
+            let refused = ask(latest).unwrap_err();
+            assert_eq!(refused.retry_after(), Some(secs(1)));
+            assert_eq!(refused.kind(), ErrorKind::Throttled);
+        }
+        bench.clock.advance(secs(1));
+        assert!(ask(true).is_ok() && ask(false).is_ok());
+    }
+}

@@ -118,7 +118,7 @@ fn a_wish_that_is_told_late_holds_and_no_earlier_answer_shortens_it() {
     let _ = poll(&mut trial);
     assert_eq!(bench.state(0), BreakerState::Closed);
     // It began long before the breaker closed, and yet it speaks of now.
-    let endpoint = &mut lock(&bench.breaker.core.state).endpoints[0];
+    let endpoint = &mut lock(&bench.breaker.turns.state).endpoints[0];
     let config = BreakerConfig::default();
     let now = bench.clock.now();
     let late = endpoint.admit(1, false, now, &config).unwrap();

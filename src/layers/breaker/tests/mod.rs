@@ -13,9 +13,13 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
+use std::sync::Mutex;
+
+use super::endpoint::{Admission, Endpoint, Evidence};
 use super::*;
 use crate::name::NameRef;
 use crate::secret::Record;
+use crate::sync::lock;
 use crate::testing::{ManualClock, MockBackend, Reply};
 
 const NAME: &str = "prod/db#password";

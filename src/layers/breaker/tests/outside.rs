@@ -46,7 +46,7 @@ fn what_is_shown_of_a_breaker_waits_for_no_lock() {
     let bench = bench(1);
     assert!(format!("{:?}", bench.breaker).contains("state: Closed"));
     // As a thread may have held it that is not there in a forked child.
-    let held = lock(&bench.breaker.core.state);
+    let held = lock(&bench.breaker.turns.state);
     let (done, shown) = std::sync::mpsc::channel();
     let monitor = bench.breaker.monitor();
     std::thread::spawn(move || done.send(format!("{monitor:?}")));
@@ -70,7 +70,7 @@ impl tracing::Subscriber for Told {
     fn event(&self, event: &tracing::Event<'_>) {
         struct Text(String);
         impl tracing::field::Visit for Text {
-            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn fmt::Debug) {
+            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
                 use std::fmt::Write;
                 let _ = write!(self.0, " {field}={value:?}");
             }

@@ -41,7 +41,7 @@ fn asked(answer: impl Into<Option<Error>>, time: Duration) -> Vec<Duration> {
     let breaker = Breaker::new(layers, Arc::clone(&shared), config).unwrap();
     let names: Vec<_> = (0..200).map(|number| format!("n/{number}")).collect();
     for name in &names[..100] {
-        let known = &mut lock(&breaker.core.state).known;
+        let known = &mut lock(&breaker.turns.state).known;
         let hash = known.hash(NameRef::parse(name).unwrap());
         known.note(hash);
     }

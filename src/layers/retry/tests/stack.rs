@@ -140,3 +140,29 @@ fn in_the_stacks_order_an_endpoint_that_hangs_costs_time_and_no_answer() {
     assert!(error.is_held_back());
     assert_eq!(manual.now(), began);
 }
+
+#[test]
+fn the_latest_version_is_waited_for_where_the_breaker_leaves_the_store_alone() {
+    let (manual, shared) = clock();
+    let store = MockBackend::new().with_value(NAME, "v1");
+    let stack = Breaker::new(store.clone(), Arc::clone(&shared), BreakerConfig::default());
+    let stack = Retry::new(stack.unwrap(), shared, RetryConfig::default()).unwrap();
+    store.always(Reply::Error(ErrorKind::Unavailable));
+    let read = |request: Request<'static>| {
+        let began = manual.now();
+        let request = request.with_deadline(began + secs(4));
+        let answer = drive(&manual, stack.resolve(request));
+        (
+            answer.map(drop).map_err(|error| error.kind()),
+            manual.now().since(began),
+        )
+    };
+    let (answer, took) = read(Request::new(name()).latest());
+    assert_eq!(answer, Err(ErrorKind::Unavailable));
+    assert!(took > secs(2), "{took:?}");
+    // A few tries a second, and the next is answered once the store is back.
+    assert!(store.calls() <= 5 + 8, "{}", store.calls());
+    store.always(None);
+    let (answer, took) = read(Request::new(name()).latest());
+    assert!(answer.is_ok() && took < secs(3), "{took:?}");
+}

@@ -160,7 +160,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "3: a flood of signals makes an old answer trusted",
         "src/layers/cache/settle.rs",
         [
-            "self.all_until = self.order.front().map(|(until, _)| *until);",
+            "self.forgotten = self.order.front().map(|(came, _)| *came);",
             "",
         ],
         "a_flood_of_other_signals_makes_no_old_answer_trusted",

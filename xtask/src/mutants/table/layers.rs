@@ -41,7 +41,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     core(
         "5: a conditional read keeps the version of a value that is gone",
-        "src/layers/own_thread.rs",
+        "src/resolver/request/owned.rs",
         [
             "Held::By(holder) => OwnedHeld::By(Arc::clone(holder)),",
             "Held::By(holder) => OwnedHeld::Version(holder.version().unwrap_or_default()),",
@@ -146,7 +146,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     core(
         "breaker: a known name has no place of its own",
-        "src/layers/breaker/mod.rs",
+        "src/layers/breaker/turns.rs",
         [
             "if admitted.is_none() && is_known {",
             "if admitted.is_none() && is_known && name == 0 {",
@@ -167,7 +167,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     core(
         "breaker: what is shown of it waits for its lock",
-        "src/layers/breaker/mod.rs",
+        "src/layers/breaker/turns.rs",
         [
             "self.state.try_lock().ok().map(|state| state.status())",
             "Some(self.status())",
@@ -211,7 +211,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "retry: a store's wish is waited for though another endpoint is idle",
         "src/layers/retry/mod.rs",
         [
-            "_ if others => Duration::ZERO,",
+            "_ if others && !error.is_held_back() => Duration::ZERO,",
             "_ if others && !others => Duration::ZERO,",
         ],
         "an_endpoint_that_asks_to_be_left_alone_is_not_waited_for_where_there_is_another",
@@ -219,7 +219,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     core(
         "retry: a breaker's refusal is retried",
         "src/layers/retry/mod.rs",
-        [" || error.is_held_back()", ""],
+        ["if attempt >= most || refused {", "if attempt >= most {"],
         "a_breakers_refusal_is_answered_at_once",
     ),
     core(

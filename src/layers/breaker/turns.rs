@@ -1,0 +1,272 @@
+//! Whose turn it is: which endpoint an attempt goes to, whether it waits for a trial, and what is said when none
+//! lets it through.
+
+use std::fmt;
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::Notify;
+
+use crate::aside::tell;
+use crate::clock::{Clock, Moment};
+use crate::error::{Error, ErrorKind};
+use crate::in_time::{TimeLimit, in_time};
+use crate::layers::breaker::attempt::Attempt;
+use crate::layers::breaker::endpoint::{Admission, Change, Endpoint, Evidence};
+use crate::layers::breaker::known::Known;
+use crate::layers::breaker::{BreakerConfig, BreakerStatus};
+use crate::resolver::{Request, SecretResolver};
+use crate::sync::lock;
+
+/// The endpoints of a store, and those who wait for them.
+pub(super) struct Turns {
+    clock: Arc<dyn Clock>,
+    pub(super) config: BreakerConfig,
+    /// Whether attempts are spread over the endpoints; else the first that answers is preferred.
+    spreads: bool,
+    pub(super) state: Mutex<State>,
+    /// Wakes those that wait for a trial.
+    settled: Notify,
+}
+
+pub(super) struct State {
+    pub(super) endpoints: Box<[Endpoint]>,
+    /// The same for requests for the latest version: one that cannot reach its leader may well answer others.
+    latest: Box<[Endpoint]>,
+    /// Whose turn it is, where attempts are spread.
+    next: usize,
+    pub(super) known: Known,
+    closed: bool,
+}
+
+impl Turns {
+    /// For as many endpoints as `store` has now.
+    pub(super) fn new(
+        store: &impl SecretResolver,
+        clock: Arc<dyn Clock>,
+        config: BreakerConfig,
+    ) -> Self {
+        let number = store.endpoints().max(1);
+        let endpoints = || (0..number).map(|_| Endpoint::new()).collect();
+        Self {
+            clock,
+            config,
+            spreads: store.spreads(),
+            state: Mutex::new(State {
+                endpoints: endpoints(),
+                latest: endpoints(),
+                next: 0,
+                known: Known::new(),
+                closed: false,
+            }),
+            settled: Notify::new(),
+        }
+    }
+
+    pub(super) fn allow_trial(&self) {
+        let now = self.clock.now();
+        let state = &mut *lock(&self.state);
+        for endpoint in state.endpoints.iter_mut().chain(&mut state.latest) {
+            endpoint.allow_trial(now);
+        }
+    }
+
+    /// Lets nothing through from now on. An open breaker must not hide that all is over.
+    pub(super) fn close(&self) {
+        lock(&self.state).closed = true;
+        self.settled.notify_waiters();
+    }
+
+    /// Admits an attempt, perhaps after the trial that is under way: it ends soon where the store is healthy
+    /// again, and what it shows is worth more than a refusal.
+    ///
+    /// # Cancel safety
+    /// Nothing is held while it waits.
+    pub(super) async fn admit_or_wait(&self, request: &Request<'_>) -> Result<Attempt<'_>, Error> {
+        loop {
+            let mut settled = pin!(self.settled.notified());
+            // From here on no end of a trial is missed.
+            settled.as_mut().enable();
+            let (refusal, until) = match self.admit(request) {
+                Ok(attempt) => return Ok(attempt),
+                Err(refused) => refused,
+            };
+            let clock = &*self.clock;
+            let end = request.ends(clock).unwrap_or(Moment::NEVER);
+            let until = until.filter(|until| clock.now() < *until && *until < end);
+            let Some(until) = until else {
+                return Err(refusal);
+            };
+            let _ = in_time(TimeLimit::strict(clock, until), settled).await;
+        }
+    }
+
+    /// Admits an attempt at the endpoint that it is directed to, or at the best that lets it through. If
+    /// none does, says until when it is worth to wait for a trial.
+    fn admit(&self, request: &Request<'_>) -> Result<Attempt<'_>, (Error, Option<Moment>)> {
+        let now = self.clock.now();
+        let state = &mut *lock(&self.state);
+        if state.closed {
+            let closed = Error::new(ErrorKind::Closed, "the resolver was shut down");
+            return Err((closed, None));
+        }
+        let (asked, number) = (request.endpoint(), state.endpoints.len());
+        if let Some(nowhere) = asked.filter(|&endpoint| endpoint >= number) {
+            // The backend says what that means.
+            return Ok(Attempt::new(self, nowhere, None));
+        }
+        let latest = request.wants_latest();
+        let mut tries: Vec<usize> = match asked {
+            Some(endpoint) => vec![endpoint],
+            None if self.spreads => state.by_turns(),
+            None => (0..number).collect(),
+        };
+        tries.retain(|&endpoint| request.may_ask(endpoint));
+        if latest {
+            // One that answers no other request does not answer this one either.
+            tries.sort_by_key(|&at| !state.endpoints.get(at).is_some_and(Endpoint::is_closed));
+        }
+        let tries = tries.iter().copied();
+        let name = state.known.hash(request.name());
+        let is_known = state.known.has(name);
+        let endpoints = state.of(latest);
+        let alone = !endpoints.iter().any(Endpoint::answers);
+        let config = &self.config;
+        let mut first = |admit: &dyn Fn(&mut Endpoint) -> Option<Admission>| {
+            tries
+                .clone()
+                .find_map(|at| Some((at, admit(endpoints.get_mut(at)?)?)))
+        };
+        let mut admitted = first(&|endpoint| endpoint.admit(name, alone, now, config));
+        if admitted.is_none() && is_known {
+            admitted = first(&|endpoint| endpoint.admit_known(name, now, config));
+        }
+        let mut closed = tries.filter_map(|at| Some((at, endpoints.get(at)?)));
+        let Some((endpoint, admission)) = admitted else {
+            let closed = closed.map(|(_, endpoint)| endpoint);
+            let until = closed.clone().filter_map(Endpoint::trial_until).max();
+            return Err((refusal(closed, alone, now, config), until));
+        };
+        let other = closed.any(|(at, other)| at != endpoint && other.is_closed());
+        if asked.is_none() {
+            state.next = (endpoint + 1) % number;
+        }
+        let attempt = Attempt::new(self, endpoint, Some(admission));
+        Ok(attempt.of(latest, other))
+    }
+
+    pub(super) fn settle(
+        &self,
+        endpoint: usize,
+        latest: bool,
+        admission: Admission,
+        evidence: Evidence,
+    ) {
+        let now = self.clock.now();
+        let mut state = lock(&self.state);
+        if evidence == Evidence::Good {
+            state.known.note(admission.name);
+        }
+        let breaker = state.of(latest).get_mut(endpoint);
+        let change =
+            breaker.and_then(|breaker| breaker.settle(admission, evidence, now, &self.config));
+        if let (Some(Change::Opened { wait, cause }), Evidence::Bad(_, Some(_))) =
+            (change, evidence)
+            && let Some(breaker) = state.of(!latest).get_mut(endpoint)
+        {
+            // The store wants to be left alone by all.
+            let _ = breaker.leave_alone(cause, wait, now, &self.config);
+        }
+        drop(state);
+        self.settled.notify_waiters();
+        // Told outside the lock: a subscriber is foreign code.
+        match change {
+            Some(Change::Opened { wait, cause }) => {
+                tell(move || {
+                    tracing::warn!(endpoint, ?wait, ?cause, "the breaker of an endpoint opened");
+                });
+            }
+            Some(Change::Closed) => {
+                tell(move || tracing::info!(endpoint, "the breaker of an endpoint closed"));
+            }
+            None => {}
+        }
+    }
+
+    pub(super) fn status(&self) -> Vec<BreakerStatus> {
+        lock(&self.state).status()
+    }
+}
+
+impl State {
+    /// The breakers for requests for the latest version, or for all others.
+    fn of(&mut self, latest: bool) -> &mut [Endpoint] {
+        match latest {
+            true => &mut self.latest,
+            false => &mut self.endpoints,
+        }
+    }
+
+    /// The endpoints in the order in which they are asked where attempts are spread: those with the least
+    /// under way first, so that one which is slow does not get as many as the others; and by turns.
+    fn by_turns(&self) -> Vec<usize> {
+        let number = self.endpoints.len();
+        let mut order: Vec<usize> = (0..number)
+            .map(|step| (self.next + step) % number)
+            .collect();
+        // Stable: among equals it is whose turn it is.
+        let busy = |of: &[Endpoint], at| of.get(at).map_or(0, |endpoint: &Endpoint| endpoint.busy);
+        order.sort_by_key(|&at| busy(&self.endpoints, at) + busy(&self.latest, at));
+        order
+    }
+
+    fn status(&self) -> Vec<BreakerStatus> {
+        let endpoints = self.endpoints.iter().enumerate();
+        endpoints
+            .map(|(endpoint, breaker)| BreakerStatus {
+                endpoint,
+                state: breaker.state,
+                failures: breaker.failures(),
+            })
+            .collect()
+    }
+}
+
+/// The answer when none of `endpoints` lets an attempt through.
+///
+/// It is an outage only where each of them has one: no exception of a policy may follow from a store
+/// that answers, even nothing useful.
+fn refusal<'a>(
+    endpoints: impl Iterator<Item = &'a Endpoint> + Clone,
+    alone: bool,
+    now: Moment,
+    config: &BreakerConfig,
+) -> Error {
+    let at = |endpoint: &&Endpoint| endpoint.told_at(alone, now, config);
+    let soonest = endpoints.clone().map(|endpoint| at(&endpoint)).min();
+    let kind = endpoints
+        .filter(|endpoint| !endpoint.cause.permits().counts_for_breaker)
+        .min_by_key(at)
+        .map_or(ErrorKind::Unavailable, |endpoint| endpoint.cause);
+    let what = match kind {
+        ErrorKind::Unavailable => {
+            "the breaker is open: the store failed, and is left alone for now"
+        }
+        _ => "the breaker is open: the store answered so or asked for it, and is left alone",
+    };
+    Error::new(kind, what)
+        .with_backend("breaker")
+        .with_retry_after(soonest.unwrap_or(now).since(now))
+        .held_back()
+}
+
+impl fmt::Debug for Turns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Does not wait: in a forked child the lock may be held for ever.
+        let endpoints = self.state.try_lock().ok().map(|state| state.status());
+        f.debug_struct("Core")
+            .field("config", &self.config)
+            .field("endpoints", &endpoints)
+            .finish_non_exhaustive()
+    }
+}
