@@ -12,7 +12,7 @@ use crate::secret::Record;
 
 /// Gives each attempt `limit`, and makes it again when it failed because this process did not run.
 ///
-/// Where another endpoint would be asked next, it is half of that: one that is silent must leave time for
+/// Where another endpoint would be asked next, or the same again, it is half of that: one that is silent must leave time for
 /// the others, and for those who wait behind it.
 ///
 /// A process that was stopped finds its connections dead and its timers due, as if the store were

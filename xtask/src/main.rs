@@ -8,6 +8,7 @@
 )]
 
 mod budget;
+mod cluster;
 mod demo;
 mod features;
 mod mutants;
@@ -24,6 +25,7 @@ const USAGE: &str = "usage: cargo xtask <command>
   test [filter…]  setup, then every test, then the threat model's check; with a filter, those tests alone
   threat-model    check THREAT_MODEL.md against the last whole run of `test`
   mutants [part…] break each guarantee in a copy, and see that its test notices: a quarter of an hour; with parts of names, those alone
+  cluster [secs]  the tests of a cluster under load alone, with faults that last so long; 60 s without a number
   features        lint every crate without features and with each one alone
   budget          count the crates that users of ours compile, against their limits
   demo            a real OpenBao with TLS: resolve, cached, rotated, invalidated, killed, refused";
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
         ("test", filter) => test::run(filter),
         ("threat-model", []) => threat_model::run(),
         ("mutants", filter) => mutants::run(filter),
+        ("cluster", arguments) => cluster::run(arguments),
         ("features", []) => features::run(),
         ("budget", []) => budget::run(),
         ("demo", []) => demo::run(),

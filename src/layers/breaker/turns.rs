@@ -147,7 +147,9 @@ impl Turns {
             let until = closed.clone().filter_map(Endpoint::trial_until).max();
             return Err((refusal(closed, alone, now, config), until));
         };
-        let other = closed.any(|(at, other)| at != endpoint && other.is_closed());
+        // A standby may hold a request for a leader that is away until it knows another: it is asked again then.
+        let again = latest && number > 1;
+        let other = again || closed.any(|(at, other)| at != endpoint && other.is_closed());
         if asked.is_none() {
             state.next = (endpoint + 1) % number;
         }

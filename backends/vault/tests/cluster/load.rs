@@ -1,4 +1,4 @@
-//! Fifty tasks that read five hundred secrets, and what they were answered.
+//! Fifty tasks that read eight hundred secrets, and what they were answered.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -9,7 +9,7 @@ use secret_resolver::{Clock, Moment, Resolver, SecretBuf, SystemClock};
 use secret_resolver_transport::{Client, Method, Origin, Request, Trust};
 use test_servers::Cluster;
 
-pub(crate) const NAMES: usize = 500;
+pub(crate) const NAMES: usize = 800;
 
 /// What readers may rely on.
 pub(crate) struct Written {

@@ -71,6 +71,9 @@ fn an_attempt_knows_whether_another_endpoint_would_be_asked_next() {
     assert_eq!((ask(&[]), ask(&[0])), (Some(false), Some(false)));
     let _ = now(breaker.resolve(request().at_endpoint(1)));
     assert_eq!(lock(&breaker.inner().0).pop(), Some(false));
+    // A request that waits for a leader is not held by one that waits, too.
+    let _ = now(breaker.resolve(request().latest()));
+    assert_eq!(lock(&breaker.inner().0).pop(), Some(true));
 }
 
 #[test]
