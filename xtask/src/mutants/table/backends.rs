@@ -54,4 +54,40 @@ pub(super) const MUTANTS: &[Mutant] = &[
         ["(_, Body::Foreign, _) => (", "(600, Body::Foreign, _) => ("],
         "only_the_stores_own_form_speaks_of_a_secret_a_token_or_a_credential",
     ),
+    vault(
+        "leader: a signal does not reach it",
+        "backends/vault/src/resolver.rs",
+        [
+            "of_leader: self.of_leader || request.wants_latest(),",
+            "of_leader: self.of_leader,",
+        ],
+        "after_a_signal_a_secret_is_read_at_the_leader_until_it_has_settled",
+    ),
+    vault(
+        "leader: it is asked only after a signal",
+        "backends/vault/src/resolver.rs",
+        [
+            "of_leader: self.of_leader || request.wants_latest(),",
+            "of_leader: request.wants_latest(),",
+        ],
+        "every_read_is_the_leaders_where_that_was_chosen",
+    ),
+    vault(
+        "leader: an index of any length is read",
+        "backends/vault/src/leader.rs",
+        [
+            "const LONGEST: usize = 1 << 10;",
+            "const LONGEST: usize = 1 << 20;",
+        ],
+        "an_index_of_another_form_is_not_sent_back_and_breaks_nothing",
+    ),
+    vault(
+        "answers: a proxy's page is a sealed store",
+        "backends/vault/src/answers.rs",
+        [
+            "_ if says(SEALED) => Self::Sealed,",
+            "_ if says(SEALED) || says(\"\") => Self::Sealed,",
+        ],
+        "a_503_says_what_is_to_be_done",
+    ),
 ];

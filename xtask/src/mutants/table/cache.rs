@@ -354,4 +354,31 @@ pub(super) const MUTANTS: &[Mutant] = &[
         ],
         "a_batch_answers_no_record_that_was_signalled_under_another_name_while_it_waited",
     ),
+    core(
+        "11: an endpoint that is behind is asked again",
+        "src/layers/cache/landing.rs",
+        [
+            ".for_each(|endpoint| behind.add(endpoint));",
+            ".for_each(drop);",
+        ],
+        "an_endpoint_that_is_behind_is_asked_once_and_then_each_other_by_its_number",
+    ),
+    core(
+        "3: after a signal a replica may answer",
+        "src/layers/cache/settle.rs",
+        [
+            "lately && (settling || seen.is_none_or(|epoch| epoch < signal.epoch))",
+            "lately && settling",
+        ],
+        "for_a_minute_after_a_signal_the_latest_version_is_wanted",
+    ),
+    core(
+        "status: what a breaker refused is a fetch",
+        "src/layers/cache/flights.rs",
+        [
+            "counted.asked = !answer.as_ref().is_err_and(Error::is_held_back);",
+            "counted.asked = true;",
+        ],
+        "the_status_counts_as_fetches_only_what_asked_the_store",
+    ),
 ];

@@ -270,4 +270,139 @@ pub(super) const MUTANTS: &[Mutant] = &[
         ["format!(\"{}/{below}\", self.path)", "below.to_owned()"],
         "no_name_leaves_the_scope",
     ),
+    core(
+        "endpoints: all take turns, though the first is preferred",
+        "src/layers/breaker/turns.rs",
+        [
+            "None if self.spreads => state.by_turns(),",
+            "None if self.spreads || number > 1 => state.by_turns(),",
+        ],
+        "the_first_endpoint_that_answers_is_asked_and_the_others_stand_by",
+    ),
+    core(
+        "endpoints: one that is slow gets as many as the others",
+        "src/layers/breaker/turns.rs",
+        [
+            "order.sort_by_key(|&at| busy(&self.endpoints, at) + busy(&self.latest, at));",
+            "order.sort_by_key(|&at| busy(&self.endpoints, at).min(busy(&self.latest, at)));",
+        ],
+        "where_requests_are_spread_a_slow_endpoint_gets_fewer",
+    ),
+    core(
+        "endpoints: nobody waits for a trial",
+        "src/layers/breaker/endpoint.rs",
+        [
+            "BreakerState::HalfOpen { trial: Some(since) } => Some(since + Self::TRIAL),",
+            "BreakerState::HalfOpen { trial: Some(since) } => Some(since),",
+        ],
+        "others_wait_for_the_trial_and_get_what_it_shows",
+    ),
+    core(
+        "endpoints: a wait for a trial passes the deadline",
+        "src/layers/breaker/turns.rs",
+        [
+            "clock.now() < *until && *until < end",
+            "clock.now() < *until",
+        ],
+        "others_wait_for_a_trial_half_a_second_and_never_past_their_own_deadline",
+    ),
+    core(
+        "endpoints: one that fails the latest version fails all",
+        "src/layers/breaker/turns.rs",
+        [
+            "let latest = request.wants_latest();",
+            "let latest = false;",
+        ],
+        "an_endpoint_that_cannot_reach_its_leader_is_passed_over_for_that_alone",
+    ),
+    core(
+        "endpoints: a wish to be left alone holds for some",
+        "src/layers/breaker/turns.rs",
+        [
+            "let _ = breaker.leave_alone(cause, wait, now, &self.config);",
+            "let _ = (breaker, cause, wait);",
+        ],
+        "a_store_that_wants_to_be_left_alone_is_so_by_all",
+    ),
+    core(
+        "endpoints: a silent one has the whole attempt",
+        "src/layers/attempt.rs",
+        [
+            "if !request.has_alternative() {",
+            "if self.limit > Duration::ZERO || !request.has_alternative() {",
+        ],
+        "where_another_endpoint_would_be_asked_next_an_attempt_has_half_of_the_time",
+    ),
+    core(
+        "endpoints: an attempt does not know that another is asked next",
+        "src/layers/breaker/turns.rs",
+        [
+            "Ok(attempt.of(latest, other))",
+            "Ok(attempt.of(latest, other && number == 0))",
+        ],
+        "an_attempt_knows_whether_another_endpoint_would_be_asked_next",
+    ),
+    core(
+        "endpoints: a quota that is used up is no reason",
+        "src/layers/breaker/endpoint.rs",
+        [
+            "self.throttled.len() >= Self::most_useless(config)",
+            "self.throttled.len() > 2 * Self::most_useless(config)",
+        ],
+        "a_quota_that_is_used_up_again_and_again_leaves_the_store_alone_whatever_others_get",
+    ),
+    core(
+        "endpoints: the latest version is given up early",
+        "src/layers/retry/mod.rs",
+        [
+            "2.. if patient => u32::MAX,",
+            "2.. if patient => self.config.max_attempts,",
+        ],
+        "the_latest_version_is_asked_for_until_the_deadline",
+    ),
+    core(
+        "endpoints: the latest version does not wait for a breaker",
+        "src/layers/retry/mod.rs",
+        [
+            "let refused = error.is_held_back() && !(patient && error.retry_after().is_some());",
+            "let refused = error.is_held_back();",
+        ],
+        "the_latest_version_is_waited_for_where_the_breaker_leaves_the_store_alone",
+    ),
+    core(
+        "limit: behind a silent store there is an overload",
+        "src/layers/limit/mod.rs",
+        [
+            "match answered < began && long_enough && !self.config.fair_time.is_zero() {",
+            "match answered < began && long_enough && self.config.fair_time.is_zero() {",
+        ],
+        "those_who_wait_behind_a_store_that_is_silent_see_an_outage_too",
+    ),
+    core(
+        "limit: behind a store that answers there is an outage",
+        "src/layers/limit/mod.rs",
+        [
+            "match answered < began && long_enough",
+            "match answered != began && long_enough",
+        ],
+        "what_a_store_can_be_sent_at_once_bounds_what_it_is_sent",
+    ),
+    core(
+        "limit: a store is sent more than it can be",
+        "src/stack/assemble.rs",
+        [
+            "limit.max_concurrent = limit.max_concurrent.min(most);",
+            "limit.max_concurrent = limit.max_concurrent.max(most.min(1));",
+        ],
+        "what_a_store_can_be_sent_at_once_bounds_what_it_is_sent",
+    ),
+    core(
+        "own thread: the latest version is forgotten",
+        "src/resolver/request/owned.rs",
+        [
+            "            latest: self.latest,",
+            "            latest: false,",
+        ],
+        "the_store_is_asked_for_everything_that_the_request_asks_for",
+    ),
 ];

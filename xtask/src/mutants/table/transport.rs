@@ -90,4 +90,64 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "an_address_that_is_away_silent_or_false_holds_up_no_other",
         ),
     ),
+    of(
+        "secret-resolver-transport",
+        core(
+            "connections: no bound",
+            "transport/src/engine/connect.rs",
+            [
+                "places: Semaphore::new(connections),",
+                "places: Semaphore::new(connections * 100),",
+            ],
+            "as_many_connections_are_open_as_the_client_allows",
+        ),
+    ),
+    of(
+        "secret-resolver-transport",
+        core(
+            "connections: a burst keeps two",
+            "transport/src/engine/pool.rs",
+            [
+                "const SPARE_FOR: Duration = Duration::from_secs(1);",
+                "const SPARE_FOR: Duration = Duration::from_secs(0);",
+            ],
+            "a_burst_opens_eight_connections_and_keeps_them_while_it_lasts",
+        ),
+    ),
+    of(
+        "secret-resolver-transport",
+        core(
+            "connections: all that a burst used are kept",
+            "transport/src/engine/pool.rs",
+            [
+                "const MOST_IDLE: usize = 2;",
+                "const MOST_IDLE: usize = 20;",
+            ],
+            "a_second_after_a_burst_two_connections_are_kept",
+        ),
+    ),
+    of(
+        "secret-resolver-transport",
+        core(
+            "connections: a kept one does not count",
+            "transport/src/client.rs",
+            [
+                "self.pool.keep(origin, target.free_places());",
+                "self.pool.keep(origin, 100);",
+            ],
+            "a_connection_that_is_kept_counts_among_those_that_may_be_open",
+        ),
+    ),
+    of(
+        "secret-resolver-transport",
+        core(
+            "connections: a request waits without an end",
+            "transport/src/engine/connect.rs",
+            [
+                "before(deadline, clock, place).await.flatten().ok_or_else(|| {",
+                "before(deadline + std::time::Duration::from_secs(99), clock, place).await.flatten().ok_or_else(|| {",
+            ],
+            "a_request_that_finds_no_connection_for_long_is_overloaded_and_was_not_sent",
+        ),
+    ),
 ];
