@@ -6,12 +6,13 @@ use std::sync::{Arc, Barrier};
 use std::task::Poll;
 use std::time::Duration;
 
+use secret_resolver::testing::ManualClock;
 use secret_resolver::{Clock, ErrorKind};
-use secret_resolver_transport::{Client, Method};
+use secret_resolver_transport::{Client, Method, Origin};
 use test_servers::Reply;
 use tokio::task::JoinSet;
 
-use crate::support::{PATIENCE, World, fails, get, request};
+use crate::support::{PATIENCE, Relay, World, builder, fails, get, request};
 
 fn ok() -> Reply {
     Reply::json(200, "{}")
@@ -88,16 +89,19 @@ async fn a_connection_that_is_kept_counts_among_those_that_may_be_open() {
         }
         ok()
     });
-    let client = world.builder().with_connections(2).build().unwrap();
-    at_once(&world, &client, 2).await;
+    let relay = Relay::start("127.0.0.1", world.server.port());
+    let origin = Origin::parse(&format!("https://127.0.0.1:{}", relay.port)).unwrap();
+    // On a clock that stands still, so that no time closes one.
+    let client = builder(&world.ca, Arc::new(ManualClock::new())).allow(origin.clone());
+    let client = client.with_connections(2).build().unwrap();
+    let (one, two) = tokio::join!(client.send(&origin, get()), client.send(&origin, get()));
+    assert!(one.is_ok() && two.is_ok());
+    assert!(relay.left.try_recv().is_err());
     // A login goes over a new one, in place of one that was kept.
-    client
-        .send(&world.origin, request(Method::Post))
-        .await
-        .unwrap();
+    client.send(&origin, request(Method::Post)).await.unwrap();
     assert_eq!(world.server.connections(), 3);
-    at_once(&world, &client, 2).await;
-    assert_eq!(world.server.connections(), 3);
+    assert!(relay.left.recv_timeout(PATIENCE).is_ok());
+    assert!(relay.left.try_recv().is_err());
 }
 
 #[tokio::test(flavor = "multi_thread")]
