@@ -94,7 +94,7 @@ pub struct Permits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Retry {
-    /// The same answer would come again.
+    /// The same endpoint would give the same answer again. Another may be asked, where there is one.
     Never,
     /// At once or after a back-off, at another endpoint where there is one.
     Yes,

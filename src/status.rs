@@ -45,7 +45,8 @@ pub struct Status {
     /// Fetches in flight now.
     pub flights: usize,
     /// The breaker of each endpoint of each store, the primary's first; a store's own before those of
-    /// its prefixes with a limit of their own.
+    /// its prefixes with a limit of their own. Reads after a signal have breakers of their own, which are not
+    /// shown.
     pub breakers: Vec<BreakerStatus>,
     /// Answers so far from the cache.
     pub hits: u64,

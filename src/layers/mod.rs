@@ -46,10 +46,6 @@ macro_rules! pass_on {
             $inner.spreads()
         }
 
-        fn concurrency(&$this) -> usize {
-            $inner.concurrency()
-        }
-
         fn login_ends(&$this) -> Option<crate::clock::Moment> {
             $inner.login_ends()
         }

@@ -135,14 +135,6 @@ pub trait SecretResolver: fmt::Debug + Send + Sync + 'static {
         false
     }
 
-    /// How many requests the store can be sent at once. More would wait inside, where waiting takes the
-    /// time of the store; so a layer above bounds them.
-    ///
-    /// Provided: any number.
-    fn concurrency(&self) -> usize {
-        usize::MAX
-    }
-
     /// A number that changes when the resolver asks its store under a new login. What the store
     /// has refused to one identity it may grant to the next, so a cache forgets refusals with it.
     ///
@@ -209,10 +201,6 @@ macro_rules! forward {
 
             fn spreads(&self) -> bool {
                 (**self).spreads()
-            }
-
-            fn concurrency(&self) -> usize {
-                (**self).concurrency()
             }
 
             fn identity(&self) -> u64 {

@@ -51,10 +51,6 @@ pub(super) fn assemble(config: ResolverBuilder, clock: Arc<dyn Clock>) -> Result
     let mut guarded = |store: Arc<dyn SecretResolver>| {
         // Innermost, so that no store's code runs on a thread with ours or with another store's.
         let store = OwnThread::start(store)?;
-        // What the store can be sent at once is shared out, so that no lane waits inside for another.
-        let lanes = 1 + limit.prefixes().count();
-        let most = (store.concurrency() / lanes).max(1);
-        let most = u32::try_from(most).unwrap_or(u32::MAX);
         // All guards once for each prefix with a limit of its own, so that a flood there fills no
         // queue, opens no breaker and spends no retry of others.
         let layers = Lanes::new(store, limit.clone(), |store, mut limit| {
@@ -75,7 +71,6 @@ pub(super) fn assemble(config: ResolverBuilder, clock: Arc<dyn Clock>) -> Result
             // A request that has waited gets an attempt's whole time: otherwise a queue of ours would
             // make a store that is merely slow time out, and open its breaker.
             limit.fair_time = limit.fair_time.max(attempt);
-            limit.max_concurrent = limit.max_concurrent.min(most);
             let layers = Limit::new(layers, Arc::clone(&clock), limit)?;
             // Retries go round both: a back-off holds no permit, and the next attempt finds the next
             // endpoint.

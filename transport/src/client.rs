@@ -92,8 +92,8 @@ impl Client {
     ///
     /// To be polled on a tokio runtime with I/O enabled. A read goes over a kept connection where
     /// there is one, and once more over a new one if that turns out to be dead; any other request
-    /// is sent once, over a new connection. While as many connections as may be are in use, it waits for
-    /// one of them.
+    /// is sent once, over a new connection. While all connections are in use it waits for
+    /// one of them; see [`ClientBuilder::with_connections`].
     ///
     /// # Errors
     /// Each with the origin as its detail.
@@ -138,7 +138,8 @@ impl Inner {
         let deadline = now + self.limits.response_timeout;
         let latest = now + self.limits.response_timeout / 2;
         // Given back last, when the connection is kept or closed.
-        let _place = target.place(latest, &*self.clock).await?;
+        let is_kept = || request.is_repeatable() && self.pool.keeps(origin, &runtime);
+        let _place = target.place(latest, &*self.clock, is_kept).await?;
         if request.is_repeatable()
             && let Some(kept) = self.pool.take(origin, &runtime).await
         {
@@ -158,7 +159,7 @@ impl Inner {
         }
         let connected_by = deadline.min(self.clock.now() + self.limits.connect_timeout);
         self.trust_again(&runtime, false).await;
-        self.pool.keep(origin, target.free_places());
+        self.pool.keep(origin, || target.free_places());
         // It is large, and rare.
         let connection = || {
             Box::pin(connect(
@@ -241,8 +242,10 @@ impl ClientBuilder {
         self
     }
 
-    /// How many connections to each origin may be open at a time, from 1 to 1,024. Further requests wait for
-    /// one. Default: 8. As many are kept as are used; a second later two, and none after half a minute.
+    /// How many connections to each origin are open at a time as a rule, from 1 to 1,024. Further requests wait
+    /// for one, for a quarter of a second: where they are all in use for so long, because the store is far away
+    /// or slow or requests hang, another is opened, up to eight times as many. Default: 8, so 64 at most. As
+    /// many are kept as are used; a second later two, and none after half a minute.
     pub fn with_connections(mut self, connections: usize) -> Self {
         self.limits.connections = connections;
         self

@@ -70,6 +70,9 @@ pub struct VaultBuilder {
     response_timeout: Option<Duration>,
 }
 
+/// As many as are told apart when others are asked.
+const MOST_ENDPOINTS: usize = 64;
+
 impl VaultTarget {
     /// A KV v2 store mounted at `secret`, in the root namespace.
     #[must_use]
@@ -131,7 +134,7 @@ impl VaultBuilder {
     /// The bound on one value unless another is set, in bytes.
     pub const DEFAULT_VALUE_LIMIT: usize = 64 << 10;
 
-    /// How many connections to each endpoint may be open at a time, unless another number is set.
+    /// How many connections to each endpoint are open at a time as a rule, unless another number is set.
     pub const DEFAULT_CONNECTIONS: usize = 8;
 
     pub(crate) fn new(target: VaultTarget) -> Self {
@@ -202,9 +205,9 @@ impl VaultBuilder {
         self
     }
 
-    /// How many connections to each endpoint may be open at a time, from 1 to 1,024; 8 by default. A
-    /// [`Resolver`](secret_resolver::Resolver) sends no more requests at once than there are connections to
-    /// the endpoints that it asks; a store that is far away, or slow, may need more.
+    /// How many connections to each endpoint are open at a time as a rule, from 1 to 1,024; 8 by default. Where
+    /// they are all in use for a quarter of a second, further ones are opened, up to eight times as many: for a
+    /// store that is far away or slow, and for reads that hang.
     #[must_use]
     pub fn with_connections(mut self, connections: usize) -> Self {
         self.connections = connections;
@@ -231,7 +234,7 @@ impl VaultBuilder {
     ///
     /// # Errors
     /// [`ErrorKind::Misconfigured`](secret_resolver::ErrorKind::Misconfigured) for a mount,
-    /// namespace, prefix or alias that is no path, for a token with an auth mount, or where the
+    /// namespace, prefix or alias that is no path, for more than 64 endpoints, for a token with an auth mount, or where the
     /// transport cannot be built; [`ErrorKind::Unauthenticated`](secret_resolver::ErrorKind::Unauthenticated)
     /// for an empty credential; [`ErrorKind::Overloaded`](secret_resolver::ErrorKind::Overloaded)
     /// when the clock's thread cannot be started.
@@ -247,6 +250,9 @@ impl VaultBuilder {
         } = self.target;
         auth.check()?;
         let mount = checked(&mount, "mount")?;
+        if endpoints.len() > MOST_ENDPOINTS {
+            return Err(error::misconfigured("a target has at most 64 endpoints"));
+        }
         let namespace = namespace
             .map(|namespace| checked(&namespace, "namespace"))
             .transpose()?;
@@ -289,7 +295,6 @@ impl VaultBuilder {
             data,
             spread,
             of_leader,
-            connections: self.connections,
             value_limit: self.value_limit,
         }))
     }

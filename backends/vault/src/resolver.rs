@@ -73,8 +73,6 @@ pub(crate) struct Parts {
     pub(crate) of_leader: bool,
     /// Whether reads are spread over the endpoints.
     pub(crate) spread: bool,
-    /// To each endpoint, at a time.
-    pub(crate) connections: usize,
     pub(crate) value_limit: usize,
 }
 
@@ -145,11 +143,6 @@ impl SecretResolver for VaultBackend {
 
     fn spreads(&self) -> bool {
         self.0.spread
-    }
-
-    fn concurrency(&self) -> usize {
-        let endpoints = if self.0.spread { self.endpoints() } else { 1 };
-        self.0.connections.saturating_mul(endpoints)
     }
 
     fn identity(&self) -> u64 {

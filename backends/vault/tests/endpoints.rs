@@ -176,7 +176,6 @@ fn reads_go_to_the_first_endpoint_or_are_spread_over_all() {
     let spread: fn(VaultTarget) -> VaultTarget = VaultTarget::spread;
     for (change, reads) in [((|target| target) as fn(_) -> _, [6, 0]), (spread, [3, 3])] {
         let (pair, backend) = Pair::start_with(change);
-        assert_eq!(backend.concurrency(), if reads == [6, 0] { 8 } else { 16 });
         let stack = pair.stack(backend);
         holds(&pair.first, 1, "v");
         holds(&pair.second, 1, "v");

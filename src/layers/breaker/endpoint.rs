@@ -337,7 +337,7 @@ impl Endpoint {
     }
 
     /// Opens it for as long as the store asks for, within bounds.
-    pub(super) fn leave_alone(
+    fn leave_alone(
         &mut self,
         kind: ErrorKind,
         asked: Duration,
@@ -356,6 +356,13 @@ impl Endpoint {
         // No answer to an earlier attempt may close it.
         self.known_since = self.generation;
         news.then_some(Change::Opened { wait, cause: kind })
+    }
+
+    /// Leaves it alone for as long as another breaker of the same endpoint does.
+    pub(super) fn leave_alone_like(&mut self, other: &Self, now: Moment, config: &BreakerConfig) {
+        if other.pause > self.pause && other.pause > now {
+            let _ = self.leave_alone(other.cause, other.pause.since(now), now, config);
+        }
     }
 
     fn admission(&mut self, known: bool, name: u64, began: Moment) -> Admission {

@@ -83,7 +83,7 @@ pub struct BreakerConfig {
 /// # Order
 /// Below retry, so that the next attempt goes to the next endpoint: above it, one failed request
 /// would be all of its attempts at one endpoint. Below the limit: what was admitted and then queues
-/// would all reach a store that has asked meanwhile to be left alone. A refusal takes no time, so the
+/// would all reach a store that has asked meanwhile to be left alone. A refusal takes half a second at most, so the
 /// queue of a store that is away is soon empty. Above the attempt's timeout, whose
 /// [`ErrorKind::Timeout`] it counts: an attempt that is dropped from above counts for nothing, so a
 /// budget that ends before the attempt's timeout would keep the breaker closed for ever.

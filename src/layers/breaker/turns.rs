@@ -122,6 +122,11 @@ impl Turns {
             None => (0..number).collect(),
         };
         tries.retain(|&endpoint| request.may_ask(endpoint));
+        if tries.is_empty() {
+            // No outage: each has answered.
+            let all = Error::new(ErrorKind::Refused, "every endpoint was asked before");
+            return Err((all.with_backend("breaker").held_back(), None));
+        }
         if latest {
             // One that answers no other request does not answer this one either.
             tries.sort_by_key(|&at| !state.endpoints.get(at).is_some_and(Endpoint::is_closed));
@@ -172,13 +177,7 @@ impl Turns {
         let breaker = state.of(latest).get_mut(endpoint);
         let change =
             breaker.and_then(|breaker| breaker.settle(admission, evidence, now, &self.config));
-        if let (Some(Change::Opened { wait, cause }), Evidence::Bad(_, Some(_))) =
-            (change, evidence)
-            && let Some(breaker) = state.of(!latest).get_mut(endpoint)
-        {
-            // The store wants to be left alone by all.
-            let _ = breaker.leave_alone(cause, wait, now, &self.config);
-        }
+        state.share_pause(endpoint, now, &self.config);
         drop(state);
         self.settled.notify_waiters();
         // Told outside the lock: a subscriber is foreign code.
@@ -206,6 +205,18 @@ impl State {
         match latest {
             true => &mut self.latest,
             false => &mut self.endpoints,
+        }
+    }
+
+    /// A store that wants to be left alone wants it of all.
+    fn share_pause(&mut self, endpoint: usize, now: Moment, config: &BreakerConfig) {
+        let both = (
+            self.endpoints.get_mut(endpoint),
+            self.latest.get_mut(endpoint),
+        );
+        if let (Some(one), Some(other)) = both {
+            one.leave_alone_like(other, now, config);
+            other.leave_alone_like(one, now, config);
         }
     }
 
@@ -266,7 +277,7 @@ impl fmt::Debug for Turns {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Does not wait: in a forked child the lock may be held for ever.
         let endpoints = self.state.try_lock().ok().map(|state| state.status());
-        f.debug_struct("Core")
+        f.debug_struct("Turns")
             .field("config", &self.config)
             .field("endpoints", &endpoints)
             .finish_non_exhaustive()

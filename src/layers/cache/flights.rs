@@ -355,7 +355,8 @@ impl<R: SecretResolver> Flights<R> {
         };
         let request = request.while_running(until, lost);
         let answer = race(closed, self.inner.resolve(request)).await;
-        counted.asked = !answer.as_ref().is_err_and(Error::is_held_back);
+        let refused = |error: &Error| error.is_held_back() && error.endpoint().is_none();
+        counted.asked = !answer.as_ref().is_err_and(refused);
         answer
     }
 

@@ -47,8 +47,8 @@ enum Next {
     Again,
     /// What is held was to stay, but is gone.
     Whole,
-    /// An endpoint answered a lower version than one seen; another may know better.
-    RolledBack(Option<usize>),
+    /// An endpoint answered a lower version than one seen, which is refused unless another knows better.
+    RolledBack(Option<usize>, Error),
 }
 
 /// What has landed.
@@ -98,15 +98,22 @@ impl<R: SecretResolver> Landing<R> {
         let mut other_endpoints = self.flights.inner.endpoints().saturating_sub(1);
         // One that is behind is asked once, then each other.
         let mut behind = Tried::default();
+        let mut rolled_back = None;
         let mut conditional = true;
         loop {
             let (asked, answer) = self.fetch(name, conditional, behind).await;
+            // That no other endpoint can be asked takes nothing from what this one has shown.
+            let answer = answer.map_err(|error| match &rolled_back {
+                Some(refused) if error.kind().permits().stale => Error::clone(refused),
+                _ => error,
+            });
             match self.land(&asked, answer, name, other_endpoints > 0) {
                 Next::Done => return,
                 Next::Again => {}
                 Next::Whole => conditional = false,
-                Next::RolledBack(endpoint) => {
+                Next::RolledBack(endpoint, refused) => {
                     other_endpoints -= 1;
+                    rolled_back = Some(refused);
                     endpoint
                         .into_iter()
                         .for_each(|endpoint| behind.add(endpoint));
@@ -181,7 +188,7 @@ impl<R: SecretResolver> Landing<R> {
         let landed = match landed {
             Ok(held) => Ok(held),
             Err(Not::Said(error)) => Err(error),
-            Err(Not::Next(next @ Next::RolledBack(_))) => return next,
+            Err(Not::Next(next @ Next::RolledBack(..))) => return next,
             Err(Not::Next(next)) if flight.awaited_by() > 0 => return next,
             Err(Not::Next(_)) => {
                 // No caller waits for another try.
@@ -284,15 +291,16 @@ impl<R: SecretResolver> Landing<R> {
         let new_life = match verdict {
             Verdict::Good => false,
             Verdict::NewLife => true,
-            Verdict::RolledBack if ask_again => {
-                return Err(Not::Next(Next::RolledBack(endpoint)));
-            }
             Verdict::RolledBack => {
-                let error = Error::new(
+                let refused = Error::new(
                     ErrorKind::Refused,
                     "the store answers a lower version than before; if it was restored on purpose, forget_version",
                 );
-                return Err(error.with_backend(record.answer().backend()).into());
+                let refused = refused.with_backend(record.answer().backend());
+                return Err(match ask_again {
+                    true => Not::Next(Next::RolledBack(endpoint, refused)),
+                    false => Not::Said(refused),
+                });
             }
         };
         let record = flights.fits(record)?;

@@ -12,7 +12,7 @@
 //! which concern what was not held, too.
 
 use std::collections::hash_map::RandomState;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use crate::clock::Moment;
@@ -25,13 +25,16 @@ pub(super) struct Settling {
     /// When the last signal came that fell off the table.
     forgotten: Option<Moment>,
     by_address: HashMap<Box<str>, Signalled>,
-    order: VecDeque<(Moment, Box<str>)>,
+    /// By the number of their last signal.
+    order: BTreeMap<u64, Box<str>>,
+    next: u64,
 }
 
 struct Signalled {
     signal: Signal,
     /// When the signal for the record came; `signal` may be a later one for more.
     came: Moment,
+    number: u64,
     /// A print of the version that was held; `None` where none was.
     dropped: Option<u64>,
     /// Whether an answer has proved to be newer.
@@ -52,7 +55,8 @@ impl Settling {
             keys: RandomState::new(),
             forgotten: None,
             by_address: HashMap::new(),
-            order: VecDeque::new(),
+            order: BTreeMap::new(),
+            next: 0,
         }
     }
 
@@ -68,19 +72,25 @@ impl Settling {
             }
             (None, _) => None,
         };
+        if let Some(before) = self.by_address.get(address) {
+            self.order.remove(&before.number);
+        }
         while self.order.len() >= Self::MOST {
-            self.forgotten = self.order.front().map(|(came, _)| *came);
+            self.forgotten = self.oldest();
             self.forget_oldest();
         }
+        let number = self.next;
+        self.next += 1;
         let came = signal.came;
         let signalled = Signalled {
             signal,
             came,
+            number,
             dropped,
             settled: false,
         };
         self.by_address.insert(Box::from(address), signalled);
-        self.order.push_back((came, Box::from(address)));
+        self.order.insert(number, Box::from(address));
     }
 
     /// A keyed hash that tells versions apart: a version may be a digest of a value.
@@ -101,19 +111,19 @@ impl Settling {
 
     fn forget_settled(&mut self, now: Moment) {
         let kept = self.time.max(Self::LATELY);
-        let is_over = |(came, _): &(Moment, _)| now >= *came + kept;
-        while self.order.front().is_some_and(is_over) {
+        while self.oldest().is_some_and(|came| now >= came + kept) {
             self.forget_oldest();
         }
     }
 
+    /// When the signal came that is the oldest of those that are kept.
+    fn oldest(&self) -> Option<Moment> {
+        let (_, address) = self.order.first_key_value()?;
+        self.by_address.get(address).map(|oldest| oldest.came)
+    }
+
     fn forget_oldest(&mut self) {
-        let Some((came, address)) = self.order.pop_front() else {
-            return;
-        };
-        // It may have been signalled again since.
-        let same = |held: &Signalled| held.came == came;
-        if self.by_address.get(&address).is_some_and(same) {
+        if let Some((_, address)) = self.order.pop_first() {
             self.by_address.remove(&address);
         }
     }
@@ -132,7 +142,10 @@ impl Settling {
             return true;
         }
         let narrow = self.by_address.get(address);
-        let settled = narrow.is_some_and(|narrow| narrow.settled);
+        // What a later signal is about has not settled with what an earlier one was about.
+        let is_latest =
+            |narrow: &Signalled| wide.is_none_or(|wide| wide.epoch <= narrow.signal.epoch);
+        let settled = narrow.is_some_and(|narrow| narrow.settled && is_latest(narrow));
         let signal = match (narrow.map(|narrow| narrow.signal), wide) {
             (Some(narrow), Some(wide)) => narrow.latest(wide),
             (Some(signal), None) | (None, Some(signal)) => signal,
@@ -330,6 +343,37 @@ mod tests {
             settling.signalled(&number.to_string(), None, signal(1, START));
         }
         assert!(settling.wants_latest("c", soon, None, Some(1)));
+    }
+
+    #[test]
+    fn a_later_signal_for_a_prefix_wants_the_latest_version_until_it_has_settled() {
+        let mut settling = Settling::new(TIME);
+        settling.signalled("a", Some(&version(1)), signal(1, START));
+        let _ = settling.trusted_for("a", Some(&version(2)), START, None);
+        // Settled. Then all is invalidated, while nothing is held; it was asked for since.
+        let later = START + Duration::from_secs(10);
+        let wide = Some(signal(2, later));
+        let now = later + Duration::from_millis(300);
+        // Without the settled signal of its own it is wanted for the settle time:
+        assert!(settling.wants_latest("b", now, wide, Some(2)));
+        assert!(
+            settling
+                .trusted_for("a", Some(&version(2)), now, wide)
+                .is_some()
+        );
+        assert!(settling.wants_latest("a", now, wide, Some(2)));
+    }
+
+    #[test]
+    fn a_flood_of_signals_for_one_record_says_nothing_of_others() {
+        let mut settling = Settling::new(TIME);
+        // 300 a second for 58 s, all for one record.
+        let mut now = START;
+        for epoch in 0..17_400 {
+            now = START + Duration::from_micros(3_333 * epoch);
+            settling.signalled("a", None, signal(epoch, now));
+        }
+        assert!(!settling.wants_latest("other", now, None, Some(0)));
     }
 
     #[test]

@@ -123,7 +123,7 @@ impl<R: SecretResolver> Limit<R> {
     }
 
     /// A permit for one request, at once or after those that came before it.
-    async fn enter(&self, deadline: Option<Moment>) -> Result<SemaphorePermit<'_>, Error> {
+    async fn enter(&self, request: &Request<'_>) -> Result<SemaphorePermit<'_>, Error> {
         // A released permit belongs to the first in the queue, so this overtakes nobody.
         match self.permits.try_acquire() {
             Ok(permit) => return Ok(permit),
@@ -135,16 +135,21 @@ impl<R: SecretResolver> Limit<R> {
             let permit = self.permits.acquire().await;
             permit.map_err(|_| closed())
         };
-        match deadline {
+        match request.deadline() {
             None => permit.await,
             // Dropping the wait takes it out of the queue.
             Some(deadline) => {
-                let latest = deadline.before(self.config.fair_time);
+                // One that goes on to another endpoint has had its turn before, and is nearly there.
+                let fair_time = match request.tried().count() {
+                    0 => self.config.fair_time,
+                    _ => self.config.fair_time / 2,
+                };
+                let latest = deadline.before(fair_time);
                 // Time in which this process did not run is not time that others made it wait.
                 let limit = TimeLimit::while_running(&*self.clock, latest);
-                let began = self.clock.now();
+                let (began, lost) = (self.clock.now(), self.clock.lost());
                 let entered = in_time(limit, permit).await;
-                entered.unwrap_or_else(|| Err(self.too_late(began)))
+                entered.unwrap_or_else(|| Err(self.too_late(began, lost)))
             }
         }
     }
@@ -159,10 +164,12 @@ impl<R: SecretResolver> Limit<R> {
         }
     }
 
-    /// Why nothing was asked for a request that has waited since `began`.
-    fn too_late(&self, began: Moment) -> Error {
+    /// Why nothing was asked for a request that has waited since `began`, when the clock had lost `lost`.
+    fn too_late(&self, began: Moment, lost: Duration) -> Error {
         let answered = Moment::from_nanos(self.answered.load(Ordering::Relaxed));
-        let long_enough = self.clock.now().since(began) >= self.config.fair_time;
+        let lost = self.clock.lost().saturating_sub(lost);
+        let waited = self.clock.now().since(began).saturating_sub(lost);
+        let long_enough = waited >= self.config.fair_time / 2;
         match answered < began && long_enough && !self.config.fair_time.is_zero() {
             true => Error::new(
                 ErrorKind::Timeout,
@@ -209,7 +216,7 @@ impl<R: SecretResolver> SecretResolver for Limit<R> {
     fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
         ResolveFuture::new(async move {
             // Declared before the request, so it is given back after it has ended.
-            let _permit = self.enter(request.deadline()).await?;
+            let _permit = self.enter(&request).await?;
             let answer = self.inner.resolve(request).await;
             self.note(&answer);
             answer

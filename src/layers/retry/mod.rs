@@ -1,7 +1,7 @@
 //! Another attempt, where one makes sense and there is time and budget for it.
 //!
 //! Whether it makes sense is the error's kind to say ([`Permits`](crate::Permits)); where it goes is
-//! the breaker's. Nothing is retried that the store has answered.
+//! the breaker's. Nothing is asked of an endpoint again that it has answered.
 
 mod budget;
 
@@ -44,8 +44,8 @@ pub struct RetryConfig {
 ///
 /// Before each further attempt it waits a random part of a back-off that doubles (full jitter), and
 /// at least what the store asked for ([`Error::retry_after`]; a second where its quota is used up and it
-/// does not say), unless it has several endpoints: then
-/// the breaker below leaves alone the one that asked, and the next attempt goes to another. What does
+/// does not say). Of a store with several endpoints an attempt is a tour: where one is away, wants to be left
+/// alone or answers nonsense, each other is asked at once. What does
 /// not fit before the request's deadline is not begun: the last error is answered at once instead. A
 /// breaker's refusal is answered at once, too: it says that the store is not to be asked now, and a
 /// caller should not wait for it.
@@ -54,7 +54,7 @@ pub struct RetryConfig {
 /// one, and waits for a breaker, too: only the leader of a store can answer it, and while there is none, one is being elected.
 ///
 /// Retries of all requests share one budget: with the defaults, `n` requests to a dead store make
-/// at most `1.2 n + 10` attempts.
+/// at most `1.2 n + 10` attempts, each of which asks each endpoint once at most.
 ///
 /// # Order
 /// Below the cache, so that all attempts are one flight within one budget, and whoever joins it
@@ -156,17 +156,27 @@ impl<R: SecretResolver> Retry<R> {
         }
         self.budget.deposit();
         let mut attempt = 1;
-        let mut before = None;
+        let mut before: Option<Error> = None;
         loop {
             let error = match self.tour(&request).await {
                 Ok(record) => return Ok(record),
                 Err(error) => error,
             };
+            let error = match &before {
+                // The store was asked, whatever comes of this attempt.
+                Some(before) if error.endpoint().is_none() => match before.endpoint() {
+                    Some(endpoint) => error.at_endpoint(endpoint),
+                    None => error,
+                },
+                _ => error,
+            };
             let Some(at) = self.next_attempt(attempt, &error, &request) else {
                 return Err(worse(before, error));
             };
-            // The budget is asked last, so that nothing is taken out for what is not tried.
-            if !self.wait(attempt, at, &request).await {
+            // The budget is asked last, so that nothing is taken out for what is not tried. To wait for the
+            // breaker asks no store.
+            let free = error.is_held_back() || self.budget.withdraw();
+            if !free || !self.wait(at, &request).await {
                 return Err(error);
             }
             before = Some(error);
@@ -191,8 +201,17 @@ impl<R: SecretResolver> Retry<R> {
                 Err(error) => error,
             };
             let Some(endpoint) = error.endpoint() else {
-                // None of those that are left lets it through.
-                return Err(before.unwrap_or(error));
+                // None of those that are left lets it through, perhaps because it gives nonsense.
+                let outage = |error: &Error| error.kind().permits().counts_for_breaker;
+                return Err(match before {
+                    Some(before)
+                        if !outage(&before) || outage(&error) || error.is_our_own_overload() =>
+                    {
+                        before
+                    }
+                    Some(before) => error.at_endpoint(before.endpoint().unwrap_or_default()),
+                    None => error,
+                });
             };
             if !is_of_the_endpoint(&error) || (others == 0 && before.is_none()) {
                 return Err(error);
@@ -232,11 +251,9 @@ impl<R: SecretResolver> Retry<R> {
         if attempt >= most || refused {
             return None;
         }
-        // The wish to be left alone is that of one endpoint: the breaker knows the others.
-        let others = request.endpoint().is_none() && self.inner.endpoints() > 1;
+        // Each other endpoint was asked before this is the answer.
         let asked = match error.kind().permits().retry {
             error::Retry::Never => return None,
-            _ if others && !error.is_held_back() => Duration::ZERO,
             // A store that is away may say for how long, too.
             error::Retry::Yes => error.retry_after().unwrap_or_default(),
             error::Retry::AfterDelay => error
@@ -254,11 +271,7 @@ impl<R: SecretResolver> Retry<R> {
     }
 
     /// Waits for the next attempt; tells whether it may begin.
-    async fn wait(&self, attempt: u32, at: Moment, request: &Request<'_>) -> bool {
-        if !self.budget.withdraw() {
-            tell(move || tracing::debug!(attempt, "the retry budget is spent"));
-            return false;
-        }
+    async fn wait(&self, at: Moment, request: &Request<'_>) -> bool {
         self.clock.sleep_until(at).await;
         // A sleep may end late.
         !self.is_over(request)

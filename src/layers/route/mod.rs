@@ -230,12 +230,6 @@ impl SecretResolver for Route {
         false
     }
 
-    /// That of all stores together.
-    fn concurrency(&self) -> usize {
-        let each = self.stores.iter().map(|store| store.concurrency());
-        each.fold(0, usize::saturating_add)
-    }
-
     /// Changes when any store's does.
     fn identity(&self) -> u64 {
         // Hashed, so that no two changes cancel each other out.

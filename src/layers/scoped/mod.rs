@@ -165,10 +165,6 @@ impl<R: SecretResolver> SecretResolver for Scoped<R> {
         self.inner.spreads()
     }
 
-    fn concurrency(&self) -> usize {
-        self.inner.concurrency()
-    }
-
     fn identity(&self) -> u64 {
         self.inner.identity()
     }
@@ -185,7 +181,7 @@ impl<R: SecretResolver> SecretResolver for Scoped<R> {
 
 /// The request for the full name. The store is the same, and so are its endpoints.
 fn within<'a>(request: Request<'a>, full: NameRef<'a>) -> Request<'a> {
-    let asked = request.renamed(full);
+    let asked = request.renamed(full).elsewhere(request.tried());
     match request.endpoint() {
         Some(endpoint) => asked.at_endpoint(endpoint),
         None => asked,

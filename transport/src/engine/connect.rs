@@ -25,17 +25,24 @@ use crate::race::before;
 pub(crate) struct Target {
     pub(crate) host_header: HeaderValue,
     server_name: ServerName<'static>,
-    /// A permit for each connection that may be open.
+    /// A permit for each connection that is used as a rule, and for each further one.
     places: Semaphore,
+    further: Semaphore,
     /// The address of the last connection.
     good: Mutex<Option<SocketAddr>>,
 }
+
+/// How long a request waits for one of the connections that are used as a rule.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+/// How many connections may be open for each that is used as a rule.
+const FURTHER: usize = 8;
 
 /// How long an address is tried alone before the next is tried beside it (RFC 8305, 5).
 const HEAD_START: Duration = Duration::from_millis(250);
 
 impl Target {
-    /// One with at most so many connections at a time.
+    /// One with so many connections at a time as a rule.
     pub(crate) fn new(origin: &Origin, connections: usize) -> Result<Self, Error> {
         let unusable = || {
             misconfigured("an origin's host can stand in no certificate")
@@ -45,24 +52,44 @@ impl Target {
             host_header: HeaderValue::try_from(origin.authority()).map_err(|_| unusable())?,
             server_name: ServerName::try_from(origin.host().to_owned()).map_err(|_| unusable())?,
             places: Semaphore::new(connections),
+            further: Semaphore::new(connections * (FURTHER - 1)),
             good: Mutex::new(None),
         })
     }
 
-    /// A place among the connections that may be open at a time; first come, first served.
+    /// A place among the connections; first come, first served.
+    ///
+    /// A store that is near has its answers long before a quarter of a second, so a few connections serve a
+    /// burst. Where they are all in use for longer, the store is far away, or slow, or some requests hang:
+    /// then further ones are opened, so that those who wait are not held up by those before them. `is_kept`
+    /// says whether one is idle.
     pub(crate) async fn place(
         &self,
         deadline: Moment,
         clock: &dyn Clock,
+        is_kept: impl Fn() -> bool,
     ) -> Result<SemaphorePermit<'_>, Error> {
+        if let Ok(place) = self.places.try_acquire() {
+            return Ok(place);
+        }
+        if is_kept()
+            && let Ok(place) = self.further.try_acquire()
+        {
+            return Ok(place);
+        }
+        let soon = deadline.min(clock.now() + PATIENCE);
         let place = async { self.places.acquire().await.ok() };
+        if let Some(place) = before(soon, clock, place).await.flatten() {
+            return Ok(place);
+        }
+        let place = async { self.further.acquire().await.ok() };
         before(deadline, clock, place).await.flatten().ok_or_else(|| {
             let what = "all connections to the origin were in use for too long; ask less at once, or allow more connections";
             Error::new(ErrorKind::Overloaded, what).held_back()
         })
     }
 
-    /// How many places are free.
+    /// How many of the places that are used as a rule are free.
     pub(crate) fn free_places(&self) -> usize {
         self.places.available_permits()
     }

@@ -76,13 +76,22 @@ impl Pool {
         }
     }
 
-    /// Keeps no more than `most` connections to `origin`: makes room for a new one.
-    pub(crate) fn keep(&self, origin: &Origin, most: usize) {
+    /// Whether a connection to `origin` is kept that this runtime may use.
+    pub(crate) fn keeps(&self, origin: &Origin, runtime: &Handle) -> bool {
+        let state = lock(&self.state);
+        let kept = state.idle.get(origin).map_or(&[][..], Vec::as_slice);
+        kept.iter().any(|idle| idle.runtime == runtime.id())
+    }
+
+    /// Keeps no more connections to `origin` than `most` says: makes room for a new one. It is asked under
+    /// the lock, so that a place that is taken meanwhile counts.
+    pub(crate) fn keep(&self, origin: &Origin, most: impl FnOnce() -> usize) {
         let mut state = lock(&self.state);
         let Some(kept) = state.idle.get_mut(origin) else {
             return;
         };
-        let surplus: Vec<Idle> = kept.drain(..kept.len().saturating_sub(most)).collect();
+        let surplus = kept.len().saturating_sub(most());
+        let surplus: Vec<Idle> = kept.drain(..surplus).collect();
         drop(state);
         drop(surplus);
     }

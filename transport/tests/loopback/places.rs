@@ -41,7 +41,8 @@ async fn at_once(world: &World, client: &Client, count: usize) {
 #[tokio::test]
 async fn a_burst_opens_eight_connections_and_keeps_them_while_it_lasts() {
     let world = together(8);
-    let client = world.client();
+    // On a clock that stands still: on a busy machine a request may wait long enough for a further one.
+    let (client, _clock) = world.steered();
     at_once(&world, &client, 200).await;
     assert_eq!(
         (world.server.requests().len(), world.server.connections()),
@@ -52,7 +53,8 @@ async fn a_burst_opens_eight_connections_and_keeps_them_while_it_lasts() {
 #[tokio::test]
 async fn as_many_connections_are_open_as_the_client_allows() {
     let world = together(3);
-    let client = world.builder().with_connections(3).build().unwrap();
+    let client = builder(&world.ca, Arc::new(ManualClock::new())).allow(world.origin.clone());
+    let client = client.with_connections(3).build().unwrap();
     at_once(&world, &client, 30).await;
     assert_eq!(world.server.connections(), 3);
     for none in [0, 1_025] {
@@ -104,26 +106,62 @@ async fn a_connection_that_is_kept_counts_among_those_that_may_be_open() {
     assert!(relay.left.try_recv().is_err());
 }
 
+/// A client on a clock that stands still, of this many connections as a rule, which so many requests hold.
+async fn held(
+    world: &World,
+    connections: usize,
+    holding: usize,
+) -> (Client, ManualClock, JoinSet<()>) {
+    let clock = ManualClock::new();
+    let client = builder(&world.ca, Arc::new(clock.clone())).allow(world.origin.clone());
+    let client = client.with_connections(connections).build().unwrap();
+    let mut held = JoinSet::new();
+    for number in 1..=holding {
+        let (sending, origin) = (client.clone(), world.origin.clone());
+        held.spawn(async move { drop(sending.send(&origin, get()).await) });
+        while world.server.requests().len() < number {
+            clock.advance(Duration::from_millis(250));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    (client, clock, held)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_all_connections_are_in_use_for_long_another_is_opened() {
+    let asked = AtomicUsize::new(0);
+    let world = World::new(move |_| match asked.fetch_add(1, Ordering::Relaxed) {
+        0..8 => Reply::Silent,
+        _ => ok(),
+    });
+    let (client, clock, mut held) = held(&world, 8, 8).await;
+    let mut waiting = Box::pin(client.send(&world.origin, get()));
+    let mut begun = async || poll_fn(|cx| Poll::Ready(waiting.as_mut().poll(cx))).await;
+    assert!(begun().await.is_pending());
+    clock.advance(Duration::from_millis(249));
+    assert!(begun().await.is_pending());
+    assert_eq!(world.server.connections(), 8);
+    clock.advance(Duration::from_millis(1));
+    assert_eq!(waiting.await.unwrap().status(), 200);
+    // The next one takes it, and does not wait.
+    assert_eq!(world.get(&client).await.unwrap().status(), 200);
+    assert_eq!(world.server.connections(), 9);
+    held.abort_all();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_finds_no_connection_for_long_is_overloaded_and_was_not_sent() {
     let world = World::answering(Reply::Silent);
-    let (client, clock) = world.steered();
-    let send = || {
-        let (client, origin) = (client.clone(), world.origin.clone());
-        tokio::spawn(async move { client.send(&origin, get()).await })
-    };
-    let holding: Vec<_> = (0..8).map(|_| send()).collect();
-    assert!(world.server.wait_for_requests(8, PATIENCE));
+    let (client, clock, mut held) = held(&world, 1, 8).await;
     let mut waiting = Box::pin(client.send(&world.origin, get()));
     let begun = poll_fn(|cx| Poll::Ready(waiting.as_mut().poll(cx))).await;
     assert!(begun.is_pending());
-    clock.advance(PATIENCE / 2);
+    clock.advance(Duration::from_millis(250));
+    let begun = poll_fn(|cx| Poll::Ready(waiting.as_mut().poll(cx))).await;
+    assert!(begun.is_pending());
+    clock.advance(PATIENCE / 2 - Duration::from_millis(250));
     let error = fails(waiting.await, ErrorKind::Overloaded);
     assert!(error.is_held_back());
     assert_eq!(world.server.requests().len(), 8);
-    // One that goes makes room for another.
-    holding[0].abort();
-    let next = send();
-    assert!(world.server.wait_for_requests(9, PATIENCE));
-    next.abort();
+    held.abort_all();
 }

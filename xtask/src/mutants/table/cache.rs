@@ -159,10 +159,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     core(
         "3: a flood of signals makes an old answer trusted",
         "src/layers/cache/settle.rs",
-        [
-            "self.forgotten = self.order.front().map(|(came, _)| *came);",
-            "",
-        ],
+        ["self.forgotten = self.oldest();", ""],
         "a_flood_of_other_signals_makes_no_old_answer_trusted",
     ),
     core(
@@ -376,9 +373,27 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "status: what a breaker refused is a fetch",
         "src/layers/cache/flights.rs",
         [
-            "counted.asked = !answer.as_ref().is_err_and(Error::is_held_back);",
-            "counted.asked = true;",
+            "counted.asked = !answer.as_ref().is_err_and(refused);",
+            "let _ = refused; counted.asked = true;",
         ],
         "the_status_counts_as_fetches_only_what_asked_the_store",
+    ),
+    core(
+        "11: that others are away hides a lower version",
+        "src/layers/cache/landing.rs",
+        [
+            "Some(refused) if error.kind().permits().stale => Error::clone(refused),",
+            "Some(_) if error.kind() == ErrorKind::Closed => error.clone(),",
+        ],
+        "a_rollback_while_the_other_endpoint_is_left_alone_is_refused",
+    ),
+    core(
+        "3: a later signal has settled with an earlier one",
+        "src/layers/cache/settle.rs",
+        [
+            "narrow.settled && is_latest(narrow)",
+            "narrow.settled || is_latest(narrow) && narrow.settled",
+        ],
+        "a_later_signal_for_a_prefix_wants_the_latest_version_until_it_has_settled",
     ),
 ];

@@ -211,8 +211,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "retry: a store's wish is waited for though another endpoint is idle",
         "src/layers/retry/mod.rs",
         [
-            "_ if others && !error.is_held_back() => Duration::ZERO,",
-            "_ if others && !others => Duration::ZERO,",
+            "let kinds = [Unavailable, Timeout, Throttled, Malformed, Refused];",
+            "let kinds = [Unavailable, Timeout, Timeout, Malformed, Refused]; let _ = Throttled;",
         ],
         "an_endpoint_that_asks_to_be_left_alone_is_not_waited_for_where_there_is_another",
     ),
@@ -235,7 +235,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "limit: who has waited too long is sent with no time left",
         "src/layers/limit/mod.rs",
         [
-            "let latest = deadline.before(self.config.fair_time);",
+            "let latest = deadline.before(fair_time);",
             "let latest = deadline;",
         ],
         "who_has_waited_until_little_time_is_left_is_refused_before_the_store_is_asked",
@@ -318,10 +318,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     core(
         "endpoints: a wish to be left alone holds for some",
         "src/layers/breaker/turns.rs",
-        [
-            "let _ = breaker.leave_alone(cause, wait, now, &self.config);",
-            "let _ = (breaker, cause, wait);",
-        ],
+        ["state.share_pause(endpoint, now, &self.config);", ""],
         "a_store_that_wants_to_be_left_alone_is_so_by_all",
     ),
     core(
@@ -385,16 +382,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "match answered < began && long_enough",
             "match answered != began && long_enough",
         ],
-        "what_a_store_can_be_sent_at_once_bounds_what_it_is_sent",
-    ),
-    core(
-        "limit: a store is sent more than it can be",
-        "src/stack/assemble.rs",
-        [
-            "limit.max_concurrent = limit.max_concurrent.min(most);",
-            "limit.max_concurrent = limit.max_concurrent.max(most.min(1));",
-        ],
-        "what_a_store_can_be_sent_at_once_bounds_what_it_is_sent",
+        "to_wait_for_a_permit_of_our_own_is_no_outage_of_a_store_that_answers",
     ),
     core(
         "own thread: the latest version is forgotten",
@@ -404,5 +392,29 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "            latest: false,",
         ],
         "the_store_is_asked_for_everything_that_the_request_asks_for",
+    ),
+    core(
+        "limit: a stop of the process is an outage",
+        "src/layers/limit/mod.rs",
+        [
+            "let lost = self.clock.lost().saturating_sub(lost);",
+            "let lost = self.clock.lost().saturating_sub(self.clock.lost() + lost);",
+        ],
+        "a_stop_of_the_process_in_the_queue_is_no_outage",
+    ),
+    core(
+        "endpoints: nonsense of one is an outage beside that of another",
+        "src/layers/retry/mod.rs",
+        [
+            "if !outage(&before) || outage(&error) || error.is_our_own_overload() =>",
+            "if !outage(&before) || outage(&error) || error.is_held_back() =>",
+        ],
+        "nonsense_of_one_endpoint_and_an_outage_of_the_other_is_never_an_outage",
+    ),
+    core(
+        "endpoints: a quota of all is not waited for",
+        "src/layers/retry/mod.rs",
+        [".unwrap_or(Self::THROTTLED),", ".unwrap_or_default(),"],
+        "a_quota_of_a_cluster_that_names_no_delay_is_not_stormed",
     ),
 ];

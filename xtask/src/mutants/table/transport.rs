@@ -97,7 +97,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "transport/src/engine/connect.rs",
             [
                 "places: Semaphore::new(connections),",
-                "places: Semaphore::new(connections * 100),",
+                "places: Semaphore::new(connections * 8),",
             ],
             "as_many_connections_are_open_as_the_client_allows",
         ),
@@ -132,8 +132,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "connections: a kept one does not count",
             "transport/src/client.rs",
             [
-                "self.pool.keep(origin, target.free_places());",
-                "self.pool.keep(origin, 100);",
+                "self.pool.keep(origin, || target.free_places());",
+                "self.pool.keep(origin, || 100);",
             ],
             "a_connection_that_is_kept_counts_among_those_that_may_be_open",
         ),
@@ -147,6 +147,27 @@ pub(super) const MUTANTS: &[Mutant] = &[
                 "before(deadline, clock, place).await.flatten().ok_or_else(|| {",
                 "before(deadline + std::time::Duration::from_secs(99), clock, place).await.flatten().ok_or_else(|| {",
             ],
+            "a_request_that_finds_no_connection_for_long_is_overloaded_and_was_not_sent",
+        ),
+    ),
+    of(
+        "secret-resolver-transport",
+        core(
+            "connections: those who wait are held up by those that hang",
+            "transport/src/engine/connect.rs",
+            [
+                "let soon = deadline.min(clock.now() + PATIENCE);",
+                "let soon = deadline;",
+            ],
+            "where_all_connections_are_in_use_for_long_another_is_opened",
+        ),
+    ),
+    of(
+        "secret-resolver-transport",
+        core(
+            "connections: there is no end to further ones",
+            "transport/src/engine/connect.rs",
+            ["const FURTHER: usize = 8;", "const FURTHER: usize = 80;"],
             "a_request_that_finds_no_connection_for_long_is_overloaded_and_was_not_sent",
         ),
     ),
