@@ -27,7 +27,7 @@ use test_servers::{AppRole, Cluster, Error};
 use writer::{Writer, Written};
 
 /// How long a node is sick, unless the environment says otherwise, in seconds.
-const SICK: u64 = 7;
+const SICK: Duration = Duration::from_millis(6_500);
 /// Within this time of a fault's begin others take over, and of its end all is well.
 const SOON: Duration = Duration::from_secs(2);
 
@@ -97,7 +97,7 @@ impl Bench {
         let ended = now();
         tokio::task::block_in_place(|| mend(&mut self.cluster, leader)).unwrap();
         let mended = now();
-        tokio::time::sleep(SOON + 2 * SECOND).await;
+        tokio::time::sleep(SOON + SECOND).await;
         let gets = load.stop().await;
         let acknowledged = std::mem::take(&mut *self.written.acknowledged.lock().unwrap());
         let led = acknowledged.iter().copied().find(|at| *at > there);
@@ -120,7 +120,9 @@ impl Bench {
 
 fn sick() -> Duration {
     let given = std::env::var("SECRET_RESOLVER_SICK_SECONDS").ok();
-    Duration::from_secs(given.map_or(SICK, |seconds| seconds.parse().unwrap()))
+    given.map_or(SICK, |seconds| {
+        Duration::from_secs(seconds.parse().unwrap())
+    })
 }
 
 /// All gets of a run, and when its fault began, when its mending began, and when that was done.
