@@ -11,6 +11,14 @@ pub(crate) fn is_outage(error: &Error) -> bool {
     error.kind().permits().counts_for_breaker
 }
 
+/// Whether a login's failure says something of the credential: no outage, and no answer of something that is
+/// not the store, is not trusted or wants to be left alone.
+pub(crate) fn is_refusal(error: &Error) -> bool {
+    use ErrorKind::{Malformed, Overloaded, Refused, Throttled};
+    let is_nonsense = matches!(error.kind(), Malformed | Overloaded | Refused | Throttled);
+    !is_outage(error) && !is_nonsense
+}
+
 pub(crate) fn closed() -> Error {
     Error::new(ErrorKind::Closed, "the backend was shut down")
 }

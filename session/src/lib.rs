@@ -40,6 +40,7 @@
 //!     fn method(&self) -> &'static str { "key" }
 //!     fn issues_tokens(&self) -> bool { false }
 //!     fn endpoints(&self) -> usize { 1 }
+//!     fn endpoint(&self) -> usize { 0 }
 //!     async fn load(&self) -> Result<Arc<SecretBuf>, Error> { self.0.load().await }
 //!     async fn login(&self, key: &Arc<SecretBuf>, _: Option<usize>) -> Result<Issued, Error> {
 //!         let grant = Grant { lease: None, renewable: false };

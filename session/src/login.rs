@@ -1,19 +1,23 @@
 //! A login: the credentials as they are now, the endpoints that are asked, and what becomes of the token.
 //!
-//! One endpoint's refusal is confirmed at one other. How long a refusal holds back the next login is the
+//! One endpoint's refusal is confirmed at one other, and an endpoint that says nothing of the credential is passed
+//! over, however many there are. How long a refusal holds back the next login is the
 //! state's to decide; that only one login is under way at an endpoint is the session's.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use secret_resolver::{Error, ErrorKind, Moment};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use secret_resolver::{Clock as _, Error, ErrorKind, Moment};
 
-use crate::error;
 use crate::leaving::Left;
 use crate::life::Life;
 use crate::session::{AUDIT, Shared};
 use crate::state::{Failed, Installed, New};
 use crate::store::{Issued, Store};
+use crate::{error, race};
 
 impl<S: Store> Shared<S> {
     pub(crate) async fn login(self: Arc<Self>, endpoint: Option<usize>) -> Result<(), Error> {
@@ -38,67 +42,63 @@ impl<S: Store> Shared<S> {
     }
 
     /// A login at `endpoint`, and where it succeeded. One endpoint's word is not enough to hold a credential
-    /// back: the first refusal is confirmed at one other, and nonsense is no answer while others are left.
-    /// A refusal costs more than a second opinion is worth where the store counts them, so no more than that.
+    /// back: the first refusal is confirmed at one other, and what says nothing of the credential is no answer
+    /// while others are left. A refusal costs more than a second opinion is worth where the store counts them,
+    /// so no more than that.
     async fn login_at(
         &self,
         credentials: &S::Credentials,
         endpoint: Option<usize>,
     ) -> Result<(Issued, Option<usize>), Failed> {
-        let login = |endpoint| {
+        let login = async |endpoint| {
             self.counts.logins.fetch_add(1, Ordering::Relaxed);
-            self.store.login(credentials, endpoint)
+            (endpoint, self.store.login(credentials, endpoint).await)
         };
-        let failed = |error, answers, unconfirmed| Failed {
-            error,
-            answers,
-            unconfirmed,
+        let mut failed = match login(endpoint).await {
+            (_, Ok(issued)) => return Ok((issued, endpoint)),
+            (_, Err(error)) => Failed::first(error),
         };
-        let first = match login(endpoint).await {
-            Ok(issued) => return Ok((issued, endpoint)),
-            Err(error) if error::is_outage(&error) => return Err(failed(error, 0, false)),
-            Err(error) => error,
-        };
-        let number = self.store.endpoints();
-        // Nothing is said of the credential.
-        let is_nonsense = |error: &Error| {
-            use ErrorKind::{Malformed, Overloaded, Refused, Throttled};
-            matches!(error.kind(), Malformed | Overloaded | Refused | Throttled)
-        };
-        let others = match is_nonsense(&first) || self.lock().is_calm() {
-            true => (number.saturating_sub(1)).min(Self::OPINIONS),
-            false => 0,
-        };
-        let (mut refused, mut answers) = (first, 1);
-        let mut unconfirmed = others > 0;
-        for step in 1..=others {
-            let other = Some((endpoint.unwrap_or_default() + step) % number);
-            match login(other).await {
-                Ok(issued) => {
+        if error::is_outage(&failed.error) {
+            return Err(failed);
+        }
+        let number = self.store.endpoints().max(1);
+        let first = endpoint.unwrap_or_else(|| self.store.endpoint()) % number;
+        let most = if self.lock().is_calm() { 2 } else { 1 };
+        let mut others = 1..number;
+        failed.unconfirmed = failed.refusals < most && !others.is_empty();
+        let mut asked = FuturesUnordered::new();
+        // The logins that are left when one has succeeded are dropped.
+        while failed.refusals < most {
+            if let Some(step) = others.next() {
+                asked.push(login(Some((first + step) % number)));
+            }
+            // The last is bounded by the transport.
+            let answer = match others.is_empty() {
+                true => Some(asked.next().await),
+                false => {
+                    let end = self.clock.now() + Self::ALONE;
+                    race::first(asked.next(), self.clock.sleep_until(end)).await
+                }
+            };
+            match answer {
+                Some(Some((other, Ok(issued)))) => {
                     tracing::warn!(
-                        backend = S::NAME, endpoint, %refused,
+                        backend = S::NAME, endpoint, refused = %failed.error,
                         "an endpoint refuses a login that another takes"
                     );
                     return Ok((issued, other));
                 }
-                Err(error) if error::is_outage(&error) => {}
-                Err(error) if is_nonsense(&error) => unconfirmed = false,
-                // Refused twice, or by the first that made sense.
-                Err(error) => {
-                    if is_nonsense(&refused) {
-                        refused = error;
-                    }
-                    answers += 1;
-                    unconfirmed = false;
-                    break;
-                }
+                Some(Some((_, Err(error)))) => failed.note(error),
+                Some(None) => break,
+                // It is silent: the next is asked beside it.
+                None => {}
             }
         }
-        Err(failed(refused, answers, unconfirmed))
+        Err(failed)
     }
 
-    /// So many other endpoints are asked at most: a login has to end in time.
-    const OPINIONS: usize = 2;
+    /// How long another endpoint is asked alone: a login has to end in time.
+    const ALONE: Duration = Duration::from_millis(500);
 
     /// Puts a token into use. One that is not fit for it, or comes after the shutdown, is revoked
     /// instead.

@@ -81,8 +81,8 @@ pub(crate) struct New<C> {
 /// A login that no endpoint has taken.
 pub(crate) struct Failed {
     pub(crate) error: Error,
-    /// How many endpoints have refused it.
-    pub(crate) answers: usize,
+    /// How many endpoints have refused the credential.
+    pub(crate) refusals: usize,
     /// There are other endpoints, and none that was asked could say anything.
     pub(crate) unconfirmed: bool,
 }
@@ -94,6 +94,32 @@ pub(crate) enum Installed {
     Surplus,
     /// The session has ended.
     Ended,
+}
+
+impl Failed {
+    /// By what the first endpoint has answered.
+    pub(crate) fn first(error: Error) -> Self {
+        Self {
+            refusals: usize::from(error::is_refusal(&error)),
+            error,
+            unconfirmed: false,
+        }
+    }
+
+    /// What another endpoint has answered.
+    pub(crate) fn note(&mut self, error: Error) {
+        if error::is_outage(&error) {
+            return;
+        }
+        self.unconfirmed = false;
+        if error::is_refusal(&error) {
+            self.refusals += 1;
+            // The first that made sense.
+            if self.refusals == 1 {
+                self.error = error;
+            }
+        }
+    }
 }
 
 impl Token {
@@ -233,7 +259,7 @@ impl<C: PartialEq> State<C> {
             Kind::Unauthenticated | Kind::Denied | Kind::Misconfigured | Kind::Throttled
         );
         if refused {
-            (0..failed.answers).for_each(|_| self.gate.answered(now));
+            (0..failed.refusals.max(1)).for_each(|_| self.gate.answered(now));
         }
         let overtaken = |live: &Live<C>| live.token.since > asked;
         if self.live.as_ref().is_some_and(overtaken) {

@@ -13,10 +13,11 @@ use secret_resolver::{Error, SecretBuf};
 /// - [`ErrorKind::Unavailable`](secret_resolver::ErrorKind::Unavailable) and
 ///   [`Timeout`](secret_resolver::ErrorKind::Timeout) say nothing of a credential or a token. Nothing
 ///   is held back and no token is given up.
-/// - A refusal (`Unauthenticated`, `Denied`, `Misconfigured`, `Throttled`) is the store's own word. Where
+/// - A refusal (`Unauthenticated`, `Denied`, `Misconfigured`) is the store's own word. Where
 ///   there is another endpoint it is asked, too; then the next login with the same credentials waits,
 ///   longer each time.
-/// - Any other error, such as an answer that is not the store's, holds logins back for a second.
+/// - `Throttled`, and any other error, such as an answer that is not the store's, lets each other endpoint be
+///   asked. When none takes the login, the first holds logins back as a refusal does, the others for a second.
 pub trait Store: Send + Sync + 'static {
     /// The name that log lines carry.
     const NAME: &'static str;
@@ -34,6 +35,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// How many endpoints it has.
     fn endpoints(&self) -> usize;
+
+    /// The one in use, which a request goes to that none is named for.
+    fn endpoint(&self) -> usize;
 
     /// The credentials as they are now.
     fn load(&self) -> impl Future<Output = Result<Self::Credentials, Error>> + Send;

@@ -115,6 +115,11 @@ impl Client {
         self.endpoints.len()
     }
 
+    /// The one that an exchange goes to which is not directed.
+    pub(crate) fn endpoint(&self) -> usize {
+        self.current.load(Ordering::Relaxed)
+    }
+
     /// Lets the next exchange go to another endpoint than the one that gave this answer, for a
     /// reason that its content gave.
     pub(crate) fn leave_after(&self, reply: &Reply<'_>) {

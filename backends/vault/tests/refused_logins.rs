@@ -247,6 +247,51 @@ fn a_refusal_is_confirmed_once_and_a_refused_credential_is_not_shown_to_all() {
 }
 
 #[test]
+fn what_says_nothing_of_a_credential_is_asked_once_and_its_refusal_no_more_than_twice() {
+    let (fakes, backend) = cluster(6, role());
+    for (number, fake) in fakes.iter().enumerate() {
+        let answer = match number {
+            1 | 4 | 5 => refused(400),
+            _ => Reply::json(404, PAGE),
+        };
+        fake.state().instead = Some(("/login", answer));
+    }
+    let asked = || -> Vec<_> { fakes.iter().map(|fake| fake.asked("/login")).collect() };
+    block_on(async {
+        assert_eq!(refusal(&backend, "a").await, ErrorKind::Unauthenticated);
+        assert_eq!(asked(), [1, 1, 1, 1, 1, 0]);
+        for fake in &fakes {
+            fake.state().instead = Some(("/login", Reply::status(429)));
+        }
+        tokio::time::sleep(Duration::from_millis(1100)).await;
+        assert_eq!(refusal(&backend, "a").await, ErrorKind::Throttled);
+        assert_eq!(asked(), [2, 2, 2, 2, 2, 1]);
+    });
+}
+
+#[test]
+fn an_endpoint_that_is_silent_holds_up_no_login_for_long() {
+    let clock = ManualClock::new();
+    let fakes: Vec<_> = (0..4).map(|_| Fake::start()).collect();
+    let backend = on_clock(target_of(&fakes.iter().collect::<Vec<_>>(), role()), &clock);
+    fakes[0].state().instead = Some(("", Reply::json(404, PAGE)));
+    for silent in &fakes[1..3] {
+        silent.state().instead = Some(("", Reply::Silent));
+    }
+    block_on(async {
+        let get = read_at(&backend, 0);
+        for silent in &fakes[1..3] {
+            until("it is asked", || silent.asked("/login") == 1).await;
+            a_moment().await;
+            clock.advance(SECOND / 2);
+        }
+        until("the last is asked", || fakes[3].asked("/login") == 1).await;
+        assert_eq!(get.await.unwrap(), Err(ErrorKind::Malformed));
+        assert_eq!(backend.identity(), 1);
+    });
+}
+
+#[test]
 fn a_refusal_that_no_other_endpoint_could_confirm_is_not_held_for_long() {
     let (first, second, backend, clock) = pair();
     first.state().instead = Some(("/login", refused(403)));

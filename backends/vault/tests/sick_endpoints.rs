@@ -36,10 +36,10 @@ fn stack(endpoints: [&Fake; 2], trust: &[&TestCa]) -> ResolverBuilder {
 }
 
 /// So many gets of names of their own, and how many fail.
-async fn failed(resolver: &Resolver, gets: usize) -> Vec<String> {
+async fn failed(resolver: &Resolver, name: &str, gets: usize) -> Vec<String> {
     let mut failed = Vec::new();
     for number in 0..gets {
-        if let Err(error) = resolver.get(&format!("name/{number}")).await {
+        if let Err(error) = resolver.get(&format!("{name}/{number}")).await {
             failed.push(error.to_string());
         }
     }
@@ -54,7 +54,7 @@ fn an_endpoint_that_gives_no_answer_of_use_fails_no_get() {
             fakes[sick_one].state().instead = Some(("", answer.clone()));
             let cas = [&fakes[0].ca, &fakes[1].ca];
             let resolver = stack([&fakes[0], &fakes[1]], &cas).build().unwrap();
-            let failed = block_on(failed(&resolver, 40));
+            let failed = block_on(failed(&resolver, "name", 40));
             assert_eq!(failed, [""; 0], "{answer:?} at {sick_one}");
         }
     }
@@ -66,8 +66,58 @@ fn an_endpoint_with_another_authoritys_certificate_fails_no_get() {
     let resolver = stack([&fakes[0], &fakes[1]], &[&fakes[1].ca])
         .build()
         .unwrap();
-    assert_eq!(block_on(failed(&resolver, 40)), [""; 0]);
+    assert_eq!(block_on(failed(&resolver, "name", 40)), [""; 0]);
     assert_eq!(fakes[0].server.requests().len(), 0);
+}
+
+#[test]
+fn one_endpoint_of_five_that_is_well_is_found_and_fails_no_get() {
+    let [page, quota] = [Reply::json(404, PAGE), Reply::status(429)];
+    let mixed = [
+        Reply::status(503),
+        page.clone(),
+        quota.clone(),
+        Reply::status(307),
+    ];
+    for answers in [
+        [0; 4].map(|_| page.clone()),
+        [0; 4].map(|_| Reply::json(200, PAGE)),
+        [0; 4].map(|_| quota.clone()),
+        [0; 4].map(|_| Reply::status(302)),
+        mixed,
+    ] {
+        for auth in [role, given] {
+            let (fakes, backend) = cluster(5, auth());
+            for (fake, answer) in fakes.iter().zip(&answers) {
+                fake.state().instead = Some(("", answer.clone()));
+            }
+            let resolver = Resolver::builder(backend).build().unwrap();
+            block_on(async {
+                assert_eq!(failed(&resolver, "cold", 20).await, [""; 0], "{answers:?}");
+                // A login that the store takes, and its token's end.
+                fakes[4].state().dead.push("token-1".into());
+                assert_eq!(failed(&resolver, "later", 20).await, [""; 0], "{answers:?}");
+            });
+        }
+    }
+}
+
+#[test]
+fn one_endpoint_of_five_that_is_trusted_is_found_and_fails_no_get() {
+    for auth in [role, given] {
+        let fakes: Vec<_> = (0..5).map(|_| Fake::start()).collect();
+        let origin = |fake: &Fake| Origin::parse(&fake.server.origin()).unwrap();
+        let first = VaultTarget::new(origin(&fakes[0]), fakes[4].trust(), auth());
+        let target = fakes[1..].iter().map(origin);
+        let target = target.fold(first, VaultTarget::with_endpoint);
+        let backend = VaultBackend::builder(target).build().unwrap();
+        let resolver = Resolver::builder(backend).build().unwrap();
+        block_on(async {
+            assert_eq!(failed(&resolver, "cold", 20).await, [""; 0]);
+            fakes[4].state().dead.push("token-1".into());
+            assert_eq!(failed(&resolver, "later", 20).await, [""; 0]);
+        });
+    }
 }
 
 #[test]

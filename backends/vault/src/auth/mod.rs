@@ -143,6 +143,10 @@ impl Store for Vault {
         self.client.endpoints()
     }
 
+    fn endpoint(&self) -> usize {
+        self.client.endpoint()
+    }
+
     async fn load(&self) -> Result<Loaded, Error> {
         Ok(match &self.auth.method {
             Method::AppRole { role_id, secret_id } => Loaded::AppRole {

@@ -97,8 +97,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "logins: one endpoint's refusal is enough",
         "session/src/login.rs",
         [
-            "true => (number.saturating_sub(1)).min(Self::OPINIONS),",
-            "true => (number.saturating_sub(1)).min(Self::OPINIONS) * 0,",
+            "let most = if self.lock().is_calm() { 2 } else { 1 };",
+            "let most = 1;",
         ],
         "a_login_that_one_endpoint_refuses_is_tried_at_another",
     ),
@@ -106,17 +106,44 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "logins: a refused credential is shown to every endpoint",
         "session/src/login.rs",
         [
-            "match is_nonsense(&first) || self.lock().is_calm() {",
-            "match is_nonsense(&first) || number > 0 {",
+            "let most = if self.lock().is_calm() { 2 } else { 1 };",
+            "let most = number;",
         ],
         "a_refusal_is_confirmed_once_and_a_refused_credential_is_not_shown_to_all",
+    ),
+    vault(
+        "logins: what says nothing of a credential is passed over at some endpoints",
+        "session/src/login.rs",
+        [
+            "let mut others = 1..number;",
+            "let mut others = 1..number.min(3);",
+        ],
+        "one_endpoint_of_five_that_is_well_is_found_and_fails_no_get",
+    ),
+    vault(
+        "logins: a quota at one endpoint is the credential's refusal",
+        "session/src/error.rs",
+        [
+            "matches!(error.kind(), Malformed | Overloaded | Refused | Throttled);",
+            "matches!(error.kind(), Malformed | Overloaded | Refused) && Throttled != Refused;",
+        ],
+        "what_says_nothing_of_a_credential_is_asked_once_and_its_refusal_no_more_than_twice",
+    ),
+    vault(
+        "logins: a silent endpoint holds up a login",
+        "session/src/login.rs",
+        [
+            "const ALONE: Duration = Duration::from_millis(500);",
+            "const ALONE: Duration = Duration::from_secs(60);",
+        ],
+        "an_endpoint_that_is_silent_holds_up_no_login_for_long",
     ),
     vault(
         "logins: a refusal that nobody confirms is held for long",
         "session/src/state.rs",
         [
             "_ if refused && failed.unconfirmed => {",
-            "_ if refused && failed.unconfirmed && failed.answers > 9 => {",
+            "_ if refused && failed.unconfirmed && failed.refusals > 9 => {",
         ],
         "a_refusal_that_no_other_endpoint_could_confirm_is_not_held_for_long",
     ),
