@@ -77,7 +77,7 @@
 //! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
 //! let key = Credential::value(SecretBuf::from_slice(b"correct horse")?);
 //! let session = Session::new(Keys(key), Arc::new(ManualClock::new()) as Arc<dyn Clock>);
-//! assert_eq!(session.bounded(None, read(&session)).await?, "v");
+//! assert_eq!(session.bounded(None, std::pin::pin!(read(&session))).await?, "v");
 //! # Ok::<(), Error>(()) }).unwrap();
 //! ```
 
