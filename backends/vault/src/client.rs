@@ -1,8 +1,9 @@
 //! Requests to the store: which endpoint, with which headers. Judges no answer.
 //!
 //! One exchange goes to one endpoint. After one that failed the next exchange goes to the next
-//! endpoint; only a redirect, by which a standby says that it cannot answer, is tried at the
-//! others at once, because nothing above would try it again. A token goes to these endpoints and
+//! endpoint. A redirect, by which a standby says that it cannot answer, is tried at the others at once
+//! where nothing has chosen the endpoint. Where something has, it is that endpoint's error: the core asks
+//! the next, and passes over the one that redirects before long. A token goes to these endpoints and
 //! to nothing else: the transport follows no redirect and knows no other origin.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -34,7 +35,7 @@ pub(crate) struct Ask<'a> {
     pub(crate) token: Option<&'a SecretBuf>,
     /// JSON.
     pub(crate) body: Option<&'a SecretBuf>,
-    /// The endpoint to begin with; `None` for the one that has not failed since it was come to.
+    /// The endpoint to ask; `None` to begin with the one that has not failed since it was come to.
     pub(crate) endpoint: Option<usize>,
     /// Whether only the leader's answer is good enough, where it can be asked for.
     pub(crate) of_leader: bool,
@@ -63,7 +64,8 @@ impl Client {
         }
     }
 
-    /// One exchange. An answer of any status but a redirect is a reply.
+    /// One exchange, and where no endpoint was chosen one more at each other while they redirect. An answer of
+    /// any status but a redirect is a reply.
     ///
     /// # Cancel safety
     /// Dropping it ends the exchange; the store may have acted on the request.
@@ -97,6 +99,9 @@ impl Client {
                         .is_some_and(|status| (300..400).contains(&status)) =>
                 {
                     self.leave(number);
+                    if ask.endpoint.is_some() && self.endpoints.len() > 1 {
+                        return Err(error::redirected(error, origin));
+                    }
                     redirect = Some(error);
                 }
                 Err(error) => {

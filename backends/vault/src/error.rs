@@ -20,6 +20,16 @@ pub(crate) fn no_such_version() -> Error {
     ))
 }
 
+/// One endpoint of several redirects. A standby does so with 307 when it forwards nothing to its leader, which
+/// another endpoint may be; any other redirect is that of a page.
+pub(crate) fn redirected(error: Error, origin: &Origin) -> Error {
+    if error.status() != Some(307) {
+        return ours(error);
+    }
+    let what = "the endpoint is a standby that sends requests to its leader elsewhere; let it forward them, and list every node of the store";
+    at(Error::new(ErrorKind::Unavailable, what), origin).with_status(307)
+}
+
 /// Not what the protocol says. The parser's own error is dropped: it may quote the value.
 pub(crate) fn malformed(what: &'static str) -> Error {
     ours(Error::new(ErrorKind::Malformed, what))

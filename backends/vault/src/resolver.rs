@@ -35,8 +35,9 @@ use crate::wire;
 /// | 404 of the routing: no such mount or namespace; 400 | `Misconfigured` |
 /// | 429 | `Throttled`, with the store's `Retry-After` |
 /// | 5xx (sealed, no leader), 408, 412, 421, no connection; a KV store that is being upgraded | `Unavailable` |
+/// | 307 of the endpoint that a request was directed to, where there are others | `Unavailable` |
 /// | nothing or not all in time | `Timeout` |
-/// | a redirect from every endpoint; a certificate that is not trusted | `Refused` |
+/// | any other redirect; one from every endpoint, where none was chosen; a certificate that is not trusted | `Refused` |
 /// | a value over the bound | `Overloaded` |
 /// | anything else: other JSON, no JSON (a proxy's page), an unknown status | `Malformed` |
 ///

@@ -117,19 +117,60 @@ fn a_directed_read_that_fails_is_not_tried_at_another_endpoint() {
 }
 
 #[test]
-fn a_directed_read_that_meets_a_redirect_is_answered_by_another_endpoint() {
+fn a_directed_read_that_meets_a_redirect_is_that_endpoints_error() {
     let (pair, backend) = Pair::start();
     holds(&pair.first, 1, "of the first");
-    // So a standby says that it cannot answer, and nothing above would try another for it.
-    let location = format!("{}/v1/secret/data/a", pair.first.server.origin());
-    answers(
-        &pair.second,
-        Reply::status(307).with_header("Location", &location),
-    );
     block_on(async {
-        assert_eq!(read(&backend, Some(1)).await.as_deref(), Ok("of the first"));
-        assert_eq!(pair.reads(), [1, 1]);
+        // A standby that cannot answer, and a page that wants a login.
+        for (asked, (status, kind)) in [
+            (307, ErrorKind::Unavailable),
+            (302, ErrorKind::Refused),
+            (308, ErrorKind::Refused),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let location = format!("{}/v1/secret/data/a", pair.first.server.origin());
+            let redirect = Reply::status(status).with_header("Location", &location);
+            answers(&pair.second, redirect);
+            let request = Request::new(NameRef::parse("a").unwrap()).at_endpoint(1);
+            let error = backend.resolve(request).await.unwrap_err();
+            assert_eq!((error.kind(), error.status()), (kind, Some(status)));
+            assert_eq!(pair.reads(), [0, asked + 1]);
+        }
+        // What nobody has directed is answered by the other.
+        for _ in 0..2 {
+            assert_eq!(read(&backend, None).await.as_deref(), Ok("of the first"));
+        }
     });
+}
+
+#[test]
+fn an_endpoint_that_redirects_is_passed_over_after_a_few_reads() {
+    for (sick, status, most) in [(0, 307, 10), (1, 307, 0), (0, 302, 25)] {
+        let (pair, backend) = Pair::start();
+        let [redirects, answers] = match sick {
+            0 => [&pair.first, &pair.second],
+            _ => [&pair.second, &pair.first],
+        };
+        redirects.state().instead = Some(("", Reply::status(status)));
+        let stack = pair.stack(backend);
+        block_on(async {
+            for number in 0..100 {
+                assert_eq!(text(stack.get(&format!("name/{number}")).await), "v");
+            }
+        });
+        let (asked, connections) = (
+            redirects.server.requests().len(),
+            redirects.server.connections(),
+        );
+        assert!(
+            asked <= most && connections <= most,
+            "{asked} {connections}"
+        );
+        assert!(asked > 0 || sick == 1);
+        assert_eq!(answers.asked("/login"), 1);
+    }
 }
 
 #[test]

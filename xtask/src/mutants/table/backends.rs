@@ -55,6 +55,24 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "only_the_stores_own_form_speaks_of_a_secret_a_token_or_a_credential",
     ),
     vault(
+        "endpoints: one that redirects is asked first for ever",
+        "backends/vault/src/client.rs",
+        [
+            "if ask.endpoint.is_some() && self.endpoints.len() > 1 {",
+            "if ask.endpoint.is_some() && self.endpoints.is_empty() {",
+        ],
+        "an_endpoint_that_redirects_is_passed_over_after_a_few_reads",
+    ),
+    vault(
+        "endpoints: a standby that redirects is no outage of its own",
+        "backends/vault/src/error.rs",
+        [
+            "if error.status() != Some(307) {",
+            "if error.status() != Some(399) {",
+        ],
+        "a_directed_read_that_meets_a_redirect_is_that_endpoints_error",
+    ),
+    vault(
         "leader: a signal does not reach it",
         "backends/vault/src/resolver.rs",
         [
