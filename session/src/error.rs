@@ -19,6 +19,11 @@ pub(crate) fn is_refusal(error: &Error) -> bool {
     !is_outage(error) && !is_nonsense
 }
 
+/// Whether it passes by itself.
+pub(crate) fn passes(error: &Error) -> bool {
+    is_outage(error) || matches!(error.kind(), ErrorKind::Throttled | ErrorKind::Overloaded)
+}
+
 pub(crate) fn closed() -> Error {
     Error::new(ErrorKind::Closed, "the backend was shut down")
 }

@@ -33,14 +33,14 @@ pub(crate) struct Left {
     /// The store has called it dead before.
     pub(crate) suspected: bool,
     /// A revocation was sent whose answer is not known.
-    unanswered: bool,
+    pub(crate) unanswered: bool,
     /// How often the store has refused to revoke it.
-    refusals: u32,
+    pub(crate) refusals: u32,
 }
 
 impl Left {
     /// So many refusals, further and further apart, are believed of a token that may be gone.
-    const BELIEVED: u32 = 4;
+    pub(crate) const BELIEVED: u32 = 4;
 
     pub(crate) fn new(secret: Arc<SecretBuf>, dies: Option<Moment>) -> Self {
         Self {

@@ -5,9 +5,11 @@
 //! A token is revoked once no request uses it, or after some seconds. Once the shutdown has begun, it alone
 //! begins to revoke, except that a login which ends later revokes its own token: each is counted once.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::future;
 use secret_resolver::{Clock as _, Error, Moment, ShutdownReport};
 
 use crate::flight::Flight;
@@ -17,13 +19,25 @@ use crate::state::State;
 use crate::store::Store;
 use crate::{error, race};
 
+/// How long it takes until what passes by itself is asked again, where the store does not say.
+const PAUSE: Duration = Duration::from_millis(250);
+
 /// How long requests may go on using a token that was replaced before it is revoked, and how long a login
 /// that has outlasted the shutdown tries to revoke its own.
 const STILL_USED: Duration = Duration::from_secs(5);
 
+/// What the endpoints have made of a token that is to end.
+enum Ending {
+    /// As it is noted.
+    Done(Option<bool>),
+    /// They may do it later, and may say when.
+    Passing(Option<Duration>),
+}
+
 impl<S: Store> Session<S> {
     /// Refuses new requests and ends those under way, drops the token, and revokes it and all that were
-    /// used before if they are the backend's own, until `deadline`.
+    /// used before if they are the backend's own, until `deadline`. While the store is away, or wants to be left
+    /// alone, it is asked again and again until then.
     ///
     /// A token that its store cannot revoke at all, such as a batch token, does not count.
     ///
@@ -57,14 +71,15 @@ impl<S: Store> Session<S> {
                 shared.learn(live).await;
             }
             // The one in use first.
-            for left in ours.iter().rev() {
-                note(shared.end_token(left, deadline).await);
-            }
-            for login in logins {
-                // One that ends now revokes its own token.
-                let _ = login.flight.wait(&*shared.clock).await;
-                note(shared.lock().late.pop());
-            }
+            let ours = ours.into_iter().rev().collect();
+            let late = async {
+                for login in logins {
+                    // One that ends now revokes its own token.
+                    let _ = login.flight.wait(&*shared.clock).await;
+                    note(shared.lock().late.pop());
+                }
+            };
+            future::join(shared.end_tokens(ours, deadline, note), late).await;
         };
         let done = race::first(work, shared.clock.sleep_until(deadline)).await;
         let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -73,7 +88,7 @@ impl<S: Store> Session<S> {
         report.revoked = count(Some(true));
         // A login that is still under way may yet give a token that nobody revokes.
         report.not_revoked = lost + count(Some(false)) + due - results.len();
-        report.timed_out = done.is_none();
+        report.timed_out = done.is_none() || results.len() < due;
         report
     }
 }
@@ -124,15 +139,51 @@ impl<S: Store> Shared<S> {
     /// Revokes the token of a login that has outlasted the shutdown, which waits for it.
     pub(crate) async fn end_late(&self, left: &Left) {
         let end = self.clock.now() + STILL_USED;
-        let revoked = self.end_token(left, end).await;
-        self.lock().late.push(revoked != Some(false));
+        let revoked = AtomicBool::new(false);
+        let note = |ended| revoked.store(ended != Some(false), Ordering::Relaxed);
+        self.end_tokens(vec![left.clone()], end, note).await;
+        self.lock().late.push(revoked.into_inner());
     }
 
-    /// Revokes a token at any endpoint, for the shutdown: whether it could be; `None` when it is gone
-    /// already.
-    async fn end_token(&self, left: &Left, deadline: Moment) -> Option<bool> {
+    /// Revokes tokens for the shutdown, and notes of each whether it could be; `None` when it is gone already.
+    /// What passes by itself is asked again until `deadline`; of what is left then nothing is noted.
+    async fn end_tokens(
+        &self,
+        mut tokens: Vec<Left>,
+        deadline: Moment,
+        note: impl Fn(Option<bool>),
+    ) {
+        loop {
+            let mut passing = Vec::new();
+            let mut pause = PAUSE;
+            for mut left in tokens {
+                match self.end_token(&mut left, deadline).await {
+                    Ending::Done(revoked) => note(revoked),
+                    Ending::Passing(asked) => {
+                        pause = asked.map_or(pause, |asked| pause.max(asked));
+                        passing.push(left);
+                    }
+                }
+            }
+            tokens = passing;
+            if tokens.is_empty() {
+                return;
+            }
+            let now = self.clock.now();
+            let asked = Some(now + pause).filter(|&asked| asked < deadline);
+            let next = asked.unwrap_or(now + PAUSE).min(deadline);
+            self.clock.sleep_until(next).await;
+            if self.clock.now() >= deadline {
+                return;
+            }
+        }
+    }
+
+    /// Asks each endpoint once to revoke a token.
+    async fn end_token(&self, left: &mut Left, deadline: Moment) -> Ending {
         let number = self.store.endpoints().max(1);
-        let mut gone = false;
+        let (mut gone, mut refused) = (false, false);
+        let (mut away, mut passes, mut asked) = (false, false, None);
         for endpoint in 0..number {
             let now = self.clock.now();
             let share = deadline.since(now) / u32::try_from(number - endpoint).unwrap_or(1);
@@ -142,14 +193,28 @@ impl<S: Store> Shared<S> {
                 true => Some(revocation.await),
                 false => race::first(revocation, self.clock.sleep_until(now + share)).await,
             };
-            match revoked {
-                Some(Ok(())) => return Some(true),
-                // Another may know it.
-                Some(Err(error)) => gone |= left.is_gone(&error, self.verdicts.can_look()),
-                None => {}
+            let error = match revoked {
+                Some(Ok(())) => return Ending::Done(Some(true)),
+                Some(Err(error)) => error,
+                None => error::deadline(),
+            };
+            // Another may know it.
+            gone |= left.is_gone(&error, self.verdicts.can_look());
+            refused |= error::is_refusal(&error);
+            away |= error::is_outage(&error);
+            if error::passes(&error) {
+                passes = true;
+                asked = asked.max(error.retry_after());
             }
         }
-        (!gone).then_some(false)
+        left.refusals += u32::from(refused);
+        // Beside others that are away, one that refuses may be behind, or not be the store.
+        if passes && !(refused && left.refusals >= Left::BELIEVED) {
+            // If no one refuses it yet, a later refusal may say that one has revoked it without an answer.
+            left.unanswered |= away && !refused;
+            return Ending::Passing(asked);
+        }
+        Ending::Done((!gone).then_some(false))
     }
 
     async fn revoke(&self, left: &Left, endpoint: Option<usize>) -> Result<(), Error> {

@@ -331,10 +331,55 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "leaving: one endpoint's refusal ends the shutdown's search",
         "session/src/revocation.rs",
         [
-            "Some(Err(error)) => gone |= left.is_gone(&error, self.verdicts.can_look()),",
-            "Some(Err(_)) => return Some(false),",
+            "Some(Err(error)) => error,",
+            "Some(Err(_)) => return Ending::Done(Some(false)),",
         ],
         "the_shutdown_revokes_at_any_endpoint_that_answers",
+    ),
+    vault(
+        "leaving: the shutdown asks a store that is away once",
+        "session/src/revocation.rs",
+        [
+            "if passes && !(refused && left.refusals >= Left::BELIEVED) {",
+            "if passes && refused && left.refusals < Left::BELIEVED {",
+        ],
+        "a_shutdown_asks_again_until_the_store_is_back",
+    ),
+    vault(
+        "leaving: the shutdown asks a store that is away without a pause",
+        "session/src/revocation.rs",
+        [
+            "const PAUSE: Duration = Duration::from_millis(250);",
+            "const PAUSE: Duration = Duration::from_millis(1);",
+        ],
+        "a_shutdown_asks_a_store_that_is_away_in_moderation_and_ends_by_its_deadline",
+    ),
+    vault(
+        "leaving: what will not be revoked is asked for until the deadline",
+        "session/src/error.rs",
+        [
+            "is_outage(error) || matches!(error.kind(), ErrorKind::Throttled | ErrorKind::Overloaded)",
+            "is_outage(error) || !matches!(error.kind(), ErrorKind::Closed)",
+        ],
+        "a_shutdown_ends_at_once_where_the_store_will_not_revoke",
+    ),
+    vault(
+        "leaving: a refusal beside an endpoint that is away is believed at once",
+        "session/src/revocation.rs",
+        [
+            "if passes && !(refused && left.refusals >= Left::BELIEVED) {",
+            "if passes && !(refused && left.refusals >= 1) {",
+        ],
+        "a_refusal_beside_an_endpoint_that_is_away_is_believed_after_some_turns",
+    ),
+    vault(
+        "leaving: a token that an unanswered revocation of the shutdown ended counts as living",
+        "session/src/revocation.rs",
+        [
+            "left.unanswered |= away && !refused;",
+            "left.unanswered |= away && refused && !refused;",
+        ],
+        "a_token_that_is_gone_when_the_store_is_back_counts_for_nothing",
     ),
     vault(
         "leaving: a token in use at the shutdown is revoked twice",
