@@ -324,8 +324,11 @@ fn a_shutdown_asks_a_store_that_is_away_in_moderation_and_ends_by_its_deadline()
         for turn in 1..=8 {
             until("a turn", || fake.asked("revoke-self") == turn).await;
             a_moment().await;
+            clock.advance(SECOND / 5);
+            a_moment().await;
+            assert_eq!(fake.asked("revoke-self"), turn);
             assert!(!shutdown.is_finished());
-            clock.advance(SECOND / 4);
+            clock.advance(SECOND / 20);
         }
         let report = tokio::time::timeout(5 * SECOND, shutdown).await;
         let report = report.unwrap().unwrap();
