@@ -112,7 +112,7 @@ impl Future for ResolveManyFuture<'_> {
 
 /// Awaits all of `futures`, so many at once, and returns their answers in order.
 ///
-/// A large batch is taken in bit by bit: of the futures that `futures` yields 1,024 are under way at
+/// A large batch is taken in bit by bit: of the futures that `futures` yields 256 are under way at
 /// once, and after some that were ready others get a turn on the caller's runtime.
 ///
 /// # Cancel safety
@@ -127,8 +127,8 @@ pub fn join_all<'i, 'a: 'i>(
 async fn joined<'i, 'a: 'i>(
     futures: Box<dyn Iterator<Item = ResolveFuture<'a>> + Send + 'i>,
 ) -> Vec<Result<Record, Error>> {
-    /// How many are under way at once: fewer than a cache's bound on fetches.
-    const AT_ONCE: usize = 1024;
+    /// How many are under way at once. The time of each runs from its begin: more would only wait for a permit.
+    const AT_ONCE: usize = 256;
     /// After how many others get a turn.
     const TURN: usize = 64;
     let mut futures = futures.enumerate().fuse();
