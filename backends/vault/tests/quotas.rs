@@ -14,7 +14,7 @@ const QUOTA: u64 = 5;
 const SECONDS: u64 = 8;
 
 #[test]
-fn a_quota_that_is_used_up_is_asked_little_more_than_it_grants() {
+fn a_quota_that_is_used_up_is_asked_once_a_second_by_each_who_waits() {
     let server = OpenBao::start().unwrap();
     server.put("app/a", &[("value", "v")]).unwrap();
     let rate = format!("rate={QUOTA}");
@@ -56,10 +56,11 @@ fn a_quota_that_is_used_up_is_asked_little_more_than_it_grants() {
                 }
             }
         }
-        // What the quota grants is used, and the store is not asked much more.
+        // What the quota grants is used. Beyond that each task asks about once a second, when the store was left
+        // alone for one.
         let asked = resolver.status().fetches;
         let shown = format!("{asked} fetches, {answered} answered, {throttled} throttled");
         assert!(answered >= QUOTA * (SECONDS - 2) / 2, "{shown}");
-        assert!(asked <= SECONDS * 30, "{shown}");
+        assert!(asked <= SECONDS * 55, "{shown}");
     });
 }

@@ -256,11 +256,12 @@ fn a_node_that_is_killed_or_sealed_fails_no_get() {
 fn a_leader_that_steps_down_or_is_frozen_fails_no_get() {
     alone(async {
         let mut bench = Bench::start().await;
-        let step_down = |cluster: &mut Cluster, _| {
-            cluster.wait_for_leader()?;
-            cluster.step_down()
-        };
-        let stepped = bench.run("stepped down, twice", leader_first, step_down, step_down);
+        let stepped = bench.run(
+            "stepped down",
+            leader_first,
+            |cluster, _| cluster.step_down(),
+            |cluster, _| cluster.wait_until_agreed().map(drop),
+        );
         stepped.await.two_were_enough();
         let frozen = bench.run("frozen", leader_first, Cluster::suspend, Cluster::resume);
         frozen.await.two_were_enough();
