@@ -24,7 +24,7 @@ use crate::counter::Sharded;
 use crate::downgrade::Downgrades;
 use crate::error::{Error, ErrorKind};
 use crate::layers::cache::CacheConfig;
-use crate::layers::cache::flight::{Flight, Outcome, Waiter};
+use crate::layers::cache::flight::{Counted, Flight, Outcome, Waiter};
 use crate::layers::cache::keeper::Keeper;
 use crate::layers::cache::negative::{Negatives, Said};
 use crate::layers::cache::seen::Seen;
@@ -72,28 +72,6 @@ pub(super) struct Flying {
 
 /// A place among the fetches for one that is not a flight, given back when it is dropped.
 pub(super) struct Place<R: SecretResolver>(Arc<Flights<R>>, usize);
-
-/// Counts a fetch when it ends, however it does, unless the store was not asked.
-struct Counted<'a> {
-    fetches: &'a AtomicU64,
-    asked: bool,
-}
-
-impl<'a> Counted<'a> {
-    fn new(fetches: &'a AtomicU64) -> Self {
-        Self {
-            fetches,
-            asked: true,
-        }
-    }
-}
-
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        self.fetches
-            .fetch_add(u64::from(self.asked), Ordering::Relaxed);
-    }
-}
 
 impl<R: SecretResolver> Drop for Place<R> {
     fn drop(&mut self) {

@@ -19,6 +19,7 @@ mod flight;
 mod flights;
 mod handle;
 mod index;
+mod judge;
 mod keeper;
 mod landing;
 mod life;

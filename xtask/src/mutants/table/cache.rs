@@ -32,7 +32,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     core(
         "1: a value that was late by our own stop is an outage",
-        "src/layers/cache/landing.rs",
+        "src/layers/cache/judge.rs",
         [
             "self.flights.clock.lost() > asked.lost",
             "self.flights.clock.lost() < asked.lost",

@@ -1,0 +1,159 @@
+//! Whether what a store answered may be held, and for how long.
+
+use crate::clock::Moment;
+use crate::error::{Error, ErrorKind};
+use crate::layers::cache::flights::Flying;
+use crate::layers::cache::landing::{Arrived, Asked, Landing, Next, Not};
+use crate::layers::cache::life::{Life, Terms};
+use crate::layers::cache::negative::Negatives;
+use crate::layers::cache::seen::Verdict;
+use crate::layers::cache::slot::{Detached, Landed};
+use crate::name::NameRef;
+use crate::resolver::SecretResolver;
+use crate::secret::{Freshness, Record};
+
+impl<R: SecretResolver> Landing<R> {
+    /// Holds what was fetched, if it may be.
+    pub(super) fn judge(
+        &self,
+        flying: &mut Flying,
+        asked: &Asked,
+        answer: Result<Record, Error>,
+        name: NameRef<'_>,
+        ask_again: bool,
+        out: &mut Vec<Detached>,
+    ) -> Result<Arrived, Not> {
+        let Self {
+            flights, flight, ..
+        } = self;
+        let answer = match answer {
+            Ok(answer) => answer,
+            // It was this process that was late: the answer may be as old as the stop was long.
+            Err(error) if error.kind().is_of_the_secret() && self.is_old_word(asked) => {
+                return Err(Not::Next(Next::Again));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        // The attempt that was answered may have begun later than the fetch.
+        let sent = answer.answer().fetched_at().unwrap_or(asked.began);
+        if sent < asked.began || answer.answer().freshness() != Freshness::Fresh {
+            let error = Error::new(
+                ErrorKind::Misconfigured,
+                "the store answers from a memory of its own, which no invalidation reaches; give the resolver what is behind it",
+            );
+            return Err(error.with_backend(answer.answer().backend()).into());
+        }
+        let endpoint = answer.endpoint();
+        let (record, lease_over) = self.whole(answer, asked, sent)?;
+        let now = flights.clock.now();
+        let version = record.version();
+        let verdict = flying
+            .seen
+            .judge(&flight.address, version, asked.epoch, now);
+        let new_life = match verdict {
+            Verdict::Good => false,
+            Verdict::NewLife => true,
+            Verdict::RolledBack => {
+                let refused = Error::new(
+                    ErrorKind::Refused,
+                    "the store answers a lower version than before; if it was restored on purpose, forget_version",
+                );
+                let refused = refused.with_backend(record.answer().backend());
+                return Err(match ask_again {
+                    true => Not::Next(Next::RolledBack(endpoint, refused)),
+                    false => Not::Said(refused),
+                });
+            }
+        };
+        let record = flights.fits(record)?;
+        let told = (record.answer().backend(), record.version().clone());
+        let life = self.life(flying, &record, lease_over, name, sent);
+        let life = life.map_err(|error| match self.was_stopped(asked) {
+            true => Not::Next(Next::Again),
+            false => error.with_backend(record.answer().backend()).into(),
+        })?;
+        let answer = record.answer().timed(sent, life.expires);
+        let (replaced, held) = flights.store.put(
+            flight,
+            &Landed {
+                record: record.with_answer(answer),
+                life,
+                epoch: asked.epoch,
+            },
+        );
+        out.extend(replaced);
+        let slot = held?;
+        flying.negatives.remove(&flight.address);
+        Ok(Arrived {
+            slot,
+            told,
+            new_life,
+        })
+    }
+
+    /// Whether this process stood still for so long that the store's answer is out of date.
+    fn is_old_word(&self, asked: &Asked) -> bool {
+        let age = self.flights.clock.now().since(asked.began);
+        self.was_stopped(asked) && age >= Negatives::LONGEST
+    }
+
+    /// Whether this process stood still while the store was asked.
+    fn was_stopped(&self, asked: &Asked) -> bool {
+        self.flights.clock.lost() > asked.lost
+    }
+
+    /// The record, which may be the one that is held, and when its lease is over.
+    fn whole(&self, answer: Record, asked: &Asked, sent: Moment) -> Result<(Record, Moment), Not> {
+        let lease = answer.lease();
+        let lease_over = lease.map_or(Moment::NEVER, |lease| sent + lease);
+        if !answer.is_unchanged() {
+            return Ok((answer, lease_over));
+        }
+        let Some(offered) = &asked.held else {
+            let error = Error::new(
+                ErrorKind::Malformed,
+                "the store answers \"unchanged\" to a read that offered no version",
+            );
+            return Err(error.with_backend(answer.answer().backend()).into());
+        };
+        // Evicted meanwhile, or over.
+        let held = offered.record().ok_or(Not::Next(Next::Whole))?;
+        // What is unchanged has no new lease, unless it says so; all its other times are new.
+        let over = lease.map_or(offered.life.lease_over, |_| lease_over);
+        Ok((held.with_answer(answer.answer()), over))
+    }
+
+    fn life(
+        &self,
+        flying: &mut Flying,
+        record: &Record,
+        lease_over: Moment,
+        name: NameRef<'_>,
+        sent: Moment,
+    ) -> Result<Life, Error> {
+        let Self {
+            flights, flight, ..
+        } = self;
+        let now = flights.clock.now();
+        let address = &*flight.address;
+        // An end that the backend itself has set counts like a lease.
+        let over = record.answer().expires_at();
+        let lease_over = over.map_or(lease_over, |over| over.min(lease_over));
+        let lease_used = match lease_over {
+            Moment::NEVER => Moment::NEVER,
+            over => sent + flights.store.shortened(over.since(sent)),
+        };
+        let wide = flights.store.signals.latest(name.path(), address);
+        Life::begin(Terms {
+            asked: sent,
+            now,
+            ttl: flights.store.shortened(flights.config.ttl_of(name)),
+            lease_over,
+            lease_used,
+            stale: flights.config.stale_for(name).unwrap_or_default(),
+            unsettled: flying
+                .settling
+                .trusted_for(address, Some(record.version()), now, wide),
+        })
+    }
+}
