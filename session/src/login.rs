@@ -54,6 +54,9 @@ impl<S: Store> Shared<S> {
             self.counts.logins.fetch_add(1, Ordering::Relaxed);
             (endpoint, self.store.login(credentials, endpoint).await)
         };
+        let number = self.store.endpoints().max(1);
+        // Before it is asked: a request that fails meanwhile moves on.
+        let first = endpoint.unwrap_or_else(|| self.store.endpoint()) % number;
         let mut failed = match login(endpoint).await {
             (_, Ok(issued)) => return Ok((issued, endpoint)),
             (_, Err(error)) => Failed::first(error),
@@ -61,8 +64,6 @@ impl<S: Store> Shared<S> {
         if error::is_outage(&failed.error) {
             return Err(failed);
         }
-        let number = self.store.endpoints().max(1);
-        let first = endpoint.unwrap_or_else(|| self.store.endpoint()) % number;
         let most = if self.lock().is_calm() { 2 } else { 1 };
         let mut others = 1..number;
         failed.unconfirmed = failed.refusals < most && !others.is_empty();

@@ -208,8 +208,9 @@ impl<S: Store> Shared<S> {
             }
         }
         left.refusals += u32::from(refused);
-        // Beside others that are away, one that refuses may be behind, or not be the store.
-        if passes && !(refused && left.refusals >= Left::BELIEVED) {
+        // Beside others that are away, one that refuses may be behind, or not be the store. It is believed in time
+        // of a token that may be gone; of any other there is nothing to lose by asking on.
+        if passes && !(gone && refused && left.refusals >= Left::BELIEVED) {
             // If no one refuses it yet, a later refusal may say that one has revoked it without an answer.
             left.unanswered |= away && !refused;
             return Ending::Passing(asked);

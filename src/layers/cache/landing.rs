@@ -93,7 +93,8 @@ impl<R: SecretResolver> Flights<R> {
 
 impl<R: SecretResolver> Landing<R> {
     async fn until_landed(&self, name: NameRef<'_>) {
-        let mut other_endpoints = self.flights.inner.endpoints().saturating_sub(1);
+        let others = self.flights.inner.endpoints().saturating_sub(1);
+        let mut other_endpoints = others;
         // One that is behind is asked once, then each other.
         let mut behind = Tried::default();
         let mut rolled_back = None;
@@ -107,7 +108,11 @@ impl<R: SecretResolver> Landing<R> {
             });
             match self.land(&asked, answer, name, other_endpoints > 0) {
                 Next::Done => return,
-                Next::Again => {}
+                Next::Again => {
+                    // What was lower may be right now.
+                    (behind, rolled_back) = (Tried::default(), None);
+                    other_endpoints = others;
+                }
                 Next::Whole => conditional = false,
                 Next::RolledBack(endpoint, refused) => {
                     other_endpoints -= 1;

@@ -169,7 +169,7 @@ impl<R: SecretResolver> Limit<R> {
         let answered = Moment::from_nanos(self.answered.load(Ordering::Relaxed));
         let lost = self.clock.lost().saturating_sub(lost);
         let waited = self.clock.now().since(began).saturating_sub(lost);
-        let long_enough = waited >= self.config.fair_time / 2;
+        let long_enough = waited >= self.config.fair_time;
         match answered < began && long_enough && !self.config.fair_time.is_zero() {
             true => Error::new(
                 ErrorKind::Timeout,

@@ -4,6 +4,7 @@
 //! the breaker's. Nothing is asked of an endpoint again that it has answered.
 
 mod budget;
+mod tour;
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -13,10 +14,11 @@ use std::time::Duration;
 
 use crate::aside::tell;
 use crate::clock::{Clock, Moment};
-use crate::error::{self, Error, ErrorKind};
+use crate::error::{Error, ErrorKind};
 use crate::resolver::{Request, ResolveFuture, SecretResolver, ShutdownFuture};
 use crate::secret::Record;
 use budget::Budget;
+use tour::{Failed, Tour};
 
 /// Bounds and times of a [`Retry`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,9 +128,6 @@ impl RetryConfig {
 }
 
 impl<R: SecretResolver> Retry<R> {
-    /// When a store is asked again whose quota is used up, and which does not say for how long.
-    const THROTTLED: Duration = Duration::from_secs(1);
-
     /// Around `inner`, waiting on `clock`.
     ///
     /// # Errors
@@ -157,42 +156,44 @@ impl<R: SecretResolver> Retry<R> {
         self.budget.deposit();
         let mut attempt = 1;
         let mut before: Option<Error> = None;
+        let mut asked = false;
+        // A fetch counts if a store was asked, whatever comes of its last attempt.
+        let marked = |error: Error, asked| match error.endpoint() {
+            None if asked => error.at_endpoint(0),
+            _ => error,
+        };
         loop {
-            let error = match self.tour(&request).await {
+            let failed = match self.tour(&request).await {
                 Ok(record) => return Ok(record),
-                Err(error) => error,
+                Err(failed) => failed,
             };
-            let error = match &before {
-                // The store was asked, whatever comes of this attempt.
-                Some(before) if error.endpoint().is_none() => match before.endpoint() {
-                    Some(endpoint) => error.at_endpoint(endpoint),
-                    None => error,
-                },
-                _ => error,
-            };
-            let Some(at) = self.next_attempt(attempt, &error, &request) else {
-                return Err(worse(before, error));
+            asked |= failed.asked;
+            let Some(at) = self.next_attempt(attempt, &failed, &request) else {
+                return Err(marked(worse(before, failed.error), asked));
             };
             // The budget is asked last, so that nothing is taken out for what is not tried. To wait for the
             // breaker asks no store.
-            let free = error.is_held_back() || self.budget.withdraw();
-            if !free || !self.wait(at, &request).await {
-                return Err(error);
+            if failed.asked && !self.budget.withdraw() {
+                tell(move || tracing::debug!(attempt, "the retry budget is spent"));
+                return Err(failed.error);
             }
-            before = Some(error);
+            if !self.wait(at, &request).await {
+                return Err(marked(failed.error, asked));
+            }
+            before = Some(failed.error);
             attempt += 1;
         }
     }
 
     /// One attempt: at an endpoint, and where it gets no answer of use, at each other that is asked now. That
     /// is no storm: an endpoint is asked once, and the budget is for asking again.
-    async fn tour(&self, request: &Request<'_>) -> Result<Record, Error> {
+    async fn tour(&self, request: &Request<'_>) -> Result<Record, Failed> {
         let mut tried = request.tried();
         let mut others = match request.endpoint() {
             Some(_) => 0,
             None => self.inner.endpoints().saturating_sub(1 + tried.count()),
         };
-        let mut before: Option<Error> = None;
+        let mut tour = Tour::default();
         loop {
             // A stop before it takes nothing from an attempt.
             let asked = request.as_of_now(&*self.clock).elsewhere(tried);
@@ -201,37 +202,24 @@ impl<R: SecretResolver> Retry<R> {
                 Err(error) => error,
             };
             let Some(endpoint) = error.endpoint() else {
-                // None of those that are left lets it through, perhaps because it gives nonsense.
-                let outage = |error: &Error| error.kind().permits().counts_for_breaker;
-                return Err(match before {
-                    Some(before)
-                        if !outage(&before) || outage(&error) || error.is_our_own_overload() =>
-                    {
-                        before
-                    }
-                    Some(before) => error.at_endpoint(before.endpoint().unwrap_or_default()),
-                    None => error,
+                return Err(match error.is_held_back() {
+                    true => tour.refused(error),
+                    // There is no breaker below.
+                    false => tour.met(error).over(no_time),
                 });
             };
-            if !is_of_the_endpoint(&error) || (others == 0 && before.is_none()) {
-                return Err(error);
+            if !is_of_the_endpoint(&error) {
+                return Err(tour.ended(error));
             }
-            let outage = error.kind().permits().counts_for_breaker;
-            if !outage {
+            if others > 0 && !error.kind().permits().counts_for_breaker {
                 let shown = error.clone();
                 tell(move || {
                     tracing::warn!(endpoint, error = %shown, "an endpoint gives no answer of use; the next is asked");
                 });
             }
-            // No exception of the policy may follow from an outage of one, where another gives nonsense.
-            before = match before {
-                Some(before) if !before.kind().permits().counts_for_breaker || outage => {
-                    Some(before)
-                }
-                _ => Some(error),
-            };
+            tour = tour.met(error);
             if others == 0 || self.is_over(request) {
-                return Err(before.unwrap_or_else(no_time));
+                return Err(tour.over(no_time));
             }
             tried.add(endpoint);
             others -= 1;
@@ -239,27 +227,21 @@ impl<R: SecretResolver> Retry<R> {
     }
 
     /// When the next attempt may begin; `None` when there is to be none.
-    fn next_attempt(&self, attempt: u32, error: &Error, request: &Request<'_>) -> Option<Moment> {
+    fn next_attempt(&self, attempt: u32, failed: &Failed, request: &Request<'_>) -> Option<Moment> {
         // A store whose leader is away elects another within seconds.
         let patient = request.wants_latest() && request.deadline().is_some();
         let most = match self.config.max_attempts {
             2.. if patient => u32::MAX,
             most => most,
         };
-        // Where the breaker leaves all endpoints alone, one is tried again soon.
-        let refused = error.is_held_back() && !(patient && error.retry_after().is_some());
-        if attempt >= most || refused {
+        if attempt >= most {
             return None;
         }
-        // Each other endpoint was asked before this is the answer.
-        let asked = match error.kind().permits().retry {
-            error::Retry::Never => return None,
-            // A store that is away may say for how long, too.
-            error::Retry::Yes => error.retry_after().unwrap_or_default(),
-            error::Retry::AfterDelay => error
-                .retry_after()
-                .filter(|asked| !asked.is_zero())
-                .unwrap_or(Self::THROTTLED),
+        let asked = match failed.soonest {
+            Some(asked) => asked,
+            // Where the breaker leaves all endpoints alone, one is tried again soon.
+            None if patient && failed.error.is_held_back() => failed.error.retry_after()?,
+            None => return None,
         };
         if asked > self.config.longest_asked {
             return None;

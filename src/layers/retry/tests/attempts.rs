@@ -25,8 +25,8 @@ fn each_kind_is_retried_as_its_permits_say() {
         let error = drive(&manual, retry.get(NAME)).unwrap_err();
         assert_eq!(error.kind(), kind);
         let attempts = match kind.permits().retry {
-            error::Retry::Never => 1,
-            error::Retry::Yes | error::Retry::AfterDelay => 3,
+            crate::error::Retry::Never => 1,
+            crate::error::Retry::Yes | crate::error::Retry::AfterDelay => 3,
         };
         assert_eq!(store.asked(), attempts, "{kind:?}");
     }

@@ -200,10 +200,10 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     vault(
         "retry: an outage of one endpoint is the store's",
-        "src/layers/retry/mod.rs",
+        "src/layers/retry/tour.rs",
         [
-            "if !before.kind().permits().counts_for_breaker || outage =>",
-            "if before.kind().permits().counts_for_breaker && outage =>",
+            "Some(before) if !is_outage(&before) || is_outage(&error) => Some(before),",
+            "Some(before) if !is_outage(&before) && is_outage(&before) => Some(before),",
         ],
         "where_no_endpoint_gives_an_answer_of_use_no_exception_follows",
     ),
@@ -219,7 +219,10 @@ pub(super) const MUTANTS: &[Mutant] = &[
     core(
         "retry: a breaker's refusal is retried",
         "src/layers/retry/mod.rs",
-        ["if attempt >= most || refused {", "if attempt >= most {"],
+        [
+            "None if patient && failed.error.is_held_back() => failed.error.retry_after()?,",
+            "None if failed.error.is_held_back() => failed.error.retry_after()?,",
+        ],
         "a_breakers_refusal_is_answered_at_once",
     ),
     core(
@@ -361,8 +364,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "endpoints: the latest version does not wait for a breaker",
         "src/layers/retry/mod.rs",
         [
-            "let refused = error.is_held_back() && !(patient && error.retry_after().is_some());",
-            "let refused = error.is_held_back();",
+            "None if patient && failed.error.is_held_back() => failed.error.retry_after()?,",
+            "None if patient && attempt == 0 => failed.error.retry_after()?,",
         ],
         "the_latest_version_is_waited_for_where_the_breaker_leaves_the_store_alone",
     ),
@@ -404,17 +407,29 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     core(
         "endpoints: nonsense of one is an outage beside that of another",
-        "src/layers/retry/mod.rs",
+        "src/layers/retry/tour.rs",
         [
-            "if !outage(&before) || outage(&error) || error.is_our_own_overload() =>",
-            "if !outage(&before) || outage(&error) || error.is_held_back() =>",
+            "let keeps = !is_outage(&before) || is_outage(&error) || error.is_our_own_overload();",
+            "let keeps = !is_outage(&before) || error.is_held_back();",
         ],
         "nonsense_of_one_endpoint_and_an_outage_of_the_other_is_never_an_outage",
     ),
     core(
         "endpoints: a quota of all is not waited for",
-        "src/layers/retry/mod.rs",
-        [".unwrap_or(Self::THROTTLED),", ".unwrap_or_default(),"],
+        "src/layers/retry/tour.rs",
+        [
+            "Some(asked.unwrap_or(Self::THROTTLED))",
+            "Some(asked.unwrap_or_default().min(Self::THROTTLED))",
+        ],
         "a_quota_of_a_cluster_that_names_no_delay_is_not_stormed",
+    ),
+    core(
+        "endpoints: nonsense of one hides the lost answer of another",
+        "src/layers/retry/tour.rs",
+        [
+            "self.soonest = [self.soonest, wait].into_iter().flatten().min();",
+            "self.soonest = [self.soonest, wait].into_iter().flatten().max();",
+        ],
+        "a_lost_answer_is_asked_for_again_sooner_than_another_endpoint_wants",
     ),
 ];

@@ -340,7 +340,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "leaving: the shutdown asks a store that is away once",
         "session/src/revocation.rs",
         [
-            "if passes && !(refused && left.refusals >= Left::BELIEVED) {",
+            "if passes && !(gone && refused && left.refusals >= Left::BELIEVED) {",
             "if passes && refused && left.refusals < Left::BELIEVED {",
         ],
         "a_shutdown_asks_again_until_the_store_is_back",
@@ -367,7 +367,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "leaving: a refusal beside an endpoint that is away is believed at once",
         "session/src/revocation.rs",
         [
-            "if passes && !(refused && left.refusals >= Left::BELIEVED) {",
+            "if passes && !(gone && refused && left.refusals >= Left::BELIEVED) {",
             "if passes && !(refused && left.refusals >= 1) {",
         ],
         "a_refusal_beside_an_endpoint_that_is_away_is_believed_after_some_turns",

@@ -1,0 +1,84 @@
+//! What a tour of the endpoints has shown: the error to answer with, and when it makes sense to ask again.
+//! These are two questions: an answer that permits no exception hides no outage that may pass.
+
+use std::time::Duration;
+
+use crate::error::{Error, Retry};
+
+/// A tour that has brought no answer of use.
+pub(super) struct Failed {
+    pub(super) error: Error,
+    /// How long to wait before asking again, where that makes sense: the least that an endpoint wants.
+    pub(super) soonest: Option<Duration>,
+    /// Whether a store was asked.
+    pub(super) asked: bool,
+}
+
+/// The endpoints so far.
+#[derive(Default)]
+pub(super) struct Tour {
+    shown: Option<Error>,
+    soonest: Option<Duration>,
+    asked: bool,
+}
+
+impl Tour {
+    /// When a store is asked again whose quota is used up, and which does not say for how long.
+    const THROTTLED: Duration = Duration::from_secs(1);
+
+    /// An endpoint has given no answer of use; another may.
+    pub(super) fn met(mut self, error: Error) -> Self {
+        self.asked = true;
+        let wait = match error.kind().permits().retry {
+            Retry::Never => None,
+            // A store that is away may say for how long, too.
+            Retry::Yes => Some(error.retry_after().unwrap_or_default()),
+            Retry::AfterDelay => {
+                let asked = error.retry_after().filter(|asked| !asked.is_zero());
+                Some(asked.unwrap_or(Self::THROTTLED))
+            }
+        };
+        self.soonest = [self.soonest, wait].into_iter().flatten().min();
+        // No exception of the policy may follow from an outage of one, where another gives nonsense.
+        self.shown = match self.shown {
+            Some(before) if !is_outage(&before) || is_outage(&error) => Some(before),
+            _ => Some(error),
+        };
+        self
+    }
+
+    /// None of those that are left lets an attempt through, perhaps because it gives nonsense.
+    pub(super) fn refused(self, error: Error) -> Failed {
+        let Some(before) = self.shown else {
+            return self.ended(error);
+        };
+        let keeps = !is_outage(&before) || is_outage(&error) || error.is_our_own_overload();
+        Failed {
+            error: if keeps { before } else { error },
+            soonest: self.soonest,
+            asked: self.asked,
+        }
+    }
+
+    /// The last word is this error: the store's own, or one of ours.
+    pub(super) fn ended(self, error: Error) -> Failed {
+        Failed {
+            asked: self.asked || error.endpoint().is_some(),
+            error,
+            soonest: None,
+        }
+    }
+
+    /// No endpoint is left.
+    pub(super) fn over(self, nothing: impl FnOnce() -> Error) -> Failed {
+        Failed {
+            error: self.shown.unwrap_or_else(nothing),
+            soonest: self.soonest,
+            asked: self.asked,
+        }
+    }
+}
+
+fn is_outage(error: &Error) -> bool {
+    error.kind().permits().counts_for_breaker
+}
