@@ -360,7 +360,7 @@ fn a_shutdown_ends_at_once_where_the_store_will_not_revoke() {
 }
 
 #[test]
-fn a_refusal_beside_an_endpoint_that_is_away_is_believed_after_some_turns() {
+fn a_refusal_beside_an_endpoint_that_is_away_ends_nothing_before_the_deadline() {
     for back in [true, false] {
         let (first, second, backend, clock) = pair();
         block_on(async {
@@ -372,7 +372,7 @@ fn a_refusal_beside_an_endpoint_that_is_away_is_believed_after_some_turns() {
             if back {
                 first.state().instead_of = 2;
             }
-            let shutdown = shutdown_within(&backend, &clock, 60 * SECOND);
+            let shutdown = shutdown_within(&backend, &clock, 5 * SECOND);
             until("its end", || {
                 clock.advance(SECOND / 50);
                 shutdown.is_finished()
@@ -380,10 +380,11 @@ fn a_refusal_beside_an_endpoint_that_is_away_is_believed_after_some_turns() {
             .await;
             let report = shutdown.await.unwrap();
             let counted = (report.revoked, report.not_revoked, report.timed_out);
-            let expected = if back { (1, 0, false) } else { (0, 1, false) };
+            let expected = if back { (1, 0, false) } else { (0, 1, true) };
             assert_eq!(counted, expected);
         });
-        assert_eq!(first.asked("revoke-self"), if back { 3 } else { 4 });
+        let asked = first.asked("revoke-self");
+        assert!(if back { asked == 3 } else { asked > 4 }, "{asked}");
     }
 }
 

@@ -364,13 +364,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "a_shutdown_ends_at_once_where_the_store_will_not_revoke",
     ),
     vault(
-        "leaving: a refusal beside an endpoint that is away is believed at once",
+        "leaving: a refusal beside an endpoint that is away ends a shutdown",
         "session/src/revocation.rs",
         [
             "if passes && !(gone && refused && left.refusals >= Left::BELIEVED) {",
-            "if passes && !(refused && left.refusals >= 1) {",
+            "if passes && !(refused && left.refusals >= Left::BELIEVED) {",
         ],
-        "a_refusal_beside_an_endpoint_that_is_away_is_believed_after_some_turns",
+        "a_refusal_beside_an_endpoint_that_is_away_ends_nothing_before_the_deadline",
     ),
     vault(
         "leaving: a token that an unanswered revocation of the shutdown ended counts as living",
