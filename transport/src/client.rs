@@ -244,7 +244,7 @@ impl ClientBuilder {
 
     /// How many connections to each origin are open at a time as a rule, from 1 to 1,024. Further requests wait
     /// for one, for a quarter of a second: where they are all in use for so long, because the store is far away
-    /// or slow or requests hang, another is opened, up to eight times as many. Default: 8, so 64 at most. As
+    /// or slow or requests hang, another is opened, up to 64 times as many. Default: 8. As
     /// many are kept as are used; a second later two, and none after half a minute.
     pub fn with_connections(mut self, connections: usize) -> Self {
         self.limits.connections = connections;

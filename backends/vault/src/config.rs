@@ -206,8 +206,9 @@ impl VaultBuilder {
     }
 
     /// How many connections to each endpoint are open at a time as a rule, from 1 to 1,024; 8 by default. Where
-    /// they are all in use for a quarter of a second, further ones are opened, up to eight times as many: for a
-    /// store that is far away or slow, and for reads that hang.
+    /// they are all in use for a quarter of a second, further ones are opened: for a store that is far away or
+    /// slow, and for reads that hang. The [`Resolver`](secret_resolver::Resolver)'s limit of 64 requests bounds
+    /// them.
     #[must_use]
     pub fn with_connections(mut self, connections: usize) -> Self {
         self.connections = connections;

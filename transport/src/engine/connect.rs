@@ -35,8 +35,9 @@ pub(crate) struct Target {
 /// How long a request waits for one of the connections that are used as a rule.
 const PATIENCE: Duration = Duration::from_millis(250);
 
-/// How many connections may be open for each that is used as a rule.
-const FURTHER: usize = 8;
+/// How many connections may be open for each that is used as a rule: so many that the limits on requests above,
+/// one for each prefix that has its own, are what bounds them. Requests of one that hang keep out no other.
+const FURTHER: usize = 64;
 
 /// How long an address is tried alone before the next is tried beside it (RFC 8305, 5).
 const HEAD_START: Duration = Duration::from_millis(250);

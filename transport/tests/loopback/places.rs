@@ -152,7 +152,7 @@ async fn where_all_connections_are_in_use_for_long_another_is_opened() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_finds_no_connection_for_long_is_overloaded_and_was_not_sent() {
     let world = World::answering(Reply::Silent);
-    let (client, clock, mut held) = held(&world, 1, 8).await;
+    let (client, clock, mut held) = held(&world, 1, 64).await;
     let mut waiting = Box::pin(client.send(&world.origin, get()));
     let begun = poll_fn(|cx| Poll::Ready(waiting.as_mut().poll(cx))).await;
     assert!(begun.is_pending());
@@ -162,6 +162,6 @@ async fn a_request_that_finds_no_connection_for_long_is_overloaded_and_was_not_s
     clock.advance(PATIENCE / 2 - Duration::from_millis(250));
     let error = fails(waiting.await, ErrorKind::Overloaded);
     assert!(error.is_held_back());
-    assert_eq!(world.server.requests().len(), 8);
+    assert_eq!(world.server.requests().len(), 64);
     held.abort_all();
 }

@@ -167,7 +167,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         core(
             "connections: there is no end to further ones",
             "transport/src/engine/connect.rs",
-            ["const FURTHER: usize = 8;", "const FURTHER: usize = 80;"],
+            ["const FURTHER: usize = 64;", "const FURTHER: usize = 80;"],
             "a_request_that_finds_no_connection_for_long_is_overloaded_and_was_not_sent",
         ),
     ),
