@@ -138,11 +138,16 @@ impl Inner {
         let deadline = now + self.limits.response_timeout;
         let latest = now + self.limits.response_timeout / 2;
         // Given back last, when the connection is kept or closed.
-        let is_kept = || request.is_repeatable() && self.pool.keeps(origin, &runtime);
-        let _place = target.place(latest, &*self.clock, is_kept).await?;
-        if request.is_repeatable()
-            && let Some(kept) = self.pool.take(origin, &runtime).await
-        {
+        let reads = request.is_repeatable();
+        let kept = async || match reads {
+            true => self.pool.take(origin, &runtime).await,
+            false => None,
+        };
+        let (_place, mut connection) = target.place(latest, &*self.clock, kept()).await?;
+        if connection.is_none() {
+            connection = kept().await;
+        }
+        if let Some(kept) = connection {
             let doubt = self.pool.doubt(origin);
             let answer = self
                 .exchange(kept, origin, target, &mut request, deadline, &runtime)
@@ -159,7 +164,9 @@ impl Inner {
         }
         let connected_by = deadline.min(self.clock.now() + self.limits.connect_timeout);
         self.trust_again(&runtime, false).await;
-        self.pool.keep(origin, || target.free_places());
+        // A read takes a kept connection, where one is there for it.
+        let readers = request.is_repeatable().then_some(&runtime);
+        self.pool.keep(origin, readers, || target.free_places());
         // It is large, and rare.
         let connection = || {
             Box::pin(connect(

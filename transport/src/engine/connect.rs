@@ -62,29 +62,30 @@ impl Target {
     ///
     /// A store that is near has its answers long before a quarter of a second, so a few connections serve a
     /// burst. Where they are all in use for longer, the store is far away, or slow, or some requests hang:
-    /// then further ones are opened, so that those who wait are not held up by those before them. `is_kept`
-    /// says whether one is idle.
+    /// then further ones are opened, so that those who wait are not held up by those before them. One that is
+    /// `kept` meanwhile is taken at once.
     pub(crate) async fn place(
         &self,
         deadline: Moment,
         clock: &dyn Clock,
-        is_kept: impl Fn() -> bool,
-    ) -> Result<SemaphorePermit<'_>, Error> {
+        kept: impl Future<Output = Option<Connection>>,
+    ) -> Result<(SemaphorePermit<'_>, Option<Connection>), Error> {
         if let Ok(place) = self.places.try_acquire() {
-            return Ok(place);
+            return Ok((place, None));
         }
-        if is_kept()
-            && let Ok(place) = self.further.try_acquire()
+        if let Ok(place) = self.further.try_acquire()
+            && let Some(connection) = kept.await
         {
-            return Ok(place);
+            return Ok((place, Some(connection)));
         }
         let soon = deadline.min(clock.now() + PATIENCE);
         let place = async { self.places.acquire().await.ok() };
         if let Some(place) = before(soon, clock, place).await.flatten() {
-            return Ok(place);
+            return Ok((place, None));
         }
         let place = async { self.further.acquire().await.ok() };
-        before(deadline, clock, place).await.flatten().ok_or_else(|| {
+        let place = before(deadline, clock, place).await.flatten();
+        place.map(|place| (place, None)).ok_or_else(|| {
             let what = "all connections to the origin were in use for too long; ask less at once, or allow more connections";
             Error::new(ErrorKind::Overloaded, what).held_back()
         })

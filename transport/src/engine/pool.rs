@@ -76,24 +76,29 @@ impl Pool {
         }
     }
 
-    /// Whether a connection to `origin` is kept that this runtime may use.
-    pub(crate) fn keeps(&self, origin: &Origin, runtime: &Handle) -> bool {
-        let state = lock(&self.state);
-        let kept = state.idle.get(origin).map_or(&[][..], Vec::as_slice);
-        kept.iter().any(|idle| idle.runtime == runtime.id())
-    }
-
     /// Keeps no more connections to `origin` than `most` says: makes room for a new one. It is asked under
-    /// the lock, so that a place that is taken meanwhile counts.
-    pub(crate) fn keep(&self, origin: &Origin, most: impl FnOnce() -> usize) {
+    /// the lock, so that a place that is taken meanwhile counts. What others of `runtime` are about to use
+    /// stays, if that is given: they have their places already.
+    pub(crate) fn keep(
+        &self,
+        origin: &Origin,
+        runtime: Option<&Handle>,
+        most: impl FnOnce() -> usize,
+    ) {
         let mut state = lock(&self.state);
         let Some(kept) = state.idle.get_mut(origin) else {
             return;
         };
-        let surplus = kept.len().saturating_sub(most());
-        let surplus: Vec<Idle> = kept.drain(..surplus).collect();
+        let mut surplus = kept.len().saturating_sub(most());
+        let runtime = runtime.map(Handle::id);
+        let closed = kept.extract_if(.., |idle| {
+            let closes = surplus > 0 && runtime != Some(idle.runtime);
+            surplus -= usize::from(closes);
+            closes
+        });
+        let closed: Vec<Idle> = closed.collect();
         drop(state);
-        drop(surplus);
+        drop(closed);
     }
 
     /// Keeps `connection` if it is of any further use.

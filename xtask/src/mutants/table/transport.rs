@@ -132,8 +132,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "connections: a kept one does not count",
             "transport/src/client.rs",
             [
-                "self.pool.keep(origin, || target.free_places());",
-                "self.pool.keep(origin, || 100);",
+                "self.pool.keep(origin, readers, || target.free_places());",
+                "self.pool.keep(origin, readers, || 100);",
             ],
             "a_connection_that_is_kept_counts_among_those_that_may_be_open",
         ),
@@ -144,8 +144,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "connections: a request waits without an end",
             "transport/src/engine/connect.rs",
             [
-                "before(deadline, clock, place).await.flatten().ok_or_else(|| {",
-                "before(deadline + std::time::Duration::from_secs(99), clock, place).await.flatten().ok_or_else(|| {",
+                "let place = before(deadline, clock, place).await.flatten();",
+                "let place = before(deadline + Duration::from_secs(99), clock, place).await.flatten();",
             ],
             "a_request_that_finds_no_connection_for_long_is_overloaded_and_was_not_sent",
         ),
