@@ -1,4 +1,4 @@
-//! What is broken in the cache, but for its handles: `src/layers/cache/`.
+//! What is broken in the cache, except its handles: `src/layers/cache/`.
 
 use super::{Mutant, core};
 

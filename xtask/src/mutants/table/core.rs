@@ -1,4 +1,4 @@
-//! What is broken in the core, but for its layers: `src/`.
+//! What is broken in the core, except its layers: `src/`.
 
 use super::{Mutant, core, vault};
 
