@@ -137,12 +137,12 @@ impl Inner {
         let now = self.clock.now();
         let deadline = now + self.limits.response_timeout;
         let latest = now + self.limits.response_timeout / 2;
-        // Given back last, when the connection is kept or closed.
         let reads = request.is_repeatable();
         let kept = async || match reads {
             true => self.pool.take(origin, &runtime).await,
             false => None,
         };
+        // Given back last, when the connection is kept or closed.
         let (_place, mut connection) = target.place(latest, &*self.clock, kept()).await?;
         if connection.is_none() {
             connection = kept().await;
@@ -165,7 +165,7 @@ impl Inner {
         let connected_by = deadline.min(self.clock.now() + self.limits.connect_timeout);
         self.trust_again(&runtime, false).await;
         // A read takes a kept connection, where one is there for it.
-        let readers = request.is_repeatable().then_some(&runtime);
+        let readers = reads.then_some(&runtime);
         self.pool.keep(origin, readers, || target.free_places());
         // It is large, and rare.
         let connection = || {

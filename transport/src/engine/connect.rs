@@ -3,6 +3,7 @@
 //! There is no proxy here and no way to name one.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -28,6 +29,8 @@ pub(crate) struct Target {
     /// A permit for each connection that is used as a rule, and for each further one.
     places: Semaphore,
     further: Semaphore,
+    /// How many requests wait for one of the first.
+    waiting: AtomicUsize,
     /// The address of the last connection.
     good: Mutex<Option<SocketAddr>>,
 }
@@ -54,6 +57,7 @@ impl Target {
             server_name: ServerName::try_from(origin.host().to_owned()).map_err(|_| unusable())?,
             places: Semaphore::new(connections),
             further: Semaphore::new(connections * (FURTHER - 1)),
+            waiting: AtomicUsize::new(0),
             good: Mutex::new(None),
         })
     }
@@ -73,16 +77,20 @@ impl Target {
         if let Ok(place) = self.places.try_acquire() {
             return Ok((place, None));
         }
-        if let Ok(place) = self.further.try_acquire()
+        // What is kept while others wait is theirs: without it they would open another.
+        if self.waiting.load(Ordering::Acquire) == 0
+            && let Ok(place) = self.further.try_acquire()
             && let Some(connection) = kept.await
         {
             return Ok((place, Some(connection)));
         }
         let soon = deadline.min(clock.now() + PATIENCE);
         let place = async { self.places.acquire().await.ok() };
+        let waits = Waits::new(&self.waiting);
         if let Some(place) = before(soon, clock, place).await.flatten() {
             return Ok((place, None));
         }
+        drop(waits);
         let place = async { self.further.acquire().await.ok() };
         let place = before(deadline, clock, place).await.flatten();
         place.map(|place| (place, None)).ok_or_else(|| {
@@ -94,6 +102,22 @@ impl Target {
     /// How many of the places that are used as a rule are free.
     pub(crate) fn free_places(&self) -> usize {
         self.places.available_permits()
+    }
+}
+
+/// A request that waits.
+struct Waits<'a>(&'a AtomicUsize);
+
+impl<'a> Waits<'a> {
+    fn new(waiting: &'a AtomicUsize) -> Self {
+        waiting.fetch_add(1, Ordering::AcqRel);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
