@@ -51,6 +51,27 @@ async fn a_burst_opens_eight_connections_and_keeps_them_while_it_lasts() {
 }
 
 #[tokio::test]
+async fn a_connection_that_is_kept_goes_to_those_that_wait_for_one() {
+    let world = World::answering(ok());
+    let (client, _clock) = world.steered();
+    let mut sending = JoinSet::new();
+    // Each asks again at once, while others wait.
+    for _ in 0..24 {
+        let (client, origin) = (client.clone(), world.origin.clone());
+        sending.spawn(async move {
+            for _ in 0..20 {
+                client.send(&origin, get()).await.unwrap();
+            }
+        });
+    }
+    sending.join_all().await;
+    assert_eq!(
+        (world.server.requests().len(), world.server.connections()),
+        (480, 8)
+    );
+}
+
+#[tokio::test]
 async fn as_many_connections_are_open_as_the_client_allows() {
     let world = together(3);
     let client = builder(&world.ca, Arc::new(ManualClock::new())).allow(world.origin.clone());

@@ -171,4 +171,16 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "a_request_that_finds_no_connection_for_long_is_overloaded_and_was_not_sent",
         ),
     ),
+    of(
+        "secret-resolver-transport",
+        core(
+            "connections: a request that comes later takes what is kept for another",
+            "transport/src/engine/connect.rs",
+            [
+                "if self.waiting.load(Ordering::Acquire) == 0",
+                "if self.waiting.load(Ordering::Acquire) < 999",
+            ],
+            "a_connection_that_is_kept_goes_to_those_that_wait_for_one",
+        ),
+    ),
 ];
