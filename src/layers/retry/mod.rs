@@ -175,7 +175,7 @@ impl<R: SecretResolver> Retry<R> {
             // breaker asks no store.
             if failed.asked && !self.budget.withdraw() {
                 tell(move || tracing::debug!(attempt, "the retry budget is spent"));
-                return Err(failed.error);
+                return Err(marked(failed.error, asked));
             }
             if !self.wait(at, &request).await {
                 return Err(marked(failed.error, asked));
