@@ -4,6 +4,7 @@
 mod backends;
 mod cache;
 mod core;
+mod endpoints;
 mod handles;
 mod layers;
 mod session;
@@ -29,6 +30,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Mutant> {
         cache::MUTANTS,
         handles::MUTANTS,
         layers::MUTANTS,
+        endpoints::MUTANTS,
         transport::MUTANTS,
         session::MUTANTS,
         backends::MUTANTS,

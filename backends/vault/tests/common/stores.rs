@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use secret_resolver::testing::ManualClock;
-use secret_resolver::{Error, ErrorKind, NameRef, Request, Secret};
+use secret_resolver::{Clock, Error, ErrorKind, NameRef, Request, Secret, ShutdownReport};
 use secret_resolver::{SecretResolver, SecretResolverExt};
 use secret_resolver_transport::{Origin, Trust};
 use secret_resolver_vault::{Auth, VaultBackend, VaultTarget};
 use test_servers::Reply;
 use tokio::task::JoinHandle;
 
-use super::{Fake, value};
+use super::{Fake, SECOND, value};
 
 /// What a proxy says in place of the store.
 pub(crate) const PAGE: &str = "<html><head><title>403 Forbidden</title></head></html>";
@@ -100,4 +100,20 @@ pub(crate) fn read_at(
 /// Time enough for what no event shows: that an answer was read, or that a request waits.
 pub(crate) async fn a_moment() {
     tokio::time::sleep(Duration::from_millis(100)).await;
+}
+
+/// A shutdown beside the test.
+pub(crate) fn shutdown_within(
+    backend: &VaultBackend,
+    clock: &ManualClock,
+    time: Duration,
+) -> JoinHandle<ShutdownReport> {
+    let (backend, deadline) = (backend.clone(), clock.now() + time);
+    tokio::spawn(async move { backend.shutdown(deadline).await })
+}
+
+/// How many tokens a shutdown within a second has revoked, and how many it has not.
+pub(crate) async fn shut_down(backend: &VaultBackend, clock: &ManualClock) -> (usize, usize) {
+    let report = backend.shutdown(clock.now() + SECOND).await;
+    (report.revoked, report.not_revoked)
 }
