@@ -110,3 +110,29 @@ fn opening_warns_and_closing_informs_once_each_without_a_name() {
     ];
     assert_eq!(*told, wanted);
 }
+
+#[test]
+fn an_endpoint_that_is_passed_over_for_its_answer_is_told_at_warn() {
+    use crate::layers::{Retry, RetryConfig};
+    let told = Arc::new(Mutex::default());
+    tracing::subscriber::with_default(Told(Arc::clone(&told)), || {
+        let bench = preferring(2);
+        bench.says(
+            0,
+            Error::new(ErrorKind::Malformed, "a page of another server"),
+        );
+        let clock = Arc::new(bench.clock.clone());
+        let stack = Retry::new(bench.breaker, clock, RetryConfig::default()).unwrap();
+        // Another test at this moment may leave it cached that nothing listens.
+        let _ = now(stack.resolve(request()));
+        tracing::callsite::rebuild_interest_cache();
+        lock(&told).clear();
+        now(stack.resolve(request())).unwrap();
+    });
+    let told = lock(&told);
+    assert_eq!(told.len(), 1, "{told:?}");
+    let passed_over =
+        "WARN message=an endpoint gives no answer of use; the next is asked endpoint=0";
+    assert!(told[0].starts_with(passed_over), "{told:?}");
+    assert!(told[0].contains("malformed answer: a page of another server"));
+}
