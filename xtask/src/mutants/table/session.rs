@@ -1,11 +1,11 @@
-//! What is broken in the session: `session/`. A backend is needed to notice most of it.
+//! What is broken in the session: `crates/session/`. A backend is needed to notice most of it.
 
 use super::{Mutant, core, of, vault};
 
 pub(super) const MUTANTS: &[Mutant] = &[
     vault(
         "7: a token is sent after its end",
-        "session/src/life.rs",
+        "crates/session/src/life.rs",
         [
             "self.until.is_some_and(|until| now >= until.dies)",
             "self.until.is_some_and(|until| now < until.dies && now > until.dies)",
@@ -14,7 +14,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     vault(
         "7: a denial is kept for the next token",
-        "session/src/session.rs",
+        "crates/session/src/session.rs",
         [
             "        self.0.lock().issued\n",
             "        self.0.counts.logins.load(Ordering::Relaxed)\n",
@@ -23,7 +23,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     vault(
         "logins: an outage holds back the next",
-        "session/src/state.rs",
+        "crates/session/src/state.rs",
         [
             "Kind::Unavailable | Kind::Timeout | Kind::Closed => {}",
             "Kind::Closed => {}",
@@ -32,7 +32,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     vault(
         "logins: an outage uses up the cap",
-        "session/src/state.rs",
+        "crates/session/src/state.rs",
         [
             "        match error.kind() {\n            Kind::Unavailable",
             "        self.gate.answered(now);\n        match error.kind() {\n            Kind::Unavailable",
@@ -41,7 +41,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     vault(
         "logins: a hold hides why",
-        "session/src/state.rs",
+        "crates/session/src/state.rs",
         [
             "let error = held.error.clone().with_retry_after(held.until.since(now));",
             "let error = error::dead_again().with_retry_after(held.until.since(now));",
@@ -50,7 +50,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     vault(
         "logins: a proxy's page counts as a refusal",
-        "session/src/state.rs",
+        "crates/session/src/state.rs",
         [
             "_ => self.hold(credentials, error, now + Gate::MOMENT),",
             "_ => self.refused(credentials, error, now),",
@@ -59,7 +59,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     vault(
         "logins: a missing file is final",
-        "session/src/error.rs",
+        "crates/session/src/error.rs",
         [
             "in_file(unauthenticated(what).held_back(), path)",
             "in_file(unauthenticated(what), path)",
@@ -68,7 +68,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     vault(
         "logins: another endpoint's outage fails a request",
-        "session/src/session.rs",
+        "crates/session/src/session.rs",
         [
             "Some(Ok(())) if is_own => deaths += 1,",
             "Some(_) if !is_own => deaths += 1,\n                Some(Ok(())) => deaths += 1,",
@@ -77,7 +77,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     vault(
         "logins: one that hangs holds up all endpoints",
-        "session/src/session.rs",
+        "crates/session/src/session.rs",
         [
             "const PATIENCE: Duration = Duration::from_millis(500);",
             "const PATIENCE: Duration = Duration::from_secs(500);",
@@ -86,7 +86,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     vault(
         "logins: a late one takes the place of a token in use",
-        "session/src/state.rs",
+        "crates/session/src/state.rs",
         [
             "if new.given.is_none() && self.live.as_ref().is_some_and(quicker) {",
             "if new.given.is_some() && self.live.as_ref().is_some_and(quicker) {",
@@ -95,7 +95,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     vault(
         "logins: one endpoint's refusal is enough",
-        "session/src/login.rs",
+        "crates/session/src/login.rs",
         [
             "let most = if self.lock().is_calm() { 2 } else { 1 };",
             "let most = 1;",
@@ -104,7 +104,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     vault(
         "logins: a refused credential is shown to every endpoint",
-        "session/src/login.rs",
+        "crates/session/src/login.rs",
         [
             "let most = if self.lock().is_calm() { 2 } else { 1 };",
             "let most = number;",
@@ -113,7 +113,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     vault(
         "logins: what says nothing of a credential is passed over at some endpoints",
-        "session/src/login.rs",
+        "crates/session/src/login.rs",
         [
             "let mut others = 1..number;",
             "let mut others = 1..number.min(3);",
@@ -122,7 +122,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     vault(
         "logins: a quota at one endpoint is the credential's refusal",
-        "session/src/error.rs",
+        "crates/session/src/error.rs",
         [
             "matches!(error.kind(), Malformed | Overloaded | Refused | Throttled);",
             "matches!(error.kind(), Malformed | Overloaded | Refused) && Throttled != Refused;",
@@ -131,7 +131,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     vault(
         "logins: a silent endpoint holds up a login",
-        "session/src/login.rs",
+        "crates/session/src/login.rs",
         [
             "const ALONE: Duration = Duration::from_millis(500);",
             "const ALONE: Duration = Duration::from_secs(60);",
@@ -140,7 +140,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     vault(
         "logins: a refusal that nobody confirms is held for long",
-        "session/src/state.rs",
+        "crates/session/src/state.rs",
         [
             "_ if refused && failed.unconfirmed => {",
             "_ if refused && failed.unconfirmed && failed.refusals > 9 => {",
@@ -149,7 +149,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     vault(
         "logins: a renewal that hangs holds up reads",
-        "session/src/session.rs",
+        "crates/session/src/session.rs",
         [
             "let own = |errand: &&Errand| errand.is_login && errand.endpoint == endpoint;",
             "let own = |errand: &&Errand| !errand.is_login || errand.endpoint == endpoint;",
@@ -158,7 +158,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     vault(
         "logins: a late refusal holds back after a success",
-        "session/src/state.rs",
+        "crates/session/src/state.rs",
         [
             "let overtaken = |live: &Live<C>| live.token.since > asked;",
             "let overtaken = |live: &Live<C>| live.token.since < asked && live.token.since > asked;",
@@ -167,7 +167,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     vault(
         "verdicts: one endpoint's word is enough",
-        "session/src/verdict.rs",
+        "crates/session/src/verdict.rs",
         [
             "Some(Some((_, Ok(true)))) => return Ok(Answer::KnownElsewhere),",
             "Some(Some((_, Ok(true)))) => unknown = true,",
@@ -176,7 +176,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     vault(
         "verdicts: a given token dies for ever",
-        "session/src/state.rs",
+        "crates/session/src/state.rs",
         [
             "self.refused(given, &error::given_is_dead(), now);",
             "self.hold(given, &error::given_is_dead(), now + Self::UNFIT);",
@@ -185,7 +185,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     vault(
         "verdicts: a lookup that is slow is the endpoint's outage",
-        "session/src/verdict.rs",
+        "crates/session/src/verdict.rs",
         [
             "return Err(error::no_verdict().held_back());",
             "return Err(error::no_verdict());",
@@ -194,7 +194,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     vault(
         "verdicts: a silent endpoint keeps a dead token in use",
-        "session/src/verdict.rs",
+        "crates/session/src/verdict.rs",
         [
             "const ALL: Duration = Duration::from_secs(2);",
             "const ALL: Duration = Duration::from_secs(2000);",
@@ -203,7 +203,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     vault(
         "verdicts: each read asks for itself when lookups fail",
-        "session/src/verdict.rs",
+        "crates/session/src/verdict.rs",
         [
             "if !inquiry.flight.is_over(now) {",
             "if inquiry.flight.is_over(now) && inquiry.at > u64::MAX - 1 {",
@@ -212,7 +212,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     vault(
         "verdicts: a role that may not look costs a login each second",
-        "session/src/verdict.rs",
+        "crates/session/src/verdict.rs",
         [
             "let mute = self.mute == Some(token.number) && token.has_worked();",
             "let mute = self.mute == Some(u64::MAX) && token.has_worked();",
@@ -221,13 +221,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     vault(
         "verdicts: the end of a given life is a refusal",
-        "session/src/state.rs",
+        "crates/session/src/state.rs",
         ["Some(_) if over.life.is_renewable() => {}\n", ""],
         "a_given_token_that_somebody_may_have_renewed_is_asked_about_when_its_life_is_over",
     ),
     vault(
         "verdicts: a lookup that hangs is asked of no other endpoint",
-        "session/src/verdict.rs",
+        "crates/session/src/verdict.rs",
         [
             "const ALONE: Duration = Duration::from_millis(500);",
             "const ALONE: Duration = Duration::from_secs(500);",
@@ -236,7 +236,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     vault(
         "leaving: a token that is given up lives on",
-        "session/src/state.rs",
+        "crates/session/src/state.rs",
         [
             "            left.suspected = true;\n            self.leaving.push(left);",
             "            left.suspected = true;\n            drop(left);",
@@ -245,7 +245,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     vault(
         "leaving: a token that is replaced lives on",
-        "session/src/state.rs",
+        "crates/session/src/state.rs",
         [
             "self.leaving.extend(before.and_then(|live| live.left(now)));",
             "drop(before);",
@@ -254,7 +254,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     vault(
         "leaving: a token is revoked under its reads",
-        "session/src/revocation.rs",
+        "crates/session/src/revocation.rs",
         [
             "race::first(left.unused(), self.clock.sleep_until(end)).await;",
             "let _ = end;",
@@ -263,7 +263,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     vault(
         "leaving: a token of limited use lives on",
-        "session/src/login.rs",
+        "crates/session/src/login.rs",
         [
             "if issues && revocable && !state.ended {",
             "if issues && !revocable && !state.ended {",
@@ -272,7 +272,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     vault(
         "leaving: what an outage has kept from its end is forgotten",
-        "session/src/revocation.rs",
+        "crates/session/src/revocation.rs",
         [
             "state.leaving.failed(&left, &error, can_look, now);",
             "let _ = (can_look, now);\n                    state.leaving.revoked(&left);",
@@ -281,7 +281,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     vault(
         "leaving: any answer to a revocation is final",
-        "session/src/leaving.rs",
+        "crates/session/src/leaving.rs",
         [
             "        kept.refusals += u32::from(!outage);\n",
             "        kept.refusals += u32::from(!outage);\n        if !outage {\n            self.remove(left);\n            return;\n        }\n",
@@ -290,7 +290,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     vault(
         "leaving: the shutdown asks one endpoint",
-        "session/src/revocation.rs",
+        "crates/session/src/revocation.rs",
         [
             "        for endpoint in 0..number {\n            let now",
             "        for endpoint in 0..1 {\n            let now",
@@ -299,13 +299,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     vault(
         "leaving: an unfit token lives on after the shutdown",
-        "session/src/login.rs",
+        "crates/session/src/login.rs",
         ["true => Installed::Ended,", "true => Installed::Surplus,"],
         "an_unfit_token_that_comes_during_the_shutdown_is_revoked",
     ),
     vault(
         "leaving: a token whose renewal was not answered lives on",
-        "session/src/life.rs",
+        "crates/session/src/life.rs",
         [
             "let lease = self.grant.lease.filter(|_| self.may_be_longer);",
             "let lease = self.grant.lease.filter(|_| false);",
@@ -314,7 +314,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     vault(
         "leaving: an unanswered revocation counts as living",
-        "session/src/leaving.rs",
+        "crates/session/src/leaving.rs",
         ["self.unanswered || self.suspected", "self.suspected"],
         "a_revocation_whose_answer_was_lost_counts_for_nothing",
     ),
@@ -322,14 +322,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "secret-resolver-session",
         core(
             "leaving: a token called dead is forgotten after one refusal",
-            "session/src/leaving.rs",
+            "crates/session/src/leaving.rs",
             ["const BELIEVED: u32 = 4;", "const BELIEVED: u32 = 1;"],
             "what_may_be_gone_is_so_after_some_refusals_and_not_where_tokens_may_not_end_themselves",
         ),
     ),
     vault(
         "leaving: one endpoint's refusal ends the shutdown's search",
-        "session/src/revocation.rs",
+        "crates/session/src/revocation.rs",
         [
             "Some(Err(error)) => error,",
             "Some(Err(_)) => return Ending::Done(Some(false)),",
@@ -338,7 +338,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     vault(
         "leaving: the shutdown asks a store that is away once",
-        "session/src/revocation.rs",
+        "crates/session/src/revocation.rs",
         [
             "if passes && !(gone && refused && left.refusals >= Left::BELIEVED) {",
             "if passes && refused && left.refusals < Left::BELIEVED {",
@@ -347,7 +347,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     vault(
         "leaving: the shutdown asks a store that is away without a pause",
-        "session/src/revocation.rs",
+        "crates/session/src/revocation.rs",
         [
             "const PAUSE: Duration = Duration::from_millis(250);",
             "const PAUSE: Duration = Duration::from_millis(1);",
@@ -356,7 +356,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     vault(
         "leaving: what will not be revoked is asked for until the deadline",
-        "session/src/error.rs",
+        "crates/session/src/error.rs",
         [
             "is_outage(error) || matches!(error.kind(), ErrorKind::Throttled | ErrorKind::Overloaded)",
             "is_outage(error) || !matches!(error.kind(), ErrorKind::Closed)",
@@ -365,7 +365,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     vault(
         "leaving: a refusal beside an endpoint that is away ends a shutdown",
-        "session/src/revocation.rs",
+        "crates/session/src/revocation.rs",
         [
             "if passes && !(gone && refused && left.refusals >= Left::BELIEVED) {",
             "if passes && !(refused && left.refusals >= Left::BELIEVED) {",
@@ -374,7 +374,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     vault(
         "leaving: a token that an unanswered revocation of the shutdown ended counts as living",
-        "session/src/revocation.rs",
+        "crates/session/src/revocation.rs",
         [
             "left.unanswered |= away && !refused;",
             "left.unanswered |= away && refused && !refused;",
@@ -383,7 +383,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     vault(
         "leaving: a token in use at the shutdown is revoked twice",
-        "session/src/revocation.rs",
+        "crates/session/src/revocation.rs",
         [
             "                if state.ended {\n                    // The shutdown does it.\n                    return Ok(());\n                }\n",
             "",

@@ -1,11 +1,11 @@
-//! What is broken in the transport: `transport/`.
+//! What is broken in the transport: `crates/transport/`.
 
 use super::{Mutant, core, of, vault};
 
 pub(super) const MUTANTS: &[Mutant] = &[
     vault(
         "answers: an unasked 304 is a redirect",
-        "transport/src/engine/connection.rs",
+        "crates/transport/src/engine/connection.rs",
         [
             "if head.status.is_redirection() && head.status != StatusCode::NOT_MODIFIED {",
             "if head.status.is_redirection() && head.status != StatusCode::OK {",
@@ -14,7 +14,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     vault(
         "answers: a failing server with a large page is malformed",
-        "transport/src/engine/connection.rs",
+        "crates/transport/src/engine/connection.rs",
         [
             "Err(error) if status >= 500 && error.kind()",
             "Err(error) if status >= 600 && error.kind()",
@@ -25,7 +25,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "secret-resolver-transport",
         core(
             "trust: a section is passed over",
-            "transport/src/trust/pem.rs",
+            "crates/transport/src/trust/pem.rs",
             [
                 "        check(label).map_err(located)?;\n",
                 "        if check(label).map_err(located).is_err() {\n            at = body_at;\n            continue;\n        }\n",
@@ -37,7 +37,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "secret-resolver-transport",
         core(
             "trust: a pin believes anybody",
-            "transport/src/trust/mod.rs",
+            "crates/transport/src/trust/mod.rs",
             [
                 "pins.any(|pin| pin.der == certificate && pin.validity.contains(now))",
                 "pins.any(|pin| pin.der.len() + certificate.len() > 0 && pin.validity.contains(now))",
@@ -49,7 +49,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "secret-resolver-transport",
         core(
             "trust: a file is never read again",
-            "transport/src/trust/source.rs",
+            "crates/transport/src/trust/source.rs",
             [
                 "            Some(read) => now >= read + wait,",
                 "            Some(read) => now >= read + wait * 1000,",
@@ -61,7 +61,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "secret-resolver-transport",
         core(
             "transport: two lengths are taken",
-            "transport/src/engine/connection.rs",
+            "crates/transport/src/engine/connection.rs",
             [
                 "                    && head.headers.contains_key(CONTENT_LENGTH)\n",
                 "                    && head.headers.contains_key(\"x-none\")\n",
@@ -73,7 +73,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "secret-resolver-transport",
         core(
             "transport: older connections outlive one that is dead",
-            "transport/src/engine/pool.rs",
+            "crates/transport/src/engine/pool.rs",
             [
                 "        if !self.answered {\n",
                 "        if self.answered {\n",
@@ -85,7 +85,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "secret-resolver-transport",
         core(
             "transport: an address that was good is not remembered",
-            "transport/src/engine/connect.rs",
+            "crates/transport/src/engine/connect.rs",
             ["*self.good() = Some(address);", "let _ = address;"],
             "an_address_that_is_away_silent_or_false_holds_up_no_other",
         ),
@@ -94,7 +94,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "secret-resolver-transport",
         core(
             "connections: no bound",
-            "transport/src/engine/connect.rs",
+            "crates/transport/src/engine/connect.rs",
             [
                 "places: Semaphore::new(connections),",
                 "places: Semaphore::new(connections * 8),",
@@ -106,7 +106,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "secret-resolver-transport",
         core(
             "connections: a burst keeps two",
-            "transport/src/engine/pool.rs",
+            "crates/transport/src/engine/pool.rs",
             [
                 "const SPARE_FOR: Duration = Duration::from_secs(1);",
                 "const SPARE_FOR: Duration = Duration::from_secs(0);",
@@ -118,7 +118,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "secret-resolver-transport",
         core(
             "connections: all that a burst used are kept",
-            "transport/src/engine/pool.rs",
+            "crates/transport/src/engine/pool.rs",
             [
                 "const MOST_IDLE: usize = 2;",
                 "const MOST_IDLE: usize = 20;",
@@ -130,7 +130,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "secret-resolver-transport",
         core(
             "connections: a kept one does not count",
-            "transport/src/client.rs",
+            "crates/transport/src/client.rs",
             [
                 "self.pool.keep(origin, readers, || target.free_places());",
                 "self.pool.keep(origin, readers, || 100);",
@@ -142,7 +142,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "secret-resolver-transport",
         core(
             "connections: a request waits without an end",
-            "transport/src/engine/connect.rs",
+            "crates/transport/src/engine/connect.rs",
             [
                 "let place = before(deadline, clock, place).await.flatten();",
                 "let place = before(deadline + Duration::from_secs(99), clock, place).await.flatten();",
@@ -154,7 +154,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "secret-resolver-transport",
         core(
             "connections: those who wait are held up by those that hang",
-            "transport/src/engine/connect.rs",
+            "crates/transport/src/engine/connect.rs",
             [
                 "let soon = deadline.min(clock.now() + PATIENCE);",
                 "let soon = deadline;",
@@ -166,7 +166,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "secret-resolver-transport",
         core(
             "connections: there is no end to further ones",
-            "transport/src/engine/connect.rs",
+            "crates/transport/src/engine/connect.rs",
             ["const FURTHER: usize = 64;", "const FURTHER: usize = 80;"],
             "a_request_that_finds_no_connection_for_long_is_overloaded_and_was_not_sent",
         ),
@@ -175,7 +175,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "secret-resolver-transport",
         core(
             "connections: a request that comes later takes what is kept for another",
-            "transport/src/engine/connect.rs",
+            "crates/transport/src/engine/connect.rs",
             [
                 "if self.waiting.load(Ordering::Acquire) == 0",
                 "if self.waiting.load(Ordering::Acquire) < 999",
