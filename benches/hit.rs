@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use divan::{AllocProfiler, Bencher, black_box};
 use secret_resolver::testing::MockBackend;
-use secret_resolver::{Error, Resolver, Secret, SecretName};
+use secret_resolver::{Error, Resolver, Secret};
 
 #[global_allocator]
 static ALLOCATOR: AllocProfiler = AllocProfiler::system();
@@ -53,20 +53,6 @@ fn main() {
 fn resolver_get(bencher: Bencher<'_, '_>) {
     let resolver = warm();
     pass(bencher, |name| poll(resolver.get(name)));
-}
-
-/// The same with a name that was parsed before.
-#[divan::bench(sample_count = 200, sample_size = 64)]
-fn resolver_get_parsed(bencher: Bencher<'_, '_>) {
-    let resolver = warm();
-    let names: Vec<SecretName> = NAMES.iter().map(|name| name.parse().unwrap()).collect();
-    bencher
-        .counter(divan::counter::ItemsCount::new(names.len()))
-        .bench(|| {
-            for name in &names {
-                black_box(poll(resolver.get(black_box(name))));
-            }
-        });
 }
 
 /// The same under a subscriber that wants INFO, as a service has one.
@@ -232,7 +218,7 @@ fn std_map_get(bencher: Bencher<'_, '_>) {
 #[divan::bench(threads = THREADS, sample_count = 200, sample_size = 64)]
 fn clock_now(bencher: Bencher<'_, '_>) {
     use secret_resolver::Clock as _;
-    let clock = secret_resolver::SystemClock::start().unwrap();
+    let clock = secret_resolver::backend::SystemClock::shared().unwrap();
     pass(bencher, |_| clock.now());
 }
 
@@ -240,6 +226,6 @@ fn clock_now(bencher: Bencher<'_, '_>) {
 #[divan::bench(sample_count = 200, sample_size = 64)]
 fn parse_name(bencher: Bencher<'_, '_>) {
     pass(bencher, |name| {
-        secret_resolver::NameRef::parse(name).is_ok()
+        secret_resolver::backend::NameRef::parse(name).is_ok()
     });
 }

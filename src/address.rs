@@ -24,7 +24,7 @@ pub struct Address<'a>(Cow<'a, str>);
 /// No field means the only field of the record.
 ///
 /// ```
-/// use secret_resolver::{Located, NameRef};
+/// use secret_resolver::backend::{Located, NameRef};
 ///
 /// let located = Located::by_path(NameRef::parse("prod/db#password")?);
 /// assert_eq!(located.address().as_str(), "prod/db");

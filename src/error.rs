@@ -4,6 +4,7 @@
 //! parsed. It never holds secret bytes, tokens, bodies, headers, URLs with a query or input that
 //! was rejected, and it has no `source`: what a foreign library says may quote any of these.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -325,6 +326,13 @@ impl fmt::Debug for Error {
 }
 
 impl std::error::Error for Error {}
+
+/// For conversions that cannot fail, where one that can is wanted.
+impl From<Infallible> for Error {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -5,10 +5,11 @@ use std::sync::{Arc, Weak};
 
 use crate::address::Address;
 use crate::audit;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::foreign::foreign;
 use crate::fork::{self, Process};
-use crate::name::{AsName, NameRef};
+use crate::layers::Scope;
+use crate::name::{NameRef, SecretName};
 use crate::rules::check_prefix;
 use crate::secret::Version;
 
@@ -24,7 +25,7 @@ use crate::secret::Version;
 /// ```
 /// use secret_resolver::{Error, Resolver};
 ///
-/// fn on_rotation(resolver: &Resolver) -> Result<(), Error> {
+/// fn on_rotation(resolver: &Resolver) -> Result<usize, Error> {
 ///     resolver.invalidator().invalidate("prod/db#password")
 /// }
 /// ```
@@ -32,14 +33,17 @@ use crate::secret::Version;
 pub struct Invalidator {
     fences: Arc<[Weak<dyn Fence>]>,
     process: Process,
+    /// The path before every name, for a caller that may not leave it.
+    scope: Option<Scope>,
 }
 
 /// What can be invalidated. All of it takes effect before the call returns.
+/// Each call answers how many values were dropped.
 pub(crate) trait Fence: Send + Sync + 'static {
-    fn invalidate(&self, name: NameRef<'_>);
-    fn invalidate_address(&self, address: &Address<'_>);
-    fn invalidate_below(&self, prefix: NameRef<'_>);
-    fn invalidate_all(&self);
+    fn invalidate(&self, name: NameRef<'_>) -> usize;
+    fn invalidate_address(&self, address: &Address<'_>) -> usize;
+    fn invalidate_below(&self, prefix: NameRef<'_>) -> usize;
+    fn invalidate_all(&self) -> usize;
     fn raise(&self, name: NameRef<'_>, floor: &Version);
     fn forget_version(&self, name: NameRef<'_>);
 }
@@ -50,49 +54,61 @@ impl Invalidator {
         Self {
             fences: fences.into_iter().collect(),
             process: Process::current(),
+            scope: None,
         }
     }
 
-    /// Invalidates the whole record that `name` is part of, under every name that it has.
+    /// The same for names below the path of a scope.
+    pub(crate) fn within(self, scope: Option<Scope>) -> Self {
+        Self { scope, ..self }
+    }
+
+    /// Invalidates the whole record that `name` is part of, under every name that it has. Answers how
+    /// many values were dropped: none where nothing was cached, which is no failure.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidName`](crate::ErrorKind::InvalidName) when the name breaks the grammar;
-    /// [`ErrorKind::Refused`](crate::ErrorKind::Refused) in a forked child.
-    pub fn invalidate(&self, name: &(impl AsName + ?Sized)) -> Result<(), Error> {
-        let name = name.as_name()?;
-        self.each(|fence| fence.invalidate(name))?;
+    /// [`ErrorKind::InvalidName`] when the name breaks the grammar; [`ErrorKind::Refused`] in a forked
+    /// child.
+    pub fn invalidate(&self, name: &str) -> Result<usize, Error> {
+        let name = self.full(NameRef::parse(name)?)?;
+        let dropped = self.each(|fence| fence.invalidate(name.borrowed()))?;
         audit::invalidated(&name, "name");
-        Ok(())
+        Ok(dropped)
     }
 
     /// Invalidates as [`invalidate`](Self::invalidate) does and refuses versions of the primary
     /// below `lowest`, for signals that tell which version was written. A lower one that stays for
-    /// ten seconds is taken for a record that was created anew, as always.
+    /// ten seconds is taken for a record that was created again, as always.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidName`](crate::ErrorKind::InvalidName) when the name breaks the grammar;
-    /// [`ErrorKind::Refused`](crate::ErrorKind::Refused) in a forked child.
-    pub fn invalidate_below_version(
-        &self,
-        name: &(impl AsName + ?Sized),
-        lowest: &Version,
-    ) -> Result<(), Error> {
-        let name = name.as_name()?;
+    /// As [`invalidate`](Self::invalidate).
+    pub fn invalidate_below_version(&self, name: &str, lowest: &Version) -> Result<usize, Error> {
+        let full = self.full(NameRef::parse(name)?)?;
         // The floor first: a fetch that the invalidation starts must find it. Only of the primary,
         // which is the first: versions of another store mean something else.
         let primary = self.fences.first().filter(|_| self.process.is_this());
         if let Some(primary) = primary.and_then(Weak::upgrade) {
-            primary.raise(name, lowest);
+            primary.raise(full.borrowed(), lowest);
         }
-        self.invalidate(&name)
+        self.invalidate(name)
     }
 
     /// Invalidates the record at an address, for signals that speak in the store's own ids. Where
     /// names are routed, at every store: which one has sent the signal is not known.
-    pub fn invalidate_address(&self, address: &Address<'_>) {
-        if self.each(|fence| fence.invalidate_address(address)).is_ok() {
-            audit::invalidated(&address.as_str(), "address");
+    ///
+    /// # Errors
+    /// [`ErrorKind::Refused`] in a forked child, and for the invalidator of a scope: addresses are of
+    /// the whole store.
+    pub fn invalidate_address(&self, address: &Address<'_>) -> Result<usize, Error> {
+        if self.scope.is_some() {
+            return Err(Error::new(
+                ErrorKind::Refused,
+                "addresses are of the whole store, not of a scope; ask the invalidator of the whole resolver",
+            ));
         }
+        let dropped = self.each(|fence| fence.invalidate_address(address))?;
+        audit::invalidated(&address.as_str(), "address");
+        Ok(dropped)
     }
 
     /// Invalidates every record that has a name, or an address in its store, at or below the path
@@ -103,48 +119,64 @@ impl Invalidator {
     /// keep their value until one is. Of one record 16 names are known, while a value is held.
     ///
     /// # Errors
-    /// [`ErrorKind::Misconfigured`](crate::ErrorKind::Misconfigured) when `prefix` is no path;
-    /// [`ErrorKind::Refused`](crate::ErrorKind::Refused) in a forked child.
-    pub fn invalidate_prefix(&self, prefix: &str) -> Result<(), Error> {
+    /// [`ErrorKind::Misconfigured`] when `prefix` is no path; [`ErrorKind::Refused`] in a forked child.
+    pub fn invalidate_prefix(&self, prefix: &str) -> Result<usize, Error> {
         check_prefix(prefix)?;
-        let name = NameRef::parse(prefix)?;
-        self.each(|fence| fence.invalidate_below(name))?;
-        audit::invalidated(&prefix, "prefix");
-        Ok(())
+        self.below(&self.full(NameRef::parse(prefix)?)?)
     }
 
-    /// Invalidates everything; nothing in a forked child, which is answered nothing.
-    pub fn invalidate_all(&self) {
-        if self.each(Fence::invalidate_all).is_ok() {
-            audit::invalidated(&"everything", "all");
+    /// Invalidates everything, or everything in the scope.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Refused`] in a forked child, which is answered nothing.
+    pub fn invalidate_all(&self) -> Result<usize, Error> {
+        if let Some(scope) = &self.scope {
+            return self.below(&SecretName::parse(scope.path())?);
         }
+        let dropped = self.each(Fence::invalidate_all)?;
+        audit::invalidated(&"everything", "all");
+        Ok(dropped)
+    }
+
+    fn below(&self, prefix: &SecretName) -> Result<usize, Error> {
+        let dropped = self.each(|fence| fence.invalidate_below(prefix.borrowed()))?;
+        audit::invalidated(&prefix, "prefix");
+        Ok(dropped)
     }
 
     /// Forgets which versions of a record were seen, after a restore on purpose: the next answer
     /// is accepted whatever its version.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidName`](crate::ErrorKind::InvalidName) when the name breaks the grammar;
-    /// [`ErrorKind::Refused`](crate::ErrorKind::Refused) in a forked child.
-    pub fn forget_version(&self, name: &(impl AsName + ?Sized)) -> Result<(), Error> {
-        let name = name.as_name()?;
-        self.each(|fence| fence.forget_version(name))?;
+    /// [`ErrorKind::InvalidName`] when the name breaks the grammar; [`ErrorKind::Refused`] in a forked
+    /// child.
+    pub fn forget_version(&self, name: &str) -> Result<(), Error> {
+        let name = self.full(NameRef::parse(name)?)?;
+        self.each(|fence| {
+            fence.forget_version(name.borrowed());
+            0
+        })?;
         foreign(|| tracing::warn!(%name, "forgot the versions seen"));
         Ok(())
     }
 
-    fn each(&self, act: impl Fn(&dyn Fence)) -> Result<(), Error> {
+    /// The name in full: with the path of the scope, if there is one.
+    fn full(&self, name: NameRef<'_>) -> Result<SecretName, Error> {
+        match &self.scope {
+            Some(scope) => scope.full(name),
+            None => Ok(name.to_owned()),
+        }
+    }
+
+    /// Acts on each cache, and adds up the values that were dropped.
+    fn each(&self, act: impl Fn(&dyn Fence) -> usize) -> Result<usize, Error> {
         // In a forked child nothing is answered, and a lock may be held for ever.
         if !self.process.is_this() {
             return Err(fork::refused());
         }
         // The primary's, which is the first, at last: see `Fallback::resolve_many`.
-        for fence in self.fences.iter().rev() {
-            if let Some(fence) = fence.upgrade() {
-                act(&*fence);
-            }
-        }
-        Ok(())
+        let fences = self.fences.iter().rev().filter_map(Weak::upgrade);
+        Ok(fences.map(|fence| act(&*fence)).sum())
     }
 }
 

@@ -3,6 +3,7 @@
 mod address;
 mod aside;
 mod audit;
+mod blocking;
 mod clock;
 mod counter;
 mod downgrade;
@@ -18,27 +19,28 @@ mod race;
 mod resolver;
 mod rules;
 mod secret;
+mod shared;
 mod stack;
 mod status;
 mod sync;
+mod threads;
 
-pub mod layers;
+pub mod backend;
+mod layers;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use address::{Address, Located};
-pub use clock::{Clock, Moment, Sleep, SystemClock};
+pub use address::Address;
+pub use clock::{Clock, Moment};
 pub use downgrade::Downgrade;
-pub use error::{Error, ErrorKind, Permits, Retry};
+pub use error::{Error, ErrorKind};
 pub use invalidate::Invalidator;
-pub use layers::SecretHandle;
-pub use name::{AsName, NameRef, SecretName};
-pub use policy::{Decision, Held, Policy, decide};
-pub use resolver::{
-    Request, RequireError, Required, ResolveFuture, ResolveManyFuture, SecretResolver,
-    SecretResolverExt, ShutdownFuture, ShutdownReport, join_all,
+pub use layers::{
+    BreakerConfig, BreakerState, BreakerStatus, LimitConfig, RetryConfig, SecretHandle,
 };
-pub use secrecy::ExposeSecret;
-pub use secret::{Answer, Freshness, Record, RecordBuilder, Secret, SecretBuf, Version};
+pub use name::SecretName;
+pub use resolver::{RequireError, Required, SecretResolver, SecretResolverExt, ShutdownReport};
+pub use secrecy::{ExposeSecret, SecretString};
+pub use secret::{Answer, Freshness, Record, Secret, SecretBuf, Version};
 pub use stack::{Resolver, ResolverBuilder};
-pub use status::{MemoryKind, Status};
+pub use status::Status;

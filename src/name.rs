@@ -35,7 +35,7 @@ pub struct SecretName {
 /// A parsed name that borrows its text: what a request carries.
 ///
 /// ```
-/// use secret_resolver::NameRef;
+/// use secret_resolver::backend::NameRef;
 ///
 /// let name = NameRef::parse("prod/token")?;
 /// assert_eq!((name.path(), name.field()), ("prod/token", None));
@@ -52,17 +52,21 @@ pub(crate) fn path_of(name: &str) -> &str {
     name.split_once('#').map_or(name, |(path, _)| path)
 }
 
-/// What can be given where a name is wanted: text that is parsed at each call, or a name that
-/// was parsed before.
-pub trait AsName {
-    /// The parsed name.
-    ///
-    /// # Errors
-    /// [`ErrorKind::InvalidName`] when text breaks the grammar of [`SecretName`].
-    fn as_name(&self) -> Result<NameRef<'_>, Error>;
-
-    /// The text, parsed or not.
-    fn as_text(&self) -> &str;
+/// A name as text that is checked when the program is compiled.
+///
+/// ```
+/// const PASSWORD: &str = secret_resolver::secret_name!("prod/db#password");
+/// assert_eq!(PASSWORD, "prod/db#password");
+/// ```
+///
+/// ```compile_fail
+/// const WRONG: &str = secret_resolver::secret_name!("prod//db");
+/// ```
+#[macro_export]
+macro_rules! secret_name {
+    ($text:expr) => {
+        const { $crate::SecretName::checked($text) }
+    };
 }
 
 impl SecretName {
@@ -78,9 +82,20 @@ impl SecretName {
         NameRef::parse(text).map(NameRef::to_owned)
     }
 
+    /// For [`secret_name!`](crate::secret_name), which calls it where constants are evaluated.
+    #[doc(hidden)]
+    #[must_use]
+    #[allow(clippy::panic, reason = "it ends the compilation, not the program")]
+    pub const fn checked(text: &'static str) -> &'static str {
+        match check(text) {
+            Ok(_) => text,
+            Err(broken) => panic!("{}", broken.rule),
+        }
+    }
+
     /// The name as a request carries it.
     #[must_use]
-    pub fn as_ref(&self) -> NameRef<'_> {
+    pub fn borrowed(&self) -> NameRef<'_> {
         NameRef {
             text: &self.text,
             split: self.split,
@@ -96,13 +111,13 @@ impl SecretName {
     /// The part before the `#`.
     #[must_use]
     pub fn path(&self) -> &str {
-        self.as_ref().path()
+        self.borrowed().path()
     }
 
     /// The part behind the `#`, if there is one.
     #[must_use]
     pub fn field(&self) -> Option<&str> {
-        self.as_ref().field()
+        self.borrowed().field()
     }
 }
 
@@ -159,43 +174,77 @@ struct Broken {
     at: usize,
 }
 
+const fn broken(rule: &'static str, at: usize) -> Result<u16, Broken> {
+    Err(Broken { rule, at })
+}
+
 /// Checks the grammar in one pass and returns where the field's `#` stands, 0 for none.
 ///
-/// It runs at every `get` by text, hits included, so ordinary bytes cost one look-up in a table.
-fn check(text: &str) -> Result<u16, Broken> {
-    let broken = |rule, at| Err(Broken { rule, at });
-    if text.len() > SecretName::MAX_LEN {
+/// Ordinary bytes cost one look-up in a table. It also runs at compile time, so it is all loops.
+const fn check(text: &str) -> Result<u16, Broken> {
+    let bytes = text.as_bytes();
+    if bytes.len() > SecretName::MAX_LEN {
         return broken("a name has at most 512 bytes", SecretName::MAX_LEN);
     }
-    let bytes = text.as_bytes();
-    let mut split = 0;
+    let mut split: u16 = 0;
     let mut start = 0;
-    let mut ascii = true;
-    for (at, &byte) in bytes.iter().enumerate() {
-        match CLASSES[usize::from(byte)] {
+    let mut at = 0;
+    while at < bytes.len() {
+        match CLASSES[bytes[at] as usize] {
             Class::Ordinary => {}
-            Class::NotAscii => ascii = false,
-            Class::Slash if split != 0 => {
-                return broken("a field is one segment, without '/'", at);
-            }
-            Class::Hash if split != 0 => return broken("a name has one '#' at most", at),
-            class @ (Class::Slash | Class::Hash) => {
-                check_segment(bytes, start, at)?;
-                start = at + 1;
-                if class == Class::Hash {
-                    split = at;
+            Class::NotAscii => {
+                if is_invisible(char_at(bytes, at)) {
+                    return broken("a name has no control, format or separator character", at);
                 }
+            }
+            Class::Slash => {
+                if split != 0 {
+                    return broken("a field is one segment, without '/'", at);
+                }
+                if let Some(rule) = fault_of_segment(bytes, start, at) {
+                    return broken(rule, start);
+                }
+                start = at + 1;
+            }
+            Class::Hash => {
+                if split != 0 {
+                    return broken("a name has one '#' at most", at);
+                }
+                if let Some(rule) = fault_of_segment(bytes, start, at) {
+                    return broken(rule, start);
+                }
+                start = at + 1;
+                // The length was checked above, so the position fits.
+                split = at as u16;
             }
             Class::Backslash => return broken("a name has no backslash", at),
             Class::Control => return broken("a name has no control character", at),
         }
+        at += 1;
     }
-    check_segment(bytes, start, bytes.len())?;
-    if !ascii && let Some((at, _)) = text.char_indices().find(|&(_, c)| is_invisible(c)) {
-        return broken("a name has no control, format or separator character", at);
+    match fault_of_segment(bytes, start, bytes.len()) {
+        Some(rule) => broken(rule, start),
+        None => Ok(split),
     }
-    // The length was checked above, so the position fits.
-    Ok(u16::try_from(split).unwrap_or(0))
+}
+
+/// The character that begins at `at`; 0x2d, which is visible, within one. The bytes are those of text.
+const fn char_at(bytes: &[u8], at: usize) -> u32 {
+    let first = bytes[at] as u32;
+    match first {
+        0xc0..0xe0 => (first & 0x1f) << 6 | rest(bytes, at + 1),
+        0xe0..0xf0 => (first & 0x0f) << 12 | rest(bytes, at + 1) << 6 | rest(bytes, at + 2),
+        0xf0.. => {
+            let high = (first & 0x07) << 18 | rest(bytes, at + 1) << 12;
+            high | rest(bytes, at + 2) << 6 | rest(bytes, at + 3)
+        }
+        _ => 0x2d,
+    }
+}
+
+/// What a byte within a character adds to it.
+const fn rest(bytes: &[u8], at: usize) -> u32 {
+    (bytes[at] & 0x3f) as u32
 }
 
 /// What a byte of a name is to the grammar.
@@ -209,7 +258,7 @@ enum Class {
     NotAscii,
 }
 
-static CLASSES: [Class; 256] = {
+const CLASSES: [Class; 256] = {
     let mut classes = [Class::Ordinary; 256];
     let mut byte = 0;
     while byte < classes.len() {
@@ -226,79 +275,43 @@ static CLASSES: [Class; 256] = {
     classes
 };
 
-fn check_segment(bytes: &[u8], start: usize, end: usize) -> Result<(), Broken> {
-    let rule = match &bytes[start..end] {
-        b"" => "a name has no empty segment: write path/of/segments#field",
-        b"." | b".." => "a name has no '.' or '..' segment",
-        _ => return Ok(()),
+/// Which rule the segment from `start` to `end` breaks.
+const fn fault_of_segment(bytes: &[u8], start: usize, end: usize) -> Option<&'static str> {
+    let dots = match end - start {
+        0 => return Some("a name has no empty segment: write path/of/segments#field"),
+        1 => bytes[start] == b'.',
+        2 => bytes[start] == b'.' && bytes[start + 1] == b'.',
+        _ => false,
     };
-    Err(Broken { rule, at: start })
-}
-
-/// Whether `c` is in Unicode's Cc, Cf, Zl or Zp: characters that a reader of a log does not see,
-/// or that reorder what they see.
-fn is_invisible(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') || is_format(c)
-}
-
-/// General category Cf of Unicode 16.0 (`DerivedGeneralCategory.txt`), and the unassigned
-/// U+2065 and tag characters between its ranges.
-fn is_format(c: char) -> bool {
-    matches!(c,
-        '\u{00AD}' | '\u{0600}'..='\u{0605}' | '\u{061C}' | '\u{06DD}' | '\u{070F}'
-        | '\u{0890}'..='\u{0891}' | '\u{08E2}' | '\u{180E}' | '\u{200B}'..='\u{200F}'
-        | '\u{202A}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}'
-        | '\u{FFF9}'..='\u{FFFB}' | '\u{110BD}' | '\u{110CD}' | '\u{13430}'..='\u{1343F}'
-        | '\u{1BCA0}'..='\u{1BCA3}' | '\u{1D173}'..='\u{1D17A}' | '\u{E0000}'..='\u{E007F}')
-}
-
-impl AsName for str {
-    fn as_name(&self) -> Result<NameRef<'_>, Error> {
-        NameRef::parse(self)
-    }
-
-    fn as_text(&self) -> &str {
-        self
+    match dots {
+        true => Some("a name has no '.' or '..' segment"),
+        false => None,
     }
 }
 
-impl AsName for String {
-    fn as_name(&self) -> Result<NameRef<'_>, Error> {
-        NameRef::parse(self)
-    }
+/// Whether a character beyond ASCII is in Unicode's Cc, Cf, Zl or Zp: what a reader of a log does not
+/// see, or what reorders what they see. Cf is that of Unicode 16.0 (`DerivedGeneralCategory.txt`), with
+/// the unassigned U+2065 and the tag characters between its ranges.
+const fn is_invisible(c: u32) -> bool {
+    let control = matches!(c, 0x80..=0x9f);
+    let separator = matches!(c, 0x2028 | 0x2029);
+    let format = matches!(c,
+        0xad | 0x600..=0x605 | 0x61c | 0x6dd | 0x70f | 0x890..=0x891 | 0x8e2 | 0x180e
+        | 0x200b..=0x200f | 0x202a..=0x202e | 0x2060..=0x206f | 0xfeff | 0xfff9..=0xfffb
+        | 0x110bd | 0x110cd | 0x13430..=0x1343f | 0x1bca0..=0x1bca3 | 0x1d173..=0x1d17a
+        | 0xe0000..=0xe007f);
+    control || separator || format
+}
 
-    fn as_text(&self) -> &str {
-        self
+impl AsRef<str> for SecretName {
+    fn as_ref(&self) -> &str {
+        &self.text
     }
 }
 
-impl AsName for SecretName {
-    fn as_name(&self) -> Result<NameRef<'_>, Error> {
-        Ok(self.as_ref())
-    }
-
-    fn as_text(&self) -> &str {
-        self.as_str()
-    }
-}
-
-impl AsName for NameRef<'_> {
-    fn as_name(&self) -> Result<NameRef<'_>, Error> {
-        Ok(*self)
-    }
-
-    fn as_text(&self) -> &str {
+impl AsRef<str> for NameRef<'_> {
+    fn as_ref(&self) -> &str {
         self.text
-    }
-}
-
-impl<T: AsName + ?Sized> AsName for &T {
-    fn as_name(&self) -> Result<NameRef<'_>, Error> {
-        T::as_name(self)
-    }
-
-    fn as_text(&self) -> &str {
-        T::as_text(self)
     }
 }
 
@@ -333,6 +346,9 @@ impl fmt::Debug for NameRef<'_> {
         write!(f, "NameRef({})", self.text)
     }
 }
+
+#[cfg(feature = "serde")]
+mod with_serde;
 
 #[cfg(test)]
 mod tests;

@@ -6,92 +6,45 @@
 use std::time::Duration;
 
 use crate::error::ErrorKind;
+use crate::secret::Freshness;
 
-/// What the owner of a name allows when its primary store does not answer. The default allows
-/// nothing.
-///
-/// ```
-/// use secret_resolver::{Decision, ErrorKind, Held, Policy, decide};
-///
-/// let closed = Policy::fail_closed();
-/// assert_eq!(decide(ErrorKind::Unavailable, Held::Nothing, &closed), Decision::Fail);
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Policy {
-    /// How long past its expiry a cached value may be served; `None` and zero for not at all.
-    pub stale_up_to: Option<Duration>,
-    /// Whether a fallback resolver was named.
-    pub fallback: bool,
-}
-
-/// What the cache holds at the address when the primary's error arrives.
+/// The age of the value that the cache holds when the primary's error arrives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Held {
-    /// No value.
-    Nothing,
-    /// A value within its time to live: a refresh ahead of the expiry has failed.
+pub(crate) enum Age {
+    /// It is within its time to live: a refresh ahead of the expiry has failed.
     Fresh,
-    /// A value past its time to live.
+    /// It is past its time to live.
     Expired {
         /// The time since it expired.
         by: Duration,
         /// Whether the store's own limit on its life is over, too.
         lease_over: bool,
     },
-    /// A value that was invalidated: it may never be served again.
-    Invalidated,
 }
 
-/// What to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Decision {
-    /// Answer the error.
-    Fail,
-    /// Drop the held value at once, then answer the error: the store has said that it is gone or
-    /// that this identity may not have it.
-    DropAndFail,
-    /// Go on with the value that is still within its time.
-    KeepFresh,
-    /// Answer the expired value, marked as stale.
-    ServeStale,
-    /// Ask the named fallback; its answer is marked and never replaces the primary's.
-    AskFallback,
-}
-
-impl Policy {
-    /// Nothing is allowed: the default, spelled out.
-    #[must_use]
-    pub const fn fail_closed() -> Self {
-        Self {
-            stale_up_to: None,
-            fallback: false,
-        }
-    }
-}
-
-/// What the policy allows after an error of `kind`, given what is held.
-#[must_use]
-pub fn decide(kind: ErrorKind, held: Held, policy: &Policy) -> Decision {
-    let permits = kind.permits();
-    match held {
+/// Whether the held value may be answered after an error of `kind`, and as what; `stale_up_to` is how
+/// long past its expiry the owner of the name allows it.
+pub(crate) fn serve_held(
+    kind: ErrorKind,
+    age: Age,
+    stale_up_to: Option<Duration>,
+) -> Option<Freshness> {
+    match age {
         // The store's own word about this secret ends the life of what it said before.
-        _ if kind.is_of_the_secret() => match held {
-            Held::Nothing => Decision::Fail,
-            _ => Decision::DropAndFail,
-        },
-        Held::Fresh => Decision::KeepFresh,
-        Held::Expired {
-            by,
-            lease_over: false,
-        } if permits.stale && policy.stale_up_to.is_some_and(|limit| by < limit) => {
-            Decision::ServeStale
+        _ if kind.is_of_the_secret() => None,
+        Age::Fresh => Some(Freshness::Fresh),
+        Age::Expired { lease_over, by } => {
+            let allowed = kind.permits().stale && !lease_over;
+            let within = stale_up_to.is_some_and(|limit| by < limit);
+            (allowed && within).then_some(Freshness::Stale { by })
         }
-        _ if permits.fallback && policy.fallback => Decision::AskFallback,
-        _ => Decision::Fail,
     }
+}
+
+/// Whether a named fallback may be asked after an error of `kind`, when nothing that is held may be
+/// answered.
+pub(crate) fn ask_fallback(kind: ErrorKind) -> bool {
+    kind.permits().fallback
 }
 
 #[cfg(test)]
@@ -100,100 +53,61 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn every_held() -> Vec<Held> {
-        let mut all = vec![Held::Nothing, Held::Fresh, Held::Invalidated];
+    fn each(mut check: impl FnMut(ErrorKind, Age, Option<Duration>, Option<Freshness>)) {
+        let mut ages = vec![Age::Fresh];
         for by in [Duration::ZERO, SECOND, 10 * SECOND, 11 * SECOND] {
             for lease_over in [false, true] {
-                all.push(Held::Expired { by, lease_over });
+                ages.push(Age::Expired { by, lease_over });
             }
         }
-        all
-    }
-
-    fn every_policy() -> Vec<Policy> {
         let limits = [None, Some(Duration::ZERO), Some(10 * SECOND)];
-        let of = |stale_up_to| {
-            [false, true].map(|fallback| Policy {
-                stale_up_to,
-                fallback,
-            })
-        };
-        limits.into_iter().flat_map(of).collect()
-    }
-
-    fn each(mut check: impl FnMut(ErrorKind, Held, &Policy, Decision)) {
         for kind in ErrorKind::ALL {
-            for held in every_held() {
-                for policy in every_policy() {
-                    check(kind, held, &policy, decide(kind, held, &policy));
+            for &age in &ages {
+                for limit in limits {
+                    check(kind, age, limit, serve_held(kind, age, limit));
                 }
             }
         }
     }
 
     #[test]
-    fn the_default_policy_serves_nothing_that_has_expired_and_asks_nobody_else() {
-        assert_eq!(Policy::default(), Policy::fail_closed());
-        each(|_, held, policy, decision| {
-            if *policy == Policy::default() {
-                assert!(!matches!(
-                    decision,
-                    Decision::ServeStale | Decision::AskFallback
-                ));
-                if decision == Decision::KeepFresh {
-                    assert_eq!(held, Held::Fresh);
-                }
+    fn without_a_policy_nothing_that_has_expired_is_served() {
+        each(|_, age, limit, served| {
+            if limit.is_none_or(|limit| limit.is_zero()) && age != Age::Fresh {
+                assert_eq!(served, None);
             }
         });
     }
 
     #[test]
     fn stale_needs_a_passing_error_a_policy_an_age_within_it_and_a_living_lease() {
-        each(|kind, held, policy, decision| {
-            let within = |by| policy.stale_up_to.is_some_and(|limit| by < limit);
-            let allowed = kind.permits().stale
-                && matches!(held, Held::Expired { by, lease_over: false } if within(by));
-            assert_eq!(
-                decision == Decision::ServeStale,
-                allowed,
-                "{kind:?} {held:?} {policy:?}"
-            );
+        each(|kind, age, limit, served| {
+            let Age::Expired { by, lease_over } = age else {
+                return;
+            };
+            let within = limit.is_some_and(|limit| by < limit);
+            let allowed = kind.permits().stale && within && !lease_over;
+            let stale = allowed.then_some(Freshness::Stale { by });
+            assert_eq!(served, stale, "{kind:?} {age:?} {limit:?}");
         });
     }
 
     #[test]
-    fn a_fallback_is_asked_only_in_an_outage_when_named_and_after_stale() {
-        each(|kind, held, policy, decision| {
-            if decision == Decision::AskFallback {
-                assert!(
-                    policy.fallback && kind.permits().fallback,
-                    "{kind:?} {held:?}"
-                );
-            }
+    fn only_an_outage_permits_a_fallback() {
+        for kind in ErrorKind::ALL {
             let outage = matches!(kind, ErrorKind::Unavailable | ErrorKind::Timeout);
-            if policy.fallback && outage && matches!(held, Held::Nothing | Held::Invalidated) {
-                assert_eq!(decision, Decision::AskFallback, "{kind:?} {held:?}");
-            }
-        });
+            assert_eq!(ask_fallback(kind), outage, "{kind:?}");
+        }
     }
 
     #[test]
-    fn denied_and_not_found_drop_what_is_held_whatever_the_policy() {
-        each(|kind, held, _, decision| {
+    fn denied_and_not_found_end_what_is_held_and_nothing_else_ends_a_fresh_value() {
+        each(|kind, age, _, served| {
             let gone = matches!(kind, ErrorKind::Denied | ErrorKind::NotFound);
-            let drop = gone && held != Held::Nothing;
-            assert_eq!(decision == Decision::DropAndFail, drop, "{kind:?} {held:?}");
-        });
-    }
-
-    #[test]
-    fn an_invalidated_value_is_never_served_again() {
-        each(|_, held, _, decision| {
-            if held == Held::Invalidated {
-                assert!(!matches!(
-                    decision,
-                    Decision::ServeStale | Decision::KeepFresh
-                ));
+            match age {
+                _ if gone => assert_eq!(served, None, "{kind:?} {age:?}"),
+                Age::Fresh => assert_eq!(served, Some(Freshness::Fresh), "{kind:?}"),
+                Age::Expired { .. } => {}
             }
         });
     }

@@ -72,9 +72,10 @@ impl<T> ByPrefix<T> {
 
     /// Checks that each prefix is a path that a name can have.
     pub(crate) fn check(&self) -> Result<(), Error> {
-        self.prefixes
-            .iter()
-            .try_for_each(|(prefix, _)| check_prefix(prefix))
+        self.prefixes.iter().try_for_each(|(prefix, _)| {
+            // It stands in the program's own configuration, so it may be shown.
+            check_prefix(prefix).map_err(|error| error.with_detail(format!("prefix {prefix:?}")))
+        })
     }
 }
 
@@ -86,13 +87,14 @@ pub(crate) fn is_below(path: &str, prefix: &str) -> bool {
 
 /// Checks that `prefix` is a path that a name can have, without a field.
 pub(crate) fn check_prefix(prefix: &str) -> Result<(), Error> {
-    match SecretName::parse(prefix) {
-        Ok(name) if name.field().is_none() => Ok(()),
-        _ => Err(Error::new(
-            ErrorKind::Misconfigured,
-            "a prefix is a path like prod/db: no '#', no '/' at its end",
-        )),
-    }
+    let rule = match SecretName::parse(prefix) {
+        Ok(_) if prefix.contains('*') => {
+            "a prefix has no '*': give the path alone, all names below it are meant"
+        }
+        Ok(name) if name.field().is_none() => return Ok(()),
+        _ => "a prefix is a path like prod/db: no '#', no '/' at its end",
+    };
+    Err(Error::new(ErrorKind::Misconfigured, rule))
 }
 
 #[cfg(test)]
@@ -121,7 +123,9 @@ mod tests {
 
     #[test]
     fn a_prefix_that_no_name_can_have_is_refused() {
-        for prefix in ["", "/", "a/", "/a", "a#b", "a//b", "..", "a\n"] {
+        for prefix in [
+            "", "/", "a/", "/a", "a#b", "a//b", "..", "a\n", "prod/*", "*",
+        ] {
             let mut rules = ByPrefix::new(());
             rules.set(prefix, ());
             let kind = rules.check().map_err(|error| error.kind());

@@ -3,16 +3,6 @@
 use crate::clock::Moment;
 use crate::layers::BreakerStatus;
 
-/// How the bytes of secrets are kept in memory.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum MemoryKind {
-    /// On the ordinary heap, wiped when they go: readable by whoever may read the process's memory,
-    /// and part of a core dump.
-    #[default]
-    WipedHeap,
-}
-
 /// A snapshot for readiness probes and metrics. It names no secret.
 ///
 /// ```
@@ -36,8 +26,6 @@ pub struct Status {
     pub stale_allowed: bool,
     /// Whether a fallback was named, for some names at least.
     pub fallback_named: bool,
-    /// How the bytes of secrets are kept.
-    pub memory: MemoryKind,
     /// Records held now.
     pub entries: usize,
     /// Bytes of values held now.

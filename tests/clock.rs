@@ -12,8 +12,9 @@ use std::sync::mpsc::{Receiver, channel};
 use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
+use secret_resolver::backend::{Sleep, SystemClock};
 use secret_resolver::testing::MockBackend;
-use secret_resolver::{Clock, Resolver, Sleep, SystemClock};
+use secret_resolver::{Clock, Resolver};
 use tracing::{Event, Metadata, Subscriber, span};
 
 const SOON: Duration = Duration::from_millis(100);
@@ -87,7 +88,7 @@ fn told(clock: &SystemClock, length: Duration) -> (Sleep, Receiver<()>) {
 
 #[test]
 fn a_waker_that_blocks_delays_neither_another_sleeper_nor_a_sweep() {
-    let clock = SystemClock::start().unwrap();
+    let clock = SystemClock::shared().unwrap();
     let store = MockBackend::new().with_value("a/b", "value");
     let builder = Resolver::builder(store)
         .with_clock(clock.clone())
@@ -124,7 +125,7 @@ fn a_waker_that_blocks_delays_neither_another_sleeper_nor_a_sweep() {
 fn wakers_that_panic_under_a_subscriber_that_panics_do_not_stop_the_clock() {
     // The only test here that logs anything.
     let _ = tracing::subscriber::set_global_default(Panics);
-    let clock = SystemClock::start().unwrap();
+    let clock = SystemClock::shared().unwrap();
     // Many at once.
     let _panic: Vec<_> = (0..40)
         .map(|_| sleep(&clock, SOON, || panic!("of the test's own making")))
@@ -140,7 +141,7 @@ fn wakers_that_panic_under_a_subscriber_that_panics_do_not_stop_the_clock() {
 
 #[test]
 fn a_waker_that_panics_when_it_is_called_and_when_it_is_dropped_ends_nothing() {
-    let clock = SystemClock::start().unwrap();
+    let clock = SystemClock::shared().unwrap();
     let owner = PanicsWhenDropped;
     let owned = sleep(&clock, SOON, move || {
         let _owner = &owner;
@@ -153,7 +154,7 @@ fn a_waker_that_panics_when_it_is_called_and_when_it_is_dropped_ends_nothing() {
 
 #[test]
 fn ten_thousand_sleepers_that_are_due_at_once_are_all_woken() {
-    let clock = SystemClock::start().unwrap();
+    let clock = SystemClock::shared().unwrap();
     let woken = Arc::new(AtomicUsize::new(0));
     let due = clock.now() + SOON * 5;
     let sleeps: Vec<_> = (0..10_000)

@@ -6,9 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use secret_resolver::{
-    ErrorKind, Record, Request, ResolveFuture, Resolver, SecretBuf, SecretResolver, Version,
-};
+use secret_resolver::backend::{Request, ResolveFuture};
+use secret_resolver::{ErrorKind, Record, Resolver, SecretBuf, SecretResolver, Version};
 
 const NAMES: usize = 1_000;
 const TASKS: usize = 50;

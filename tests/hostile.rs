@@ -9,11 +9,9 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
+use secret_resolver::backend::{Located, NameRef, Request, ResolveFuture, ShutdownFuture, Sleep};
 use secret_resolver::testing::{ManualClock, MockBackend, Reply};
-use secret_resolver::{
-    Clock, ErrorKind, Located, Moment, NameRef, Request, ResolveFuture, Resolver, SecretResolver,
-    ShutdownFuture, ShutdownReport, Sleep,
-};
+use secret_resolver::{Clock, ErrorKind, Moment, Resolver, SecretResolver, ShutdownReport};
 
 const NAME: &str = "prod/db#password";
 /// In the last fifth of every life of 300 s, whatever its jitter.

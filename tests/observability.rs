@@ -6,8 +6,9 @@ use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use secret_resolver::backend::{NameRef, Request};
 use secret_resolver::testing::{ManualClock, MockBackend, Reply};
-use secret_resolver::{ErrorKind, NameRef, Request, Resolver, SecretResolver, Version};
+use secret_resolver::{ErrorKind, Resolver, SecretResolver, Version};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber, span};
 

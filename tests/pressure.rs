@@ -8,7 +8,7 @@ use std::process::Command;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use secret_resolver::layers::LimitConfig;
+use secret_resolver::LimitConfig;
 use secret_resolver::testing::{Gate, ManualClock, MockBackend, Reply};
 use secret_resolver::{ErrorKind, Resolver};
 
@@ -141,8 +141,9 @@ fn a_thread_that_cannot_start_is_an_error_also_inside_a_runtime() {
 async fn a_flood_below_a_prefix_with_a_limit_of_its_own_takes_no_fetch_of_others() {
     let clock = ManualClock::new();
     let store = MockBackend::new().with_value("good/one", "x");
-    let mut limit = LimitConfig::default();
-    (limit.max_concurrent, limit.max_queued) = (2, 2);
+    let limit = LimitConfig::default()
+        .with_max_concurrent(2)
+        .with_max_queued(2);
     let resolver = Resolver::builder(store.clone())
         .with_clock(clock.clone())
         .with_max_flights(4)

@@ -4,10 +4,10 @@
 
 use std::time::Duration;
 
+use secret_resolver::backend::{Located, NameRef, Request, ResolveFuture};
 use secret_resolver::testing::{ManualClock, MockBackend, Reply};
 use secret_resolver::{
-    Address, ErrorKind, Located, NameRef, Record, Request, ResolveFuture, Resolver, SecretName,
-    SecretResolver, SecretResolverExt, Version,
+    Address, ErrorKind, Record, Resolver, SecretName, SecretResolver, SecretResolverExt, Version,
 };
 
 const NAME: &str = "prod/db#password";
@@ -42,14 +42,18 @@ async fn a_signal_in_a_stores_own_ids_reaches_every_route_and_every_scope() {
         // As a webhook of the store would, which knows nothing of routes.
         resolver
             .invalidator()
-            .invalidate_address(&Address::from(name));
+            .invalidate_address(&Address::from(name))
+            .unwrap();
         assert_eq!(text(&resolver, name).await, "second", "{name}");
     }
     // And in the words of `locate`, which tells stores apart; through a scope, too.
     assert_eq!(text(&scoped, "x").await, "second");
     routed.set("legacy/x", "third");
     let located = scoped.locate(NameRef::parse("x").unwrap());
-    resolver.invalidator().invalidate_address(located.address());
+    resolver
+        .invalidator()
+        .invalidate_address(located.address())
+        .unwrap();
     assert_eq!(text(&scoped, "x").await, "third");
     let own = Address::from("legacy/x");
     assert!(scoped.addresses(&own).contains(located.address()));
@@ -108,7 +112,7 @@ impl SecretResolver for Folds {
     fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
         ResolveFuture::new(async move {
             let folded = SecretName::parse(&request.name().as_str().to_lowercase())?;
-            let record = self.0.resolve(Request::new(folded.as_ref())).await?;
+            let record = self.0.resolve(Request::new(folded.borrowed())).await?;
             Ok(record.select(request.name().field()))
         })
     }
@@ -182,7 +186,7 @@ async fn a_signal_for_a_prefix_finds_what_was_answered_after_a_panic_and_to_a_ha
     backend.always(None);
     let handle = resolver.handle("A/B#x").await.unwrap();
     backend.always(Reply::Error(ErrorKind::Unavailable));
-    resolver.invalidator().invalidate_all();
+    resolver.invalidator().invalidate_all().unwrap();
     // Its job has tried, and waits for a second, which does not pass here.
     while handle.secret().unwrap_err().backend() != Some("mock") {
         tokio::task::yield_now().await;

@@ -9,11 +9,9 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::Duration;
 
-use secret_resolver::layers::LimitConfig;
+use secret_resolver::backend::{NameRef, Request};
 use secret_resolver::testing::{Gate, ManualClock, MockBackend, Reply};
-use secret_resolver::{
-    Clock, ErrorKind, Freshness, Moment, NameRef, Request, Resolver, SecretResolver,
-};
+use secret_resolver::{Clock, ErrorKind, Freshness, Moment, Resolver, SecretResolver};
 
 const NAME: &str = "prod/db#password";
 const TTL: Duration = Duration::from_secs(300);
@@ -340,7 +338,7 @@ async fn an_invalidator_outlives_its_resolver_harmlessly() {
     let invalidator = resolver.invalidator();
     drop(resolver);
     invalidator.invalidate(NAME).unwrap();
-    invalidator.invalidate_all();
+    invalidator.invalidate_all().unwrap();
     assert_eq!(
         invalidator.invalidate("a//b").unwrap_err().kind(),
         ErrorKind::InvalidName
@@ -368,22 +366,8 @@ fn a_configuration_that_cannot_work_is_refused() {
 #[test]
 fn what_leaves_no_time_or_no_room_is_refused_by_the_names_of_its_settings() {
     let builder = || Resolver::builder(MockBackend::new());
-    let fair = |time| {
-        let mut limit = LimitConfig::default();
-        limit.fair_time = time;
-        limit
-    };
-    // A fetch has four of the five seconds of a get.
-    let (budget, nano) = (Duration::from_secs(4), Duration::from_nanos(1));
+    let nano = Duration::from_nanos(1);
     for (builder, settings) in [
-        (
-            builder().with_limit(fair(budget)),
-            ["fair_time", "with_deadline"],
-        ),
-        (
-            builder().with_limit_for("a", fair(Duration::MAX)),
-            ["fair_time", "with_deadline"],
-        ),
         (
             builder().with_deadline(nano),
             ["the deadline of a get is too short", "with_deadline"],
@@ -399,12 +383,12 @@ fn what_leaves_no_time_or_no_room_is_refused_by_the_names_of_its_settings() {
             assert!(refused.to_string().contains(setting), "{refused}");
         }
     }
-    for builder in [
-        builder().with_limit(fair(budget - nano)),
-        builder().with_deadline(Duration::from_millis(1)),
-    ] {
-        assert!(builder.build().is_ok());
-    }
+    assert!(
+        builder()
+            .with_deadline(Duration::from_millis(1))
+            .build()
+            .is_ok()
+    );
 }
 
 #[tokio::test]

@@ -10,11 +10,9 @@ use std::sync::mpsc::{Receiver, channel};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use secret_resolver::backend::{Request, ResolveFuture};
 use secret_resolver::testing::{ManualClock, MockBackend, Reply};
-use secret_resolver::{
-    Clock, ErrorKind, Request, RequireError, ResolveFuture, Resolver, ResolverBuilder,
-    SecretResolver,
-};
+use secret_resolver::{Clock, ErrorKind, RequireError, Resolver, ResolverBuilder, SecretResolver};
 
 const NAME: &str = "prod/db#password";
 

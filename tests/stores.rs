@@ -10,12 +10,10 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use secret_resolver::layers::BreakerState;
+use secret_resolver::backend::{Request, ResolveFuture, SystemClock};
 use secret_resolver::testing::{MockBackend, Reply};
-use secret_resolver::{
-    Clock, Error, ErrorKind, Freshness, Request, ResolveFuture, Resolver, SecretResolver,
-    SystemClock,
-};
+use secret_resolver::{BreakerConfig, BreakerState, LimitConfig};
+use secret_resolver::{Clock, Error, ErrorKind, Freshness, Resolver, SecretResolver};
 
 /// A store whose code blocks the thread that polls it, until the sender goes; it reports when it blocks.
 #[derive(Debug)]
@@ -139,10 +137,9 @@ fn say(what: &str) {
 #[tokio::test]
 #[ignore = "a process of its own runs it"]
 async fn get_while_the_process_is_stopped() {
-    let clock = SystemClock::start().unwrap();
+    let clock = SystemClock::shared().unwrap();
     let store = MockBackend::new().with_value("a/b", "value");
-    let mut breaker = secret_resolver::layers::BreakerConfig::default();
-    breaker.failures = 1;
+    let breaker = BreakerConfig::default().with_failures(1);
     let resolver = Resolver::builder(Breaks(clock.clone(), store))
         .with_attempts(1)
         .with_breaker(breaker)
@@ -234,9 +231,8 @@ impl SecretResolver for Slow {
 #[tokio::test]
 #[ignore = "a process of its own runs it"]
 async fn gets_that_wait_for_a_permit_and_for_a_retry_while_the_process_is_stopped() {
-    let clock = SystemClock::start().unwrap();
-    let mut one = secret_resolver::layers::LimitConfig::default();
-    one.max_concurrent = 1;
+    let clock = SystemClock::shared().unwrap();
+    let one = LimitConfig::default().with_max_concurrent(1);
     let resolver = |away| {
         let store = MockBackend::new().with_value("a/b", "value");
         store.set("a/c", "value");

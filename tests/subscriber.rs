@@ -91,7 +91,7 @@ async fn a_subscriber_that_panics_costs_nobody_an_answer() {
     // One that blocks does not hold up a fetch, either: events are reported aside.
     AT_SPANS.store(false, Ordering::Relaxed);
     BLOCKS.store(true, Ordering::Relaxed);
-    let clock = secret_resolver::SystemClock::start().unwrap();
+    let clock = secret_resolver::backend::SystemClock::shared().unwrap();
     let begun = secret_resolver::Clock::now(&clock);
     for number in 0..10 {
         let name = format!("g/{number}");

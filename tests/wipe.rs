@@ -8,10 +8,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use secret_resolver::backend::{Request, ResolveFuture};
 use secret_resolver::testing::{Canary, ManualClock};
-use secret_resolver::{
-    Clock as _, Moment, Record, Request, ResolveFuture, Resolver, SecretResolver, Version,
-};
+use secret_resolver::{Clock as _, Moment, Record, Resolver, SecretResolver, Version};
 
 /// A store that keeps the value masked, so that what is found is what the resolver holds.
 #[derive(Clone, Debug)]

@@ -28,9 +28,10 @@ use std::time::Duration;
 ///
 /// ```
 /// use std::time::Duration;
-/// use secret_resolver::{Clock, SystemClock};
+/// use secret_resolver::backend::SystemClock;
+/// use secret_resolver::Clock;
 ///
-/// let clock = SystemClock::start()?;
+/// let clock = SystemClock::shared()?;
 /// let start = clock.now();
 /// assert!(clock.now() < start + Duration::from_secs(60));
 /// # Ok::<(), secret_resolver::Error>(())

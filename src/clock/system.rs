@@ -13,13 +13,14 @@ use crate::clock::{Clock, Moment, Sleep};
 use crate::error::{Error, ErrorKind};
 use crate::foreign::foreign;
 use crate::fork::Process;
+use crate::shared::{OfProcess, Place, shared};
 use crate::sync::lock;
 
 /// On Linux `CLOCK_BOOTTIME`, so that a value expires while the machine is suspended; elsewhere
 /// the monotonic clock of the standard library, which may stop in suspend.
 ///
-/// One thread wakes the sleepers of all runtimes. It ends when the clock and its last sleep are
-/// dropped. A clone shares both. Wakers are called on other threads. These start when a sleeper is due
+/// One thread wakes the sleepers of all runtimes. The resolvers and the backends of a process share it;
+/// it ends when the last clock and the last sleep are dropped. Wakers are called on other threads. These start when a sleeper is due
 /// and end when none was for a while; while wakers block there are more, 512 at work at most.
 ///
 /// It reports how long the process was stopped, suspended or starved ([`Clock::lost`]), from what its
@@ -27,9 +28,10 @@ use crate::sync::lock;
 /// a second when a sleeper is due within ten seconds.
 ///
 /// ```
-/// use secret_resolver::{Clock, SystemClock};
+/// use secret_resolver::backend::SystemClock;
+/// use secret_resolver::Clock;
 ///
-/// let clock = SystemClock::start()?;
+/// let clock = SystemClock::shared()?;
 /// assert!(clock.now() <= clock.now());
 /// # Ok::<(), secret_resolver::Error>(())
 /// ```
@@ -59,12 +61,21 @@ struct Signal {
     ended: bool,
 }
 
+/// The clock of this process.
+static CLOCK: Place<Handle> = Place::const_empty();
+
 impl SystemClock {
-    /// Starts the clock's thread.
+    /// The clock of this process; starts its thread where it is not running.
     ///
     /// # Errors
     /// [`ErrorKind::Overloaded`] when the thread cannot be started.
-    pub fn start() -> Result<Self, Error> {
+    pub fn shared() -> Result<Self, Error> {
+        shared(&CLOCK, Handle::start).map(Self)
+    }
+}
+
+impl Handle {
+    fn start() -> Result<Self, Error> {
         let shared = Arc::new(Shared {
             source: Source::new(),
             timers: Timers::default(),
@@ -85,7 +96,13 @@ impl SystemClock {
                 )
             })?;
         let process = Process::current();
-        Ok(Self(Arc::new(Handle { shared, process })))
+        Ok(Self { shared, process })
+    }
+}
+
+impl OfProcess for Handle {
+    fn process(&self) -> &Process {
+        &self.process
     }
 }
 
@@ -257,7 +274,7 @@ mod tests {
 
     #[test]
     fn a_sleep_ends_once_its_moment_has_come_without_a_timer_of_the_runtime() {
-        let clock = SystemClock::start().unwrap();
+        let clock = SystemClock(Arc::new(Handle::start().unwrap()));
         let moment = clock.now() + Duration::from_millis(20);
         runtime().block_on(clock.sleep_until(moment));
         assert!(clock.now() >= moment);
@@ -265,7 +282,7 @@ mod tests {
 
     #[test]
     fn an_earlier_sleep_is_not_held_up_by_a_later_one() {
-        let clock = SystemClock::start().unwrap();
+        let clock = SystemClock(Arc::new(Handle::start().unwrap()));
         runtime().block_on(async {
             let mut late = clock.sleep_until(clock.now() + Duration::from_secs(3600));
             let early = clock.sleep_until(clock.now() + Duration::from_millis(20));
@@ -279,7 +296,7 @@ mod tests {
 
     #[test]
     fn a_dropped_sleep_leaves_nothing_behind() {
-        let clock = SystemClock::start().unwrap();
+        let clock = SystemClock(Arc::new(Handle::start().unwrap()));
         let mut sleep = clock.sleep_until(clock.now() + Duration::from_secs(3600));
         let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
         assert!(sleep.as_mut().poll(&mut cx).is_pending());
@@ -305,7 +322,7 @@ mod tests {
 
     #[test]
     fn a_waker_of_our_own_is_called_by_the_clock_s_thread_though_all_others_block() {
-        let clock = SystemClock::start().unwrap();
+        let clock = SystemClock(Arc::new(Handle::start().unwrap()));
         let soon = clock.now() + Duration::from_millis(50);
         let (release, blocked) = std::sync::mpsc::channel::<()>();
         let blocked = Arc::new(Mutex::new(blocked));
@@ -334,7 +351,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_ran_has_lost_no_more_than_its_machine_took() {
-        let clock = SystemClock::start().unwrap();
+        let clock = SystemClock(Arc::new(Handle::start().unwrap()));
         assert_eq!(clock.lost(), Duration::ZERO);
         let start = clock.now();
         runtime().block_on(clock.sleep_until(start + Duration::from_millis(100)));
@@ -352,7 +369,7 @@ mod tests {
 
     #[test]
     fn the_thread_ends_with_the_clock() {
-        let clock = SystemClock::start().unwrap();
+        let clock = SystemClock(Arc::new(Handle::start().unwrap()));
         let shared = Arc::downgrade(&clock.0.shared);
         drop(clock);
         let limit = std::iter::repeat_with(|| std::thread::sleep(Duration::from_millis(10)));

@@ -24,17 +24,8 @@ use crate::resolver::{
 /// The stack has it twice: outermost for the caller, where it covers waiting for another's fetch
 /// and the fallback; and below the cache as the budget of one fetch. A caller's deadline below the
 /// cache would let one impatient caller end a fetch that others wait for.
-///
-/// ```
-/// use std::{sync::Arc, time::Duration};
-/// use secret_resolver::{Clock, SecretResolver, SystemClock, layers::Deadline};
-///
-/// fn patient(backend: Arc<dyn SecretResolver>, clock: Arc<dyn Clock>) -> impl SecretResolver {
-///     Deadline::new(backend, clock, Duration::from_secs(5))
-/// }
-/// ```
 #[derive(Debug)]
-pub struct Deadline<R> {
+pub(crate) struct Deadline<R> {
     inner: R,
     clock: Arc<dyn Clock>,
     limit: Duration,
@@ -43,7 +34,7 @@ pub struct Deadline<R> {
 
 impl<R: SecretResolver> Deadline<R> {
     /// Around `inner`, with `limit` measured on `clock`.
-    pub fn new(inner: R, clock: Arc<dyn Clock>, limit: Duration) -> Self {
+    pub(crate) fn new(inner: R, clock: Arc<dyn Clock>, limit: Duration) -> Self {
         Self {
             inner,
             clock,
@@ -61,7 +52,7 @@ impl<R: SecretResolver> Deadline<R> {
     }
 
     /// The resolver inside.
-    pub fn inner(&self) -> &R {
+    pub(crate) fn inner(&self) -> &R {
         &self.inner
     }
 

@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::layers::Cache;
 use crate::layers::batch::whole;
 use crate::name::NameRef;
-use crate::policy::{Decision, Held, Policy, decide};
+use crate::policy::ask_fallback;
 use crate::resolver::{
     Request, ResolveFuture, ResolveManyFuture, SecretResolver, ShutdownFuture, ShutdownReport,
 };
@@ -70,15 +70,9 @@ impl Fallback {
         request: Request<'a>,
         error: Error,
     ) -> Result<Record, Error> {
-        let policy = Policy {
-            stale_up_to: None,
-            fallback: true,
-        };
-        // What the cache held was its own decision, inside: here nothing is held. And versions of
-        // the primary mean nothing to another store.
-        let decision = decide(error.kind(), Held::Nothing, &policy);
+        // Versions of the primary mean nothing to another store.
         let any_version = request.version().is_none() && request.floor().is_none();
-        if decision != Decision::AskFallback || !any_version {
+        if !ask_fallback(error.kind()) || !any_version {
             return Err(error);
         }
         match fallback.resolve(Request::new(request.name())).await {

@@ -1,6 +1,5 @@
-//! The layers that stand between an application and a backend. Each is a resolver around another.
-//!
-//! [`crate::Resolver`] puts them in order; use them alone only to build an order of your own.
+//! The layers that stand between an application and a backend. Each is a resolver around another;
+//! `stack/assemble.rs` puts them in order.
 
 /// The methods of the trait that a layer only passes on, for those around one resolver.
 macro_rules! pass_on {
@@ -82,13 +81,20 @@ mod route;
 mod scoped;
 
 pub(crate) use attempt::Attempt;
-pub use breaker::{Breaker, BreakerConfig, BreakerMonitor, BreakerState, BreakerStatus};
-pub use cache::{Cache, CacheConfig, SecretHandle};
-pub use deadline::Deadline;
+pub(crate) use breaker::{Breaker, BreakerMonitor};
+pub use breaker::{BreakerConfig, BreakerState, BreakerStatus};
+pub use cache::SecretHandle;
+pub(crate) use cache::{Cache, CacheConfig};
+pub(crate) use deadline::Deadline;
 pub(crate) use fallback::Fallback;
 pub(crate) use lanes::Lanes;
-pub use limit::{Limit, LimitConfig};
+pub(crate) use limit::Limit;
+pub use limit::LimitConfig;
 pub(crate) use own_thread::OwnThread;
-pub use retry::{Retry, RetryConfig};
-pub use route::{Route, RouteBuilder};
-pub use scoped::Scoped;
+pub(crate) use retry::Retry;
+pub use retry::RetryConfig;
+pub(crate) use route::Route;
+pub(crate) use scoped::{Scope, Scoped};
+
+#[cfg(test)]
+mod tests;

@@ -38,7 +38,7 @@ pub(crate) struct OwnThread {
 impl OwnThread {
     /// Starts the thread.
     pub(crate) fn start(inner: Arc<dyn SecretResolver>) -> Result<Self, Error> {
-        let driver = Driver::of_a_store()?;
+        let driver = Driver::for_a_store()?;
         Ok(Self { inner, driver })
     }
 

@@ -125,13 +125,37 @@ fn every_char_of_the_four_categories_is_refused_and_letters_are_not() {
 }
 
 #[test]
-fn a_name_can_be_given_as_text_or_parsed() {
-    fn path(name: &(impl AsName + ?Sized)) -> String {
-        name.as_name().unwrap().path().to_owned()
+fn every_character_is_read_as_itself_and_judged_where_it_begins() {
+    for c in '\u{80}'..=char::MAX {
+        let text = format!("a{c}b");
+        assert_eq!(char_at(text.as_bytes(), 1), u32::from(c));
+        let invisible = c.is_control() || is_invisible(u32::from(c));
+        assert_eq!(NameRef::parse(&text).is_err(), invisible, "{c:?}");
+    }
+    assert!(refused("aé\u{202e}b").contains("byte 3"));
+}
+
+#[test]
+fn a_name_is_text_where_text_is_wanted() {
+    fn text(name: impl AsRef<str>) -> String {
+        name.as_ref().to_owned()
     }
     let name: SecretName = "a/b#c".parse().unwrap();
-    assert_eq!(path("a/b#c"), "a/b");
-    assert_eq!(path(&String::from("a/b#c")), "a/b");
-    assert_eq!(path(&name), "a/b");
-    assert_eq!(path(&name.as_ref()), "a/b");
+    assert_eq!(text(&name), "a/b#c");
+    assert_eq!(text(name.borrowed()), "a/b#c");
+    assert_eq!(text(crate::secret_name!("a/b#c")), "a/b#c");
+}
+
+#[cfg(feature = "serde")]
+#[test]
+fn a_name_in_a_configuration_file_is_checked_and_not_quoted() {
+    let name: SecretName = serde_json::from_str("\"prod/db#password\"").unwrap();
+    assert_eq!(name.field(), Some("password"));
+    assert_eq!(
+        serde_json::to_string(&name).unwrap(),
+        "\"prod/db#password\""
+    );
+    let error = serde_json::from_str::<SecretName>("\"hunter2/../x\"").unwrap_err();
+    assert!(error.to_string().contains("'..'"), "{error}");
+    assert!(!error.to_string().contains("hunter2"), "{error}");
 }

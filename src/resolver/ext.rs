@@ -3,8 +3,8 @@
 use std::future::Future;
 
 use crate::clock::Moment;
-use crate::error::Error;
-use crate::name::{AsName, NameRef, SecretName};
+use crate::error::{Error, ErrorKind};
+use crate::name::NameRef;
 use crate::resolver::{Request, RequireError, Required, SecretResolver};
 use crate::secret::{Record, Secret};
 
@@ -26,17 +26,36 @@ pub trait SecretResolverExt: SecretResolver {
     ///
     /// # Cancel safety
     /// The future may be dropped at any time; a fetch that it waits for goes on for others.
-    fn get<'a, N>(&'a self, name: &'a N) -> impl Future<Output = Result<Secret, Error>> + Send + 'a
-    where
-        N: AsName + ?Sized + Sync,
-    {
+    fn get<'a>(&'a self, name: &'a str) -> impl Future<Output = Result<Secret, Error>> + Send + 'a {
         // Nothing is asked before the first poll, so an answer is never older than its poll.
         async move {
-            let name = name.as_name()?;
+            let name = NameRef::parse(name)?;
             let answer = self.resolve(Request::new(name)).await;
             answer
                 .and_then(Record::into_secret)
                 .map_err(|error| named(error, name))
+        }
+    }
+
+    /// All fields of the record at `path`, of one version.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get); [`ErrorKind::InvalidName`] when a field is named.
+    ///
+    /// # Cancel safety
+    /// As [`get`](Self::get).
+    fn get_record<'a>(
+        &'a self,
+        path: &'a str,
+    ) -> impl Future<Output = Result<Record, Error>> + Send + 'a {
+        async move {
+            let name = NameRef::parse(path)?;
+            if name.field().is_some() {
+                let rule = "a record is named without a field: leave out the '#' and what follows";
+                return Err(Error::new(ErrorKind::InvalidName, rule).with_name(name));
+            }
+            let answer = self.resolve(Request::new(name)).await;
+            answer.map_err(|error| named(error, name))
         }
     }
 
@@ -51,7 +70,7 @@ pub trait SecretResolverExt: SecretResolver {
         names: &'a [N],
     ) -> impl Future<Output = Vec<Result<Secret, Error>>> + Send + 'a
     where
-        N: AsName + Sync,
+        N: AsRef<str> + Sync,
     {
         many(self, names, None)
     }
@@ -68,7 +87,7 @@ pub trait SecretResolverExt: SecretResolver {
         names: &'a [N],
     ) -> impl Future<Output = Result<Required, RequireError>> + Send + 'a
     where
-        N: AsName + Sync,
+        N: AsRef<str> + Sync,
     {
         required(self, names, None)
     }
@@ -84,13 +103,10 @@ pub(crate) async fn required<R, N>(
 ) -> Result<Required, RequireError>
 where
     R: SecretResolver + ?Sized,
-    N: AsName + Sync,
+    N: AsRef<str> + Sync,
 {
     let answers = many(resolver, names, deadline).await;
-    let names = names
-        .iter()
-        .map(|name| name.as_name().ok().map(NameRef::to_owned));
-    Required::sort(names.collect::<Vec<Option<SecretName>>>(), answers)
+    Required::sort(names, answers)
 }
 
 async fn many<R, N>(
@@ -100,9 +116,12 @@ async fn many<R, N>(
 ) -> Vec<Result<Secret, Error>>
 where
     R: SecretResolver + ?Sized,
-    N: AsName + Sync,
+    N: AsRef<str> + Sync,
 {
-    let names: Vec<_> = names.iter().map(AsName::as_name).collect();
+    let names: Vec<_> = names
+        .iter()
+        .map(|name| NameRef::parse(name.as_ref()))
+        .collect();
     let requests = names.iter().flatten().map(|&name| {
         let request = Request::new(name);
         deadline.map_or(request, |deadline| request.with_deadline(deadline))
@@ -122,7 +141,7 @@ where
         .collect()
 }
 
-fn named(error: Error, name: NameRef<'_>) -> Error {
+pub(crate) fn named(error: Error, name: NameRef<'_>) -> Error {
     match error.name() {
         Some(_) => error,
         None => error.with_name(name),
@@ -131,7 +150,7 @@ fn named(error: Error, name: NameRef<'_>) -> Error {
 
 fn no_answer() -> Error {
     Error::new(
-        crate::error::ErrorKind::Malformed,
+        ErrorKind::Malformed,
         "the resolver answered fewer requests than it was asked",
     )
 }

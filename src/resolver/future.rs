@@ -18,7 +18,8 @@ type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// The answer to a [`Request`], now or later.
 ///
 /// ```
-/// use secret_resolver::{Error, ErrorKind, ResolveFuture};
+/// use secret_resolver::backend::ResolveFuture;
+/// use secret_resolver::{Error, ErrorKind};
 ///
 /// let refused = || Error::new(ErrorKind::NotFound, "no such secret");
 /// assert!(ResolveFuture::ready(Err(refused())).is_ready());
@@ -117,7 +118,7 @@ impl Future for ResolveManyFuture<'_> {
 ///
 /// # Cancel safety
 /// Dropping it drops all of the futures.
-pub fn join_all<'i, 'a: 'i>(
+pub(crate) fn join_all<'i, 'a: 'i>(
     futures: impl IntoIterator<Item = ResolveFuture<'a>, IntoIter: Send + 'i>,
 ) -> impl Future<Output = Vec<Result<Record, Error>>> + Send + 'i {
     // Boxed, for the compiler cannot see that a closure over borrowed requests is general enough.

@@ -12,8 +12,9 @@ mod require;
 mod shutdown;
 
 pub use ext::SecretResolverExt;
-pub(crate) use ext::required;
-pub use future::{ResolveFuture, ResolveManyFuture, join_all};
+pub(crate) use ext::{named, required};
+pub(crate) use future::join_all;
+pub use future::{ResolveFuture, ResolveManyFuture};
 pub use request::Request;
 pub(crate) use request::{Held, Holder, OwnedRequest, Tried};
 pub use require::{RequireError, Required};
@@ -46,9 +47,9 @@ use crate::name::NameRef;
 ///   the helpers of [`SecretResolverExt`] do.
 ///
 /// ```
+/// use secret_resolver::backend::{Request, ResolveFuture};
 /// use secret_resolver::{
-///     Error, ErrorKind, Record, Request, ResolveFuture, SecretBuf, SecretResolver,
-///     SecretResolverExt,
+///     Error, ErrorKind, Record, SecretBuf, SecretResolver, SecretResolverExt,
 /// };
 ///
 /// #[derive(Debug)]

@@ -16,7 +16,8 @@ pub(crate) use owned::OwnedRequest;
 /// One read: small, passed by value.
 ///
 /// ```
-/// use secret_resolver::{NameRef, Request, Version};
+/// use secret_resolver::backend::{NameRef, Request};
+/// use secret_resolver::Version;
 ///
 /// let floor = Version::number(3);
 /// let request = Request::new(NameRef::parse("prod/db#password")?).at_least(&floor);

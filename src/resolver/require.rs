@@ -2,15 +2,25 @@
 
 use std::fmt;
 
-use crate::error::{Error, Retry};
-use crate::name::{AsName, NameRef, SecretName};
+use crate::error::{Error, ErrorKind, Retry};
+use crate::name::SecretName;
 use crate::secret::Secret;
 
 /// The secrets that `require` found, in the order of the names.
 ///
-/// Hold it for the start of a service only: values that rotate are read anew by `get`.
+/// Hold it for the start of a service only: a secret that rotates is read again by `get`.
+///
+/// ```
+/// # use secret_resolver::{Resolver, testing::MockBackend};
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let store = MockBackend::new().with_value("prod/db#user", "app");
+/// let resolver = Resolver::builder(store).build()?;
+/// let required = resolver.require(&["prod/db#user"]).await?;
+/// assert_eq!(required.get("prod/db#user").unwrap().expose_str()?, "app");
+/// # Ok::<(), secret_resolver::Error>(()) }).unwrap();
+/// ```
 #[derive(Debug)]
-pub struct Required(Vec<Secret>);
+pub struct Required(Vec<(SecretName, Secret)>);
 
 /// Which of the required names do not resolve, and why each does not.
 ///
@@ -37,45 +47,61 @@ struct Failure {
 }
 
 impl Required {
+    /// The secret of this name, which is one of those that were required.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Secret> {
+        let found = self
+            .0
+            .iter()
+            .find(|(required, _)| required.as_str() == name);
+        found.map(|(_, secret)| secret)
+    }
+
     /// The secrets, in the order in which the names were given.
     #[must_use]
     pub fn into_secrets(self) -> Vec<Secret> {
-        self.0
+        self.0.into_iter().map(|(_, secret)| secret).collect()
     }
 
-    pub(crate) fn secrets(&self) -> &[Secret] {
-        &self.0
+    pub(crate) fn names(&self) -> impl Iterator<Item = &SecretName> {
+        self.0.iter().map(|(name, _)| name)
+    }
+
+    pub(crate) fn secrets(&self) -> impl Iterator<Item = &Secret> {
+        self.0.iter().map(|(_, secret)| secret)
     }
 
     /// One error for all of `names`.
-    pub(crate) fn none(names: &[impl AsName], error: Error) -> RequireError {
-        let failure = |(position, name): (usize, Option<NameRef<'_>>)| Failure {
+    pub(crate) fn none(names: &[impl AsRef<str>], error: Error) -> RequireError {
+        let failure = |(position, name): (usize, &_)| Failure {
             position,
-            name: name.map(NameRef::to_owned),
+            name: parsed(name),
             error: error.clone(),
         };
-        let names = names.iter().map(|name| name.as_name().ok());
         RequireError {
             asked: names.len(),
-            failures: names.enumerate().map(failure).collect(),
+            failures: names.iter().enumerate().map(failure).collect(),
         }
     }
 
     pub(crate) fn sort(
-        names: Vec<Option<SecretName>>,
+        names: &[impl AsRef<str>],
         answers: Vec<Result<Secret, Error>>,
     ) -> Result<Self, RequireError> {
         let asked = answers.len();
         let mut found = Vec::with_capacity(asked);
         let mut failures = Vec::new();
-        for (position, (name, answer)) in names.into_iter().zip(answers).enumerate() {
-            match answer {
-                Ok(secret) => found.push(secret),
-                Err(error) => failures.push(Failure {
+        for (position, (name, answer)) in names.iter().zip(answers).enumerate() {
+            let name = parsed(name);
+            match (name, answer) {
+                (Some(name), Ok(secret)) => found.push((name, secret)),
+                (name, Err(error)) => failures.push(Failure {
                     position,
                     name,
                     error,
                 }),
+                // What is no name is asked for nowhere.
+                (None, Ok(_)) => {}
             }
         }
         if failures.is_empty() {
@@ -86,15 +112,17 @@ impl Required {
     }
 }
 
+fn parsed(name: &impl AsRef<str>) -> Option<SecretName> {
+    SecretName::parse(name.as_ref()).ok()
+}
+
 impl RequireError {
     /// Position in the list that was given, the name where it is a valid one, and the reason.
     pub fn failures(&self) -> impl Iterator<Item = (usize, Option<&SecretName>, &Error)> {
         let failures = self.failures.iter();
         failures.map(|failure| (failure.position, failure.name.as_ref(), &failure.error))
     }
-}
 
-impl RequireError {
     /// Whether every failure is one that may pass by itself; so does what this process has decided on its
     /// own, such as a login that is held back or a credential's file that is missing.
     pub(crate) fn may_pass(&self) -> bool {
@@ -104,6 +132,19 @@ impl RequireError {
                 || error.kind().permits().retry != Retry::Never
         };
         self.failures.iter().all(|failure| passes(&failure.error))
+    }
+}
+
+impl From<RequireError> for Error {
+    /// All failures as one error, of the kind of the first that does not pass by itself, or else of the
+    /// first.
+    fn from(error: RequireError) -> Self {
+        let lasting = |failure: &&Failure| failure.error.kind().permits().retry == Retry::Never;
+        let mut failures = error.failures.iter();
+        let first = failures.clone().next();
+        let kind = failures.find(lasting).or(first);
+        let kind = kind.map_or(ErrorKind::NotFound, |failure| failure.error.kind());
+        Self::new(kind, "not all required secrets resolve").with_detail(error.to_string())
     }
 }
 

@@ -4,6 +4,8 @@
 //! long a value may be used: that is the cache's work.
 
 mod buf;
+#[cfg(feature = "serde")]
+mod deserialize;
 mod record;
 mod version;
 
@@ -16,7 +18,7 @@ use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::{BuildHasher, Hasher};
 
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
 
 use crate::error::{Error, ErrorKind};
@@ -58,6 +60,16 @@ impl Secret {
             )
             .with_backend(self.answer().backend())
         })
+    }
+
+    /// The value as text in secrecy's own type, for a library that takes one. It is a copy, which secrecy
+    /// wipes when it is dropped; it does not follow rotations.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Malformed`] when the value is not UTF-8.
+    pub fn to_secret_string(&self) -> Result<SecretString, Error> {
+        // A box of its size: a string that grew would leave parts of the value behind.
+        Ok(SecretString::from(Box::<str>::from(self.expose_str()?)))
     }
 
     /// The version of the record that this value is part of.

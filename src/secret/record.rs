@@ -115,7 +115,7 @@ impl Record {
         builder.finish(Box::new([(Box::from(""), value)]))
     }
 
-    /// The answer to a conditional read ([`Request::held`](crate::Request::held)): the record is still
+    /// The answer to a conditional read ([`Request::held`](crate::backend::Request::held)): the record is still
     /// the one that is held, and may still be read. It has no fields.
     #[must_use]
     pub fn unchanged(backend: &'static str) -> Self {
@@ -130,7 +130,7 @@ impl Record {
     /// Selects the field that a request names; `None` for the only field there is.
     ///
     /// A backend that stores several fields calls it on every answer, with the field of its own
-    /// [`Located`](crate::Located).
+    /// [`Located`](crate::backend::Located).
     #[must_use]
     pub fn select(mut self, field: Option<&str>) -> Self {
         self.selected = self.contents.find(field);
@@ -156,6 +156,20 @@ impl Record {
     /// [`ErrorKind::NotFound`] when there is no such field.
     pub fn field(&self, field: &str) -> Result<Secret, Error> {
         self.clone().select(Some(field)).into_secret()
+    }
+
+    /// The names of the fields, in the store's order. The only field of a store without names has none:
+    /// an empty text.
+    pub fn field_names(&self) -> impl Iterator<Item = &str> {
+        self.contents.fields.iter().map(|(name, _)| &**name)
+    }
+
+    /// The bytes of a field.
+    #[cfg(feature = "serde")]
+    pub(crate) fn bytes_of(&self, field: &str) -> Option<&[u8]> {
+        let mut fields = self.contents.fields.iter();
+        let found = fields.find(|(name, _)| **name == *field);
+        found.map(|(_, value)| value.expose())
     }
 
     /// The version of all its fields.

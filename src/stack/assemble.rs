@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::downgrade::Downgrades;
 use crate::driver::Driver;
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::fork::Process;
 use crate::invalidate::Invalidator;
 use crate::layers::{
@@ -33,12 +33,6 @@ pub(super) fn assemble(config: ResolverBuilder, clock: Arc<dyn Clock>) -> Result
         clock: _,
     } = config;
     let budget = cache.flight_budget;
-    if limit.values().any(|limit| limit.fair_time >= budget) {
-        return Err(Error::new(
-            ErrorKind::Misconfigured,
-            "the fair_time of a LimitConfig leaves no time to wait for a permit; it must be less than four fifths of with_deadline",
-        ));
-    }
     // What has a limit of its own takes no place of others anywhere.
     for (prefix, limit) in limit.prefixes() {
         let most = limit.max_concurrent as usize + limit.max_queued as usize;
@@ -46,7 +40,7 @@ pub(super) fn assemble(config: ResolverBuilder, clock: Arc<dyn Clock>) -> Result
     }
     let downgrades = Downgrades::new(on_downgrade);
     // Fetches of every cache run on one thread: it runs our code alone.
-    let driver = Arc::new(Driver::of_our_own()?);
+    let driver = Arc::new(Driver::for_fetches()?);
     let mut breakers = Vec::new();
     let mut guarded = |store: Arc<dyn SecretResolver>| {
         // Innermost, so that no store's code runs on a thread with ours or with another store's.
@@ -70,7 +64,7 @@ pub(super) fn assemble(config: ResolverBuilder, clock: Arc<dyn Clock>) -> Result
             // has asked to be left alone meanwhile is not sent the whole queue.
             // A request that has waited gets an attempt's whole time: otherwise a queue of ours would
             // make a store that is merely slow time out, and open its breaker.
-            limit.fair_time = limit.fair_time.max(attempt);
+            limit.fair_time = attempt;
             let layers = Limit::new(layers, Arc::clone(&clock), limit)?;
             // Retries go round both: a back-off holds no permit, and the next attempt finds the next
             // endpoint.

@@ -193,7 +193,8 @@ impl ResolverBuilder {
         self
     }
 
-    /// Another clock, such as the manual one of the testing kit. Default: a [`SystemClock`].
+    /// Another clock, such as the manual one of the testing kit. Default: the clock that
+    /// the resolvers and the backends of the process share.
     #[must_use]
     pub fn with_clock(mut self, clock: impl Clock) -> Self {
         self.clock = Some(Arc::new(clock));
@@ -216,11 +217,12 @@ impl ResolverBuilder {
         self.cache.flight_budget = self.deadline / 5 * 4;
         let clock: Arc<dyn Clock> = match self.clock.take() {
             Some(clock) => clock,
-            None => Arc::new(SystemClock::start()?),
+            None => Arc::new(SystemClock::shared()?),
         };
         let stack = assemble(self, Arc::clone(&clock))?;
         Ok(Resolver {
             stack: Arc::new(stack),
+            scope: None,
         })
     }
 }

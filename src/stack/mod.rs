@@ -13,21 +13,22 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::blocking::block_on;
 use crate::clock::{Clock, Moment};
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::fork;
 use crate::invalidate::Invalidator;
 use crate::layers::{
-    BreakerConfig, BreakerMonitor, Cache, CacheConfig, LimitConfig, RetryConfig, Scoped,
+    BreakerConfig, BreakerMonitor, Cache, CacheConfig, LimitConfig, RetryConfig, Scope, Scoped,
     SecretHandle, pass_on,
 };
-use crate::name::AsName;
+use crate::name::{NameRef, SecretName};
 use crate::resolver::{
     Request, RequireError, Required, ResolveFuture, ResolveManyFuture, SecretResolver,
-    SecretResolverExt, ShutdownFuture, ShutdownReport, required,
+    SecretResolverExt, ShutdownFuture, ShutdownReport, named, required,
 };
 use crate::rules::ByPrefix;
-use crate::secret::Secret;
+use crate::secret::{Record, Secret, Version};
 use crate::status::Status;
 
 /// What an application asks for its secrets: a backend behind the default stack of layers.
@@ -56,6 +57,7 @@ use crate::status::Status;
 #[derive(Clone)]
 pub struct Resolver {
     stack: Arc<Stack>,
+    scope: Option<Scoped<Arc<Stack>>>,
 }
 
 impl Resolver {
@@ -82,29 +84,63 @@ impl Resolver {
     ///
     /// # Cancel safety
     /// May be dropped at any time.
-    pub async fn get<N>(&self, name: &N) -> Result<Secret, Error>
-    where
-        N: AsName + ?Sized + Sync,
-    {
+    pub async fn get(&self, name: &str) -> Result<Secret, Error> {
         if self.is_elsewhere() {
             return Err(elsewhere(name));
         }
+        if self.scope.is_some() {
+            return SecretResolverExt::get(self, name).await;
+        }
         // What the cache holds fresh, no layer above it changes.
-        match self.cache().peek_text(name.as_text()) {
+        match self.cache().peek_text(name) {
             Some(record) => record.into_secret(),
             None => SecretResolverExt::get(&*self.stack, name).await,
         }
+    }
+
+    /// As [`get`](Self::get), for code that is not async: it blocks the thread until the answer or the
+    /// deadline (5 s by default). It works on every thread, also on one of an async runtime, whose other
+    /// tasks then wait. Use `get` there.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn get_blocking(&self, name: &str) -> Result<Secret, Error> {
+        block_on(self.get(name))
     }
 
     /// The secrets of these names, in their order; each fails alone.
     ///
     /// # Cancel safety
     /// May be dropped at any time.
-    pub async fn get_many<N>(&self, names: &[N]) -> Vec<Result<Secret, Error>>
-    where
-        N: AsName + Sync,
-    {
+    pub async fn get_many(&self, names: &[impl AsRef<str> + Sync]) -> Vec<Result<Secret, Error>> {
         SecretResolverExt::get_many(self, names).await
+    }
+
+    /// All fields of the record at `path`: of one version, and fetched together. A name without its
+    /// field, as `prod/db`. A store without records, such as the environment, answers its one value.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get); [`ErrorKind::InvalidName`] when a field is named.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any time.
+    pub async fn get_record(&self, path: &str) -> Result<Record, Error> {
+        SecretResolverExt::get_record(self, path).await
+    }
+
+    /// The secret of this name in one given version, as far as the store still has it. It is neither
+    /// cached nor answered from the cache.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get); [`ErrorKind::NotFound`] when the store does not have that version.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any time.
+    pub async fn get_version(&self, name: &str, version: &Version) -> Result<Secret, Error> {
+        let name = NameRef::parse(name)?;
+        let request = Request::new(name).with_version(version);
+        let answer = self.resolve(request).await.and_then(Record::into_secret);
+        answer.map_err(|error| named(error, name))
     }
 
     /// Checks that all of these names resolve, as a service does when it starts. From then on
@@ -115,20 +151,40 @@ impl Resolver {
     ///
     /// # Cancel safety
     /// May be dropped at any time.
-    pub async fn require<N>(&self, names: &[N]) -> Result<Required, RequireError>
-    where
-        N: AsName + Sync,
-    {
+    pub async fn require(
+        &self,
+        names: &[impl AsRef<str> + Sync],
+    ) -> Result<Required, RequireError> {
         let required = required(self, names, None).await?;
         self.pinned(names, required)
     }
 
+    /// As [`require`](Self::require), for code that is not async. See
+    /// [`get_blocking`](Self::get_blocking).
+    ///
+    /// # Errors
+    /// As [`require`](Self::require).
+    pub fn require_blocking(
+        &self,
+        names: &[impl AsRef<str> + Sync],
+    ) -> Result<Required, RequireError> {
+        block_on(self.require(names))
+    }
+
     /// The secrets, their records exempt from eviction. Only once all resolve: names that do not must
     /// not take the places of those that do.
-    fn pinned<N: AsName>(&self, names: &[N], required: Required) -> Result<Required, RequireError> {
-        let valid = names.iter().filter_map(|name| name.as_name().ok());
-        let records = required.secrets().iter().map(Secret::record);
-        match self.cache().pin(valid.zip(records)) {
+    fn pinned(
+        &self,
+        names: &[impl AsRef<str>],
+        required: Required,
+    ) -> Result<Required, RequireError> {
+        let full = required.names().map(|name| self.full(name.borrowed()));
+        let pin = |full: Vec<SecretName>| {
+            let records = required.secrets().map(Secret::record);
+            self.cache()
+                .pin(full.iter().map(SecretName::borrowed).zip(records))
+        };
+        match full.collect::<Result<Vec<_>, Error>>().and_then(pin) {
             Ok(()) => Ok(required),
             Err(error) => Err(Required::none(names, error)),
         }
@@ -145,14 +201,11 @@ impl Resolver {
     ///
     /// # Cancel safety
     /// May be dropped at any time.
-    pub async fn require_within<N>(
+    pub async fn require_within(
         &self,
-        names: &[N],
+        names: &[impl AsRef<str> + Sync],
         limit: Duration,
-    ) -> Result<Required, RequireError>
-    where
-        N: AsName + Sync,
-    {
+    ) -> Result<Required, RequireError> {
         let clock = &self.stack.clock;
         let end = clock.now() + limit;
         loop {
@@ -183,20 +236,20 @@ impl Resolver {
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] when it is not cached now, which says nothing about the store;
-    /// [`ErrorKind::InvalidName`] when the name breaks the grammar.
-    pub fn peek(&self, name: &(impl AsName + ?Sized)) -> Result<Secret, Error> {
+    /// [`ErrorKind::Closed`] after a shutdown; [`ErrorKind::InvalidName`] when the name breaks the
+    /// grammar.
+    pub fn peek(&self, name: &str) -> Result<Secret, Error> {
         if self.is_elsewhere() {
             return Err(elsewhere(name));
         }
-        let name = name.as_name()?;
-        let Some(record) = self.cache().peek_any(name) else {
-            return Err(Error::new(
-                ErrorKind::NotFound,
-                "the secret is not cached now; get it first",
-            )
-            .with_name(name));
+        let name = NameRef::parse(name)?;
+        let record = match self.full(name) {
+            Ok(full) => self.cache().peek(full.borrowed()),
+            Err(error) => return Err(error),
         };
-        record.into_secret()
+        let answer = record.ok_or_else(|| self.cache().not_cached());
+        let answer = answer.and_then(Record::into_secret);
+        answer.map_err(|error| error.with_name(name))
     }
 
     /// A handle on this secret, which is current when it is returned and is kept so in the
@@ -208,17 +261,23 @@ impl Resolver {
     ///
     /// # Cancel safety
     /// May be dropped at any time.
-    pub async fn handle<N>(&self, name: &N) -> Result<SecretHandle, Error>
-    where
-        N: AsName + ?Sized + Sync,
-    {
+    pub async fn handle(&self, name: &str) -> Result<SecretHandle, Error> {
         if self.is_elsewhere() {
             return Err(elsewhere(name));
         }
+        let asked = NameRef::parse(name)?;
         // Before the get, so that its value is not evicted again before the handle has it.
-        let handle = self.cache().handle(name.as_name()?)?;
+        let handle = self.cache().handle(self.full(asked)?, asked)?;
         self.get(name).await?;
         handle.seen().await
+    }
+
+    /// The name in full: with the path of the scope, if there is one.
+    fn full(&self, name: NameRef<'_>) -> Result<SecretName, Error> {
+        match &self.scope {
+            Some(scoped) => scoped.scope().full(name),
+            None => Ok(name.to_owned()),
+        }
     }
 
     /// How the resolver is, for a readiness probe and for metrics.
@@ -245,19 +304,46 @@ impl Resolver {
         }
     }
 
-    /// The same resolver for a caller who chooses names and may not leave the path `prefix`: it is
-    /// put before every name.
+    /// The same resolver for a caller that chooses names and may not leave the path `prefix`, which is
+    /// put before every name: in the scope `tenants/42`, `db#password` is `tenants/42/db#password`. Errors
+    /// name a secret as it was asked for. Each call allocates the full name, also for a cached secret.
+    ///
+    /// All else is shared: the cache, `status`, and the shutdown, which ends the resolver for everybody.
     ///
     /// # Errors
-    /// [`ErrorKind::Misconfigured`] or [`ErrorKind::InvalidName`] when `prefix` is no path.
-    pub fn scoped(&self, prefix: &str) -> Result<Scoped<Self>, Error> {
-        Scoped::new(self.clone(), prefix)
+    /// [`ErrorKind::InvalidName`] when `prefix` is no path. The error does not quote it.
+    ///
+    /// # Security
+    /// The path is the boundary: text that chooses a part of *it* chooses the scope. Check that an id
+    /// taken from a request is one segment before it goes into the path: `42/admin` is a valid path. It is
+    /// no access control of the store's, which decides by the identity of this process.
+    ///
+    /// ```
+    /// use secret_resolver::{Resolver, testing::MockBackend};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// let backend = MockBackend::new().with_value("tenants/42/db#password", "hunter2");
+    /// let tenant = Resolver::builder(backend).build()?.scoped("tenants/42")?;
+    /// assert_eq!(tenant.get("db#password").await?.expose_str()?, "hunter2");
+    /// assert!(tenant.get("../43/db#password").await.is_err());
+    /// # Ok::<(), secret_resolver::Error>(()) }).unwrap();
+    /// ```
+    pub fn scoped(&self, prefix: &str) -> Result<Self, Error> {
+        let scope = match &self.scope {
+            Some(scoped) => scoped.scope().within(prefix)?,
+            None => Scope::new(prefix)?,
+        };
+        Ok(Self {
+            stack: Arc::clone(&self.stack),
+            scope: Some(Scoped::new(Arc::clone(&self.stack), scope)),
+        })
     }
 
-    /// What a rotation signal calls.
+    /// What a rotation signal calls. That of a scope invalidates names of the scope alone.
     #[must_use]
     pub fn invalidator(&self) -> Invalidator {
-        self.stack.invalidator.clone()
+        let scope = self.scope.as_ref().map(|scoped| scoped.scope().clone());
+        self.stack.invalidator.clone().within(scope)
     }
 
     /// Whether this is a child of the process that it was built in.
@@ -308,10 +394,19 @@ impl Drop for Resolver {
 }
 
 #[cold]
-fn elsewhere(name: &(impl AsName + ?Sized)) -> Error {
-    match name.as_name() {
+fn elsewhere(name: &str) -> Error {
+    match NameRef::parse(name) {
         Ok(name) => fork::refused().with_name(name),
         Err(error) => error,
+    }
+}
+
+impl Resolver {
+    fn inner(&self) -> &dyn SecretResolver {
+        match &self.scope {
+            Some(scoped) => scoped,
+            None => &*self.stack,
+        }
     }
 }
 
@@ -319,17 +414,17 @@ fn elsewhere(name: &(impl AsName + ?Sized)) -> Error {
 impl SecretResolver for Resolver {
     fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
         // Asked at the first poll: an answer that is polled late is not older than its poll.
-        ResolveFuture::lazy(&*self.stack, request)
+        ResolveFuture::lazy(self.inner(), request)
     }
 
     fn resolve_many<'a>(&'a self, requests: &'a [Request<'a>]) -> ResolveManyFuture<'a> {
-        self.stack.resolve_many(requests)
+        self.inner().resolve_many(requests)
     }
 
-    pass_on!(self => self.stack);
+    pass_on!(self => self.inner());
 
     fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {
-        SecretResolver::shutdown(&*self.stack, deadline)
+        self.inner().shutdown(deadline)
     }
 }
 
@@ -337,7 +432,7 @@ impl SecretResolver for Resolver {
 #[deny(clippy::missing_trait_methods)]
 impl SecretResolver for Stack {
     fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
-        let refused = move || Err(elsewhere(&request.name()));
+        let refused = move || Err(elsewhere(request.name().as_str()));
         if !self.process.is_this() {
             return ResolveFuture::ready(refused());
         }
@@ -352,7 +447,7 @@ impl SecretResolver for Stack {
     fn resolve_many<'a>(&'a self, requests: &'a [Request<'a>]) -> ResolveManyFuture<'a> {
         let refused = || {
             let names = requests.iter().map(Request::name);
-            names.map(|name| Err(elsewhere(&name))).collect()
+            names.map(|name| Err(elsewhere(name.as_str()))).collect()
         };
         // Lazy, as a shutdown is: nothing below takes a lock before the first poll.
         let here = self.process.here(self.layers.resolve_many(requests));

@@ -3,10 +3,9 @@
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use secret_resolver::layers::{BreakerState, LimitConfig};
-use secret_resolver::{
-    Clock, Error, Record, Request, ResolveFuture, SecretBuf, SecretResolver, SystemClock,
-};
+use secret_resolver::backend::{Request, ResolveFuture, SystemClock};
+use secret_resolver::{BreakerConfig, BreakerState, LimitConfig};
+use secret_resolver::{Clock, Error, Record, SecretBuf, SecretResolver};
 
 use super::*;
 
@@ -44,8 +43,9 @@ impl SecretResolver for Flooded {
 /// In real time: a flood of ever new names, and a hundred others that were never asked for.
 async fn others_notice_nothing_of(flood: Flood) {
     let store = Arc::new(Flooded(flood, Mutex::default()));
-    let mut limit = LimitConfig::default();
-    (limit.max_concurrent, limit.max_queued) = (8, 200);
+    let limit = LimitConfig::default()
+        .with_max_concurrent(8)
+        .with_max_queued(200);
     let resolver = Resolver::builder(store)
         .with_deadline(Duration::from_secs(2))
         .with_limit_for("flood", limit)
@@ -135,14 +135,15 @@ async fn a_few_names_that_bring_no_good_close_a_healthy_store_for_no_other() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_that_is_waited_for_is_found_by_names_with_a_limit_of_their_own_too() {
-    let clock = SystemClock::start().unwrap();
+    let clock = SystemClock::shared().unwrap();
     let store = MockBackend::new().with_clock(clock.clone());
     store.set("own/a", "value");
     store.set("b", "value");
     store.always(Reply::Error(ErrorKind::Unavailable));
-    let mut breaker = secret_resolver::layers::BreakerConfig::default();
-    breaker.failures = 1;
-    breaker.first_open = breaker.longest_open;
+    let longest = Duration::from_secs(15);
+    let breaker = BreakerConfig::default()
+        .with_failures(1)
+        .with_open(longest, longest);
     let resolver = Resolver::builder(store.clone())
         .with_breaker(breaker)
         .with_limit_for("own", LimitConfig::default())
@@ -151,7 +152,7 @@ async fn a_store_that_is_waited_for_is_found_by_names_with_a_limit_of_their_own_
         .unwrap();
     let names = ["own/a", "b"];
     assert!(resolver.get_many(&names).await.iter().all(Result::is_err));
-    let open = |breaker: &secret_resolver::layers::BreakerStatus| {
+    let open = |breaker: &secret_resolver::BreakerStatus| {
         matches!(breaker.state, BreakerState::Open { .. })
     };
     assert!(resolver.status().breakers.iter().all(open));

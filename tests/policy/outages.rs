@@ -2,11 +2,10 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use secret_resolver::layers::{BreakerConfig, LimitConfig};
+use secret_resolver::backend::{Request, ResolveFuture, SystemClock};
 use secret_resolver::testing::Gate;
-use secret_resolver::{
-    Clock, Error, Record, Request, ResolveFuture, SecretBuf, SecretResolver, SystemClock, Version,
-};
+use secret_resolver::{BreakerConfig, LimitConfig};
+use secret_resolver::{Clock, Error, Record, SecretBuf, SecretResolver, Version};
 
 use super::*;
 
@@ -107,7 +106,7 @@ async fn a_store_that_hangs_opens_its_breaker_however_short_the_deadline_is() {
 async fn a_flood_of_cold_names_on_a_healthy_store_asks_no_fallback_and_opens_no_breaker() {
     // In real time: the store answers 64 at a time, each after a tenth of a second, so by far not
     // all of the names fit into the 4 s of a fetch.
-    let clock = SystemClock::start().unwrap();
+    let clock = SystemClock::shared().unwrap();
     let store = MockBackend::new().with_clock(clock.clone());
     let fallback = MockBackend::new();
     let resolver = Resolver::builder(store.clone())
@@ -148,7 +147,7 @@ async fn a_flood_of_cold_names_on_a_healthy_store_asks_no_fallback_and_opens_no_
     assert_eq!(fallback.calls(), 0);
     let status = resolver.status();
     assert_eq!(status.fallback_answers, 0);
-    let closed = secret_resolver::layers::BreakerState::Closed;
+    let closed = secret_resolver::BreakerState::Closed;
     assert!(
         status
             .breakers
@@ -162,8 +161,9 @@ async fn a_flood_of_cold_names_on_a_healthy_store_asks_no_fallback_and_opens_no_
 async fn a_flood_below_a_prefix_with_a_limit_of_its_own_holds_up_no_other_name() {
     let clock = ManualClock::new();
     let store = MockBackend::new().with_value(NAME, "primary");
-    let mut few = LimitConfig::default();
-    (few.max_concurrent, few.max_queued) = (2, 2);
+    let few = LimitConfig::default()
+        .with_max_concurrent(2)
+        .with_max_queued(2);
     let resolver = Resolver::builder(store.clone())
         .with_attempts(1)
         .with_clock(clock.clone())
@@ -396,11 +396,10 @@ impl SecretResolver for Dies {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_of_names_that_hang_keeps_no_known_name_from_a_store_that_is_back() {
     // In real time, at a fifth of the default times.
-    let clock = SystemClock::start().unwrap();
+    let clock = SystemClock::shared().unwrap();
     let store = Arc::new(Dies(AtomicBool::new(false)));
-    let mut breaker = BreakerConfig::default();
-    breaker.first_open = Duration::from_millis(200);
-    breaker.longest_open = Duration::from_secs(3);
+    let breaker =
+        BreakerConfig::default().with_open(Duration::from_millis(200), Duration::from_secs(3));
     let resolver = Resolver::builder(Arc::clone(&store))
         .with_attempts(1)
         .with_deadline(Duration::from_secs(1))

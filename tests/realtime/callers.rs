@@ -7,11 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use secret_resolver::layers::BreakerConfig;
+use secret_resolver::BreakerConfig;
+use secret_resolver::backend::{NameRef, Request, ResolveFuture};
 use secret_resolver::testing::Canary;
-use secret_resolver::{
-    ErrorKind, NameRef, Record, Request, ResolveFuture, Resolver, ResolverBuilder, SecretResolver,
-};
+use secret_resolver::{ErrorKind, Record, Resolver, ResolverBuilder, SecretResolver};
 use tracing::{Event, Metadata, Subscriber, span};
 
 use crate::support::{Say, Store, in_a_process, ms, now, pause, since, within};
@@ -39,8 +38,7 @@ fn poll_with<F: Future + ?Sized>(future: Pin<&mut F>, waker: &Waker) -> Poll<F::
 
 /// A resolver of names that hang, each until its deadline: no breaker ends it before.
 fn hanging() -> ResolverBuilder {
-    let mut breaker = BreakerConfig::default();
-    breaker.failures = 1000;
+    let breaker = BreakerConfig::default().with_failures(1000);
     Resolver::builder(Store::saying("store", Say::Hang))
         .with_deadline(Duration::from_secs(1))
         .with_breaker(breaker)

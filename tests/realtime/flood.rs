@@ -7,7 +7,7 @@ use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use secret_resolver::layers::BreakerConfig;
+use secret_resolver::BreakerConfig;
 use secret_resolver::{Error, ErrorKind, Freshness, Moment, Resolver, Secret};
 
 use crate::support::{Say, Store, ms, now, pause, since};
@@ -54,10 +54,7 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let (store, fallback) = (Store::new("store"), Store::new("fallback"));
-        let mut breaker = BreakerConfig::default();
-        breaker.first_open = ms(200);
-        breaker.longest_open = ms(400);
-        breaker.fair_time = ms(100);
+        let breaker = BreakerConfig::default().with_open(ms(200), ms(400));
         let resolver = Resolver::builder(store.clone())
             .with_ttl(TTL)
             .with_deadline(ms(2000))
@@ -213,7 +210,7 @@ impl Bench {
             match below.len() {
                 1 => invalidator.invalidate(name).unwrap(),
                 _ => invalidator.invalidate_prefix(path).unwrap(),
-            }
+            };
             let note = |name: &String| (name.clone(), at);
             let notes = below.into_iter().map(note);
             self.history.lock().unwrap().invalidated.extend(notes);

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use secret_resolver::{NameRef, Request, Resolver, SecretResolver, Version};
+use secret_resolver::backend::{NameRef, Request};
+use secret_resolver::{Resolver, SecretResolver, Version};
 
 use crate::support::{Store, in_a_process, ms, now, pause, since, version_of, within};
 
@@ -145,7 +146,7 @@ async fn the_processor_time_of_two_thousand_handles_among_strangers() {
         match number % 2 {
             0 => invalidator.invalidate("quite/other").unwrap(),
             _ => invalidator.invalidate_prefix("quite/other").unwrap(),
-        }
+        };
         pause(20).await;
     }
     let (used, time) = (processor_time() - before, since(begun));

@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use secret_resolver::layers::{BreakerState, BreakerStatus};
+use secret_resolver::backend::{Request, ResolveFuture};
+use secret_resolver::{BreakerState, BreakerStatus};
 use secret_resolver::{
-    Error, ErrorKind, Freshness, Moment, Record, Request, ResolveFuture, Resolver, SecretBuf,
-    SecretResolver,
+    Error, ErrorKind, Freshness, Moment, Record, Resolver, SecretBuf, SecretResolver,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 

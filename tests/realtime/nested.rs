@@ -1,7 +1,8 @@
 //! A resolver is no store of another: caches above caches would add up their times.
 
+use secret_resolver::backend::{Request, ResolveFuture};
 use secret_resolver::testing::MockBackend;
-use secret_resolver::{Error, ErrorKind, Request, ResolveFuture, Resolver, SecretResolver};
+use secret_resolver::{Error, ErrorKind, Resolver, SecretResolver};
 
 use crate::support::Store;
 

@@ -4,9 +4,8 @@ use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::time::Duration;
 
-use secret_resolver::{
-    ErrorKind, Located, NameRef, Request, ResolveFuture, Resolver, SecretResolver,
-};
+use secret_resolver::backend::{Located, NameRef, Request, ResolveFuture};
+use secret_resolver::{ErrorKind, Resolver, SecretResolver};
 use tokio::task::JoinHandle;
 
 use crate::support::{Say, Store, ms, now, pause, since, version_of, within};
@@ -121,7 +120,7 @@ async fn requests_after_a_signal_for_everything(rotated: bool) -> f64 {
         store.rotate_all();
     }
     let before = store.asked();
-    resolver.invalidator().invalidate_all();
+    resolver.invalidator().invalidate_all().unwrap();
     assert_eq!(read_all(&resolver, &names, Duration::from_secs(3)).await, 0);
     f64::from(u32::try_from(store.asked() - before).unwrap()) / 100.0
 }

@@ -7,15 +7,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use secret_resolver::backend::{Request, ResolveFuture, SystemClock};
 use secret_resolver::{
-    Clock, Error, ErrorKind, Moment, Record, Request, ResolveFuture, Secret, SecretBuf,
-    SecretResolver, SystemClock, Version,
+    Clock, Error, ErrorKind, Moment, Record, Secret, SecretBuf, SecretResolver, Version,
 };
 
 /// The clock of all tests: `CLOCK_BOOTTIME`, so that its moments compare with any resolver's.
 pub(crate) fn now() -> Moment {
     static CLOCK: OnceLock<SystemClock> = OnceLock::new();
-    CLOCK.get_or_init(|| SystemClock::start().unwrap()).now()
+    CLOCK.get_or_init(|| SystemClock::shared().unwrap()).now()
 }
 
 pub(crate) fn since(moment: Moment) -> Duration {

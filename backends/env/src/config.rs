@@ -80,11 +80,11 @@ impl EnvBuilder {
         let mut listed = HashMap::new();
         for name in &names {
             let name = SecretName::parse(name)?;
-            let Some(variable) = variable::variable(prefix.as_deref(), name.as_ref()) else {
+            let Some(variable) = variable::variable(prefix.as_deref(), name.borrowed()) else {
                 return Err(misconfigured(
                     "a name outside ASCII has no variable: give it an alias",
                 )
-                .with_name(name.as_ref()));
+                .with_name(name.borrowed()));
             };
             variable::check(&variable)?;
             add(&mut listed, name, variable)?;
@@ -120,7 +120,7 @@ fn add(
         return Err(misconfigured(
             "two names share a variable, or one name has two: give one of them another alias",
         )
-        .with_name(name.as_ref()));
+        .with_name(name.borrowed()));
     }
     listed.insert(name, variable);
     Ok(())

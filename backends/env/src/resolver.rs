@@ -4,10 +4,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use secret_resolver::{
-    Error, ErrorKind, Located, NameRef, Record, Request, ResolveFuture, SecretBuf, SecretName,
-    SecretResolver,
-};
+use secret_resolver::backend::{Located, NameRef, Request, ResolveFuture};
+use secret_resolver::{Error, ErrorKind, Record, SecretBuf, SecretName, SecretResolver};
 use zeroize::Zeroize;
 
 use crate::config::EnvBuilder;

@@ -3,7 +3,8 @@
 //! The rule has no escapes, so names that differ only in case or in punctuation share a variable.
 //! They share an address, too, and so one cache entry; a list of names is checked for it.
 
-use secret_resolver::{Error, ErrorKind, NameRef};
+use secret_resolver::backend::NameRef;
+use secret_resolver::{Error, ErrorKind};
 
 /// The variable of `name`: letters in upper case, everything else that a name may hold in ASCII as
 /// `_`, behind the prefix and a `_`.

@@ -5,11 +5,9 @@
 #![allow(clippy::print_stdout, reason = "an example speaks to a person")]
 
 use std::error::Error;
-use std::sync::Arc;
 use std::time::Duration;
 
-use secret_resolver::{Clock, Resolver, Secret, SecretBuf, SystemClock};
-use secret_resolver_transport::{Origin, Trust};
+use secret_resolver::{Resolver, Secret, SecretBuf};
 use secret_resolver_vault::{Auth, Credential, VaultBackend, VaultTarget};
 use test_servers::OpenBao;
 
@@ -31,35 +29,29 @@ async fn main() -> Result<(), Box<dyn Error>> {
     println!("started      OpenBao with TLS; the role may read secret/prod/*");
 
     let target = VaultTarget::new(
-        Origin::parse(&server.origin())?,
-        Trust::from_file(server.ca_file())?,
+        server.origin(),
+        server.ca_file(),
         Auth::approle(
             Credential::value(SecretBuf::from_slice(role.role_id.as_bytes())?),
             Credential::value(SecretBuf::from_slice(role.secret_id.as_bytes())?),
         ),
     );
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start()?);
-    let backend = VaultBackend::builder(target)
-        .with_clock(Arc::clone(&clock))
-        .build()?;
-    let resolver = Resolver::builder(backend)
-        .with_clock(Arc::clone(&clock))
-        .build()?;
+    let resolver = Resolver::builder(VaultBackend::builder(target).build()?).build()?;
 
-    step(&clock, "resolved", &resolver, "login and read").await?;
-    step(&clock, "cached", &resolver, "no request").await?;
+    step("resolved", &resolver, "login and read").await?;
+    step("cached", &resolver, "no request").await?;
 
     server.put(
         "prod/db",
         &[("user", "app"), ("password", "second-password")],
     )?;
-    step(&clock, "rotated", &resolver, "the cache does not know yet").await?;
+    step("rotated", &resolver, "the cache does not know yet").await?;
 
     resolver.invalidator().invalidate(NAME)?;
-    step(&clock, "invalidated", &resolver, "fetched anew").await?;
+    step("invalidated", &resolver, "fetched anew").await?;
 
     server.stop();
-    step(&clock, "killed", &resolver, "within its time to live").await?;
+    step("killed", &resolver, "within its time to live").await?;
 
     resolver.invalidator().invalidate(NAME)?;
     match resolver.get(NAME).await {
@@ -71,12 +63,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-async fn step(
-    clock: &Arc<dyn Clock>,
-    title: &str,
-    resolver: &Resolver,
-    why: &str,
-) -> Result<(), Box<dyn Error>> {
+async fn step(title: &str, resolver: &Resolver, why: &str) -> Result<(), Box<dyn Error>> {
+    let clock = resolver.clock();
     let start = clock.now();
     let secret: Secret = resolver.get(NAME).await?;
     let took = clock.now().since(start);

@@ -6,7 +6,8 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use secret_resolver::{Address, Error, Located, NameRef};
+use secret_resolver::backend::{Located, NameRef};
+use secret_resolver::{Address, Error};
 
 use crate::error;
 use crate::path::checked_id;

@@ -5,7 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use secret_resolver::{Clock, Error, SystemClock};
+use secret_resolver::backend::SystemClock;
+use secret_resolver::{Clock, Error};
 use secret_resolver_session::Session;
 use secret_resolver_transport::{self as transport, Origin, Trust};
 
@@ -19,27 +20,25 @@ use crate::resolver::{Parts, VaultBackend};
 /// A whole target: endpoints, the CA set that they are checked against, namespace, mount and
 /// login. Its parts belong together: a token goes to these endpoints and nowhere else.
 ///
-/// `Debug` shows the endpoints, the namespace and the mount.
+/// What is wrong with it is said when the backend is built. `Debug` shows the endpoints, the namespace
+/// and the mount.
 ///
 /// ```no_run
-/// use secret_resolver_transport::{Origin, Trust};
-/// use secret_resolver_vault::{Auth, Credential, VaultTarget};
+/// use secret_resolver_vault::{Auth, Credential, VaultBackend, VaultTarget};
 ///
 /// let auth = Auth::token(Credential::file("/run/secrets/vault-token"));
-/// let target = VaultTarget::new(
-///     Origin::parse("https://vault-1.example:8200")?,
-///     Trust::from_file("/etc/ssl/vault-ca.pem")?,
-///     auth,
-/// )
-/// .with_endpoint(Origin::parse("https://vault-2.example:8200")?)
-/// .with_mount("team/secret");
+/// let target = VaultTarget::new("https://vault-1.example:8200", "/etc/ssl/vault-ca.pem", auth)
+///     .with_endpoint("https://vault-2.example:8200")
+///     .with_mount("team/secret");
+/// let backend = VaultBackend::builder(target).build()?;
 /// # Ok::<(), secret_resolver::Error>(())
 /// ```
+#[derive(Clone)]
 pub struct VaultTarget {
-    endpoints: Vec<Origin>,
+    endpoints: Vec<Result<Origin, Error>>,
     spread: bool,
     of_leader: bool,
-    trust: Trust,
+    trust: Result<Trust, Error>,
     namespace: Option<String>,
     mount: String,
     auth: Auth,
@@ -75,13 +74,20 @@ const MOST_ENDPOINTS: usize = 64;
 
 impl VaultTarget {
     /// A KV v2 store mounted at `secret`, in the root namespace.
+    ///
+    /// `endpoint` is an [`Origin`] or its text, `https://host:port`. `trust` is a [`Trust`] or the path of
+    /// a file in PEM, as [`Trust::from_file`] reads it.
     #[must_use]
-    pub fn new(endpoint: Origin, trust: Trust, auth: Auth) -> Self {
+    pub fn new(
+        endpoint: impl TryInto<Origin, Error: Into<Error>>,
+        trust: impl TryInto<Trust, Error: Into<Error>>,
+        auth: Auth,
+    ) -> Self {
         Self {
-            endpoints: vec![endpoint],
+            endpoints: vec![endpoint.try_into().map_err(Into::into)],
             spread: false,
             of_leader: false,
-            trust,
+            trust: trust.try_into().map_err(Into::into),
             namespace: None,
             mount: "secret".into(),
             auth,
@@ -91,8 +97,8 @@ impl VaultTarget {
     /// Adds another endpoint of the same cluster: one store, one trust domain. It is asked when those before
     /// it give no answer, and until one of them answers again.
     #[must_use]
-    pub fn with_endpoint(mut self, endpoint: Origin) -> Self {
-        self.endpoints.push(endpoint);
+    pub fn with_endpoint(mut self, endpoint: impl TryInto<Origin, Error: Into<Error>>) -> Self {
+        self.endpoints.push(endpoint.try_into().map_err(Into::into));
         self
     }
 
@@ -152,11 +158,11 @@ impl VaultBuilder {
         }
     }
 
-    /// The clock that all of its timers ask. By default a [`SystemClock`] of its own, which is one
-    /// thread; give it the resolver's instead.
+    /// The clock that all of its timers ask. By default the one that the resolvers and the backends of
+    /// the process share; a test that gives its resolver another gives it here, too.
     #[must_use]
-    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.clock = Some(clock);
+    pub fn with_clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Some(Arc::new(clock));
         self
     }
 
@@ -230,11 +236,12 @@ impl VaultBuilder {
         self
     }
 
-    /// Checks everything and builds the backend. Nothing is sent and no file is read. Works
+    /// Checks everything and builds the backend. Nothing is sent, and no file of a credential is read. Works
     /// outside a runtime; the backend's futures need one of tokio's with its I/O driver.
     ///
     /// # Errors
-    /// [`ErrorKind::Misconfigured`](secret_resolver::ErrorKind::Misconfigured) for a mount,
+    /// [`ErrorKind::Misconfigured`](secret_resolver::ErrorKind::Misconfigured) for an endpoint that is no
+    /// origin, for authorities that cannot be read, for a mount,
     /// namespace, prefix or alias that is no path, for more than 64 endpoints, for a token with an auth mount, or where the
     /// transport cannot be built; [`ErrorKind::Unauthenticated`](secret_resolver::ErrorKind::Unauthenticated)
     /// for an empty credential; [`ErrorKind::Overloaded`](secret_resolver::ErrorKind::Overloaded)
@@ -249,6 +256,11 @@ impl VaultBuilder {
             mount,
             auth,
         } = self.target;
+        let endpoints: Vec<_> = endpoints
+            .into_iter()
+            .collect::<Result<_, _>>()
+            .map_err(error::ours)?;
+        let trust = trust.map_err(error::ours)?;
         auth.check()?;
         let mount = checked(&mount, "mount")?;
         if endpoints.len() > MOST_ENDPOINTS {
@@ -271,7 +283,7 @@ impl VaultBuilder {
         let names = Names::new(prefix, self.default_field.into(), self.aliases)?;
         let clock = match self.clock {
             Some(clock) => clock,
-            None => Arc::new(SystemClock::start().map_err(error::ours)?),
+            None => Arc::new(SystemClock::shared().map_err(error::ours)?),
         };
         let mut http = transport::Client::builder(trust, Arc::clone(&clock))
             .with_connections(self.connections);

@@ -56,3 +56,4 @@ pub use auth::Auth;
 pub use config::{VaultBuilder, VaultTarget};
 pub use resolver::{VaultBackend, VaultStats};
 pub use secret_resolver_session::Credential;
+pub use secret_resolver_transport::{LeftOut, Origin, Trust};

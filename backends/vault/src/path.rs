@@ -2,7 +2,8 @@
 //!
 //! Knows nothing of names; that mapping is `alias`'s.
 
-use secret_resolver::{Error, NameRef};
+use secret_resolver::Error;
+use secret_resolver::backend::NameRef;
 
 use crate::error;
 

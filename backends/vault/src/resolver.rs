@@ -4,10 +4,8 @@ use std::fmt;
 use std::pin::pin;
 use std::sync::Arc;
 
-use secret_resolver::{
-    Address, Error, Located, Moment, NameRef, Record, Request, ResolveFuture, SecretResolver,
-    ShutdownFuture, Version,
-};
+use secret_resolver::backend::{Located, NameRef, Request, ResolveFuture, ShutdownFuture};
+use secret_resolver::{Address, Error, Moment, Record, SecretResolver, Version};
 use secret_resolver_session::{Session, Verdict};
 use secret_resolver_transport::Method;
 

@@ -11,9 +11,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::*;
-use secret_resolver::{
-    Clock, ErrorKind, NameRef, Request, SecretResolver, SecretResolverExt, SystemClock,
-};
+use secret_resolver::backend::{NameRef, Request, SystemClock};
+use secret_resolver::{Clock, ErrorKind, SecretResolver, SecretResolverExt};
 use secret_resolver_vault::{Auth, Credential, VaultBackend};
 use test_servers::OpenBao;
 use tracing::field::{Field, Visit};
@@ -87,7 +86,7 @@ fn no_credential_and_no_value_is_in_any_text_or_trace() {
         show(&auth);
         let target = target(&server, auth);
         show(&target);
-        let clock = Arc::new(SystemClock::start().unwrap());
+        let clock = Arc::new(SystemClock::shared().unwrap());
         let builder =
             VaultBackend::builder(target).with_clock(Arc::clone(&clock) as Arc<dyn Clock>);
         show(&builder);

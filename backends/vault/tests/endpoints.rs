@@ -6,8 +6,9 @@
 mod common;
 
 use common::*;
+use secret_resolver::backend::{NameRef, Request};
 use secret_resolver::testing::ManualClock;
-use secret_resolver::{ErrorKind, NameRef, Request, Resolver, SecretResolver, Version};
+use secret_resolver::{ErrorKind, Resolver, SecretResolver, Version};
 use secret_resolver_vault::{VaultBackend, VaultTarget};
 use test_servers::Reply;
 

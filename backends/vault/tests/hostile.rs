@@ -4,12 +4,12 @@
 
 mod common;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use common::*;
+use secret_resolver::backend::{NameRef, Request, SystemClock};
 use secret_resolver::testing::ManualClock;
-use secret_resolver::{ErrorKind, NameRef, Request, SecretResolver, SystemClock, Version};
+use secret_resolver::{ErrorKind, SecretResolver, Version};
 use secret_resolver_vault::VaultBackend;
 use test_servers::Reply;
 
@@ -21,7 +21,7 @@ fn answered(reply: Reply) -> ErrorKind {
     fake.state().instead = Some(("/data/a", reply));
     let backend = fake
         .builder(&ManualClock::new())
-        .with_clock(Arc::new(SystemClock::start().unwrap()))
+        .with_clock(SystemClock::shared().unwrap())
         .with_response_timeout(Duration::from_secs(2))
         .build()
         .unwrap();

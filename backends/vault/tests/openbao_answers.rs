@@ -10,9 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use common::*;
-use secret_resolver::{
-    Clock, ErrorKind, NameRef, Request, SecretBuf, SecretResolver, SecretResolverExt, SystemClock,
-};
+use secret_resolver::backend::{NameRef, Request, SystemClock};
+use secret_resolver::{Clock, ErrorKind, SecretBuf, SecretResolver, SecretResolverExt};
 use secret_resolver_transport::{self as transport, Client, Method, Origin, Trust};
 use secret_resolver_vault::{Auth, VaultBackend, VaultTarget};
 use test_servers::OpenBao;
@@ -126,7 +125,7 @@ fn a_store_that_is_turned_into_version_2_passes() {
 
 /// Writes so many secrets of the version 1 store. By requests: a process for each would take a minute.
 async fn fill(server: &OpenBao, number: usize) {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start().unwrap());
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::shared().unwrap());
     let origin = Origin::parse(&server.origin()).unwrap();
     let trust = Trust::from_file(server.ca_file()).unwrap();
     let client = Client::builder(trust, clock).allow(origin.clone());

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::*;
+use secret_resolver::backend::SystemClock;
 use secret_resolver::testing::ManualClock;
-use secret_resolver::{Clock, ErrorKind, Resolver, SecretResolver, SecretResolverExt, SystemClock};
+use secret_resolver::{Clock, ErrorKind, Resolver, SecretResolver, SecretResolverExt};
 use secret_resolver_vault::{Auth, Credential, VaultBackend};
 use test_servers::OpenBao;
 
@@ -25,7 +26,7 @@ fn revoke_all(server: &OpenBao) {
 fn stack_at_rest(server: &OpenBao) -> (Resolver, VaultBackend) {
     let (clock, role) = (ManualClock::new(), reader(server, HOUR, HOUR));
     let backend = VaultBackend::builder(target(server, approle(&role)))
-        .with_clock(Arc::new(clock.clone()))
+        .with_clock(clock.clone())
         .build()
         .unwrap();
     let stack = Resolver::builder(backend.clone())
@@ -253,7 +254,7 @@ fn shutdown_revokes_the_logins_token_and_refuses_new_requests() {
     let server = OpenBao::start().unwrap();
     server.put("app/a", &[("value", "v")]).unwrap();
     let role = reader(&server, HOUR, HOUR);
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start().unwrap());
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::shared().unwrap());
     let backend = VaultBackend::builder(target(&server, approle(&role)))
         .with_clock(Arc::clone(&clock))
         .build()
@@ -280,7 +281,7 @@ fn shutdown_leaves_a_plain_token_alone() {
     server.put("app/a", &[("value", "v")]).unwrap();
     reader(&server, HOUR, HOUR);
     let token = server.token(&["reader"], HOUR).unwrap();
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start().unwrap());
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::shared().unwrap());
     let backend = VaultBackend::builder(target(&server, Auth::token(value(&token))))
         .with_clock(Arc::clone(&clock))
         .build()

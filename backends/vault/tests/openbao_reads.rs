@@ -7,9 +7,9 @@ mod common;
 use std::sync::Arc;
 
 use common::*;
+use secret_resolver::backend::{NameRef, Request, SystemClock};
 use secret_resolver::{
-    ErrorKind, ExposeSecret, NameRef, Request, SecretBuf, SecretResolver, SecretResolverExt,
-    SystemClock, Version,
+    ErrorKind, ExposeSecret, SecretBuf, SecretResolver, SecretResolverExt, Version,
 };
 use secret_resolver_transport::{self as transport, Client, Method, Origin, Trust};
 use secret_resolver_vault::{VaultBackend, VaultTarget};
@@ -155,7 +155,7 @@ fn paths_outside_the_grammar_are_read_by_alias_and_odd_ones_are_encoded() {
 /// Writes where the command line tool, which cleans paths up, does not.
 async fn put_at(server: &OpenBao, target: &str, json: &[u8]) {
     let origin = Origin::parse(&server.origin()).unwrap();
-    let clock = Arc::new(SystemClock::start().unwrap());
+    let clock = Arc::new(SystemClock::shared().unwrap());
     let client = Client::builder(Trust::from_file(server.ca_file()).unwrap(), clock)
         .allow(origin.clone())
         .build()

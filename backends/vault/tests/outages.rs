@@ -10,9 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::*;
-use secret_resolver::layers::BreakerState;
+use secret_resolver::BreakerState;
+use secret_resolver::backend::SystemClock;
 use secret_resolver::testing::MockBackend;
-use secret_resolver::{Clock, Error, Moment, Resolver, Secret, SystemClock};
+use secret_resolver::{Clock, Error, Moment, Resolver, Secret};
 use secret_resolver_vault::{Auth, VaultBackend};
 use test_servers::{AppRole, OpenBao};
 
@@ -131,7 +132,7 @@ async fn read_once(services: &mut [Service]) {
 async fn live_through_it(services: &[Service]) {
     // What was fresh when it began may be answered.
     tokio::time::sleep(FRESH + Duration::from_millis(300)).await;
-    let clock = SystemClock::start().unwrap();
+    let clock = SystemClock::shared().unwrap();
     let (begun, mut round) = (clock.now(), 0);
     while clock.now().since(begun) < AWAY {
         round += 1;
@@ -164,7 +165,7 @@ async fn live_through_it(services: &[Service]) {
 
 /// Asserts that the store is found again in time, and that nothing is left there at the end.
 async fn all_come_back(services: Vec<Service>) {
-    let clock = SystemClock::start().unwrap();
+    let clock = SystemClock::shared().unwrap();
     let back = clock.now();
     let services: Vec<_> = services.into_iter().map(Arc::new).collect();
     let waits = services.iter().map(|service| {

@@ -8,7 +8,8 @@ mod common;
 use std::time::Duration;
 
 use common::*;
-use secret_resolver::{Clock, Error, ErrorKind, Resolver, Secret, SystemClock};
+use secret_resolver::backend::SystemClock;
+use secret_resolver::{Clock, Error, ErrorKind, Resolver, Secret};
 use secret_resolver_transport::{Origin, Trust};
 use secret_resolver_vault::{Auth, VaultBackend, VaultTarget};
 use test_servers::{Nginx, OpenBao};
@@ -30,7 +31,7 @@ impl Proxied {
         Self {
             proxy: Nginx::before(&server).unwrap(),
             server,
-            clock: SystemClock::start().unwrap(),
+            clock: SystemClock::shared().unwrap(),
         }
     }
 

@@ -8,8 +8,9 @@ mod common;
 use std::time::Duration;
 
 use common::*;
+use secret_resolver::backend::SystemClock;
 use secret_resolver::testing::ManualClock;
-use secret_resolver::{Clock, ErrorKind, Resolver, SecretResolver, SecretResolverExt, SystemClock};
+use secret_resolver::{Clock, ErrorKind, Resolver, SecretResolver, SecretResolverExt};
 use secret_resolver_vault::{Auth, Credential, VaultBackend};
 use test_servers::Reply;
 
@@ -144,7 +145,7 @@ fn require_within_waits_for_a_hold_and_not_for_a_refusal() {
     let resolver = waiting(&fake, &file);
     fake.state().instead = Some(("/login", refused(400)));
     block_on(async {
-        let clock = SystemClock::start().unwrap();
+        let clock = SystemClock::shared().unwrap();
         let begun = clock.now();
         resolver
             .require_within(&["a"], 60 * SECOND)

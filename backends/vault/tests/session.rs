@@ -10,10 +10,9 @@ use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use common::*;
+use secret_resolver::backend::{NameRef, Request};
 use secret_resolver::testing::ManualClock;
-use secret_resolver::{
-    Clock, ErrorKind, Moment, NameRef, Request, SecretResolver, SecretResolverExt,
-};
+use secret_resolver::{Clock, ErrorKind, Moment, SecretResolver, SecretResolverExt};
 use secret_resolver_vault::{Auth, VaultBackend};
 use test_servers::Reply;
 
@@ -356,7 +355,7 @@ fn a_plain_token_past_its_end_is_never_sent() {
     fake.state().renewable = false;
     let auth = Auth::token(value("given"));
     let backend = VaultBackend::builder(fake.target(auth))
-        .with_clock(Arc::new(clock.clone()))
+        .with_clock(clock.clone())
         .build()
         .unwrap();
     block_on(async {

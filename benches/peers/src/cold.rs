@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt as _, stream};
 use rustix::time::{ClockId, clock_gettime};
-use secret_resolver::{Clock, Resolver, SecretBuf, SystemClock};
+use secret_resolver::backend::SystemClock;
+use secret_resolver::{Clock, Resolver, SecretBuf};
 use secret_resolver_transport::{Origin, Trust};
 use secret_resolver_vault::{Auth, Credential, VaultBackend, VaultTarget};
 use serde::Deserialize;
@@ -219,7 +220,7 @@ fn resolver(store: &Store) -> Resolver {
         Trust::from_file(store.server.ca_file()).unwrap(),
         Auth::token(Credential::value(token)),
     );
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start().unwrap());
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::shared().unwrap());
     let backend = VaultBackend::builder(target)
         .with_clock(Arc::clone(&clock))
         .build()

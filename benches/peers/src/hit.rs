@@ -7,7 +7,8 @@ use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use secret_resolver::{Clock as _, SecretName, SystemClock};
+use secret_resolver::backend::SystemClock;
+use secret_resolver::{Clock as _, SecretName};
 use secret_vault::{
     SecretVaultHashMapSnapshotBuilder, SecretVaultSnapshot as _, SecretVaultView as _,
 };
@@ -165,11 +166,11 @@ fn peers(runtime: &Runtime) -> Vec<Peer> {
         move |at| cells[at].load_full(),
     ));
 
-    let clock = SystemClock::start().unwrap();
+    let clock = SystemClock::shared().unwrap();
     peers.push(Peer::new("part: SystemClock::now", move |_| clock.now()));
     let texts = Arc::clone(&names);
     peers.push(Peer::new("part: SecretName grammar", move |at| {
-        secret_resolver::NameRef::parse(&texts[at]).is_ok()
+        secret_resolver::backend::NameRef::parse(&texts[at]).is_ok()
     }));
     let random = RandomState::new();
     peers.push(Peer::new("part: keyed hash of a name", move |at| {

@@ -13,7 +13,8 @@ use aws_smithy_runtime_api::client::http::{
 };
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_types::body::SdkBody;
-use secret_resolver::{Record, Request, ResolveFuture, SecretBuf, SecretResolver, Version};
+use secret_resolver::backend::{Request, ResolveFuture};
+use secret_resolver::{Record, SecretBuf, SecretResolver, Version};
 use secret_vault::{SecretMetadata, SecretVaultRef, SecretVaultResult, SecretsSource};
 use secret_vault_value::SecretValue;
 use zeroize::Zeroizing;

@@ -25,8 +25,10 @@ use crate::error;
 /// assert_eq!(format!("{role_id:?}"), "Credential(value)");
 /// # Ok::<(), secret_resolver::Error>(())
 /// ```
+#[derive(Clone)]
 pub struct Credential(Source);
 
+#[derive(Clone)]
 enum Source {
     Value(Arc<SecretBuf>),
     File(Arc<Path>),

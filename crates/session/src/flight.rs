@@ -76,7 +76,8 @@ impl Flight {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use secret_resolver::{ErrorKind, SystemClock};
+    use secret_resolver::ErrorKind;
+    use secret_resolver::backend::SystemClock;
 
     fn runtime() -> tokio::runtime::Runtime {
         tokio::runtime::Builder::new_current_thread()
@@ -85,7 +86,7 @@ mod tests {
     }
 
     fn clock() -> SystemClock {
-        SystemClock::start().unwrap()
+        SystemClock::shared().unwrap()
     }
 
     #[test]

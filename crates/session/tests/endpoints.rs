@@ -2,7 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
-use secret_resolver::{Clock, Error, ErrorKind, SecretBuf, SystemClock};
+use secret_resolver::backend::SystemClock;
+use secret_resolver::{Clock, Error, ErrorKind, SecretBuf};
 use secret_resolver_session::{Grant, Issued, Session, Store};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -95,7 +96,7 @@ fn fake(scene: u8, moves: bool, number: usize, first: ErrorKind) -> (Fake, Arc<M
 }
 #[tokio::test]
 async fn a_shutdown_asks_until_its_deadline_also_beside_one_that_refuses() {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start().unwrap());
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::shared().unwrap());
     let session = Session::new(fake(1, false, 2, ErrorKind::Denied).0, Arc::clone(&clock));
     session.token(Some(0)).await.unwrap();
     let report = session.shutdown(clock.now() + Duration::from_secs(6)).await;
@@ -105,7 +106,7 @@ async fn a_shutdown_asks_until_its_deadline_also_beside_one_that_refuses() {
 async fn the_other_endpoint_is_asked_though_the_current_one_moved() {
     for number in [2, 3] {
         for first in [ErrorKind::Malformed, ErrorKind::Unauthenticated] {
-            let clock: Arc<dyn Clock> = Arc::new(SystemClock::start().unwrap());
+            let clock: Arc<dyn Clock> = Arc::new(SystemClock::shared().unwrap());
             let (store, logins) = fake(0, true, number, first);
             let answer = Session::new(store, clock).token(None).await;
             let asked = logins.lock().unwrap().clone();

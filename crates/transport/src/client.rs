@@ -26,11 +26,12 @@ use crate::trust::Trust;
 /// ```
 /// # fn main() -> Result<(), secret_resolver::Error> {
 /// use std::sync::Arc;
-/// use secret_resolver::{ErrorKind, SystemClock};
+/// use secret_resolver::backend::SystemClock;
+/// use secret_resolver::ErrorKind;
 /// use secret_resolver_transport::{Client, Trust};
 ///
 /// # let trust = match Trust::from_file("ca.pem") { Ok(trust) => trust, Err(_) => return Ok(()) };
-/// let unlisted = Client::builder(trust, Arc::new(SystemClock::start()?)).build();
+/// let unlisted = Client::builder(trust, Arc::new(SystemClock::shared()?)).build();
 /// assert_eq!(unlisted.unwrap_err().kind(), ErrorKind::Misconfigured);
 /// # Ok(())
 /// # }

@@ -18,11 +18,12 @@
 //!
 //! ```no_run
 //! use std::sync::Arc;
-//! use secret_resolver::{Clock, SystemClock};
+//! use secret_resolver::backend::SystemClock;
+//! use secret_resolver::Clock;
 //! use secret_resolver_transport::{Client, Method, Origin, Request, Trust};
 //!
 //! # async fn example() -> Result<(), secret_resolver::Error> {
-//! let clock: Arc<dyn Clock> = Arc::new(SystemClock::start()?);
+//! let clock: Arc<dyn Clock> = Arc::new(SystemClock::shared()?);
 //! let vault = Origin::parse("https://vault.example:8200")?;
 //! let client = Client::builder(Trust::from_file("/etc/vault/ca.pem")?, clock)
 //!     .allow(vault.clone())

@@ -22,25 +22,24 @@ use crate::resolver::{Request, ResolveFuture, SecretResolver, ShutdownFuture};
 pub use endpoint::BreakerState;
 use turns::Turns;
 
-/// Bounds and times of a [`Breaker`].
+/// When an endpoint that fails is left alone, and for how long.
+///
+/// ```
+/// use secret_resolver::{BreakerConfig, Resolver, testing::MockBackend};
+///
+/// let wary = BreakerConfig::default().with_failures(2);
+/// let resolver = Resolver::builder(MockBackend::new()).with_breaker(wary).build()?;
+/// # let _ = resolver;
+/// # Ok::<(), secret_resolver::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct BreakerConfig {
-    /// How many counted failures in a row open it, or four times as many names in a row that get
-    /// nothing useful. Default 5; from 1 to 1,000.
-    pub failures: u32,
-    /// How long it is open the first time; each time that the trial fails it is twice as long, but not
-    /// in an outage of all endpoints. Names that the store has answered before may try, too, one of them once
-    /// in each `first_open`. Default 1 s; from 1 ms to `longest_open`.
-    pub first_open: Duration,
-    /// How long it is open at most, and how long a trial has the only place. Default 15 s, which is
-    /// also the most.
-    pub longest_open: Duration,
+    pub(crate) failures: u32,
+    pub(crate) first_open: Duration,
+    pub(crate) longest_open: Duration,
     /// How much time an attempt must have had before its deadline for a timeout to count: else a
-    /// caller in a hurry could open the breaker for all others. Default 1 s; at most 15 s; 0 to
-    /// count every timeout. Keep it below the attempt's timeout and above the patience that any
-    /// caller may choose.
-    pub fair_time: Duration,
+    /// caller in a hurry could open the breaker for all others. 0 to count every timeout.
+    pub(crate) fair_time: Duration,
 }
 
 /// Directs each attempt to the best endpoint whose breaker lets it through.
@@ -50,7 +49,7 @@ pub struct BreakerConfig {
 /// fails five times in a row is left alone for a second; then
 /// one attempt at a time tries it: an answer closes the breaker, a failure opens it for twice as
 /// long as before, up to 15 s. In an outage of all endpoints it is tried once a second instead, so that a
-/// store is found again soon after its return. A failure is what [`Permits`](crate::Permits) says counts, of an
+/// store is found again soon after its return. A failure is what [`Permits`](crate::backend::Permits) says counts, of an
 /// attempt that began after the endpoint's last answer. Useless answers (Malformed, Refused,
 /// Unauthenticated, Throttled) to twenty names in a row, four times as many, open the breaker, too: a few
 /// names alone, however often they are read, open nothing. So do twenty names that are throttled within
@@ -91,35 +90,15 @@ pub struct BreakerConfig {
 /// # Cancel safety
 /// An attempt that is dropped, or panics, counts for nothing; a trial gives its place back. One that waits
 /// for a trial holds nothing.
-///
-/// ```
-/// use std::sync::Arc;
-/// use secret_resolver::{Clock, Error, SecretResolver};
-/// use secret_resolver::layers::{Breaker, BreakerConfig, BreakerState};
-///
-/// fn wary(backend: Arc<dyn SecretResolver>, clock: Arc<dyn Clock>) -> Result<(), Error> {
-///     let breaker = Breaker::new(backend, clock, BreakerConfig::default())?;
-///     // Kept, when the breaker goes into other layers.
-///     let monitor = breaker.monitor();
-///     assert!(monitor.status().iter().all(|endpoint| endpoint.state == BreakerState::Closed));
-///     Ok(())
-/// }
-/// ```
 #[derive(Debug)]
-pub struct Breaker<R> {
+pub(crate) struct Breaker<R> {
     inner: R,
     turns: Arc<Turns>,
 }
 
 /// Shows the state of a [`Breaker`] that has gone into other layers. Cheap to clone.
-///
-/// ```
-/// fn healthy(monitor: &secret_resolver::layers::BreakerMonitor) -> bool {
-///     monitor.status().iter().any(|endpoint| endpoint.failures == 0)
-/// }
-/// ```
 #[derive(Clone, Debug)]
-pub struct BreakerMonitor(Arc<Turns>);
+pub(crate) struct BreakerMonitor(Arc<Turns>);
 
 /// How one endpoint does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,6 +126,25 @@ impl Default for BreakerConfig {
 impl BreakerConfig {
     const LONGEST: Duration = Duration::from_secs(15);
 
+    /// How many counted failures in a row open it, or four times as many names in a row that get
+    /// nothing useful. Default 5; from 1 to 1,000.
+    #[must_use]
+    pub fn with_failures(self, failures: u32) -> Self {
+        Self { failures, ..self }
+    }
+
+    /// How long it is open the first time, default 1 s, at least 1 ms; and at most, default 15 s, which
+    /// is also the most. Each time that the trial fails it is twice as long, but not in an outage of all
+    /// endpoints. Names that the store has answered before may try, too, one of them once in each `first`.
+    #[must_use]
+    pub fn with_open(self, first: Duration, longest: Duration) -> Self {
+        Self {
+            first_open: first,
+            longest_open: longest,
+            ..self
+        }
+    }
+
     fn check(&self) -> Result<(), Error> {
         let rule = if self.failures == 0 || self.failures > 1_000 {
             "a breaker opens after 1 to 1,000 failures"
@@ -169,24 +167,18 @@ impl<R: SecretResolver> Breaker<R> {
     ///
     /// # Errors
     /// [`ErrorKind::Misconfigured`] when a bound makes no sense.
-    pub fn new(inner: R, clock: Arc<dyn Clock>, config: BreakerConfig) -> Result<Self, Error> {
+    pub(crate) fn new(
+        inner: R,
+        clock: Arc<dyn Clock>,
+        config: BreakerConfig,
+    ) -> Result<Self, Error> {
         config.check()?;
         let turns = Arc::new(Turns::new(&inner, clock, config));
         Ok(Self { inner, turns })
     }
 
-    /// The resolver inside.
-    pub fn inner(&self) -> &R {
-        &self.inner
-    }
-
-    /// How each endpoint does now.
-    pub fn status(&self) -> Vec<BreakerStatus> {
-        self.turns.status()
-    }
-
     /// What shows the same once the breaker has gone into other layers.
-    pub fn monitor(&self) -> BreakerMonitor {
+    pub(crate) fn monitor(&self) -> BreakerMonitor {
         BreakerMonitor(Arc::clone(&self.turns))
     }
 }
@@ -200,7 +192,7 @@ impl BreakerMonitor {
 
     /// How each endpoint does now.
     #[must_use]
-    pub fn status(&self) -> Vec<BreakerStatus> {
+    pub(crate) fn status(&self) -> Vec<BreakerStatus> {
         self.0.status()
     }
 }

@@ -7,19 +7,9 @@ use crate::name::NameRef;
 use crate::rules::ByPrefix;
 
 /// Bounds and times of a [`Cache`](super::Cache).
-///
-/// ```
-/// use std::time::Duration;
-/// use secret_resolver::layers::CacheConfig;
-///
-/// let mut config = CacheConfig::default();
-/// config.max_entries = 1_000;
-/// let config = config.with_ttl_for("prod/short-lived", Duration::from_secs(10));
-/// # let _ = config;
-/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct CacheConfig {
+pub(crate) struct CacheConfig {
     /// How long a value is used after the store was asked for it, less a jitter of up to 10 %; a
     /// lease that ends earlier counts instead. Default 300 s; from 1 s to 24 h.
     pub ttl: Duration,
@@ -73,7 +63,7 @@ impl CacheConfig {
     /// Another time to live for the names at and below the path `prefix`; the longest prefix
     /// counts. A record has the time of the name that fetched it, under all of its names.
     #[must_use]
-    pub fn with_ttl_for(mut self, prefix: &str, ttl: Duration) -> Self {
+    pub(crate) fn with_ttl_for(mut self, prefix: &str, ttl: Duration) -> Self {
         self.ttl_for.set(prefix, Some(ttl));
         self
     }
@@ -82,7 +72,7 @@ impl CacheConfig {
     /// store is unavailable, times out or throttles. Never past its lease, never after it was
     /// invalidated. Default: not at all. At most 24 h.
     #[must_use]
-    pub fn serve_stale_up_to(mut self, limit: Duration) -> Self {
+    pub(crate) fn serve_stale_up_to(mut self, limit: Duration) -> Self {
         self.stale.set_all(Some(limit));
         self
     }
@@ -90,7 +80,7 @@ impl CacheConfig {
     /// As [`serve_stale_up_to`](Self::serve_stale_up_to), for the names at and below the path
     /// `prefix`; zero for not at all.
     #[must_use]
-    pub fn serve_stale_up_to_for(mut self, prefix: &str, limit: Duration) -> Self {
+    pub(crate) fn serve_stale_up_to_for(mut self, prefix: &str, limit: Duration) -> Self {
         self.stale.set(prefix, Some(limit));
         self
     }

@@ -22,7 +22,7 @@ impl<R: SecretResolver> Cache<R> {
         let job = async move {
             let lost = flights.clock.lost();
             let began = flights.clock.now();
-            let mut read = Request::new(name.as_ref());
+            let mut read = Request::new(name.borrowed());
             if let Some(version) = &version {
                 read = read.with_version(version);
             }
@@ -35,7 +35,7 @@ impl<R: SecretResolver> Cache<R> {
                 Err(error) => Err(error.clone()),
             };
             let _ = answer.send(record);
-            audit::fetched(name.as_ref(), told, took);
+            audit::fetched(name.borrowed(), told, took);
         };
         self.driver.spawn(job);
         let answer = self.driver.aside().woken(wait).await;

@@ -16,19 +16,19 @@ use crate::secret::Version;
 use crate::sync::preempt;
 
 impl<R: SecretResolver> Fence for Flights<R> {
-    fn invalidate(&self, name: NameRef<'_>) {
+    fn invalidate(&self, name: NameRef<'_>) -> usize {
         let located = self.inner.locate(name);
-        self.invalidate_each(std::slice::from_ref(located.address()));
+        self.invalidate_each(std::slice::from_ref(located.address()))
     }
 
-    fn invalidate_address(&self, address: &Address<'_>) {
+    fn invalidate_address(&self, address: &Address<'_>) -> usize {
         // A store's own id, or what `locate` has answered here.
         let mut addresses = self.inner.addresses(address);
         addresses.push(address.clone());
-        self.invalidate_each(&addresses);
+        self.invalidate_each(&addresses)
     }
 
-    fn invalidate_below(&self, prefix: NameRef<'_>) {
+    fn invalidate_below(&self, prefix: NameRef<'_>) -> usize {
         // Foreign code, so before the lock.
         let addresses = self.inner.below(prefix);
         let prefix = prefix.path();
@@ -53,10 +53,11 @@ impl<R: SecretResolver> Fence for Flights<R> {
         taken
             .iter()
             .for_each(|address| self.keeper.due_now(address));
+        taken.len()
     }
 
-    fn invalidate_all(&self) {
-        self.fence(|flying, signal| {
+    fn invalidate_all(&self) -> usize {
+        let taken = self.fence(|flying, signal| {
             self.store.signals.all(signal);
             let taken = self.store.take_all();
             for slot in &taken {
@@ -66,6 +67,7 @@ impl<R: SecretResolver> Fence for Flights<R> {
             taken
         });
         self.keeper.signalled(|_, _, _| true);
+        taken.len()
     }
 
     fn raise(&self, name: NameRef<'_>, floor: &Version) {
@@ -80,8 +82,8 @@ impl<R: SecretResolver> Fence for Flights<R> {
 }
 
 impl<R: SecretResolver> Flights<R> {
-    fn invalidate_each(&self, addresses: &[Address<'_>]) {
-        self.fence(|flying, signal| {
+    fn invalidate_each(&self, addresses: &[Address<'_>]) -> usize {
+        let taken = self.fence(|flying, signal| {
             self.store.addressed.below(signal, None, addresses);
             let take = |address: &Address<'_>| {
                 let taken = self.store.take(address.as_str());
@@ -93,6 +95,7 @@ impl<R: SecretResolver> Flights<R> {
         for address in addresses {
             self.keeper.due_now(address.as_str());
         }
+        taken.len()
     }
 
     /// Runs an invalidation in its critical section, and drops outside of it what it took out; returns

@@ -57,6 +57,8 @@ struct Place {
     /// Where the wakers of waiters run.
     aside: Aside,
     name: SecretName,
+    /// The name as it was asked for, without the path of a scope: for errors.
+    shown: SecretName,
     address: Box<str>,
     keys: RandomState,
     process: Process,
@@ -69,7 +71,7 @@ trait Values: Send + Sync {
     /// Why there is nothing; `None` while a fetch is under way.
     fn why_not(&self, address: &str) -> Option<Error>;
     /// Ready when a fetch must have ended.
-    fn patience(&self) -> crate::Sleep;
+    fn patience(&self) -> crate::clock::Sleep;
     fn release(&self, address: &str);
 }
 
@@ -87,7 +89,7 @@ impl SecretHandle {
                 ErrorKind::Unavailable,
                 "the secret has no current value; its next fetch is due or under way",
             );
-            Err(error.with_name(self.place.name.as_ref()))
+            Err(error.with_name(self.place.shown.borrowed()))
         })
     }
 
@@ -96,18 +98,19 @@ impl SecretHandle {
         let Place {
             cache,
             name,
+            shown,
             address,
             process,
             ..
         } = &*self.place;
         if !process.is_this() {
-            return Some(Err(fork::refused().with_name(name.as_ref())));
+            return Some(Err(fork::refused().with_name(shown.borrowed())));
         }
         let answer = match cache.value(name) {
             Some(record) => record.into_secret(),
             None => Err(cache.why_not(address)?),
         };
-        Some(answer.map_err(|error| error.with_name(name.as_ref())))
+        Some(answer.map_err(|error| error.with_name(shown.borrowed())))
     }
 
     /// The current secret; where there is none for the moment, as after an invalidation, waits for the
@@ -139,9 +142,9 @@ impl SecretHandle {
             self.place.cache.patience().await;
             Err(too_late())
         };
-        let Place { process, name, .. } = &*self.place;
+        let Place { process, shown, .. } = &*self.place;
         let answer = process.here(Box::pin(race(come, late))).await;
-        answer.unwrap_or_else(|| Err(fork::refused().with_name(name.as_ref())))
+        answer.unwrap_or_else(|| Err(fork::refused().with_name(shown.borrowed())))
     }
 
     /// Waits until the secret has another value than when it was last waited for, or than when the
@@ -156,7 +159,7 @@ impl SecretHandle {
         loop {
             // First: a forked child may take no lock.
             if !self.place.process.is_this() {
-                return Err(fork::refused().with_name(self.place.name.as_ref()));
+                return Err(fork::refused().with_name(self.place.shown.borrowed()));
             }
             self.news.mark_unchanged();
             if let Ok(secret) = self.secret() {
@@ -207,8 +210,9 @@ impl<R: SecretResolver> Flights<R> {
     pub(super) fn handle(
         self: &Arc<Self>,
         name: SecretName,
+        shown: SecretName,
     ) -> Result<(SecretHandle, bool), Error> {
-        let located = self.inner.locate(name.as_ref());
+        let located = self.inner.locate(name.borrowed());
         let address: Box<str> = Box::from(located.address().as_str());
         // Released with the place: a value that was evicted could not be read.
         self.store.retain(&address)?;
@@ -218,6 +222,7 @@ impl<R: SecretResolver> Flights<R> {
             cache,
             aside: self.aside.clone(),
             name,
+            shown,
             address,
             keys: RandomState::new(),
             process: Process::current(),
@@ -235,7 +240,7 @@ impl<R: SecretResolver> Values for Flights<R> {
     fn value(&self, name: &SecretName) -> Option<Record> {
         // When to refresh it is the keeper's to say.
         let hit = self.hit(name.as_str());
-        let hit = hit.or_else(|| self.hit_any(name.as_ref()))?;
+        let hit = hit.or_else(|| self.hit_any(name.borrowed()))?;
         Some(hit.record)
     }
 
@@ -246,7 +251,7 @@ impl<R: SecretResolver> Values for Flights<R> {
         }
     }
 
-    fn patience(&self) -> crate::Sleep {
+    fn patience(&self) -> crate::clock::Sleep {
         let budget = self.config.flight_budget + Duration::from_secs(1);
         self.clock.sleep_until(self.clock.now() + budget)
     }

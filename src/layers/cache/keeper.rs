@@ -286,19 +286,19 @@ impl<R: SecretResolver> Flights<R> {
     /// Begins the fetch that is due for `name`, unless one is under way or what is held is still young.
     fn refetch(self: &Arc<Self>, name: SecretName, located: &Located<'static>) {
         let now = self.clock.now();
-        let slot = self.slot_of(located, name.as_ref());
+        let slot = self.slot_of(located, name.borrowed());
         let live = slot.filter(|slot| now < slot.life.expires && slot.record().is_some());
         let flight = match live {
             Some(slot) if now < slot.life.refresh => {
                 // Of this name alone: another that is concerned is due by itself.
                 let concerned = |kept: &SecretName| {
-                    *kept == name && self.slot_of(located, name.as_ref()).is_none()
+                    *kept == name && self.slot_of(located, name.borrowed()).is_none()
                 };
                 self.keeper.landed(&slot, concerned);
                 None
             }
-            Some(_) => self.start_refresh(located, name.as_ref()),
-            None => match self.join(located, name.as_ref(), false) {
+            Some(_) => self.start_refresh(located, name.borrowed()),
+            None => match self.join(located, name.borrowed(), false) {
                 Joined::Started(flight) => Some(flight),
                 Joined::Other(_) | Joined::Held(_) => None,
                 Joined::Refused(error) => {

@@ -86,7 +86,7 @@ impl<R: SecretResolver> Flights<R> {
             field,
         };
         async move {
-            landing.until_landed(name.as_ref()).await;
+            landing.until_landed(name.borrowed()).await;
         }
     }
 }
@@ -224,7 +224,7 @@ impl<R: SecretResolver> Landing<R> {
                 preempt();
                 let signals = &flights.store.signals;
                 flights.keeper.landed(slot, |name| {
-                    signals.concern(slot.epoch, name.as_ref().path(), &flight.address)
+                    signals.concern(slot.epoch, name.borrowed().path(), &flight.address)
                 });
                 self.flight.end(outcome);
                 if held.new_life {

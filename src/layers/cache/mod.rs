@@ -42,18 +42,18 @@ use crate::clock::{Clock, Moment};
 use crate::downgrade::Downgrades;
 use crate::driver::Driver;
 use crate::error::{Error, ErrorKind};
-use crate::invalidate::{Fence, Invalidator};
+use crate::invalidate::Fence;
 use crate::layers::Deadline;
 use crate::layers::batch::whole;
-use crate::name::NameRef;
-use crate::policy::{Decision, Held, Policy, decide};
+use crate::name::{NameRef, SecretName};
+use crate::policy::{Age, serve_held};
 use crate::race::race;
 use crate::resolver::{
     Request, ResolveFuture, ResolveManyFuture, SecretResolver, ShutdownFuture, ShutdownReport,
 };
-use crate::secret::{Freshness, Record};
+use crate::secret::Record;
 use crate::status::Status;
-pub use config::CacheConfig;
+pub(crate) use config::CacheConfig;
 pub use handle::SecretHandle;
 
 use flight::{Flight, Outcome};
@@ -73,9 +73,9 @@ use store::Store;
 ///
 /// # Security
 /// Values are wiped within 1 s of their expiry, of an invalidation or of shutdown, unless a
-/// `Secret` that the application holds keeps them. After [`Invalidator::invalidate`] has returned,
+/// `Secret` that the application holds keeps them. After [`Invalidator::invalidate`](crate::Invalidator::invalidate) has returned,
 /// no value is answered whose fetch began before.
-pub struct Cache<R: SecretResolver> {
+pub(crate) struct Cache<R: SecretResolver> {
     // Dropped with the cache, which ends the flights; they hold only `flights`.
     driver: Arc<Driver>,
     flights: Arc<Flights<Deadline<R>>>,
@@ -83,12 +83,9 @@ pub struct Cache<R: SecretResolver> {
 
 impl<R: SecretResolver> Cache<R> {
     /// Around `inner`, keeping time on `clock`. Starts the thread for fetches.
-    ///
-    /// # Errors
-    /// `Misconfigured` when a bound makes no sense; `Overloaded` when
-    /// the thread cannot be started.
-    pub fn new(inner: R, clock: Arc<dyn Clock>, config: CacheConfig) -> Result<Self, Error> {
-        let driver = Arc::new(Driver::start()?);
+    #[cfg(test)]
+    pub(crate) fn new(inner: R, clock: Arc<dyn Clock>, config: CacheConfig) -> Result<Self, Error> {
+        let driver = Arc::new(Driver::for_a_store()?);
         Self::shared(inner, clock, config, driver, Downgrades::default())
     }
 
@@ -119,8 +116,9 @@ impl<R: SecretResolver> Cache<R> {
     }
 
     /// What a rotation signal calls.
-    pub fn invalidator(&self) -> Invalidator {
-        Invalidator::new([self.fence()])
+    #[cfg(test)]
+    pub(crate) fn invalidator(&self) -> crate::invalidate::Invalidator {
+        crate::invalidate::Invalidator::new([self.fence()])
     }
 
     /// The number of invalidations so far.
@@ -134,15 +132,10 @@ impl<R: SecretResolver> Cache<R> {
     }
 
     /// The cached secret's record, if it may be answered now; never asks the store and never
-    /// waits. A value in the last fifth of its life is refreshed in the background.
-    pub fn peek(&self, name: NameRef<'_>) -> Option<Record> {
-        self.peek_text(name.as_str())
-    }
-
-    /// The same, also under a name that the read path does not know: a record has more spellings
-    /// than are linked. Takes a lock where it is not.
-    pub(crate) fn peek_any(&self, name: NameRef<'_>) -> Option<Record> {
-        self.peek(name).or_else(|| {
+    /// waits. A value in the last fifth of its life is refreshed in the background. Takes a lock for a
+    /// name that the read path does not know: a record has more spellings than are linked.
+    pub(crate) fn peek(&self, name: NameRef<'_>) -> Option<Record> {
+        self.peek_text(name.as_str()).or_else(|| {
             let hit = self.flights.hit_any(name)?;
             self.answered(name.as_str(), &hit);
             Some(hit.record)
@@ -155,6 +148,17 @@ impl<R: SecretResolver> Cache<R> {
         let hit = self.flights.hit(text)?;
         self.answered(text, &hit);
         Some(hit.record)
+    }
+
+    /// Why nothing is answered from memory.
+    pub(crate) fn not_cached(&self) -> Error {
+        match self.flights.lock().closed {
+            true => flights::closed_error(),
+            false => Error::new(
+                ErrorKind::NotFound,
+                "the secret is not cached now; get it first",
+            ),
+        }
     }
 
     /// Counts a hit, and starts the refresh that it may be the one to ask for.
@@ -186,8 +190,13 @@ impl<R: SecretResolver> Cache<R> {
     }
 
     /// A handle on `name`, kept current on the driver.
-    pub(crate) fn handle(&self, name: NameRef<'_>) -> Result<SecretHandle, Error> {
-        let (handle, start) = self.flights.handle(name.to_owned())?;
+    /// Its errors name it as `shown`.
+    pub(crate) fn handle(
+        &self,
+        name: SecretName,
+        shown: NameRef<'_>,
+    ) -> Result<SecretHandle, Error> {
+        let (handle, start) = self.flights.handle(name, shown.to_owned())?;
         if start {
             self.driver.spawn(Arc::clone(&self.flights).keep_current());
         }
@@ -322,23 +331,17 @@ impl<R: SecretResolver> Cache<R> {
         };
         let now = self.flights.clock.now();
         let by = now.since(slot.life.expires);
-        let held = match now < slot.life.expires {
-            true => Held::Fresh,
-            false => Held::Expired {
+        let age = match now < slot.life.expires {
+            true => Age::Fresh,
+            false => Age::Expired {
                 by,
                 // A slot is kept no longer than its lease; only its sweep may be late.
                 lease_over: now >= slot.life.ends,
             },
         };
-        let policy = Policy {
-            stale_up_to: self.flights.config.stale_for(request.name()),
-            // A fallback stands outside the cache and decides for itself.
-            fallback: false,
-        };
-        let freshness = match decide(error.kind(), held, &policy) {
-            Decision::KeepFresh => Freshness::Fresh,
-            Decision::ServeStale => Freshness::Stale { by },
-            Decision::Fail | Decision::DropAndFail | Decision::AskFallback => return Err(error),
+        let stale_up_to = self.flights.config.stale_for(request.name());
+        let Some(freshness) = serve_held(error.kind(), age, stale_up_to) else {
+            return Err(error);
         };
         let record = match slot.record() {
             Some(record) if request.accepts(record.version()) => record.select(located.field()),

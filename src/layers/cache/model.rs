@@ -24,7 +24,7 @@ use super::*;
 use crate::driver::Job;
 use crate::error::ErrorKind;
 use crate::race::turn;
-use crate::secret::Version;
+use crate::secret::{Freshness, Version};
 use crate::testing::ManualClock;
 use scheduler::{Draw, Model, leave, said};
 use world::{Travelling, World};
@@ -110,11 +110,12 @@ async fn rotate(bench: Bench, path: &'static str, how: usize) {
     let invalidator = bench.cache.invalidator();
     let address = if path == "c/d" { "c/d" } else { "a/b" };
     match how {
-        0 => invalidator.invalidate(path).unwrap(),
-        1 => invalidator.invalidate_prefix(&path[..1]).unwrap(),
+        0 => invalidator.invalidate(path),
+        1 => invalidator.invalidate_prefix(&path[..1]),
         2 => invalidator.invalidate_address(&crate::Address::from(address)),
         _ => invalidator.invalidate_all(),
     }
+    .unwrap();
     // A prefix concerns what is below it, and the addresses below; all else concerns the record.
     let only_this = how == 1 && path != address;
     let spellings = match path {

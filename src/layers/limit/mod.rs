@@ -15,20 +15,24 @@ use crate::in_time::{TimeLimit, in_time};
 use crate::resolver::{Request, ResolveFuture, SecretResolver, ShutdownFuture};
 use crate::secret::Record;
 
-/// Bounds of a [`Limit`].
+/// How many requests a store has at once, and how many calls wait.
+///
+/// ```
+/// use secret_resolver::{LimitConfig, Resolver, testing::MockBackend};
+///
+/// let gentle = LimitConfig::default().with_max_concurrent(8);
+/// let resolver = Resolver::builder(MockBackend::new()).with_limit(gentle).build()?;
+/// # let _ = resolver;
+/// # Ok::<(), secret_resolver::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct LimitConfig {
-    /// How many requests the inner resolver has at once. Default 64; from 1 to 65,536.
-    pub max_concurrent: u32,
-    /// How many calls wait for a permit; one more is refused at once. Default 16,384, at most
-    /// 1,048,576; 0 for no queue.
-    pub max_queued: u32,
-    /// How much of a request's time must be left when its turn comes; who has waited longer is
-    /// refused. Else a flood would leave requests so little time that the store seems to be away,
-    /// and a policy for outages would answer them. Default 0; the assembled stack makes it at least
-    /// half of a fetch's budget, the time of one attempt.
-    pub fair_time: Duration,
+    pub(crate) max_concurrent: u32,
+    pub(crate) max_queued: u32,
+    /// How much of a request's time must be left when its turn comes; a request that waited longer is
+    /// refused. Else a flood would leave requests so little time that the store seems to be away, and a
+    /// policy for outages would answer them.
+    pub(crate) fair_time: Duration,
 }
 
 /// Lets at most so many requests through at a time; the others wait, first come, first served.
@@ -47,19 +51,8 @@ pub struct LimitConfig {
 /// Who is dropped while waiting leaves the queue; a permit goes back when its request ends, is
 /// dropped, or panics. After `shutdown` was polled, everybody who waits gets
 /// [`ErrorKind::Closed`].
-///
-/// ```
-/// use std::sync::Arc;
-/// use secret_resolver::{Clock, SecretResolver, layers::{Limit, LimitConfig}};
-///
-/// fn gentle(backend: Arc<dyn SecretResolver>, clock: Arc<dyn Clock>) -> impl SecretResolver {
-///     let mut config = LimitConfig::default();
-///     config.max_concurrent = 8;
-///     Limit::new(backend, clock, config).unwrap()
-/// }
-/// ```
 #[derive(Debug)]
-pub struct Limit<R> {
+pub(crate) struct Limit<R> {
     inner: R,
     clock: Arc<dyn Clock>,
     config: LimitConfig,
@@ -83,6 +76,22 @@ impl LimitConfig {
     const MOST_CONCURRENT: u32 = 1 << 16;
     const MOST_QUEUED: u32 = 1 << 20;
 
+    /// How many requests the store has at once. Default 64; from 1 to 65,536.
+    #[must_use]
+    pub fn with_max_concurrent(self, max_concurrent: u32) -> Self {
+        Self {
+            max_concurrent,
+            ..self
+        }
+    }
+
+    /// How many calls wait for a permit; one more is refused at once. Default 16,384, at most
+    /// 1,048,576; 0 for no queue.
+    #[must_use]
+    pub fn with_max_queued(self, max_queued: u32) -> Self {
+        Self { max_queued, ..self }
+    }
+
     fn check(&self) -> Result<(), Error> {
         let rule = if self.max_concurrent == 0 || self.max_concurrent > Self::MOST_CONCURRENT {
             "the limit must be from 1 to 65,536 requests at once"
@@ -100,7 +109,7 @@ impl<R: SecretResolver> Limit<R> {
     ///
     /// # Errors
     /// [`ErrorKind::Misconfigured`] when a bound makes no sense.
-    pub fn new(inner: R, clock: Arc<dyn Clock>, config: LimitConfig) -> Result<Self, Error> {
+    pub(crate) fn new(inner: R, clock: Arc<dyn Clock>, config: LimitConfig) -> Result<Self, Error> {
         config.check()?;
         Ok(Self {
             inner,
@@ -112,13 +121,9 @@ impl<R: SecretResolver> Limit<R> {
         })
     }
 
-    /// The resolver inside.
-    pub fn inner(&self) -> &R {
-        &self.inner
-    }
-
     /// How many calls wait for a permit now.
-    pub fn queued(&self) -> u32 {
+    #[cfg(test)]
+    pub(crate) fn queued(&self) -> u32 {
         self.queued.load(Ordering::Acquire)
     }
 

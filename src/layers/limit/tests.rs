@@ -114,14 +114,14 @@ async fn no_more_than_the_limit_are_asked_for_at_once() {
     let limit = busy(LimitConfig::default());
     // Nobody leaves before all have come: a permit on its way to the next in the queue is nobody's,
     // so 64 need never be inside at once when some leave while others still come.
-    let shut = limit.inner().shut.write().await;
+    let shut = limit.inner.shut.write().await;
     let gets: Vec<_> = (0..5_000)
         .map(|_| {
             let limit = Arc::clone(&limit);
             tokio::spawn(async move { limit.get(NAME).await })
         })
         .collect();
-    let busy = &limit.inner().now;
+    let busy = &limit.inner.now;
     while (busy.load(Ordering::SeqCst), limit.queued()) != (64, 5_000 - 64) {
         tokio::task::yield_now().await;
     }
@@ -129,7 +129,7 @@ async fn no_more_than_the_limit_are_asked_for_at_once() {
     for get in gets {
         get.await.unwrap().unwrap();
     }
-    let most = limit.inner().most.load(Ordering::SeqCst);
+    let most = limit.inner.most.load(Ordering::SeqCst);
     assert_eq!(most, 64);
     assert_eq!(limit.permits.available_permits(), 64);
 }
@@ -142,9 +142,9 @@ async fn first_come_is_first_served() {
         let name = NameRef::parse(name).unwrap();
         limit.resolve(Request::new(name))
     });
-    let answers = crate::join_all(gets).await;
+    let answers = crate::resolver::join_all(gets).await;
     assert!(answers.iter().all(Result::is_ok));
-    assert_eq!(*lock(&limit.inner().order), names);
+    assert_eq!(*lock(&limit.inner.order), names);
 }
 
 #[tokio::test]
@@ -154,8 +154,8 @@ async fn a_batch_keeps_its_order_and_the_limit() {
     let answers = limit.get_many(&names).await;
     assert_eq!(answers.len(), 301);
     assert!(answers.iter().all(Result::is_ok));
-    assert_eq!(limit.inner().most.load(Ordering::SeqCst), 8);
-    assert_eq!(*lock(&limit.inner().order), names);
+    assert_eq!(limit.inner.most.load(Ordering::SeqCst), 8);
+    assert_eq!(*lock(&limit.inner.order), names);
 }
 
 #[test]

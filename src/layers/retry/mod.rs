@@ -1,6 +1,6 @@
 //! Another attempt, where one makes sense and there is time and budget for it.
 //!
-//! Whether it makes sense is the error's kind to say ([`Permits`](crate::Permits)); where it goes is
+//! Whether it makes sense is the error's kind to say ([`Permits`](crate::backend::Permits)); where it goes is
 //! the breaker's. Nothing is asked of an endpoint again that it has answered.
 
 mod budget;
@@ -20,26 +20,24 @@ use crate::secret::Record;
 use budget::Budget;
 use tour::{Failed, Tour};
 
-/// Bounds and times of a [`Retry`].
+/// Bounds and times of retries.
+///
+/// ```
+/// use secret_resolver::{Resolver, RetryConfig, testing::MockBackend};
+///
+/// let patient = RetryConfig::default().with_max_attempts(5);
+/// let resolver = Resolver::builder(MockBackend::new()).with_retry(patient).build()?;
+/// # let _ = resolver;
+/// # Ok::<(), secret_resolver::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct RetryConfig {
-    /// How many attempts a request gets, the first included. Default 3; from 1 to 10.
-    pub max_attempts: u32,
-    /// The longest back-off before the second attempt; before each further one it is twice as
-    /// long. Default 50 ms; from 1 ms to `longest_backoff`.
-    pub first_backoff: Duration,
-    /// The longest back-off before any attempt. Default 1 s; at most 60 s.
-    pub longest_backoff: Duration,
-    /// The longest wait that a store may ask for; who asks for more is not asked again. It counts
-    /// where a request has no deadline that ends earlier. Default 30 s; at most 60 s.
-    pub longest_asked: Duration,
-    /// How many retries may be made in a burst, by all requests together. Default 10; at most
-    /// 10,000; 0 for no retry.
-    pub budget: u32,
-    /// What each first attempt adds to the budget, in hundredths of a retry. Default 20; at most
-    /// 100.
-    pub budget_percent: u32,
+    pub(crate) max_attempts: u32,
+    pub(crate) first_backoff: Duration,
+    pub(crate) longest_backoff: Duration,
+    pub(crate) longest_asked: Duration,
+    pub(crate) budget: u32,
+    pub(crate) budget_percent: u32,
 }
 
 /// Asks again after a failure that may pass.
@@ -71,20 +69,8 @@ pub struct RetryConfig {
 /// # Cancel safety
 /// Dropping it ends the wait or the attempt. What was taken from the budget for a retry that did not
 /// begin stays taken; other requests refill it.
-///
-/// ```
-/// use std::sync::Arc;
-/// use secret_resolver::{Clock, Error, SecretResolver, layers::{Retry, RetryConfig}};
-///
-/// fn stubborn(
-///     backend: Arc<dyn SecretResolver>,
-///     clock: Arc<dyn Clock>,
-/// ) -> Result<impl SecretResolver, Error> {
-///     Retry::new(backend, clock, RetryConfig::default())
-/// }
-/// ```
 #[derive(Debug)]
-pub struct Retry<R> {
+pub(crate) struct Retry<R> {
     inner: R,
     clock: Arc<dyn Clock>,
     config: RetryConfig,
@@ -109,6 +95,48 @@ impl Default for RetryConfig {
 impl RetryConfig {
     const LONGEST: Duration = Duration::from_secs(60);
 
+    /// How many attempts a fetch gets, the first included. Default 3; from 1 to 10.
+    #[must_use]
+    pub fn with_max_attempts(self, max_attempts: u32) -> Self {
+        Self {
+            max_attempts,
+            ..self
+        }
+    }
+
+    /// The longest back-off before the second attempt, default 50 ms, at least 1 ms; and before any
+    /// attempt, default 1 s, at most 60 s. Before each further attempt it is twice as long.
+    #[must_use]
+    pub fn with_backoff(self, first: Duration, longest: Duration) -> Self {
+        Self {
+            first_backoff: first,
+            longest_backoff: longest,
+            ..self
+        }
+    }
+
+    /// The longest wait that a store may ask for; a store that asks for more is not asked again. It
+    /// counts where a request has no deadline that ends earlier. Default 30 s; at most 60 s.
+    #[must_use]
+    pub fn with_longest_asked(self, longest_asked: Duration) -> Self {
+        Self {
+            longest_asked,
+            ..self
+        }
+    }
+
+    /// How many retries all requests together may make in a burst, default 10, at most 10,000, 0 for no
+    /// retry; and what each first attempt adds to that, in hundredths of a retry, default 20, at most
+    /// 100.
+    #[must_use]
+    pub fn with_budget(self, budget: u32, budget_percent: u32) -> Self {
+        Self {
+            budget,
+            budget_percent,
+            ..self
+        }
+    }
+
     fn check(&self) -> Result<(), Error> {
         let rule = if self.max_attempts == 0 || self.max_attempts > 10 {
             "a request gets from 1 to 10 attempts"
@@ -132,7 +160,7 @@ impl<R: SecretResolver> Retry<R> {
     ///
     /// # Errors
     /// [`ErrorKind::Misconfigured`] when a bound makes no sense.
-    pub fn new(inner: R, clock: Arc<dyn Clock>, config: RetryConfig) -> Result<Self, Error> {
+    pub(crate) fn new(inner: R, clock: Arc<dyn Clock>, config: RetryConfig) -> Result<Self, Error> {
         config.check()?;
         Ok(Self {
             inner,
@@ -142,11 +170,6 @@ impl<R: SecretResolver> Retry<R> {
             random: RandomState::new(),
             draws: AtomicU64::new(0),
         })
-    }
-
-    /// The resolver inside.
-    pub fn inner(&self) -> &R {
-        &self.inner
     }
 
     async fn one(&self, request: Request<'_>) -> Result<Record, Error> {

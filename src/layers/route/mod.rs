@@ -36,23 +36,8 @@ use crate::rules::is_below;
 ///
 /// # Cancel safety
 /// It holds nothing: dropping a future drops what it asked for.
-///
-/// ```
-/// use std::sync::Arc;
-/// use secret_resolver::{SecretResolverExt, layers::Route, testing::MockBackend};
-///
-/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
-/// let conjur = Arc::new(MockBackend::new().with_value("prod/db#password", "hunter2"));
-/// let vault = Arc::new(MockBackend::new().with_value("prod/tls/key", "pem"));
-/// let route = Route::builder().route("prod", conjur).route("prod/tls", vault).build()?;
-///
-/// assert_eq!(route.get("prod/db#password").await?.expose_str()?, "hunter2");
-/// assert_eq!(route.get("prod/tls/key").await?.expose_str()?, "pem");
-/// assert!(route.get("staging/db").await.is_err());
-/// # Ok::<(), secret_resolver::Error>(()) }).unwrap();
-/// ```
 #[derive(Debug)]
-pub struct Route {
+pub(crate) struct Route {
     /// Which of the stores has a prefix.
     prefixes: BTreeMap<Box<str>, usize>,
     otherwise: Option<usize>,
@@ -62,7 +47,7 @@ pub struct Route {
 /// Prefixes and their stores, on the way to a [`Route`].
 #[derive(Debug, Default)]
 #[must_use = "a builder does nothing until `build`"]
-pub struct RouteBuilder {
+pub(crate) struct RouteBuilder {
     prefixes: Vec<(Box<str>, usize)>,
     otherwise: Vec<usize>,
     stores: Vec<Arc<dyn SecretResolver>>,
@@ -70,7 +55,7 @@ pub struct RouteBuilder {
 
 impl Route {
     /// Without any store yet.
-    pub fn builder() -> RouteBuilder {
+    pub(crate) fn builder() -> RouteBuilder {
         RouteBuilder::default()
     }
 
@@ -99,14 +84,18 @@ impl RouteBuilder {
     /// Gives the names at and below `prefix` to `store`.
     ///
     /// The same `Arc` under several prefixes is one store.
-    pub fn route(mut self, prefix: impl Into<Box<str>>, store: Arc<dyn SecretResolver>) -> Self {
+    pub(crate) fn route(
+        mut self,
+        prefix: impl Into<Box<str>>,
+        store: Arc<dyn SecretResolver>,
+    ) -> Self {
         let number = self.number_of(store);
         self.prefixes.push((prefix.into(), number));
         self
     }
 
     /// Gives all other names to `store`. Without it they have none.
-    pub fn otherwise(mut self, store: Arc<dyn SecretResolver>) -> Self {
+    pub(crate) fn otherwise(mut self, store: Arc<dyn SecretResolver>) -> Self {
         let number = self.number_of(store);
         self.otherwise.push(number);
         self
@@ -117,7 +106,7 @@ impl RouteBuilder {
     /// # Errors
     /// [`ErrorKind::Misconfigured`] when there is no store, a prefix is no path, or a prefix, or
     /// the rest, is given twice: which of the two was meant must not depend on their order.
-    pub fn build(self) -> Result<Route, Error> {
+    pub(crate) fn build(self) -> Result<Route, Error> {
         let wrong = |rule| Error::new(ErrorKind::Misconfigured, rule);
         if self.stores.is_empty() {
             return Err(wrong("a route needs a store: give it a prefix or the rest"));

@@ -5,6 +5,7 @@
 //! tenant), and it decides on the identity of this process.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use crate::address::{Address, Located};
 use crate::clock::Moment;
@@ -13,13 +14,17 @@ use crate::name::{NameRef, SecretName};
 use crate::resolver::{Request, ResolveFuture, ResolveManyFuture, SecretResolver, ShutdownFuture};
 use crate::secret::Record;
 
-/// Puts a path before every name: in the scope `tenants/42`, `db#password` is
+/// A path that is put before every name: in the scope `tenants/42`, `db#password` is
 /// `tenants/42/db#password`.
+#[derive(Clone, Debug)]
+pub(crate) struct Scope(Arc<str>);
+
+/// Puts the path of a scope before every name.
 ///
 /// # Order
-/// Outermost, around the whole [`Resolver`](crate::Resolver): the cache, policies by prefix and the
-/// audit then see the full name. Below a cache that scopes share, `db` of one tenant would be
-/// answered from the entry of another.
+/// Outermost, around the whole stack: the cache, policies by prefix and the audit then see the full
+/// name. Below a cache that scopes share, `db` of one tenant would be answered from the entry of
+/// another.
 ///
 /// # Errors
 /// A name that gets longer than [`SecretName::MAX_LEN`] with the path is
@@ -32,74 +37,65 @@ use crate::secret::Record;
 ///
 /// # Cancel safety
 /// It holds nothing: dropping a future drops what it asked for.
-///
-/// # Security
-/// The path is the boundary: whoever chooses a part of *it* chooses the scope. Check that an id
-/// taken from a request is one segment before it goes into the path: `42/admin` is a valid path.
-///
-/// ```
-/// use secret_resolver::{SecretResolverExt, layers::Scoped, testing::MockBackend};
-///
-/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
-/// let backend = MockBackend::new().with_value("tenants/42/db#password", "hunter2");
-/// let tenant = Scoped::new(backend, "tenants/42")?;
-/// assert_eq!(tenant.get("db#password").await?.expose_str()?, "hunter2");
-/// assert!(tenant.get("../43/db#password").await.is_err());
-/// # Ok::<(), secret_resolver::Error>(()) }).unwrap();
-/// ```
 #[derive(Clone, Debug)]
-pub struct Scoped<R> {
+pub(crate) struct Scoped<R> {
     inner: R,
-    path: Box<str>,
+    scope: Scope,
 }
 
-impl<R: SecretResolver> Scoped<R> {
-    /// Around `inner`, with `path` before every name.
-    ///
+impl Scope {
     /// # Errors
     /// [`ErrorKind::InvalidName`] when `path` is not the path of a name, or has a field. The error
     /// does not quote it.
-    pub fn new(inner: R, path: &str) -> Result<Self, Error> {
+    pub(crate) fn new(path: &str) -> Result<Self, Error> {
         if NameRef::parse(path)?.field().is_some() {
             return Err(Error::new(
                 ErrorKind::InvalidName,
                 "the path of a scope has no field: leave out the '#'",
             ));
         }
-        Ok(Self {
-            inner,
-            path: Box::from(path),
-        })
+        Ok(Self(Arc::from(path)))
     }
 
-    /// The resolver inside, which knows full names.
-    pub fn inner(&self) -> &R {
-        &self.inner
+    /// The scope `path` within this one.
+    pub(crate) fn within(&self, path: &str) -> Result<Self, Error> {
+        let inner = Self::new(path)?;
+        Self::new(&self.text(&inner.0)).map_err(|_| too_long())
     }
 
-    /// The path before every name.
-    pub fn path(&self) -> &str {
-        &self.path
-    }
-
-    fn full(&self, name: NameRef<'_>) -> Result<SecretName, Error> {
+    pub(crate) fn full(&self, name: NameRef<'_>) -> Result<SecretName, Error> {
         SecretName::parse(&self.text(name.as_str())).map_err(|_| too_long().with_name(name))
     }
 
+    pub(crate) fn path(&self) -> &str {
+        &self.0
+    }
+
     fn text(&self, below: &str) -> String {
-        format!("{}/{below}", self.path)
+        format!("{}/{below}", self.0)
+    }
+}
+
+impl<R: SecretResolver> Scoped<R> {
+    /// Around `inner`, with the scope's path before every name.
+    pub(crate) fn new(inner: R, scope: Scope) -> Self {
+        Self { inner, scope }
+    }
+
+    pub(crate) fn scope(&self) -> &Scope {
+        &self.scope
     }
 }
 
 #[deny(clippy::missing_trait_methods)]
 impl<R: SecretResolver> SecretResolver for Scoped<R> {
     fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
-        let full = match self.full(request.name()) {
+        let full = match self.scope.full(request.name()) {
             Ok(full) => full,
             Err(error) => return ResolveFuture::ready(Err(error)),
         };
         ResolveFuture::new(async move {
-            let asked = within(request, full.as_ref());
+            let asked = within(request, full.borrowed());
             let answer = self.inner.resolve(asked).await;
             answer.map_err(|error| as_asked(error, request.name()))
         })
@@ -109,12 +105,14 @@ impl<R: SecretResolver> SecretResolver for Scoped<R> {
         ResolveManyFuture::new(async move {
             let full: Vec<_> = requests
                 .iter()
-                .map(|request| self.full(request.name()))
+                .map(|request| self.scope.full(request.name()))
                 .collect();
             let asked: Vec<_> = requests
                 .iter()
                 .zip(&full)
-                .filter_map(|(request, full)| Some(within(*request, full.as_ref().ok()?.as_ref())))
+                .filter_map(|(request, full)| {
+                    Some(within(*request, full.as_ref().ok()?.borrowed()))
+                })
                 .collect();
             let mut answers = exactly(asked.len(), self.inner.resolve_many(&asked).await);
             let answer = |(request, full): (&Request<'_>, Result<SecretName, Error>)| {
@@ -127,16 +125,16 @@ impl<R: SecretResolver> SecretResolver for Scoped<R> {
     }
 
     fn locate<'a>(&'a self, name: NameRef<'a>) -> Located<'a> {
-        match self.full(name) {
+        match self.scope.full(name) {
             Ok(full) => {
-                let inner = self.inner.locate(full.as_ref());
+                let inner = self.inner.locate(full.borrowed());
                 let field = inner.field().map(|field| Cow::Owned(field.to_owned()));
                 Located::new(inner.address().clone().into_owned(), field)
             }
             // Nothing is ever answered for it; its address, too, stays below the path.
             Err(_) => {
                 let field = name.field().map(Cow::Borrowed);
-                Located::new(self.text(name.path()), field)
+                Located::new(self.scope.text(name.path()), field)
             }
         }
     }
@@ -146,10 +144,10 @@ impl<R: SecretResolver> SecretResolver for Scoped<R> {
     }
 
     fn below<'a>(&'a self, prefix: NameRef<'a>) -> Vec<Address<'a>> {
-        let Ok(full) = self.full(prefix) else {
+        let Ok(full) = self.scope.full(prefix) else {
             return Vec::new();
         };
-        let addresses = self.inner.below(full.as_ref()).into_iter();
+        let addresses = self.inner.below(full.borrowed()).into_iter();
         addresses.map(Address::into_owned).collect()
     }
 
@@ -173,7 +171,6 @@ impl<R: SecretResolver> SecretResolver for Scoped<R> {
         self.inner.login_ends()
     }
 
-    /// Shuts down the resolver inside, with everybody else's use of it.
     fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {
         self.inner.shutdown(deadline)
     }
@@ -204,7 +201,7 @@ fn exactly(
 }
 
 /// The error, with the caller's own spelling of the name in place of the full one.
-fn as_asked(error: Error, name: NameRef<'_>) -> Error {
+pub(crate) fn as_asked(error: Error, name: NameRef<'_>) -> Error {
     match error.name() {
         Some(_) => error.with_name(name),
         None => error,

@@ -35,7 +35,10 @@ fn backend() -> MockBackend {
 
 fn tenant() -> (MockBackend, Scoped<MockBackend>) {
     let backend = backend();
-    (backend.clone(), Scoped::new(backend, "tenants/42").unwrap())
+    (
+        backend.clone(),
+        Scoped::new(backend, Scope::new("tenants/42").unwrap()),
+    )
 }
 
 #[tokio::test]
@@ -52,8 +55,8 @@ async fn two_scopes_around_one_cache_never_share_an_entry() {
     let clock = Arc::new(ManualClock::new());
     let cache = Cache::new(backend(), clock, CacheConfig::default()).unwrap();
     let cache = Arc::new(cache);
-    let one = Scoped::new(Arc::clone(&cache), "tenants/42").unwrap();
-    let other = Scoped::new(cache, "tenants/43").unwrap();
+    let one = Scoped::new(Arc::clone(&cache), Scope::new("tenants/42").unwrap());
+    let other = Scoped::new(cache, Scope::new("tenants/43").unwrap());
     for _ in 0..2 {
         let names = ["db#password", "token"];
         let text = |secret: Result<crate::Secret, Error>| {
@@ -93,7 +96,7 @@ fn no_name_leaves_the_scope() {
     assert_eq!(backend.calls(), 0);
     // What is a name stays below the path, whatever it looks like.
     for text in ["tenants/43/token", "%2e%2e/43/token", "…/43/token", "~/x#y"] {
-        let full = tenant.full(name(text)).unwrap();
+        let full = tenant.scope().full(name(text)).unwrap();
         assert!(full.as_str().starts_with("tenants/42/"), "{full}");
         let located = tenant.locate(name(text));
         assert!(located.address().as_str().starts_with("tenants/42/"));
@@ -143,8 +146,11 @@ impl SecretResolver for Tells {
 
 #[test]
 fn an_error_names_the_secret_as_the_caller_did() {
-    let tenant = Scoped::new(Tells, "tenants/42").unwrap();
-    let nested = Scoped::new(Scoped::new(Tells, "tenants").unwrap(), "42").unwrap();
+    let tenant = Scoped::new(Tells, Scope::new("tenants/42").unwrap());
+    let nested = Scoped::new(
+        Scoped::new(Tells, Scope::new("tenants").unwrap()),
+        Scope::new("42").unwrap(),
+    );
     let resolvers: [&dyn SecretResolver; 2] = [&tenant, &nested];
     for resolver in resolvers {
         let request = [Request::new(name("db#password"))];
@@ -158,7 +164,7 @@ fn an_error_names_the_secret_as_the_caller_did() {
     // An error without a name is not given one: it may be shared.
     let backend = backend();
     backend.always(Reply::Error(ErrorKind::Unavailable));
-    let tenant = Scoped::new(backend, "tenants/42").unwrap();
+    let tenant = Scoped::new(backend, Scope::new("tenants/42").unwrap());
     let error = now(tenant.resolve(Request::new(name("db")))).unwrap_err();
     assert!(error.name().is_none());
 }
@@ -187,7 +193,7 @@ fn all_of_a_request_goes_on() {
             .with_deadline(Moment::ZERO + Duration::from_secs(3))
             .at_endpoint(5)
     };
-    let tenant = Scoped::new(Shows, "tenants/42").unwrap();
+    let tenant = Scoped::new(Shows, Scope::new("tenants/42").unwrap());
     let wanted = format!("{:?}", with_all(name("tenants/42/a#b")));
     let error = now(tenant.resolve(with_all(name("a#b")))).unwrap_err();
     assert!(error.to_string().contains(&wanted), "{error}");
@@ -211,7 +217,7 @@ fn a_path_that_is_none_is_refused_and_not_quoted() {
         "tenants/\u{200b}42",
     ];
     for path in wrong {
-        let refused = Scoped::new(MockBackend::new(), path).unwrap_err();
+        let refused = Scope::new(path).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::InvalidName, "{path:?}");
         assert!(!refused.to_string().contains("42"), "{refused}");
     }
@@ -242,7 +248,7 @@ fn a_store_that_answers_too_few_is_malformed_and_blames_no_name() {
             ResolveManyFuture::new(async { Vec::new() })
         }
     }
-    let answers = now(Scoped::new(Short, "a").unwrap().get_many(&["b", "c"]));
+    let answers = now(Scoped::new(Short, Scope::new("a").unwrap()).get_many(&["b", "c"]));
     let kinds: Vec<_> = answers
         .into_iter()
         .map(|one| one.unwrap_err().kind())

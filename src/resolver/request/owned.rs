@@ -58,7 +58,7 @@ impl OwnedRequest {
 
     pub(crate) fn request(&self) -> Request<'_> {
         Request {
-            name: self.name.as_ref(),
+            name: self.name.borrowed(),
             version: self.version.as_ref(),
             floor: self.floor.as_ref(),
             held: self.held.as_ref().map(|held| match held {

@@ -18,8 +18,8 @@ use super::{Kept, Violation, broken};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind};
 use crate::invalidate::Invalidator;
-use crate::join_all;
 use crate::race::race;
+use crate::resolver::join_all;
 use crate::resolver::{Request, SecretResolver, SecretResolverExt};
 use crate::secret::{Freshness, Record, Secret};
 use crate::testing::{Gate, ManualClock, MockBackend, Reply};
@@ -244,7 +244,7 @@ impl Court {
         let store = MockBackend::new().with_value(NAME, "first");
         let clock = ManualClock::new();
         let made = make(store.clone(), clock.clone());
-        let (Ok(subject), Ok(real)) = (made, SystemClock::start()) else {
+        let (Ok(subject), Ok(real)) = (made, SystemClock::shared()) else {
             return broken(law, "the subject could not be made");
         };
         Ok(Self {
@@ -304,7 +304,9 @@ impl Court {
 
     fn invalidate(&self) -> Kept {
         let invalidated = self.subject.invalidator.invalidate(NAME);
-        invalidated.or_else(|_| broken(self.law, "the name could not be invalidated"))
+        invalidated
+            .map(drop)
+            .or_else(|_| broken(self.law, "the name could not be invalidated"))
     }
 
     /// Polls once; a violation when there is an answer although the store has given none.
@@ -319,7 +321,7 @@ impl Court {
     async fn herd(&self, reply: Reply) -> Kept<Vec<Result<Record, Error>>> {
         let gate = Gate::new();
         self.store.script(NAME, [gate.then(reply)]);
-        let Ok(name) = crate::NameRef::parse(NAME) else {
+        let Ok(name) = crate::name::NameRef::parse(NAME) else {
             return broken(self.law, "the law's own name is none");
         };
         let resolver = &self.subject.resolver;

@@ -71,7 +71,7 @@ impl Subject {
             resolver,
             stored: Vec::new(),
             absent: SecretName::parse(absent)?,
-            clock: SystemClock::start()?,
+            clock: SystemClock::shared()?,
         })
     }
 
@@ -99,7 +99,7 @@ impl Subject {
     }
 
     async fn get(&self, law: &'static str, name: &SecretName) -> Kept<Result<Secret, Error>> {
-        self.in_time(law, self.resolver.get(name)).await
+        self.in_time(law, self.resolver.get(name.as_str())).await
     }
 }
 
@@ -175,7 +175,7 @@ pub async fn a_missing_field_is_not_found(subject: &Subject) -> Result<(), Viola
 pub async fn the_named_field_is_selected(subject: &Subject) -> Result<(), Violation> {
     let law = "the_named_field_is_selected";
     for (name, value) in &subject.stored {
-        let request = Request::new(name.as_ref());
+        let request = Request::new(name.borrowed());
         let record = subject
             .in_time(law, subject.resolver.resolve(request))
             .await?;
@@ -220,8 +220,8 @@ pub async fn a_batch_keeps_its_order_and_each_fails_alone(
 pub async fn gets_at_once_agree(subject: &Subject) -> Result<(), Violation> {
     let law = "gets_at_once_agree";
     for (name, value) in &subject.stored {
-        let request = || subject.resolver.resolve(Request::new(name.as_ref()));
-        let answers = crate::join_all((0..50).map(|_| request()));
+        let request = || subject.resolver.resolve(Request::new(name.borrowed()));
+        let answers = crate::resolver::join_all((0..50).map(|_| request()));
         for answer in subject.in_time(law, answers).await? {
             check_value(law, answer.and_then(crate::Record::into_secret), value)?;
         }
@@ -236,9 +236,9 @@ pub async fn gets_at_once_agree(subject: &Subject) -> Result<(), Violation> {
 pub async fn locate_is_stable(subject: &Subject) -> Result<(), Violation> {
     let law = "locate_is_stable";
     for (name, _) in &subject.stored {
-        let before = subject.resolver.locate(name.as_ref());
+        let before = subject.resolver.locate(name.borrowed());
         let _ = subject.get(law, name).await?;
-        if subject.resolver.locate(name.as_ref()) != before {
+        if subject.resolver.locate(name.borrowed()) != before {
             return broken(law, "another address or field at another call");
         }
     }
@@ -253,7 +253,7 @@ pub async fn an_exact_version_is_never_another(subject: &Subject) -> Result<(), 
     let law = "an_exact_version_is_never_another";
     let version = Version::number(u64::from(u32::MAX));
     for (name, _) in &subject.stored {
-        let request = Request::new(name.as_ref()).with_version(&version);
+        let request = Request::new(name.borrowed()).with_version(&version);
         if subject
             .in_time(law, subject.resolver.resolve(request))
             .await?
@@ -273,7 +273,7 @@ pub async fn a_version_below_the_floor_is_not_answered(subject: &Subject) -> Res
     let law = "a_version_below_the_floor_is_not_answered";
     let floor = Version::number(u64::from(u32::MAX));
     for (name, _) in &subject.stored {
-        let request = Request::new(name.as_ref()).at_least(&floor);
+        let request = Request::new(name.borrowed()).at_least(&floor);
         let answer = subject
             .in_time(law, subject.resolver.resolve(request))
             .await?;
@@ -292,7 +292,7 @@ pub async fn a_dropped_call_leaves_it_usable(subject: &Subject) -> Result<(), Vi
     let law = "a_dropped_call_leaves_it_usable";
     for (name, value) in &subject.stored {
         for _ in 0..20 {
-            let mut call = pin!(subject.resolver.get(name));
+            let mut call = pin!(subject.resolver.get(name.as_str()));
             let _ = call.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         }
         check_value(law, subject.get(law, name).await?, value)?;
@@ -310,7 +310,7 @@ pub async fn nothing_shown_holds_a_value(subject: &Subject) -> Result<(), Violat
     for (name, value) in &subject.stored {
         let answered = subject.get(law, name).await?;
         let refused = subject.get(law, &subject.absent).await?;
-        let request = Request::new(name.as_ref());
+        let request = Request::new(name.borrowed());
         let record = subject
             .in_time(law, subject.resolver.resolve(request))
             .await?;

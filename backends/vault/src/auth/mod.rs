@@ -32,11 +32,13 @@ use crate::wire::Login;
 /// .with_mount("services/approle");
 /// # Ok::<(), secret_resolver::Error>(())
 /// ```
+#[derive(Clone)]
 pub struct Auth {
     method: Method,
     mount: Option<String>,
 }
 
+#[derive(Clone)]
 enum Method {
     AppRole {
         role_id: Credential,

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use secret_resolver::{Clock, Moment, Resolver, SecretBuf, SystemClock};
+use secret_resolver::backend::SystemClock;
+use secret_resolver::{Clock, Moment, Resolver, SecretBuf};
 use secret_resolver_transport::{Client, Method, Origin, Request, Trust};
 use test_servers::Cluster;
 
@@ -38,7 +39,7 @@ pub(crate) struct Writer {
 
 impl Writer {
     pub(crate) fn new(cluster: &Cluster) -> Self {
-        let clock = Arc::new(SystemClock::start().unwrap());
+        let clock = Arc::new(SystemClock::shared().unwrap());
         let trust = Trust::from_file(cluster.ca_file()).unwrap();
         let origins = cluster
             .origins()

@@ -4,8 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use secret_resolver::backend::{NameRef, Request};
 use secret_resolver::testing::ManualClock;
-use secret_resolver::{Clock, Error, ErrorKind, NameRef, Request, Secret, ShutdownReport};
+use secret_resolver::{Clock, Error, ErrorKind, Secret, ShutdownReport};
 use secret_resolver::{SecretResolver, SecretResolverExt};
 use secret_resolver_transport::{Origin, Trust};
 use secret_resolver_vault::{Auth, VaultBackend, VaultTarget};
@@ -70,7 +71,7 @@ pub(crate) fn target_of(fakes: &[&Fake], auth: Auth) -> VaultTarget {
 
 pub(crate) fn on_clock(target: VaultTarget, clock: &ManualClock) -> VaultBackend {
     VaultBackend::builder(target)
-        .with_clock(Arc::new(clock.clone()))
+        .with_clock(clock.clone())
         .build()
         .unwrap()
 }

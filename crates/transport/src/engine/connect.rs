@@ -237,7 +237,7 @@ impl Target {
 mod tests {
     use std::net::TcpListener;
 
-    use secret_resolver::SystemClock;
+    use secret_resolver::backend::SystemClock;
     use test_servers::{Reply, ScriptedHttps, TestCa, Validity};
 
     use super::*;
@@ -265,7 +265,7 @@ mod tests {
         let at = |server: &ScriptedHttps| SocketAddr::from(([127, 0, 0, 1], server.port()));
         let config = Arc::new(tls::config(Trust::from_pem(ca.pem().as_bytes()).unwrap()).unwrap());
         let origin = Origin::parse(&good.origin()).unwrap();
-        let clock = SystemClock::start().unwrap();
+        let clock = SystemClock::shared().unwrap();
         let (_listener, silent) = silent();
         for bad in [
             vec![silent],

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+use secret_resolver::backend::SystemClock;
 use secret_resolver::testing::ManualClock;
-use secret_resolver::{Clock, Error, ErrorKind, SystemClock};
+use secret_resolver::{Clock, Error, ErrorKind};
 use secret_resolver_transport::{Client, ClientBuilder, Method, Origin, Request, Response, Trust};
 use test_servers::{Reply, RequestHead, ScriptedHttps, TestCa, Validity};
 
@@ -71,7 +72,7 @@ impl World {
 
 /// A clock whose time passes. Each has a thread, which ends with it.
 pub(crate) fn real_clock() -> Arc<dyn Clock> {
-    Arc::new(SystemClock::start().unwrap())
+    Arc::new(SystemClock::shared().unwrap())
 }
 
 /// A client with much time, for tests in which time is not the matter.

@@ -143,7 +143,7 @@ fn an_outer_breaker_does_not_count_the_refusals_of_an_inner_one() {
         let error = now(outer.resolve(request())).unwrap_err();
         assert!(error.is_held_back());
     }
-    let status = outer.status()[0];
+    let status = outer.monitor().status()[0];
     assert_eq!((status.state, status.failures), (BreakerState::Closed, 0));
 }
 
@@ -168,8 +168,8 @@ fn callers_in_a_hurry_do_not_open_it_for_others() {
     for _ in 0..50 {
         timeout(Duration::from_millis(999));
     }
-    assert_eq!(breaker.status()[0].failures, 0);
+    assert_eq!(breaker.monitor().status()[0].failures, 0);
     timeout(secs(1));
     timeout(secs(4));
-    assert_eq!(breaker.status()[0].failures, 2);
+    assert_eq!(breaker.monitor().status()[0].failures, 2);
 }

@@ -59,7 +59,7 @@ fn an_attempt_knows_whether_another_endpoint_would_be_asked_next() {
         let mut all = Tried::default();
         tried.iter().for_each(|&endpoint| all.add(endpoint));
         let _ = now(breaker.resolve(request().elsewhere(all)));
-        lock(&breaker.inner().0).pop()
+        lock(&breaker.inner.0).pop()
     };
     assert_eq!(ask(&[]), Some(true));
     assert_eq!(ask(&[0]), Some(false));
@@ -70,10 +70,10 @@ fn an_attempt_knows_whether_another_endpoint_would_be_asked_next() {
     }
     assert_eq!((ask(&[]), ask(&[0])), (Some(false), Some(false)));
     let _ = now(breaker.resolve(request().at_endpoint(1)));
-    assert_eq!(lock(&breaker.inner().0).pop(), Some(false));
+    assert_eq!(lock(&breaker.inner.0).pop(), Some(false));
     // A request that waits for a leader is not held by one that waits, too.
     let _ = now(breaker.resolve(request().latest()));
-    assert_eq!(lock(&breaker.inner().0).pop(), Some(true));
+    assert_eq!(lock(&breaker.inner.0).pop(), Some(true));
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn an_endpoint_that_fails_is_passed_over_and_the_others_are_not() {
     let failed = (0..30).filter(|_| bench.ask().is_err()).count();
     assert_eq!(failed, 5);
     assert_eq!(bench.fleet.calls()[1], 5);
-    let status = bench.breaker.status();
+    let status = bench.breaker.monitor().status();
     let closed = |at: usize| status[at].state == BreakerState::Closed;
     assert!(closed(0) && !closed(1) && closed(2));
     assert_eq!([0, 1, 2].map(|at| status[at].endpoint), [0, 1, 2]);

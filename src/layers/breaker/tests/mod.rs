@@ -182,11 +182,11 @@ impl Bench {
     }
 
     fn state(&self, endpoint: usize) -> BreakerState {
-        self.breaker.status()[endpoint].state
+        self.breaker.monitor().status()[endpoint].state
     }
 
     fn failures(&self) -> u32 {
-        self.breaker.status()[0].failures
+        self.breaker.monitor().status()[0].failures
     }
 
     /// Opens the breaker of a store with one endpoint.

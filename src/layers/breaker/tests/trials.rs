@@ -126,7 +126,7 @@ async fn from_many_threads_at_once_one_tries() {
             assert!(one.await.unwrap());
         }
     }
-    assert_eq!(breaker.inner().1.load(Ordering::SeqCst), 1);
+    assert_eq!(breaker.inner.1.load(Ordering::SeqCst), 1);
 }
 
 #[test]

@@ -19,7 +19,7 @@ async fn a_held_value_is_gone_once_invalidate_returns() {
         .unwrap();
     assert_eq!(bench.text().await, "v2");
     bench.backend.set(NAME, "v3");
-    bench.cache.invalidator().invalidate_all();
+    bench.cache.invalidator().invalidate_all().unwrap();
     assert_eq!(bench.text().await, "v3");
 }
 
@@ -40,7 +40,9 @@ async fn a_signal_reaches_an_address_and_a_prefix() {
         bench.cache.get(name).await.unwrap();
     }
     assert_eq!(calls(), [2, 1, 1]);
-    invalidator.invalidate_address(&crate::Address::from("test/db"));
+    invalidator
+        .invalidate_address(&crate::Address::from("test/db"))
+        .unwrap();
     for name in all {
         bench.cache.get(name).await.unwrap();
     }

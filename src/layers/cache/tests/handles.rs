@@ -7,7 +7,13 @@ use crate::secret::Version;
 use crate::testing::{Gate, Reply};
 
 fn handle(bench: &Bench) -> SecretHandle {
-    bench.cache.handle(NameRef::parse(NAME).unwrap()).unwrap()
+    bench
+        .cache
+        .handle(
+            SecretName::parse(NAME).unwrap(),
+            NameRef::parse(NAME).unwrap(),
+        )
+        .unwrap()
 }
 
 /// Lets the jobs on the driver do what is due: a fetch that is queued behind them is done.
@@ -171,7 +177,12 @@ async fn the_last_handle_ends_what_its_record_was_kept_for() {
 async fn a_handle_goes_on_when_its_record_is_signalled_under_another_name() {
     let (store, cache) = two_names();
     cache.get("a/x").await.unwrap();
-    let handle = cache.handle(NameRef::parse("a/x").unwrap()).unwrap();
+    let handle = cache
+        .handle(
+            SecretName::parse("a/x").unwrap(),
+            NameRef::parse("a/x").unwrap(),
+        )
+        .unwrap();
     let mut handle = handle.seen().await.unwrap();
     cache.get("b/y").await.unwrap();
     store.set("one/record", "v2");
@@ -183,7 +194,14 @@ async fn a_handle_goes_on_when_its_record_is_signalled_under_another_name() {
 #[tokio::test]
 async fn a_handle_under_another_name_has_a_value_again_after_a_signal_for_that_name() {
     let (_, cache) = two_names();
-    let handle = |name| cache.handle(NameRef::parse(name).unwrap()).unwrap();
+    let handle = |name| {
+        cache
+            .handle(
+                SecretName::parse(name).unwrap(),
+                NameRef::parse(name).unwrap(),
+            )
+            .unwrap()
+    };
     cache.get("a/x").await.unwrap();
     let first = handle("a/x").seen().await.unwrap();
     let second = handle("b/y").seen().await.unwrap();

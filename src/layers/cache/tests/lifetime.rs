@@ -6,6 +6,7 @@ use std::task::{Context, Waker};
 
 use super::*;
 use crate::error::ErrorKind;
+use crate::secret::Freshness;
 use crate::testing::{Gate, Reply};
 
 #[tokio::test]

@@ -1,6 +1,10 @@
 //! Signals that come before the store's commit: an answer right after one is not trusted for long.
 
 use super::*;
+use crate::invalidate::Invalidator;
+
+type Signal = fn(&Invalidator) -> Result<usize, Error>;
+type Flood = fn(&Invalidator, usize) -> Result<usize, Error>;
 
 #[tokio::test]
 async fn after_a_signal_an_unchanged_answer_is_not_trusted_for_long() {
@@ -48,7 +52,7 @@ async fn after_a_signal_for_everything_an_unchanged_answer_is_not_trusted_for_lo
     let bench = bench();
     bench.backend.set("other/name", "w1");
     bench.text().await;
-    bench.cache.invalidator().invalidate_all();
+    bench.cache.invalidator().invalidate_all().unwrap();
     // What was held and what was not: both may still be the value before the signal.
     assert_eq!(bench.text().await, "v1");
     bench.cache.get("other/name").await.unwrap();
@@ -63,7 +67,7 @@ async fn after_a_signal_for_everything_an_unchanged_answer_is_not_trusted_for_lo
 #[tokio::test]
 async fn a_signal_for_everything_is_over_with_the_settle_time() {
     let bench = bench();
-    bench.cache.invalidator().invalidate_all();
+    bench.cache.invalidator().invalidate_all().unwrap();
     bench.clock.advance(Duration::from_secs(2));
     bench.text().await;
     bench.clock.advance(TTL / 2);
@@ -77,9 +81,10 @@ async fn after_a_signal_a_refusal_is_not_remembered_for_long() {
     for how in ["one", "all"] {
         let bench = bench();
         match how {
-            "one" => bench.cache.invalidator().invalidate("new/one").unwrap(),
+            "one" => bench.cache.invalidator().invalidate("new/one"),
             _ => bench.cache.invalidator().invalidate_all(),
         }
+        .unwrap();
         assert!(bench.cache.get("new/one").await.is_err());
         bench.backend.set("new/one", "x");
         bench.clock.advance(Duration::from_millis(249));
@@ -96,9 +101,10 @@ async fn a_version_that_is_proved_new_is_trusted_also_after_a_signal_for_everyth
         bench.text().await;
         bench.backend.set(NAME, "v2");
         match prefix {
-            Some(prefix) => bench.cache.invalidator().invalidate_prefix(prefix).unwrap(),
+            Some(prefix) => bench.cache.invalidator().invalidate_prefix(prefix),
             None => bench.cache.invalidator().invalidate_all(),
         }
+        .unwrap();
         for _ in 0..100 {
             assert_eq!(bench.text().await, "v2");
             bench.clock.advance(Duration::from_millis(30));
@@ -112,7 +118,7 @@ async fn a_version_that_stays_is_asked_for_a_few_times_and_a_commit_is_seen_soon
     for commits_after in [100, 400, 1_000, 1_900] {
         let bench = bench();
         bench.text().await;
-        bench.cache.invalidator().invalidate_all();
+        bench.cache.invalidator().invalidate_all().unwrap();
         let mut seen_after = None;
         for millis in (0..4_000).step_by(10) {
             if millis == commits_after {
@@ -136,9 +142,9 @@ async fn a_version_that_stays_is_asked_for_a_few_times_and_a_commit_is_seen_soon
 
 #[tokio::test]
 async fn two_signals_in_a_row_are_settled_by_a_version_as_one_is() {
-    let signals: [fn(&Invalidator); 3] = [
-        |invalidator| invalidator.invalidate_prefix("prod/db").unwrap(),
-        |invalidator| invalidator.invalidate_prefix("prod").unwrap(),
+    let signals: [Signal; 3] = [
+        |invalidator| invalidator.invalidate_prefix("prod/db"),
+        |invalidator| invalidator.invalidate_prefix("prod"),
         |invalidator| invalidator.invalidate_all(),
     ];
     for first in signals {
@@ -146,8 +152,8 @@ async fn two_signals_in_a_row_are_settled_by_a_version_as_one_is() {
             let bench = bench();
             bench.text().await;
             bench.backend.set(NAME, "v2");
-            first(&bench.cache.invalidator());
-            second(&bench.cache.invalidator());
+            first(&bench.cache.invalidator()).unwrap();
+            second(&bench.cache.invalidator()).unwrap();
             for _ in 0..100 {
                 assert_eq!(bench.text().await, "v2");
                 bench.clock.advance(Duration::from_millis(30));
@@ -159,17 +165,13 @@ async fn two_signals_in_a_row_are_settled_by_a_version_as_one_is() {
 
 #[tokio::test]
 async fn a_flood_of_other_signals_makes_no_old_answer_trusted() {
-    let floods: [fn(&Invalidator, usize); 2] = [
-        |invalidator, number| {
-            invalidator
-                .invalidate_prefix(&format!("x/{number}"))
-                .unwrap()
-        },
-        |invalidator, number| invalidator.invalidate(&format!("x/{number}")).unwrap(),
+    let floods: [Flood; 2] = [
+        |invalidator, number| invalidator.invalidate_prefix(&format!("x/{number}")),
+        |invalidator, number| invalidator.invalidate(&format!("x/{number}")),
     ];
-    let firsts: [fn(&Invalidator); 2] = [
-        |invalidator| invalidator.invalidate_prefix("prod").unwrap(),
-        |invalidator| invalidator.invalidate(NAME).unwrap(),
+    let firsts: [Signal; 2] = [
+        |invalidator| invalidator.invalidate_prefix("prod"),
+        |invalidator| invalidator.invalidate(NAME),
     ];
     for (flood, first) in floods
         .iter()
@@ -181,9 +183,9 @@ async fn a_flood_of_other_signals_makes_no_old_answer_trusted() {
                 bench.text().await;
             }
             let invalidator = bench.cache.invalidator();
-            first(&invalidator);
+            first(&invalidator).unwrap();
             for number in 0..17_000 {
-                flood(&invalidator, number);
+                flood(&invalidator, number).unwrap();
             }
             // Before the store's commit.
             assert_eq!(bench.text().await, "v1");

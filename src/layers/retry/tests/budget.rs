@@ -19,7 +19,7 @@ fn a_thousand_failing_requests_are_no_storm() {
 fn a_thousand_requests_at_once_are_no_storm() {
     let (manual, store, retry) = failing(ErrorKind::Timeout);
     let requests = (0..1000).map(|_| retry.resolve(Request::new(name())));
-    let answers = drive(&manual, crate::join_all(requests));
+    let answers = drive(&manual, crate::resolver::join_all(requests));
     assert_eq!(answers.len(), 1000);
     let attempts = store.asked();
     assert!(

@@ -7,8 +7,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "1: the fallback is asked after any error",
         "src/layers/fallback.rs",
         [
-            "if decision != Decision::AskFallback || !any_version {",
-            "if decision == Decision::KeepFresh || !any_version {",
+            "if !ask_fallback(error.kind()) || !any_version {",
+            "if !any_version {",
         ],
         "a_fallback_is_asked_only_in_an_outage_and_its_answer_is_marked",
     ),
@@ -111,7 +111,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     core(
         "scope: the path is not put before a name",
         "src/layers/scoped/mod.rs",
-        ["format!(\"{}/{below}\", self.path)", "below.to_owned()"],
+        ["format!(\"{}/{below}\", self.0)", "below.to_owned()"],
         "no_name_leaves_the_scope",
     ),
     core(

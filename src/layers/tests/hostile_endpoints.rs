@@ -1,19 +1,15 @@
 //! What hostile readings found in the guards of a store with several endpoints. Each test holds what mends it.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use secret_resolver::layers::{
-    Breaker, BreakerConfig, Cache, CacheConfig, Limit, LimitConfig, Scoped,
+use crate::backend::{NameRef, Request, ResolveFuture};
+use crate::layers::{
+    Breaker, BreakerConfig, Cache, CacheConfig, Limit, LimitConfig, Scope, Scoped,
 };
-use secret_resolver::testing::{Gate, ManualClock, MockBackend, Reply};
-use secret_resolver::{
-    Clock, Error, ErrorKind, Freshness, NameRef, Request, ResolveFuture, Resolver, SecretResolver,
-    SecretResolverExt,
-};
+use crate::testing::{Gate, ManualClock, MockBackend, Reply};
+use crate::{Clock, Error, ErrorKind, Freshness, Resolver, SecretResolver, SecretResolverExt};
 
 /// A mock for each endpoint.
 #[derive(Clone, Debug)]
@@ -69,7 +65,7 @@ impl SecretResolver for Fails {
     }
 }
 
-fn told(answer: Result<secret_resolver::Secret, Error>) -> String {
+fn told(answer: Result<crate::Secret, Error>) -> String {
     match answer {
         Ok(secret) => format!(
             "{}{}",
@@ -329,7 +325,7 @@ async fn a_rollback_is_repeated_at_the_other_endpoint_below_a_scope_too() {
         BreakerConfig::default(),
     )
     .unwrap();
-    let scoped = Scoped::new(breaker, "t").unwrap();
+    let scoped = Scoped::new(breaker, Scope::new("t").unwrap());
     let cache = Cache::new(scoped, Arc::new(clock.clone()), CacheConfig::default()).unwrap();
     assert_eq!(told(cache.get("x").await), "v");
     store.at[0].set_version("t/x", 3);

@@ -1,17 +1,16 @@
 //! Two endpoints, of which one is sick in a way that is no outage: an answer of the other that is lost is asked
 //! for again, and soon.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::future::Future;
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use secret_resolver::layers::{Breaker, BreakerConfig, Retry, RetryConfig};
-use secret_resolver::testing::{ManualClock, MockBackend};
-use secret_resolver::{Clock, Error, ErrorKind, NameRef, Request, ResolveFuture, SecretResolver};
+use crate::backend::{NameRef, Request, ResolveFuture};
+use crate::layers::{Breaker, BreakerConfig, Retry, RetryConfig};
+use crate::testing::{ManualClock, MockBackend};
+use crate::{Clock, Error, ErrorKind, SecretResolver};
 
 const NAME: &str = "prod/db#password";
 

@@ -1,0 +1,12 @@
+//! What the author of a backend needs beside the items on the front page.
+//!
+//! A backend implements [`SecretResolver`](crate::SecretResolver): it maps names to addresses
+//! ([`Located`]) and answers each [`Request`] with a [`Record`](crate::Record) or an
+//! [`Error`](crate::Error). Its tests run the laws of the testing kit (feature `testing`). Applications need nothing of this module.
+
+pub use crate::address::Located;
+pub use crate::clock::{Sleep, SystemClock};
+pub use crate::error::{Permits, Retry};
+pub use crate::name::NameRef;
+pub use crate::resolver::{Request, ResolveFuture, ResolveManyFuture, ShutdownFuture};
+pub use crate::secret::RecordBuilder;

@@ -1,0 +1,4 @@
+//! Layers together, in other orders than the stack's.
+
+mod hostile_endpoints;
+mod lost_answers;
