@@ -15,7 +15,7 @@ fn entries(folder: &str) -> usize {
 }
 
 fn resolver(number: usize) -> Resolver {
-    let store = MockBackend::new().with_value(NAME, &number.to_string());
+    let store = MockBackend::new().with_value(NAME, number.to_string());
     Resolver::builder(store).build().unwrap()
 }
 

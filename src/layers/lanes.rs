@@ -238,7 +238,7 @@ mod tests {
         let lanes = limited(store, &own).unwrap();
         let mut gets: Vec<_> = ["a/1", "b/1", "a/2", "b/2"]
             .iter()
-            .map(|name| Box::pin(lanes.get(*name)))
+            .map(|name| Box::pin(lanes.get(name)))
             .collect();
         assert!(gets.iter_mut().all(|get| poll(get).is_pending()));
         assert_eq!(now(lanes.shutdown(Moment::ZERO)).revoked, 1);

@@ -262,9 +262,11 @@ async fn a_stop_of_the_process_in_the_queue_is_no_outage() {
     let clock = ManualClock::new();
     let store = MockBackend::new().with_value("a/x", "v");
     store.always(Reply::Hang);
-    let mut config = LimitConfig::default();
-    config.max_concurrent = 1;
-    config.fair_time = Duration::from_secs(2);
+    let config = LimitConfig {
+        max_concurrent: 1,
+        fair_time: Duration::from_secs(2),
+        ..LimitConfig::default()
+    };
     let limit = Limit::new(store.clone(), Arc::new(clock.clone()), config).unwrap();
     clock.advance(Duration::from_secs(10));
     let mut cx = Context::from_waker(Waker::noop());
