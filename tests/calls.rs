@@ -25,7 +25,7 @@ async fn a_name_is_any_text() {
     resolver.get(&String::from(PASSWORD)).await.unwrap();
     resolver.get(name.as_str()).await.unwrap();
     assert!(resolver.get_many(&[PASSWORD]).await[0].is_ok());
-    assert!(resolver.get_many(&vec![String::from(PASSWORD)]).await[0].is_ok());
+    assert!(resolver.get_many(&[String::from(PASSWORD)]).await[0].is_ok());
     assert!(resolver.get_many(&[name]).await[0].is_ok());
 }
 
