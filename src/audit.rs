@@ -1,20 +1,24 @@
 //! What is told of the work: audit events, and metrics where the feature is on.
 //!
-//! Events go to the target `secret_resolver::audit`: fetches at INFO, refusals and downgrades at
-//! WARN, hits at TRACE; what is refused without asking at DEBUG. They name the secret, the backend,
-//! the outcome, the version and the time it took; never a value. Metrics carry the outcome; never a
-//! name, which would be a label without bound.
+//! Events go to the target `secret_resolver::audit`: fetches at INFO; those that failed, and answers
+//! that only the policy let through, once a second at WARN with a count of the others, which are at
+//! INFO; hits at TRACE; what is refused without asking at DEBUG. They name the secret, the store, the
+//! outcome, the version and the time it took; never a value. Metrics carry the store and the outcome;
+//! never a name, which would be a label without bound.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 #[cfg(feature = "metrics")]
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::aside::tell;
+use crate::clock::Moment;
 use crate::error::{Error, ErrorKind};
 use crate::foreign::foreign;
 use crate::name::{NameRef, SecretName};
 use crate::secret::{Freshness, Version};
+use crate::seldom::Seldom;
 
 const TARGET: &str = "secret_resolver::audit";
 
@@ -30,39 +34,72 @@ pub(crate) fn refused_unasked(name: NameRef<'_>, error: &Error) {
     foreign(|| tracing::debug!(target: TARGET, %name, ?kind, "refused without asking"));
 }
 
-/// One fetch has ended.
-pub(crate) fn fetched(
-    name: NameRef<'_>,
-    outcome: Result<(&'static str, Version), Error>,
-    took: Duration,
-) {
-    let name = name.to_owned();
-    tell(move || fetch_ended(&name, outcome, took));
+/// The store of some names, as logs and metrics call it: `primary`, the prefix of a route, or `fallback`.
+#[derive(Clone, Debug)]
+pub(crate) struct Store {
+    label: Arc<str>,
+    failures: Arc<Seldom>,
 }
 
-fn fetch_ended(name: &SecretName, outcome: Result<(&'static str, Version), Error>, took: Duration) {
+impl Store {
+    pub(crate) fn new(label: &str) -> Self {
+        Self {
+            label: Arc::from(label),
+            failures: Arc::default(),
+        }
+    }
+
+    /// One fetch has ended, at `now`.
+    pub(crate) fn fetched(
+        &self,
+        name: NameRef<'_>,
+        outcome: Result<(&'static str, Version), Error>,
+        now: Moment,
+        took: Duration,
+    ) {
+        let (name, label) = (name.to_owned(), Arc::clone(&self.label));
+        let failed = outcome.as_ref().is_err_and(|error| !error.is_held_back());
+        let warns = failed.then(|| self.failures.warns(now)).flatten();
+        tell(move || fetch_ended(&label, &name, outcome, took, warns));
+    }
+}
+
+fn fetch_ended(
+    store: &Arc<str>,
+    name: &SecretName,
+    outcome: Result<(&'static str, Version), Error>,
+    took: Duration,
+    warns: Option<u64>,
+) {
     let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+    let label: &str = store;
     match &outcome {
         Ok((backend, version)) => {
-            tracing::info!(target: TARGET, %name, backend, ?version, micros, "fetched");
+            tracing::info!(target: TARGET, store = label, %name, backend, ?version, micros, "fetched");
         }
         Err(error) => {
             let (kind, backend) = (error.kind(), error.backend());
-            if error.is_held_back() {
+            match warns {
                 // No store was asked: in an outage there are as many as there are gets.
-                tracing::debug!(target: TARGET, %name, ?kind, "not asked");
-            } else if is_refusal(kind) {
-                tracing::warn!(target: TARGET, %name, backend, ?kind, micros, "refused");
-            } else {
-                tracing::info!(target: TARGET, %name, backend, ?kind, micros, "not fetched");
+                None if error.is_held_back() => {
+                    tracing::debug!(target: TARGET, store = label, %name, ?kind, %error, "not asked");
+                }
+                None => {
+                    tracing::info!(target: TARGET, store = label, %name, backend, ?kind, %error, micros, "not fetched");
+                }
+                Some(others) => {
+                    tracing::warn!(target: TARGET, store = label, %name, backend, ?kind, %error, micros, others, "not fetched");
+                }
             }
         }
     }
     #[cfg(feature = "metrics")]
     {
         let kind = outcome.map_or_else(|error| error.kind().as_str(), |_| "ok");
-        metrics::counter!("secret_resolver_fetches_total", "outcome" => kind).increment(1);
-        metrics::histogram!("secret_resolver_fetch_seconds").record(took);
+        let store = metrics::SharedString::from(Arc::clone(store));
+        metrics::counter!("secret_resolver_fetches_total", "store" => store.clone(), "outcome" => kind)
+            .increment(1);
+        metrics::histogram!("secret_resolver_fetch_seconds", "store" => store).record(took);
     }
 }
 
@@ -83,14 +120,19 @@ pub(crate) fn hit(name: &str) {
 }
 
 /// An answer was let through that the primary did not give.
-pub(crate) fn downgraded(name: NameRef<'_>, freshness: Freshness, cause: ErrorKind) {
-    tracing::warn!(
-        target: TARGET,
-        %name,
-        ?freshness,
-        ?cause,
-        "the policy let an answer through that the primary did not give"
-    );
+pub(crate) fn downgraded(
+    name: NameRef<'_>,
+    freshness: Freshness,
+    cause: ErrorKind,
+    warns: Option<u64>,
+) {
+    const WHAT: &str = "the policy let an answer through that the primary did not give";
+    match warns {
+        Some(others) => {
+            tracing::warn!(target: TARGET, %name, ?freshness, ?cause, others, "{WHAT}");
+        }
+        None => tracing::info!(target: TARGET, %name, ?freshness, ?cause, "{WHAT}"),
+    }
     #[cfg(feature = "metrics")]
     {
         let how = match freshness {
@@ -125,10 +167,42 @@ pub(crate) fn hits(sum: u64, told: &AtomicU64) {
     let _ = (sum, told);
 }
 
-/// The kinds that say that somebody was kept from something.
-fn is_refusal(kind: ErrorKind) -> bool {
-    matches!(
-        kind,
-        ErrorKind::Denied | ErrorKind::Refused | ErrorKind::Unauthenticated | ErrorKind::Malformed
-    )
+/// How often metrics are told what is not an event of its own.
+#[cfg(feature = "metrics")]
+pub(crate) const PERIOD: Duration = Duration::from_secs(5);
+
+/// What the cache holds now.
+#[cfg(feature = "metrics")]
+pub(crate) fn holds(entries: usize, bytes: usize) {
+    #[allow(clippy::cast_precision_loss, reason = "a gauge is a float")]
+    tell(move || {
+        metrics::gauge!("secret_resolver_entries").set(entries as f64);
+        metrics::gauge!("secret_resolver_bytes").set(bytes as f64);
+    });
+}
+
+/// How one store is.
+#[cfg(feature = "metrics")]
+pub(crate) fn store_is(status: crate::status::StoreStatus, now: Moment) {
+    use crate::layers::BreakerState;
+    tell(move || {
+        let store = metrics::SharedString::from(status.name);
+        if status.limit_for.is_none() {
+            let left = status
+                .login_ends
+                .map_or(0.0, |ends| ends.since(now).as_secs_f64());
+            metrics::gauge!("secret_resolver_login_seconds", "store" => store.clone()).set(left);
+        }
+        let limit_for = status.limit_for.unwrap_or_default();
+        for (number, endpoint) in status.endpoints.into_iter().enumerate() {
+            let open = endpoint.breaker != BreakerState::Closed;
+            let endpoint = endpoint.origin.unwrap_or_else(|| number.to_string());
+            let labels = [
+                ("store", store.clone()),
+                ("limit_for", limit_for.clone().into()),
+                ("endpoint", endpoint.into()),
+            ];
+            metrics::gauge!("secret_resolver_breaker_open", &labels).set(f64::from(u8::from(open)));
+        }
+    });
 }

@@ -8,10 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::audit;
+use crate::clock::Moment;
 use crate::error::{Error, ErrorKind};
 use crate::foreign::foreign;
 use crate::name::NameRef;
 use crate::secret::Freshness;
+use crate::seldom::Seldom;
 
 /// One answer that the policy allowed although the primary did not give it.
 ///
@@ -47,6 +49,7 @@ struct Shared {
     stale: AtomicU64,
     fallback: AtomicU64,
     callback: Option<Box<Callback>>,
+    seldom: Seldom,
 }
 
 impl Downgrades {
@@ -63,7 +66,13 @@ impl Downgrades {
         (read(&self.0.stale), read(&self.0.fallback))
     }
 
-    pub(crate) fn report(&self, name: NameRef<'_>, freshness: Freshness, cause: &Error) {
+    pub(crate) fn report(
+        &self,
+        name: NameRef<'_>,
+        freshness: Freshness,
+        cause: &Error,
+        now: Moment,
+    ) {
         let cause = cause.kind();
         let count = match freshness {
             Freshness::Fresh => return,
@@ -71,8 +80,9 @@ impl Downgrades {
             Freshness::Fallback => &self.0.fallback,
         };
         count.fetch_add(1, Ordering::Relaxed);
+        let warns = self.0.seldom.warns(now);
         // The application's code, all of it: what it panics with must not cost the caller its answer.
-        foreign(|| audit::downgraded(name, freshness, cause));
+        foreign(|| audit::downgraded(name, freshness, cause, warns));
         if let Some(callback) = &self.0.callback {
             let downgrade = Downgrade {
                 name,

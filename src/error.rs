@@ -153,6 +153,11 @@ impl Error {
         self.edit(|inner| inner.retry_after = Some(delay))
     }
 
+    /// What it says to do, without the name and the facts.
+    pub(crate) fn what(&self) -> &'static str {
+        self.0.what
+    }
+
     /// The kind, on which a caller decides.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {

@@ -19,6 +19,7 @@ mod race;
 mod resolver;
 mod rules;
 mod secret;
+mod seldom;
 mod shared;
 mod stack;
 mod status;
@@ -35,12 +36,10 @@ pub use clock::{Clock, Moment};
 pub use downgrade::Downgrade;
 pub use error::{Error, ErrorKind};
 pub use invalidate::Invalidator;
-pub use layers::{
-    BreakerConfig, BreakerState, BreakerStatus, LimitConfig, RetryConfig, SecretHandle,
-};
+pub use layers::{BreakerConfig, BreakerState, LimitConfig, RetryConfig, SecretHandle};
 pub use name::SecretName;
 pub use resolver::{RequireError, Required, SecretResolver, SecretResolverExt, ShutdownReport};
 pub use secrecy::{ExposeSecret, SecretString};
 pub use secret::{Answer, Freshness, Record, Secret, SecretBuf, Version};
 pub use stack::{Resolver, ResolverBuilder};
-pub use status::Status;
+pub use status::{EndpointStatus, Failure, Status, StoreStatus};

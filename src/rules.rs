@@ -55,13 +55,16 @@ impl<T> ByPrefix<T> {
             .map(|(prefix, value)| (&**prefix, value))
     }
 
-    /// The same prefixes with other values.
+    /// The same prefixes with other values. The one for all names has no prefix.
     pub(crate) fn map<U>(
         self,
-        mut change: impl FnMut(T) -> Result<U, Error>,
+        mut change: impl FnMut(Option<&str>, T) -> Result<U, Error>,
     ) -> Result<ByPrefix<U>, Error> {
-        let all = change(self.all)?;
-        let change = |(prefix, value)| Ok((prefix, change(value)?));
+        let all = change(None, self.all)?;
+        let change = |(prefix, value): (Box<str>, T)| {
+            let value = change(Some(&prefix), value)?;
+            Ok((prefix, value))
+        };
         let prefixes = self
             .prefixes
             .into_iter()

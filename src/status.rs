@@ -1,7 +1,10 @@
 //! How a resolver is, at one moment.
 
+use std::fmt;
+
 use crate::clock::Moment;
-use crate::layers::BreakerStatus;
+use crate::error::{Error, ErrorKind};
+use crate::layers::BreakerState;
 
 /// A snapshot for readiness probes and metrics. It names no secret.
 ///
@@ -9,18 +12,24 @@ use crate::layers::BreakerStatus;
 /// use secret_resolver::{Resolver, testing::MockBackend};
 ///
 /// let resolver = Resolver::builder(MockBackend::new()).build()?;
-/// assert_eq!(resolver.status().entries, 0);
-/// assert!(resolver.status().last_success.is_none());
+/// let status = resolver.status();
+/// assert_eq!(status.entries, 0);
+/// assert!(status.stores[0].endpoints[0].last_success.is_none());
 /// # Ok::<(), secret_resolver::Error>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Status {
+    /// When it was taken, on the resolver's clock, as all moments here: `status.at.since(moment)` is how
+    /// long ago one was.
+    pub at: Option<Moment>,
     /// Whether the resolver was shut down.
     pub closed: bool,
-    /// When the store last answered a value, on the resolver's clock.
+    /// The stores, the primary first; then those of the routes. Not the fallbacks, which have no guards.
+    pub stores: Vec<StoreStatus>,
+    /// When a store last answered a value.
     pub last_success: Option<Moment>,
-    /// When the login ends under which the store is asked, where there is one with an end.
+    /// When the login ends under which a store is asked, the soonest of all.
     pub login_ends: Option<Moment>,
     /// Whether a policy lets values past their time be answered, for some names at least.
     pub stale_allowed: bool,
@@ -32,10 +41,6 @@ pub struct Status {
     pub bytes: usize,
     /// Fetches in flight now.
     pub flights: usize,
-    /// The breaker of each endpoint of each store, the primary's first; a store's own before those of
-    /// its prefixes with a limit of their own. Reads after a signal have breakers of their own, which are not
-    /// shown.
-    pub breakers: Vec<BreakerStatus>,
     /// Answers so far from the cache.
     pub hits: u64,
     /// Fetches so far that have ended and for which the store was asked, those that failed included. One that
@@ -48,4 +53,108 @@ pub struct Status {
     /// Values dropped at their expiry while the application still held them: a `Secret` is for one
     /// use.
     pub outlived: u64,
+}
+
+/// How one store is, with the guards before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StoreStatus {
+    /// `primary`, or the prefix of the route; also the label of its metrics.
+    pub name: String,
+    /// The prefix whose names have a limit, and with it guards, of their own; `None` for all other names.
+    pub limit_for: Option<String>,
+    /// Each endpoint, in the order of the configuration.
+    pub endpoints: Vec<EndpointStatus>,
+    /// When the login ends under which it is asked. `None` where it needs none, is not logged in, or says
+    /// no end.
+    pub login_ends: Option<Moment>,
+}
+
+/// How one endpoint is. Reads after a signal have breakers of their own, which are not shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EndpointStatus {
+    /// Its origin, such as `https://bao.internal:8200`, where the backend has one.
+    pub origin: Option<String>,
+    /// Whether it is asked.
+    pub breaker: BreakerState,
+    /// Counted failures since its last sign of life, and names that got nothing useful.
+    pub failures: u32,
+    /// When it last answered: a value, or that there is none.
+    pub last_success: Option<Moment>,
+    /// What went wrong last. It stays after a success: compare the moments.
+    pub last_failure: Option<Failure>,
+}
+
+/// A failure of an endpoint, without the name that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Failure {
+    /// When.
+    pub at: Moment,
+    /// The kind of the error.
+    pub kind: ErrorKind,
+    /// Its text, which says what to do.
+    pub what: &'static str,
+    /// The status code of the store's answer, if there was one.
+    pub status: Option<u16>,
+}
+
+impl Status {
+    /// The endpoints of all stores.
+    pub fn endpoints(&self) -> impl Iterator<Item = &EndpointStatus> {
+        self.stores.iter().flat_map(|store| &store.endpoints)
+    }
+
+    /// Whether the resolver is open and each store has an endpoint that is asked: the readiness that a
+    /// probe wants. [`Resolver::ready`](crate::Resolver::ready) also says why not.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        !self.closed && self.stores.iter().all(StoreStatus::is_ready)
+    }
+}
+
+impl StoreStatus {
+    /// Whether it has an endpoint that is asked. So has a store that was not asked yet.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        let mut endpoints = self.endpoints.iter();
+        endpoints.any(|endpoint| endpoint.breaker == BreakerState::Closed)
+    }
+
+    /// Why it is not ready, as an error.
+    pub(crate) fn why_not(&self) -> Error {
+        let last = |endpoint: &EndpointStatus| {
+            let origin = endpoint.origin.as_deref().unwrap_or("the store");
+            match &endpoint.last_failure {
+                Some(failure) => format!("{origin}: {failure}"),
+                None => origin.to_owned(),
+            }
+        };
+        let endpoints: Vec<_> = self.endpoints.iter().map(last).collect();
+        let detail = format!("store {}; {}", self.name, endpoints.join("; "));
+        let what = "no endpoint of a store is asked: each has failed";
+        Error::new(ErrorKind::Unavailable, what).with_detail(detail)
+    }
+}
+
+impl Failure {
+    pub(crate) fn of(error: &Error, at: Moment) -> Self {
+        Self {
+            at,
+            kind: error.kind(),
+            what: error.what(),
+            status: error.status(),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.kind, self.what)?;
+        match self.status {
+            Some(status) => write!(f, " (status {status})"),
+            None => Ok(()),
+        }
+    }
 }

@@ -80,8 +80,8 @@ mod facade {
     use std::sync::{Arc, Mutex};
 
     use metrics::{
-        Counter, CounterFn, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder,
-        SharedString, Unit,
+        Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata,
+        Recorder, SharedString, Unit,
     };
 
     #[derive(Clone, Default)]
@@ -102,6 +102,25 @@ mod facade {
 
         fn absolute(&self, value: u64) {
             self.change(|count| *count = value);
+        }
+    }
+
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "small numbers"
+    )]
+    impl GaugeFn for Cell {
+        fn increment(&self, by: f64) {
+            self.change(|value| *value += by as u64);
+        }
+
+        fn decrement(&self, by: f64) {
+            self.change(|value| *value -= by as u64);
+        }
+
+        fn set(&self, to: f64) {
+            self.change(|value| *value = to as u64);
         }
     }
 
@@ -127,8 +146,8 @@ mod facade {
             Counter::from_arc(Arc::new(Cell(self.clone(), text(key))))
         }
 
-        fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
-            Gauge::noop()
+        fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+            Gauge::from_arc(Arc::new(Cell(self.clone(), text(key))))
         }
 
         fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
@@ -186,13 +205,20 @@ async fn every_fetch_refusal_downgrade_and_invalidation_is_told_and_no_value_is(
     until(|| lines.with("name=").len() >= 10).await;
     assert_eq!(lines.with("message=fetched"), [Level::INFO, Level::INFO]);
     assert_eq!(lines.with("message=hit"), [Level::TRACE; 4]);
-    assert_eq!(lines.with("message=refused"), [Level::WARN]);
-    assert_eq!(lines.with("message=not fetched").len(), 2);
+    // One failure a second is a warning, with its text.
+    assert_eq!(
+        lines.with("message=not fetched"),
+        [Level::WARN, Level::INFO, Level::INFO]
+    );
+    let why = "error=not found by mock: ";
+    assert_eq!(lines.with(why), [Level::WARN], "{}", lines.all());
     assert_eq!(lines.with("message=invalidated"), [Level::INFO]);
     assert_eq!(lines.with("that the primary did not give"), [Level::WARN]);
     let of_fallback = "name=prod/db#password freshness=Fallback cause=Unavailable";
     assert_eq!(lines.with(of_fallback), [Level::WARN]);
     // By the primary, then by the fallback.
+    assert_eq!(lines.with("message=fetched store=\"primary\"").len(), 1);
+    assert_eq!(lines.with("message=fetched store=\"fallback\"").len(), 1);
     let fetched = lines.with("name=prod/db#password backend=\"mock\" version=Version(1)");
     assert_eq!(fetched.len(), 2);
     let status = resolver.status();
@@ -223,18 +249,28 @@ async fn every_fetch_refusal_downgrade_and_invalidation_is_told_and_no_value_is(
     let stale = lines.with("name=prod/stale freshness=Stale");
     assert_eq!(stale, [Level::WARN]);
     assert_eq!(lines.with("cause=Timeout"), [Level::WARN]);
+    // By now a second has passed: a warning again, which counts those before it.
+    assert_eq!(
+        lines.with("name=prod/stale backend=\"mock\" kind=Timeout"),
+        [Level::WARN]
+    );
+    assert_eq!(lines.with("others=2"), [Level::WARN]);
     assert_eq!(resolver.status().stale_answers, 1);
 
     // A second resolver of the process, whose hits add to those of the first.
-    let second = Resolver::builder(store).with_clock(clock).build().unwrap();
+    let second = Resolver::builder(store)
+        .with_clock(clock.clone())
+        .build()
+        .unwrap();
     second.get("prod/stale").await.unwrap();
     for _ in 0..3 {
         second.get("prod/stale").await.unwrap();
     }
     second.get("none/such").await.unwrap_err();
-    // Hits are handed on after each fetch; these two hand on that there were no more.
     resolver.get("none/last").await.unwrap_err();
     second.get("none/last").await.unwrap_err();
+    // No fetch comes after this hit, which would hand it on.
+    second.get("prod/stale").await.unwrap();
 
     let all = lines.all();
     assert!(
@@ -246,17 +282,41 @@ async fn every_fetch_refusal_downgrade_and_invalidation_is_told_and_no_value_is(
     #[cfg(feature = "metrics")]
     {
         let counts = || facade.0.lock().unwrap().clone();
-        until(|| counts().get("secret_resolver_fetch_seconds") == Some(&12)).await;
+        let seconds = |store| format!("secret_resolver_fetch_seconds,store={store}");
+        until(|| counts().get(&seconds("primary")) == Some(&11)).await;
+        // Hits and gauges are told every five seconds, whatever else happens.
+        clock.advance(Duration::from_secs(5));
+        until(|| counts().get("secret_resolver_hits_total") == Some(&8)).await;
+        until(|| counts().contains_key("secret_resolver_entries")).await;
         let counts = counts();
         let expected = [
             ("secret_resolver_downgrades_total,how=fallback", 1),
             ("secret_resolver_downgrades_total,how=stale", 1),
-            ("secret_resolver_fetches_total,outcome=denied", 1),
-            ("secret_resolver_fetches_total,outcome=not found", 4),
-            ("secret_resolver_fetches_total,outcome=ok", 5),
-            ("secret_resolver_fetches_total,outcome=timed out", 1),
-            ("secret_resolver_fetches_total,outcome=unavailable", 1),
-            ("secret_resolver_hits_total", 4 + 3),
+            (
+                "secret_resolver_fetches_total,store=primary,outcome=denied",
+                1,
+            ),
+            (
+                "secret_resolver_fetches_total,store=primary,outcome=not found",
+                4,
+            ),
+            ("secret_resolver_fetches_total,store=primary,outcome=ok", 4),
+            ("secret_resolver_fetches_total,store=fallback,outcome=ok", 1),
+            (
+                "secret_resolver_fetches_total,store=primary,outcome=timed out",
+                1,
+            ),
+            (
+                "secret_resolver_fetches_total,store=primary,outcome=unavailable",
+                1,
+            ),
+            (
+                "secret_resolver_breaker_open,store=primary,limit_for=,endpoint=0",
+                0,
+            ),
+            ("secret_resolver_login_seconds,store=primary", 0),
+            ("secret_resolver_bytes", counts["secret_resolver_bytes"]),
+            ("secret_resolver_hits_total", 4 + 4),
             ("secret_resolver_invalidations_total,how=name", 1),
         ];
         for (key, count) in expected {

@@ -152,7 +152,7 @@ async fn get_while_the_process_is_stopped() {
     assert!(clock.lost() > Duration::from_secs(2), "it was not stopped");
     assert_eq!(secret.answer().freshness(), Freshness::Fresh);
     let status = resolver.status();
-    assert_eq!(status.breakers[0].state, BreakerState::Closed);
+    assert_eq!(status.stores[0].endpoints[0].breaker, BreakerState::Closed);
     assert_eq!(status.fallback_answers, 0);
 }
 

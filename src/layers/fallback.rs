@@ -77,8 +77,9 @@ impl Fallback {
         }
         match fallback.resolve(Request::new(request.name())).await {
             Ok(record) => {
+                let now = self.clock.now();
                 self.downgrades
-                    .report(request.name(), Freshness::Fallback, &error);
+                    .report(request.name(), Freshness::Fallback, &error, now);
                 let answer = record.answer().marked(Freshness::Fallback);
                 Ok(record.with_answer(answer))
             }

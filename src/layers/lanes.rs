@@ -28,17 +28,20 @@ pub(crate) struct Lanes<S, R> {
 }
 
 impl<S: SecretResolver, R: SecretResolver> Lanes<S, R> {
-    /// A lane for each of `settings`; `guarded` puts its layers around the store.
+    /// A lane for each of `settings`; `guarded` puts its layers around the store. It is given the prefix,
+    /// where the lane is not for all names.
     ///
     /// Fails when a prefix is no path, or `guarded` does.
     pub(crate) fn new<T>(
         store: S,
         settings: ByPrefix<T>,
-        mut guarded: impl FnMut(End<S>, T) -> Result<R, Error>,
+        mut guarded: impl FnMut(End<S>, Option<&str>, T) -> Result<R, Error>,
     ) -> Result<Self, Error> {
         settings.check()?;
         let store = Arc::new(store);
-        let lanes = settings.map(|settings| guarded(End(Arc::clone(&store)), settings))?;
+        let guarded =
+            |prefix: Option<&str>, settings| guarded(End(Arc::clone(&store)), prefix, settings);
+        let lanes = settings.map(guarded)?;
         Ok(Self { store, lanes })
     }
 }
@@ -121,7 +124,7 @@ mod tests {
             limits.set(prefix, *limit);
         }
         let clock = Arc::new(ManualClock::new());
-        Lanes::new(store, limits, |end, limit| {
+        Lanes::new(store, limits, |end, _, limit| {
             Limit::new(end, Arc::clone(&clock) as _, limit)
         })
     }
@@ -152,7 +155,7 @@ mod tests {
             .with_value("d/e", "two-canary");
         let mut limits = ByPrefix::new(config(64, 1_000));
         limits.set("a", config(64, 1_000));
-        let lanes = Lanes::new(store, limits, |end, limit| {
+        let lanes = Lanes::new(store, limits, |end, _, limit| {
             Limit::new(end, Arc::new(ManualClock::new()), limit)
         });
         let subject = Subject::new(Arc::new(lanes.unwrap()), "no/such").unwrap();
@@ -202,7 +205,7 @@ mod tests {
         let mut own = ByPrefix::new(());
         own.set("flood", ());
         let clock = Arc::new(ManualClock::new());
-        let lanes = Lanes::new(store.clone(), own, |end, ()| {
+        let lanes = Lanes::new(store.clone(), own, |end, _, ()| {
             Breaker::new(end, Arc::clone(&clock) as _, BreakerConfig::default())
         });
         let lanes = lanes.unwrap();

@@ -41,6 +41,10 @@ macro_rules! pass_on {
             $inner.endpoints()
         }
 
+        fn origins(&$this) -> Vec<String> {
+            $inner.origins()
+        }
+
         fn spreads(&$this) -> bool {
             $inner.spreads()
         }
@@ -82,9 +86,9 @@ mod scoped;
 
 pub(crate) use attempt::Attempt;
 pub(crate) use breaker::{Breaker, BreakerMonitor};
-pub use breaker::{BreakerConfig, BreakerState, BreakerStatus};
+pub use breaker::{BreakerConfig, BreakerState};
 pub use cache::SecretHandle;
-pub(crate) use cache::{Cache, CacheConfig};
+pub(crate) use cache::{Cache, CacheConfig, closed_error};
 pub(crate) use deadline::Deadline;
 pub(crate) use fallback::Fallback;
 pub(crate) use lanes::Lanes;

@@ -128,6 +128,13 @@ pub trait SecretResolver: fmt::Debug + Send + Sync + 'static {
         1
     }
 
+    /// The origins of the endpoints, in their order, for status and logs.
+    ///
+    /// Provided: not known.
+    fn origins(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Whether requests are spread over the endpoints. Otherwise the first that answers is asked, in their
     /// order, and the others stand by.
     ///
@@ -198,6 +205,10 @@ macro_rules! forward {
 
             fn endpoints(&self) -> usize {
                 (**self).endpoints()
+            }
+
+            fn origins(&self) -> Vec<String> {
+                (**self).origins()
             }
 
             fn spreads(&self) -> bool {

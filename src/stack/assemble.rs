@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::audit;
 use crate::clock::Clock;
 use crate::downgrade::Downgrades;
 use crate::driver::Driver;
@@ -15,6 +16,8 @@ use crate::layers::{
     OwnThread, Retry, Route,
 };
 use crate::resolver::SecretResolver;
+use crate::rules::ByPrefix;
+use crate::status::StoreStatus;
 
 use super::ResolverBuilder;
 
@@ -41,13 +44,14 @@ pub(super) fn assemble(config: ResolverBuilder, clock: Arc<dyn Clock>) -> Result
     let downgrades = Downgrades::new(on_downgrade);
     // Fetches of every cache run on one thread: it runs our code alone.
     let driver = Arc::new(Driver::for_fetches()?);
-    let mut breakers = Vec::new();
-    let mut guarded = |store: Arc<dyn SecretResolver>| {
+    let mut stores = Vec::new();
+    let mut guarded = |name: &str, store: Arc<dyn SecretResolver>| {
+        let unguarded = Arc::clone(&store);
         // Innermost, so that no store's code runs on a thread with ours or with another store's.
         let store = OwnThread::start(store)?;
         // All guards once for each prefix with a limit of its own, so that a flood there fills no
         // queue, opens no breaker and spends no retry of others.
-        let layers = Lanes::new(store, limit.clone(), |store, mut limit| {
+        let layers = Lanes::new(store, limit.clone(), |store, limit_for, mut limit| {
             // An attempt has half of the fetch's budget, so that one which hangs leaves time for
             // another. Right above the store: it measures the store's time and nothing of ours.
             let attempt = budget / 2;
@@ -58,7 +62,12 @@ pub(super) fn assemble(config: ResolverBuilder, clock: Arc<dyn Clock>) -> Result
             breaker.fair_time = breaker.fair_time.min(attempt / 2);
             // The breaker counts attempts, and directs each to the next endpoint that answers.
             let layers = Breaker::new(layers, Arc::clone(&clock), breaker)?;
-            breakers.push(layers.monitor());
+            stores.push(Guarded {
+                name: name.to_owned(),
+                limit_for: limit_for.map(str::to_owned),
+                breaker: layers.monitor(),
+                store: Arc::clone(&unguarded),
+            });
             // Waiting for a permit is no failure of the store: outside the attempt's time and of what
             // the breaker sees. The breaker is asked when the turn comes, not before: a store that
             // has asked to be left alone meanwhile is not sent the whole queue.
@@ -73,7 +82,7 @@ pub(super) fn assemble(config: ResolverBuilder, clock: Arc<dyn Clock>) -> Result
         // One virtual call, at the edge: what is above is compiled as one.
         Ok::<Arc<dyn SecretResolver>, Error>(Arc::new(layers))
     };
-    let primary = guarded(primary)?;
+    let primary = guarded(PRIMARY, primary)?;
     let layers = match routes.is_empty() {
         true => primary,
         false => {
@@ -81,7 +90,9 @@ pub(super) fn assemble(config: ResolverBuilder, clock: Arc<dyn Clock>) -> Result
             // cache, so that there is one.
             let mut route = Route::builder();
             for (prefix, store) in routes {
-                route = route.route(prefix, guarded(store)?);
+                cache.stores.set(&prefix, audit::Store::new(&prefix));
+                let store = guarded(&prefix, store)?;
+                route = route.route(prefix, store);
             }
             Arc::new(route.otherwise(primary).build()?)
         }
@@ -99,7 +110,7 @@ pub(super) fn assemble(config: ResolverBuilder, clock: Arc<dyn Clock>) -> Result
     // The fallback stands outside the cache, so that its answer can neither replace the primary's
     // entry nor hide the primary's error from the decision above.
     fallbacks.check()?;
-    let fallbacks = fallbacks.map(|fallback| {
+    let fallbacks = fallbacks.map(|_, fallback| {
         let Some(fallback) = fallback else {
             return Ok(None);
         };
@@ -107,6 +118,7 @@ pub(super) fn assemble(config: ResolverBuilder, clock: Arc<dyn Clock>) -> Result
             "a dangerous fallback is configured: an outage of the store makes it the source"
         );
         let mut short = CacheConfig::default();
+        short.stores = ByPrefix::new(audit::Store::new("fallback"));
         short.ttl = FALLBACK_TTL;
         // What is left of a caller's deadline after the primary's budget, and no more.
         short.flight_budget = deadline / 5;
@@ -127,15 +139,24 @@ pub(super) fn assemble(config: ResolverBuilder, clock: Arc<dyn Clock>) -> Result
     // The caller's deadline is outermost: it covers waiting for another's fetch and the fallback,
     // and ends a wait without ending the fetch.
     let layers = Deadline::strict(layers, Arc::clone(&clock), deadline);
+    #[cfg(feature = "metrics")]
+    {
+        let primary = layers.inner().primary();
+        let stores = stores.clone();
+        primary.publish(move |now| stores.iter().for_each(|store: &Guarded| store.publish(now)));
+    }
     Ok(Stack {
         process: Process::current(),
         layers,
         clock,
         downgrades,
         invalidator: Invalidator::new(fences),
-        breakers,
+        stores,
     })
 }
+
+/// What the status calls the store of all names without a route.
+const PRIMARY: &str = "primary";
 
 /// How long a fallback's answer is kept: enough that an outage does not ask it at every get.
 const FALLBACK_TTL: Duration = Duration::from_secs(2);
@@ -147,7 +168,33 @@ pub(super) struct Stack {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) downgrades: Downgrades,
     pub(super) invalidator: Invalidator,
-    pub(super) breakers: Vec<BreakerMonitor>,
+    /// The guards of each store, the primary's first.
+    pub(super) stores: Vec<Guarded>,
+}
+
+/// A store behind its guards, or those of a prefix with a limit of its own.
+#[derive(Clone)]
+pub(super) struct Guarded {
+    name: String,
+    limit_for: Option<String>,
+    pub(super) breaker: BreakerMonitor,
+    store: Arc<dyn SecretResolver>,
+}
+
+impl Guarded {
+    pub(super) fn status(&self) -> StoreStatus {
+        StoreStatus {
+            name: self.name.clone(),
+            limit_for: self.limit_for.clone(),
+            endpoints: self.breaker.status(),
+            login_ends: self.store.login_ends(),
+        }
+    }
+
+    #[cfg(feature = "metrics")]
+    fn publish(&self, now: crate::clock::Moment) {
+        audit::store_is(self.status(), now);
+    }
 }
 
 impl fmt::Debug for Stack {

@@ -7,7 +7,7 @@ mod builder;
 
 pub use builder::ResolverBuilder;
 
-use assemble::Stack;
+use assemble::{Guarded, Stack};
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,8 +19,8 @@ use crate::error::Error;
 use crate::fork;
 use crate::invalidate::Invalidator;
 use crate::layers::{
-    BreakerConfig, BreakerMonitor, Cache, CacheConfig, LimitConfig, RetryConfig, Scope, Scoped,
-    SecretHandle, pass_on,
+    BreakerConfig, Cache, CacheConfig, LimitConfig, RetryConfig, Scope, Scoped, SecretHandle,
+    closed_error, pass_on,
 };
 use crate::name::{NameRef, SecretName};
 use crate::resolver::{
@@ -211,8 +211,8 @@ impl Resolver {
         loop {
             // Asked first: a breaker has a lock, which may be held for ever elsewhere.
             if !self.is_elsewhere() {
-                for breaker in &self.stack.breakers {
-                    breaker.allow_trial();
+                for store in &self.stack.stores {
+                    store.breaker.allow_trial();
                 }
             }
             let error = match required(self, names, Some(end)).await {
@@ -280,7 +280,8 @@ impl Resolver {
         }
     }
 
-    /// How the resolver is, for a readiness probe and for metrics.
+    /// How the resolver and its stores are, for a readiness probe and for metrics. It is a snapshot of all
+    /// of them, also in a scope.
     #[must_use]
     pub fn status(&self) -> Status {
         if self.is_elsewhere() {
@@ -289,19 +290,41 @@ impl Resolver {
                 ..Status::default()
             };
         }
-        let (stale_answers, fallback_answers) = self.stack.downgrades.counts();
+        let Stack {
+            stores,
+            downgrades,
+            clock,
+            layers,
+            ..
+        } = &*self.stack;
+        let (stale_answers, fallback_answers) = downgrades.counts();
         Status {
+            at: Some(clock.now()),
             stale_answers,
             fallback_answers,
-            fallback_named: self.stack.layers.inner().is_named(),
-            breakers: self
-                .stack
-                .breakers
-                .iter()
-                .flat_map(BreakerMonitor::status)
-                .collect(),
+            fallback_named: layers.inner().is_named(),
+            stores: stores.iter().map(Guarded::status).collect(),
             ..self.cache().status()
         }
+    }
+
+    /// Whether it would ask each of its stores now: for a readiness probe. It asks none of them; a store
+    /// that nothing was asked of yet counts as ready, so call [`require`](Self::require) first.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] when the breaker of each endpoint of a store is open, with each origin
+    /// and its last failure; [`ErrorKind::Closed`] after a shutdown; [`ErrorKind::Refused`] in a forked
+    /// child.
+    pub fn ready(&self) -> Result<(), Error> {
+        if self.is_elsewhere() {
+            return Err(fork::refused());
+        }
+        let status = self.status();
+        if status.closed {
+            return Err(closed_error());
+        }
+        let away = status.stores.iter().find(|store| !store.is_ready());
+        away.map_or(Ok(()), |store| Err(store.why_not()))
     }
 
     /// The same resolver for a caller that chooses names and may not leave the path `prefix`, which is

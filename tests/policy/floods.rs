@@ -65,7 +65,7 @@ async fn others_notice_nothing_of(flood: Flood) {
         })
         .collect();
     // The store's own, and that of the flood.
-    let state = |of: usize| resolver.status().breakers[of].state;
+    let state = |of: usize| resolver.status().stores[of].endpoints[0].breaker;
     within(async {
         while state(1) == BreakerState::Closed {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -81,7 +81,7 @@ async fn others_notice_nothing_of(flood: Flood) {
         assert!(answer.is_ok(), "{flood:?}, {name}: {answer:?}");
     }
     assert_eq!(state(0), BreakerState::Closed);
-    assert_eq!(resolver.status().breakers.len(), 2);
+    assert_eq!(resolver.status().stores.len(), 2);
     for task in tasks {
         task.abort();
     }
@@ -152,10 +152,10 @@ async fn a_store_that_is_waited_for_is_found_by_names_with_a_limit_of_their_own_
         .unwrap();
     let names = ["own/a", "b"];
     assert!(resolver.get_many(&names).await.iter().all(Result::is_err));
-    let open = |breaker: &secret_resolver::BreakerStatus| {
-        matches!(breaker.state, BreakerState::Open { .. })
+    let open = |endpoint: &secret_resolver::EndpointStatus| {
+        matches!(endpoint.breaker, BreakerState::Open { .. })
     };
-    assert!(resolver.status().breakers.iter().all(open));
+    assert!(resolver.status().endpoints().all(open));
     store.always(None);
     let began = clock.now();
     let limit = Duration::from_secs(8);

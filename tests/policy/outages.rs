@@ -52,7 +52,7 @@ async fn a_store_that_is_away_takes_no_other_stores_names_with_it() {
     }
     // Its breaker is open: it was asked five times, and says so in the status.
     assert_eq!(primary.calls(), 5);
-    assert_eq!(resolver.status().breakers.len(), 2);
+    assert_eq!(resolver.status().stores.len(), 2);
     assert_eq!(
         resolver
             .get("legacy/token")
@@ -150,9 +150,8 @@ async fn a_flood_of_cold_names_on_a_healthy_store_asks_no_fallback_and_opens_no_
     let closed = secret_resolver::BreakerState::Closed;
     assert!(
         status
-            .breakers
-            .iter()
-            .all(|breaker| breaker.state == closed),
+            .endpoints()
+            .all(|endpoint| endpoint.breaker == closed),
         "{status:?}"
     );
 }
@@ -285,7 +284,7 @@ async fn nor_does_a_flood_on_a_store_that_is_slow() {
         }
     }
     assert_eq!((answered, store.calls(), fallback.calls()), (128, 128, 0));
-    let failures = resolver.status().breakers[0].failures;
+    let failures = resolver.status().stores[0].endpoints[0].failures;
     assert_eq!(failures, 0);
 }
 

@@ -116,6 +116,10 @@ impl Client {
         Err(redirect.map_or_else(nowhere, error::ours))
     }
 
+    pub(crate) fn origins(&self) -> Vec<String> {
+        self.endpoints.iter().map(Origin::to_string).collect()
+    }
+
     pub(crate) fn endpoints(&self) -> usize {
         self.endpoints.len()
     }

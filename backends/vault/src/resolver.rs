@@ -148,6 +148,10 @@ impl SecretResolver for VaultBackend {
         self.0.session.identity()
     }
 
+    fn origins(&self) -> Vec<String> {
+        self.0.client().origins()
+    }
+
     fn login_ends(&self) -> Option<Moment> {
         self.0.session.ends()
     }

@@ -54,22 +54,23 @@ impl<'a> Attempt<'a> {
         let hurried = request
             .deadline()
             .is_some_and(|deadline| deadline.since(began) < fair);
-        self.tell(match answer {
+        let evidence = match answer {
             Err(error) if hurried && error.kind() == ErrorKind::Timeout => Evidence::Nothing,
             answer => Evidence::of(answer),
-        });
+        };
+        self.tell(evidence, answer.as_ref().err());
     }
 
-    fn tell(&mut self, evidence: Evidence) {
+    fn tell(&mut self, evidence: Evidence, failure: Option<&Error>) {
         if let Some(admission) = self.admission.take() {
             self.turns
-                .settle(self.endpoint, self.latest, admission, evidence);
+                .settle(self.endpoint, self.latest, admission, evidence, failure);
         }
     }
 }
 
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
-        self.tell(Evidence::Nothing);
+        self.tell(Evidence::Nothing, None);
     }
 }

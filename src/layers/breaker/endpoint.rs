@@ -4,12 +4,14 @@
 //! admitted, and an answer that comes in another says nothing any more, except that the store asks
 //! to be left alone: that holds whenever it comes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Moment;
 use crate::error::{Error, ErrorKind};
 use crate::layers::breaker::BreakerConfig;
 use crate::secret::Record;
+use crate::status::{EndpointStatus, Failure};
 
 /// Whether an endpoint is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +63,9 @@ pub(super) enum Change {
 
 #[derive(Clone, Debug)]
 pub(super) struct Endpoint {
+    pub(super) origin: Option<Arc<str>>,
+    pub(super) last_failure: Option<Failure>,
+    last_success: Option<Moment>,
     pub(super) state: BreakerState,
     /// How many attempts are under way.
     pub(super) busy: u32,
@@ -122,8 +127,39 @@ impl Endpoint {
     /// How many names that get nothing useful weigh as much as one failure.
     const USELESS: usize = 4;
 
-    pub(super) fn new() -> Self {
+    /// Notes what an attempt has shown, for those who look at the status.
+    pub(super) fn note(&mut self, evidence: Evidence, failure: Option<Failure>, now: Moment) {
+        match (evidence, failure) {
+            (Evidence::Good | Evidence::Alive, _) => self.last_success = Some(now),
+            (_, Some(failure)) => self.last_failure = Some(failure),
+            (_, None) => {}
+        }
+    }
+
+    pub(super) fn status(&self) -> EndpointStatus {
+        EndpointStatus {
+            origin: self.origin.as_deref().map(str::to_owned),
+            breaker: self.state,
+            failures: self.failures(),
+            last_success: self.last_success,
+            last_failure: self.last_failure.clone(),
+        }
+    }
+
+    /// Its origin and what went wrong there last.
+    pub(super) fn last_failure(&self) -> Option<String> {
+        let last = self.last_failure.as_ref()?;
+        Some(match &self.origin {
+            Some(origin) => format!("{origin}: {last}"),
+            None => last.to_string(),
+        })
+    }
+
+    pub(super) fn new(origin: Option<Arc<str>>) -> Self {
         Self {
+            origin,
+            last_failure: None,
+            last_success: None,
             state: BreakerState::Closed,
             busy: 0,
             generation: 0,

@@ -19,6 +19,7 @@ use std::time::Duration;
 use crate::clock::{Clock, Moment};
 use crate::error::{Error, ErrorKind};
 use crate::resolver::{Request, ResolveFuture, SecretResolver, ShutdownFuture};
+use crate::status::EndpointStatus;
 pub use endpoint::BreakerState;
 use turns::Turns;
 
@@ -100,18 +101,6 @@ pub(crate) struct Breaker<R> {
 #[derive(Clone, Debug)]
 pub(crate) struct BreakerMonitor(Arc<Turns>);
 
-/// How one endpoint does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct BreakerStatus {
-    /// Which endpoint of the store, counted from 0.
-    pub endpoint: usize,
-    /// Whether it is asked.
-    pub state: BreakerState,
-    /// Counted failures since its last sign of life, and names that got nothing useful.
-    pub failures: u32,
-}
-
 impl Default for BreakerConfig {
     fn default() -> Self {
         Self {
@@ -192,7 +181,7 @@ impl BreakerMonitor {
 
     /// How each endpoint does now.
     #[must_use]
-    pub(crate) fn status(&self) -> Vec<BreakerStatus> {
+    pub(crate) fn status(&self) -> Vec<EndpointStatus> {
         self.0.status()
     }
 }

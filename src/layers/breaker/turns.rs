@@ -11,11 +11,12 @@ use crate::aside::tell;
 use crate::clock::{Clock, Moment};
 use crate::error::{Error, ErrorKind};
 use crate::in_time::{TimeLimit, in_time};
+use crate::layers::breaker::BreakerConfig;
 use crate::layers::breaker::attempt::Attempt;
 use crate::layers::breaker::endpoint::{Admission, Change, Endpoint, Evidence};
 use crate::layers::breaker::known::Known;
-use crate::layers::breaker::{BreakerConfig, BreakerStatus};
 use crate::resolver::{Request, SecretResolver};
+use crate::status::{EndpointStatus, Failure};
 use crate::sync::lock;
 
 /// The endpoints of a store, and those who wait for them.
@@ -47,7 +48,9 @@ impl Turns {
         config: BreakerConfig,
     ) -> Self {
         let number = store.endpoints().max(1);
-        let endpoints = || (0..number).map(|_| Endpoint::new()).collect();
+        let origins = store.origins();
+        let origin = |at: usize| origins.get(at).map(|origin| Arc::from(origin.as_str()));
+        let endpoints = || (0..number).map(|at| Endpoint::new(origin(at))).collect();
         Self {
             clock,
             config,
@@ -168,9 +171,14 @@ impl Turns {
         latest: bool,
         admission: Admission,
         evidence: Evidence,
+        failure: Option<&Error>,
     ) {
         let now = self.clock.now();
         let mut state = lock(&self.state);
+        // Of reads of either kind: it is one server.
+        if let Some(shown) = state.endpoints.get_mut(endpoint) {
+            shown.note(evidence, failure.map(|error| Failure::of(error, now)), now);
+        }
         if evidence == Evidence::Good {
             state.known.note(admission.name);
         }
@@ -178,23 +186,33 @@ impl Turns {
         let change =
             breaker.and_then(|breaker| breaker.settle(admission, evidence, now, &self.config));
         state.share_pause(endpoint, now, &self.config);
+        let shown = state.endpoints.get(endpoint);
+        let origin = shown.and_then(|shown| shown.origin.clone());
+        let last = shown.and_then(|shown| shown.last_failure.clone());
         drop(state);
         self.settled.notify_waiters();
         // Told outside the lock: a subscriber is foreign code.
         match change {
-            Some(Change::Opened { wait, cause }) => {
-                tell(move || {
-                    tracing::warn!(endpoint, ?wait, ?cause, "the breaker of an endpoint opened");
-                });
-            }
-            Some(Change::Closed) => {
-                tell(move || tracing::info!(endpoint, "the breaker of an endpoint closed"));
-            }
+            Some(Change::Opened { wait, cause }) => tell(move || {
+                let (origin, last) = (origin.as_deref(), last.map(|last| last.to_string()));
+                tracing::warn!(
+                    endpoint,
+                    origin,
+                    ?wait,
+                    ?cause,
+                    last,
+                    "the breaker of an endpoint opened"
+                );
+            }),
+            Some(Change::Closed) => tell(move || {
+                let origin = origin.as_deref();
+                tracing::info!(endpoint, origin, "the breaker of an endpoint closed");
+            }),
             None => {}
         }
     }
 
-    pub(super) fn status(&self) -> Vec<BreakerStatus> {
+    pub(super) fn status(&self) -> Vec<EndpointStatus> {
         lock(&self.state).status()
     }
 }
@@ -233,15 +251,8 @@ impl State {
         order
     }
 
-    fn status(&self) -> Vec<BreakerStatus> {
-        let endpoints = self.endpoints.iter().enumerate();
-        endpoints
-            .map(|(endpoint, breaker)| BreakerStatus {
-                endpoint,
-                state: breaker.state,
-                failures: breaker.failures(),
-            })
-            .collect()
+    fn status(&self) -> Vec<EndpointStatus> {
+        self.endpoints.iter().map(Endpoint::status).collect()
     }
 }
 
@@ -256,21 +267,26 @@ fn refusal<'a>(
     config: &BreakerConfig,
 ) -> Error {
     let at = |endpoint: &&Endpoint| endpoint.told_at(alone, now, config);
-    let soonest = endpoints.clone().map(|endpoint| at(&endpoint)).min();
-    let kind = endpoints
+    let soonest = endpoints.clone().min_by_key(at);
+    let useless = endpoints
         .filter(|endpoint| !endpoint.cause.permits().counts_for_breaker)
-        .min_by_key(at)
-        .map_or(ErrorKind::Unavailable, |endpoint| endpoint.cause);
+        .min_by_key(at);
+    let kind = useless.map_or(ErrorKind::Unavailable, |endpoint| endpoint.cause);
     let what = match kind {
         ErrorKind::Unavailable => {
             "the breaker is open: the store failed, and is left alone for now"
         }
         _ => "the breaker is open: the store answered so or asked for it, and is left alone",
     };
-    Error::new(kind, what)
+    let until = soonest.as_ref().map_or(now, at);
+    let error = Error::new(kind, what)
         .with_backend("breaker")
-        .with_retry_after(soonest.unwrap_or(now).since(now))
-        .held_back()
+        .with_retry_after(until.since(now))
+        .held_back();
+    match useless.or(soonest).and_then(Endpoint::last_failure) {
+        Some(last) => error.with_detail(last),
+        None => error,
+    }
 }
 
 impl fmt::Debug for Turns {

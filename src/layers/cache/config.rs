@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::audit::Store;
 use crate::error::{Error, ErrorKind};
 use crate::name::NameRef;
 use crate::rules::ByPrefix;
@@ -35,6 +36,8 @@ pub(crate) struct CacheConfig {
     pub(super) flights_for: ByPrefix<Option<usize>>,
     pub(super) ttl_for: ByPrefix<Option<Duration>>,
     pub(super) stale: ByPrefix<Option<Duration>>,
+    /// What logs and metrics call the store of a name.
+    pub(crate) stores: ByPrefix<Store>,
 }
 
 impl Default for CacheConfig {
@@ -51,6 +54,7 @@ impl Default for CacheConfig {
             flights_for: ByPrefix::new(None),
             ttl_for: ByPrefix::new(None),
             stale: ByPrefix::new(None),
+            stores: ByPrefix::new(Store::new("primary")),
         }
     }
 }
@@ -100,6 +104,10 @@ impl CacheConfig {
 
     pub(super) fn ttl_of(&self, name: NameRef<'_>) -> Duration {
         self.ttl_for.get(name.path()).unwrap_or(self.ttl)
+    }
+
+    pub(super) fn store_of(&self, name: NameRef<'_>) -> &Store {
+        self.stores.get(name.path())
     }
 
     pub(super) fn stale_for(&self, name: NameRef<'_>) -> Option<Duration> {

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use crate::audit;
 use crate::error::Error;
 use crate::layers::cache::{Cache, flights};
 use crate::resolver::{Request, SecretResolver};
@@ -29,13 +28,15 @@ impl<R: SecretResolver> Cache<R> {
             let record = flights.ask(read, began, lost).await;
             drop(place);
             let record = record.and_then(|record| flights.fits(record));
-            let took = flights.clock.now().since(began);
+            let now = flights.clock.now();
+            let took = now.since(began);
             let told = match &record {
                 Ok(record) => Ok((record.answer().backend(), record.version().clone())),
                 Err(error) => Err(error.clone()),
             };
             let _ = answer.send(record);
-            audit::fetched(name.borrowed(), told, took);
+            let name = name.borrowed();
+            flights.config.store_of(name).fetched(name, told, now, took);
         };
         self.driver.spawn(job);
         let answer = self.driver.aside().woken(wait).await;

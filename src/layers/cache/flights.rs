@@ -404,7 +404,7 @@ impl<R: SecretResolver> Flights<R> {
     }
 }
 
-pub(super) fn closed_error() -> Error {
+pub(crate) fn closed_error() -> Error {
     Error::new(
         ErrorKind::Closed,
         "the resolver was shut down; build a new one",

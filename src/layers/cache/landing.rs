@@ -241,8 +241,10 @@ impl<R: SecretResolver> Landing<R> {
                 self.flight.end(outcome);
             }
         }
-        let took = flights.clock.now().since(asked.began);
-        audit::fetched(name, landed.map(|held| held.told), took);
+        let now = flights.clock.now();
+        let took = now.since(asked.began);
+        let store = flights.config.store_of(name);
+        store.fetched(name, landed.map(|held| held.told), now, took);
         flights.tell_hits();
         Next::Done
     }

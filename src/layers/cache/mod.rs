@@ -42,6 +42,8 @@ use crate::clock::{Clock, Moment};
 use crate::downgrade::Downgrades;
 use crate::driver::Driver;
 use crate::error::{Error, ErrorKind};
+#[cfg(feature = "metrics")]
+use crate::foreign::foreign;
 use crate::invalidate::Fence;
 use crate::layers::Deadline;
 use crate::layers::batch::whole;
@@ -54,6 +56,7 @@ use crate::resolver::{
 use crate::secret::Record;
 use crate::status::Status;
 pub(crate) use config::CacheConfig;
+pub(crate) use flights::closed_error;
 pub use handle::SecretHandle;
 
 use flight::{Flight, Outcome};
@@ -215,6 +218,26 @@ impl<R: SecretResolver> Cache<R> {
         concern(signals) || concern(addressed)
     }
 
+    /// Tells metrics how it is, and lets `also` tell more, every few seconds until it is closed.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn publish(&self, also: impl Fn(Moment) + Send + Sync + 'static) {
+        let flights = Arc::clone(&self.flights);
+        self.driver.spawn(async move {
+            let work = async {
+                loop {
+                    let now = flights.clock.now();
+                    let (entries, bytes) = flights.store.size();
+                    audit::holds(entries, bytes);
+                    flights.tell_hits();
+                    // It asks a store for its login, which is foreign code.
+                    foreign(|| also(now));
+                    flights.clock.sleep_until(now + audit::PERIOD).await;
+                }
+            };
+            race(flights.closed(), work).await;
+        });
+    }
+
     pub(crate) fn status(&self) -> Status {
         self.flights.status()
     }
@@ -349,7 +372,7 @@ impl<R: SecretResolver> Cache<R> {
         };
         self.flights
             .downgrades
-            .report(request.name(), freshness, &error);
+            .report(request.name(), freshness, &error, now);
         let answer = record.answer().marked(freshness);
         Ok(record.with_answer(answer))
     }

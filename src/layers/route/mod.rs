@@ -215,6 +215,13 @@ impl SecretResolver for Route {
     }
 
     /// Each store's own affair: its layers stand below.
+    fn origins(&self) -> Vec<String> {
+        self.stores
+            .iter()
+            .flat_map(|store| store.origins())
+            .collect()
+    }
+
     fn spreads(&self) -> bool {
         false
     }

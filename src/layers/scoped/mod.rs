@@ -159,6 +159,10 @@ impl<R: SecretResolver> SecretResolver for Scoped<R> {
         self.inner.endpoints()
     }
 
+    fn origins(&self) -> Vec<String> {
+        self.inner.origins()
+    }
+
     fn spreads(&self) -> bool {
         self.inner.spreads()
     }

@@ -134,7 +134,7 @@ async fn a_rollback_while_the_other_endpoint_is_left_alone_is_refused() {
     assert!(
         answers.iter().all(|a| a == "Refused"),
         "{answers:?} {:?}",
-        resolver.status().breakers
+        resolver.status().stores
     );
 }
 

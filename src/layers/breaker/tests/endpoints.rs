@@ -102,9 +102,8 @@ fn an_endpoint_that_fails_is_passed_over_and_the_others_are_not() {
     assert_eq!(failed, 5);
     assert_eq!(bench.fleet.calls()[1], 5);
     let status = bench.breaker.monitor().status();
-    let closed = |at: usize| status[at].state == BreakerState::Closed;
+    let closed = |at: usize| status[at].breaker == BreakerState::Closed;
     assert!(closed(0) && !closed(1) && closed(2));
-    assert_eq!([0, 1, 2].map(|at| status[at].endpoint), [0, 1, 2]);
     // While the others answer, it is tried when its time has come, and only once.
     bench.clock.advance(secs(1));
     let failed = (0..30).filter(|_| bench.ask().is_err()).count();

@@ -12,7 +12,7 @@ fn no_schedule_asks_too_much_or_for_ever_too_little() {
     };
     for seed in 1..5_000_u64 {
         let mut draw = draws(seed);
-        let mut endpoint = Endpoint::new();
+        let mut endpoint = Endpoint::new(None);
         let mut now = Moment::ZERO;
         let mut flying = Vec::new();
         let (mut pause, mut last_known, mut closed) = (Moment::ZERO, None, true);
@@ -76,7 +76,7 @@ fn no_schedule_asks_too_much_or_for_ever_too_little() {
 fn a_flood_of_names_that_hang_does_not_keep_it_from_closing() {
     let config = BreakerConfig::default();
     let (back, attempt) = (secs(5), secs(2));
-    let mut endpoint = Endpoint::new();
+    let mut endpoint = Endpoint::new(None);
     let mut flying: Vec<(Moment, Admission, Evidence)> = Vec::new();
     let (mut healthy, mut refused, mut in_outage) = (0, 0, 0);
     let mut answered = None;

@@ -182,7 +182,7 @@ impl Bench {
     }
 
     fn state(&self, endpoint: usize) -> BreakerState {
-        self.breaker.monitor().status()[endpoint].state
+        self.breaker.monitor().status()[endpoint].breaker
     }
 
     fn failures(&self) -> u32 {

@@ -44,7 +44,7 @@ fn a_monitor_shows_the_breaker_after_it_has_gone() {
 #[test]
 fn what_is_shown_of_a_breaker_waits_for_no_lock() {
     let bench = bench(1);
-    assert!(format!("{:?}", bench.breaker).contains("state: Closed"));
+    assert!(format!("{:?}", bench.breaker).contains("breaker: Closed"));
     // As a thread may have held it that is not there in a forked child.
     let held = lock(&bench.breaker.turns.state);
     let (done, shown) = std::sync::mpsc::channel();
@@ -105,7 +105,7 @@ fn opening_warns_and_closing_informs_once_each_without_a_name() {
     });
     let told = lock(&told);
     let wanted = [
-        "WARN message=the breaker of an endpoint opened endpoint=0 wait=1s cause=Unavailable",
+        "WARN message=the breaker of an endpoint opened endpoint=0 wait=1s cause=Unavailable last=\"unavailable: scripted by the test\"",
         "INFO message=the breaker of an endpoint closed endpoint=0",
     ];
     assert_eq!(*told, wanted);
