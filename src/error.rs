@@ -188,6 +188,10 @@ impl Error {
         self.0.detail.as_deref()
     }
 
+    pub(crate) fn without_detail(self) -> Self {
+        self.edit(|inner| inner.detail = None)
+    }
+
     /// The delay that the store asked for before another attempt.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {

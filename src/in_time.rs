@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn an_answer_that_is_ready_but_late_is_too_late() {
-        let clock = ManualClock::new();
+        let clock = ManualClock::strict();
         let limits = [TimeLimit::strict, TimeLimit::while_running];
         for limit in limits {
             let limit = limit(&clock, clock.now() + LIMIT);
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn time_in_which_nobody_ran_extends_a_limit_that_speaks_of_the_store_and_no_other() {
-        let clock = ManualClock::new();
+        let clock = ManualClock::strict();
         let deadline = clock.now() + LIMIT;
         let running = TimeLimit::while_running(&clock, deadline);
         let mut hangs = pin!(in_time(running, pending::<()>()));

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use secret_resolver::testing::{Gate, ManualClock, MockBackend, Reply};
-use secret_resolver::{ErrorKind, ExposeSecret, Resolver, SecretName, Version, secret_name};
+use secret_resolver::{Clock, ErrorKind, ExposeSecret, Resolver, SecretName, Version, secret_name};
 
 const PASSWORD: &str = secret_name!("prod/db#password");
 
@@ -181,7 +181,7 @@ fn a_blocking_get_ends_at_its_deadline_and_wakes_for_a_late_answer() {
 fn a_blocking_get_is_refused_after_the_shutdown_also_while_it_waits() {
     let (store, _) = setup();
     store.always(Reply::Hang);
-    let clock = ManualClock::new();
+    let clock = ManualClock::strict();
     let resolver = Resolver::builder(store).with_clock(clock).build().unwrap();
     let waiting = resolver.clone();
     let waits = std::thread::spawn(move || waiting.get_blocking(PASSWORD));
@@ -193,4 +193,32 @@ fn a_blocking_get_is_refused_after_the_shutdown_also_while_it_waits() {
         .unwrap();
     runtime.block_on(resolver.shutdown_within(Duration::from_secs(1)));
     assert_eq!(waits.join().unwrap().unwrap_err().kind(), ErrorKind::Closed);
+}
+
+#[tokio::test]
+async fn a_scripted_outage_ends_by_itself_on_a_manual_clock_and_moves_it() {
+    let store = MockBackend::new().with_value(PASSWORD, "hunter2");
+    let clock = ManualClock::new();
+    let builder = Resolver::builder(store.clone()).with_clock(clock.clone());
+    let resolver = builder.build().unwrap();
+    let unavailable = || Reply::Error(ErrorKind::Unavailable);
+    // It passes within the attempts of one fetch.
+    store.script(PASSWORD, [unavailable(), unavailable()]);
+    let start = clock.now();
+    assert!(resolver.get(PASSWORD).await.is_ok());
+    assert_eq!(store.calls(), 3);
+    assert!(clock.now() > start);
+    // It stays: the error comes, and so does the end of a wait for the start.
+    store.always(unavailable());
+    let error = resolver.get("prod/other").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    let start = clock.now();
+    let limit = Duration::from_secs(2);
+    let error = resolver.require_within(&["prod/other"], limit).await;
+    assert!(error.is_err());
+    let waited = clock.now().since(start);
+    assert!(
+        waited >= limit - Duration::from_millis(250) && waited <= limit * 2,
+        "{waited:?}"
+    );
 }

@@ -18,7 +18,7 @@ const NAME: &str = "prod/db#password";
 const REFRESHING: Duration = Duration::from_secs(250);
 
 fn setup() -> (ManualClock, MockBackend, Resolver) {
-    let clock = ManualClock::new();
+    let clock = ManualClock::strict();
     let backend = MockBackend::new()
         .with_value(NAME, "v1")
         .with_clock(clock.clone());
@@ -102,7 +102,7 @@ impl SecretResolver for OneRecord {
 #[tokio::test]
 async fn a_prefix_reaches_a_value_that_was_refreshed_since_its_name_was_asked_for() {
     let store = MockBackend::new().with_value("one/record", "v1");
-    let clock = ManualClock::new();
+    let clock = ManualClock::strict();
     let builder = Resolver::builder(OneRecord(store.clone())).with_clock(clock.clone());
     let resolver = builder.build().unwrap();
     resolver.get("b/y").await.unwrap();
@@ -195,7 +195,7 @@ async fn a_primary_whose_shutdown_hangs_does_not_keep_the_fallback_open() {
     primary.always(Reply::Error(ErrorKind::Unavailable));
     let closed = Arc::new(AtomicBool::new(false));
     let fallback = MockBackend::new().with_value(NAME, "fallback");
-    let clock = ManualClock::new();
+    let clock = ManualClock::strict();
     let resolver = Resolver::builder(NeverEnds(primary))
         .with_attempts(1)
         .with_clock(clock.clone())
@@ -214,7 +214,7 @@ async fn a_primary_whose_shutdown_hangs_does_not_keep_the_fallback_open() {
 
 #[tokio::test]
 async fn names_that_do_not_resolve_take_no_place_among_the_required() {
-    let clock = ManualClock::new();
+    let clock = ManualClock::strict();
     let backend = MockBackend::new().with_value(NAME, "v1");
     let builder = Resolver::builder(backend)
         .with_clock(clock)
@@ -236,7 +236,7 @@ impl Wake for Owner {
 
 #[test]
 fn a_sleep_may_be_given_another_waker_though_the_old_one_owned_a_sleep() {
-    let clock = ManualClock::new();
+    let clock = ManualClock::strict();
     let mut first = clock.sleep_until(clock.now() + Duration::from_secs(10));
     let mut second = clock.sleep_until(clock.now() + Duration::from_secs(20));
     assert!(poll_once(second.as_mut()).is_pending());

@@ -179,7 +179,7 @@ async fn every_fetch_refusal_downgrade_and_invalidation_is_told_and_no_value_is(
         .map_err(|_| "installed twice")
         .unwrap();
 
-    let clock = ManualClock::new();
+    let clock = ManualClock::strict();
     let store = MockBackend::new()
         .with_value(NAME, "canary-4711")
         .with_clock(clock.clone());
@@ -334,7 +334,7 @@ async fn the_status_counts_as_fetches_only_what_asked_the_store() {
     let store = MockBackend::new();
     store.always(Reply::Error(ErrorKind::Unavailable));
     let resolver = Resolver::builder(store.clone())
-        .with_clock(ManualClock::new())
+        .with_clock(ManualClock::strict())
         .with_attempts(1)
         .build()
         .unwrap();

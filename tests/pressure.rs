@@ -16,7 +16,7 @@ const NAME: &str = "prod/db#password";
 
 /// A resolver with room for ten records, and a store that has whatever is asked for.
 fn small() -> (ManualClock, MockBackend, Resolver) {
-    let clock = ManualClock::new();
+    let clock = ManualClock::strict();
     let backend = MockBackend::new().with_value(NAME, "v1");
     let builder = Resolver::builder(backend.clone())
         .with_attempts(1)
@@ -77,7 +77,7 @@ async fn a_burst_of_cold_names_on_a_full_cache_is_one_fetch_a_name() {
     let backend = MockBackend::new();
     let resolver = Resolver::builder(backend.clone())
         .with_max_entries(100)
-        .with_clock(ManualClock::new())
+        .with_clock(ManualClock::strict())
         .build()
         .unwrap();
     let names = |kind: &str, number| {
@@ -139,7 +139,7 @@ fn a_thread_that_cannot_start_is_an_error_also_inside_a_runtime() {
 
 #[tokio::test]
 async fn a_flood_below_a_prefix_with_a_limit_of_its_own_takes_no_fetch_of_others() {
-    let clock = ManualClock::new();
+    let clock = ManualClock::strict();
     let store = MockBackend::new().with_value("good/one", "x");
     let limit = LimitConfig::default()
         .with_max_concurrent(2)

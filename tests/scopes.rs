@@ -15,7 +15,7 @@ fn setup() -> (MockBackend, ManualClock, Resolver, Resolver) {
         .with_value(FULL, "theirs")
         .with_value("tenants/42/db#user", "app")
         .with_value("tenants/43/db#password", "another's");
-    let clock = ManualClock::new();
+    let clock = ManualClock::strict();
     let builder = Resolver::builder(store.clone()).with_clock(clock.clone());
     let resolver = builder.with_attempts(1).build().unwrap();
     let scoped = resolver.scoped("tenants/42").unwrap();

@@ -13,7 +13,7 @@ use secret_resolver::{
 const NAME: &str = "prod/db#password";
 
 fn setup() -> (ManualClock, MockBackend, Resolver) {
-    let clock = ManualClock::new();
+    let clock = ManualClock::strict();
     let backend = MockBackend::new().with_value(NAME, "first");
     let builder = Resolver::builder(backend.clone())
         .with_attempts(1)
@@ -31,7 +31,7 @@ async fn a_signal_in_a_stores_own_ids_reaches_every_route_and_every_scope() {
     let primary = MockBackend::new().with_value("a/x", "first");
     let routed = MockBackend::new().with_value("legacy/x", "first");
     let resolver = Resolver::builder(primary.clone())
-        .with_clock(ManualClock::new())
+        .with_clock(ManualClock::strict())
         .with_route("legacy", routed.clone())
         .build()
         .unwrap();
@@ -125,7 +125,7 @@ impl SecretResolver for Folds {
 
 /// A resolver of such a store, which allows stale values.
 fn folding() -> (ManualClock, MockBackend, Resolver) {
-    let clock = ManualClock::new();
+    let clock = ManualClock::strict();
     let backend = MockBackend::new().with_value("a/b#x", "first");
     let builder = Resolver::builder(Folds(backend.clone()))
         .with_attempts(1)

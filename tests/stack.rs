@@ -17,7 +17,7 @@ const NAME: &str = "prod/db#password";
 const TTL: Duration = Duration::from_secs(300);
 
 fn setup() -> (ManualClock, MockBackend, Resolver) {
-    let clock = ManualClock::new();
+    let clock = ManualClock::strict();
     let backend = MockBackend::new()
         .with_value(NAME, "v1")
         .with_clock(clock.clone());
@@ -162,7 +162,7 @@ async fn what_is_in_memory_is_given_also_to_a_caller_whose_deadline_has_passed()
 
 #[tokio::test]
 async fn a_short_life_counts_from_the_attempt_that_was_answered() {
-    let clock = ManualClock::new();
+    let clock = ManualClock::strict();
     let backend = MockBackend::new().with_value(NAME, "v1");
     let resolver = Resolver::builder(backend.clone())
         .with_clock(clock.clone())

@@ -19,7 +19,7 @@ const NAME: &str = "prod/db#password";
 fn setup(
     configure: impl FnOnce(ResolverBuilder) -> ResolverBuilder,
 ) -> (ManualClock, MockBackend, Resolver) {
-    let clock = ManualClock::new();
+    let clock = ManualClock::strict();
     let store = MockBackend::new()
         .with_value(NAME, "v1")
         .with_clock(clock.clone());

@@ -55,7 +55,7 @@ async fn a_subscriber_that_panics_costs_nobody_an_answer() {
     let store = MockBackend::new().with_value("a/b", "value");
     let resolver = Resolver::builder(store.clone())
         .with_attempts(1)
-        .with_clock(ManualClock::new())
+        .with_clock(ManualClock::strict())
         .build()
         .unwrap();
     let gate = Gate::new();

@@ -32,7 +32,7 @@ fn found(store: &Masked) -> usize {
 }
 
 fn resolver() -> (ManualClock, Masked, Resolver) {
-    let (clock, store) = (ManualClock::new(), Masked(Arc::new(Canary::new())));
+    let (clock, store) = (ManualClock::strict(), Masked(Arc::new(Canary::new())));
     let builder = Resolver::builder(store.clone()).with_clock(clock.clone());
     (clock, store, builder.build().unwrap())
 }

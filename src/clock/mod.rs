@@ -46,6 +46,14 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// Dropping it costs nothing and leaves nothing behind.
     fn sleep_until(&self, moment: Moment) -> Sleep;
 
+    /// As [`sleep_until`](Self::sleep_until), for a pause of our own choice: a back-off between two
+    /// attempts. A clock for tests may let it pass at once.
+    ///
+    /// Provided: a sleep like any other.
+    fn pause_until(&self, moment: Moment) -> Sleep {
+        self.sleep_until(moment)
+    }
+
     /// How much time, in all and as far as the clock can see, this process did not run although it
     /// should have: stopped, suspended, starved. Never goes back. A store is not blamed for it.
     ///
@@ -121,6 +129,10 @@ impl<C: Clock + ?Sized> Clock for Arc<C> {
 
     fn sleep_until(&self, moment: Moment) -> Sleep {
         (**self).sleep_until(moment)
+    }
+
+    fn pause_until(&self, moment: Moment) -> Sleep {
+        (**self).pause_until(moment)
     }
 
     fn lost(&self) -> Duration {

@@ -135,7 +135,7 @@ mod tests {
     const STOP: Duration = Duration::from_secs(60);
 
     fn setup() -> (ManualClock, MockBackend, Attempt<MockBackend>) {
-        let clock = ManualClock::new();
+        let clock = ManualClock::strict();
         let store = MockBackend::new().with_value("a/b", "value");
         let layer = Attempt::new(store.clone(), Arc::new(clock.clone()), LIMIT);
         (clock, store, layer)
@@ -273,7 +273,7 @@ mod tests {
 
     #[test]
     fn for_a_short_attempt_a_short_stop_is_notable() {
-        let clock = ManualClock::new();
+        let clock = ManualClock::strict();
         let store = MockBackend::new().with_value("a/b", "value");
         let limit = Duration::from_millis(100);
         let layer = Attempt::new(store.clone(), Arc::new(clock.clone()), limit);

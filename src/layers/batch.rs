@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn under_signals_without_end_it_gives_others_a_turn_and_ends_at_its_deadline_with_what_is_there()
      {
-        let clock = ManualClock::new();
+        let clock = ManualClock::strict();
         let deadline = clock.now() + Duration::from_secs(5);
         let name = NameRef::parse("a").unwrap();
         let requests = [Request::new(name).with_deadline(deadline); 2];

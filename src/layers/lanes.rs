@@ -123,7 +123,7 @@ mod tests {
         for (prefix, limit) in own {
             limits.set(prefix, *limit);
         }
-        let clock = Arc::new(ManualClock::new());
+        let clock = Arc::new(ManualClock::strict());
         Lanes::new(store, limits, |end, _, limit| {
             Limit::new(end, Arc::clone(&clock) as _, limit)
         })
@@ -156,7 +156,7 @@ mod tests {
         let mut limits = ByPrefix::new(config(64, 1_000));
         limits.set("a", config(64, 1_000));
         let lanes = Lanes::new(store, limits, |end, _, limit| {
-            Limit::new(end, Arc::new(ManualClock::new()), limit)
+            Limit::new(end, Arc::new(ManualClock::strict()), limit)
         });
         let subject = Subject::new(Arc::new(lanes.unwrap()), "no/such").unwrap();
         let subject = subject.stores("a/b#c", "one-canary").unwrap();
@@ -204,7 +204,7 @@ mod tests {
         let store = MockBackend::new().with_value(NAME, "v1");
         let mut own = ByPrefix::new(());
         own.set("flood", ());
-        let clock = Arc::new(ManualClock::new());
+        let clock = Arc::new(ManualClock::strict());
         let lanes = Lanes::new(store.clone(), own, |end, _, ()| {
             Breaker::new(end, Arc::clone(&clock) as _, BreakerConfig::default())
         });

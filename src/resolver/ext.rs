@@ -32,7 +32,7 @@ pub trait SecretResolverExt: SecretResolver {
             let name = NameRef::parse(name)?;
             let answer = self.resolve(Request::new(name)).await;
             answer
-                .and_then(Record::into_secret)
+                .and_then(|record| field_of(self, name, record))
                 .map_err(|error| named(error, name))
         }
     }
@@ -132,13 +132,29 @@ where
         // A resolver that answers too few breaks its contract; that must not panic here.
         let answer = answers.next().unwrap_or_else(|| Err(no_answer()));
         answer
-            .and_then(Record::into_secret)
+            .and_then(|record| field_of(resolver, name, record))
             .map_err(|error| named(error, name))
     };
     names
         .into_iter()
         .map(|name| name.and_then(&mut answer))
         .collect()
+}
+
+/// The field that the name means. Where the record lacks it the error says which that is: a name without
+/// one means a default of the store's.
+pub(crate) fn field_of<R: SecretResolver + ?Sized>(
+    resolver: &R,
+    name: NameRef<'_>,
+    record: Record,
+) -> Result<Secret, Error> {
+    record.into_secret().map_err(|error| {
+        let located = resolver.locate(name);
+        match located.field() {
+            Some(field) => error.with_detail(format!("field {field:?}")),
+            None => error,
+        }
+    })
 }
 
 pub(crate) fn named(error: Error, name: NameRef<'_>) -> Error {

@@ -12,7 +12,7 @@ mod require;
 mod shutdown;
 
 pub use ext::SecretResolverExt;
-pub(crate) use ext::{named, required};
+pub(crate) use ext::{field_of, named, required};
 pub(crate) use future::join_all;
 pub use future::{ResolveFuture, ResolveManyFuture};
 pub use request::Request;

@@ -155,7 +155,8 @@ impl Record {
     /// # Errors
     /// [`ErrorKind::NotFound`] when there is no such field.
     pub fn field(&self, field: &str) -> Result<Secret, Error> {
-        self.clone().select(Some(field)).into_secret()
+        let secret = self.clone().select(Some(field)).into_secret();
+        secret.map_err(|error| error.with_detail(format!("field {field:?}")))
     }
 
     /// The names of the fields, in the store's order. The only field of a store without names has none:

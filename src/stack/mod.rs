@@ -25,7 +25,7 @@ use crate::layers::{
 use crate::name::{NameRef, SecretName};
 use crate::resolver::{
     Request, RequireError, Required, ResolveFuture, ResolveManyFuture, SecretResolver,
-    SecretResolverExt, ShutdownFuture, ShutdownReport, named, required,
+    SecretResolverExt, ShutdownFuture, ShutdownReport, field_of, named, required,
 };
 use crate::rules::ByPrefix;
 use crate::secret::{Record, Secret, Version};
@@ -93,7 +93,11 @@ impl Resolver {
         }
         // What the cache holds fresh, no layer above it changes.
         match self.cache().peek_text(name) {
-            Some(record) => record.into_secret(),
+            Some(record) => match record.into_secret() {
+                Ok(secret) => Ok(secret),
+                // The long way, for an error that says which field is missing.
+                Err(_) => SecretResolverExt::get(&*self.stack, name).await,
+            },
             None => SecretResolverExt::get(&*self.stack, name).await,
         }
     }
@@ -139,7 +143,8 @@ impl Resolver {
     pub async fn get_version(&self, name: &str, version: &Version) -> Result<Secret, Error> {
         let name = NameRef::parse(name)?;
         let request = Request::new(name).with_version(version);
-        let answer = self.resolve(request).await.and_then(Record::into_secret);
+        let answer = self.resolve(request).await;
+        let answer = answer.and_then(|record| field_of(self, name, record));
         answer.map_err(|error| named(error, name))
     }
 
@@ -224,7 +229,7 @@ impl Resolver {
                 return Err(error);
             }
             // In a forked child nothing wakes it, and the next try is refused.
-            let _ = self.stack.process.here(clock.sleep_until(next)).await;
+            let _ = self.stack.process.here(clock.pause_until(next)).await;
         }
     }
 
@@ -248,7 +253,7 @@ impl Resolver {
             Err(error) => return Err(error),
         };
         let answer = record.ok_or_else(|| self.cache().not_cached());
-        let answer = answer.and_then(Record::into_secret);
+        let answer = answer.and_then(|record| field_of(self, name, record));
         answer.map_err(|error| error.with_name(name))
     }
 

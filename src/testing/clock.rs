@@ -6,7 +6,12 @@ use std::time::Duration;
 
 use crate::clock::{Clock, Moment, Sleep, SleepUntil, Timed, Timers};
 
-/// Time that passes only when [`advance`](ManualClock::advance) is called. A clone shares it.
+/// Time that passes when [`advance`](ManualClock::advance) is called. A clone shares it.
+///
+/// Back-offs between two attempts pass by themselves, and move the clock by as long: so a scripted outage
+/// ends in its error, or in the answer that comes after it, without a call of `advance`. A clock that is
+/// [`strict`](ManualClock::strict) leaves them to the test, too. What waits for the store
+/// ([`Reply::Hang`](crate::testing::Reply::Hang)) always waits for `advance`.
 ///
 /// Sleepers that come due are woken before `advance` returns, on the caller's thread; so is the
 /// cache's sweep: what has expired is wiped when `advance` returns.
@@ -28,6 +33,7 @@ struct Shared {
     nanos: AtomicU64,
     lost: AtomicU64,
     timers: Timers,
+    strict: bool,
 }
 
 impl ManualClock {
@@ -35,6 +41,16 @@ impl ManualClock {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A clock at its beginning that moves only by [`advance`](Self::advance): a `get` that backs off
+    /// between two attempts waits for it.
+    #[must_use]
+    pub fn strict() -> Self {
+        Self(Arc::new(Shared {
+            strict: true,
+            ..Shared::default()
+        }))
     }
 
     /// Lets `duration` pass at once and wakes whom it makes due.
@@ -65,6 +81,14 @@ impl Clock for ManualClock {
 
     fn sleep_until(&self, moment: Moment) -> Sleep {
         Box::pin(SleepUntil::new(Arc::clone(&self.0), moment))
+    }
+
+    fn pause_until(&self, moment: Moment) -> Sleep {
+        if !self.0.strict {
+            self.0.nanos.fetch_max(moment.nanos(), Ordering::AcqRel);
+            self.0.timers.wake_due(self.now());
+        }
+        self.sleep_until(moment)
     }
 
     fn lost(&self) -> Duration {

@@ -114,7 +114,7 @@ async fn a_few_names_that_bring_no_good_close_a_healthy_store_for_no_other() {
     use ErrorKind::{Malformed, Refused, Throttled, Unauthenticated};
     for kind in [Malformed, Refused, Throttled, Unauthenticated] {
         let (clock, store) = (
-            ManualClock::new(),
+            ManualClock::strict(),
             Arc::new(Flooded(Flood::Fails(kind), Mutex::default())),
         );
         let resolver = Resolver::builder(store)

@@ -29,7 +29,7 @@ struct Bench {
 }
 
 fn bench(configure: impl FnOnce(ResolverBuilder, MockBackend) -> ResolverBuilder) -> Bench {
-    let clock = ManualClock::new();
+    let clock = ManualClock::strict();
     let primary = MockBackend::new()
         .with_value(NAME, "primary")
         .with_clock(clock.clone());

@@ -11,7 +11,7 @@ use super::*;
 
 #[tokio::test]
 async fn a_fetch_that_fails_for_a_moment_is_tried_again_within_its_budget() {
-    let clock = ManualClock::new();
+    let clock = ManualClock::strict();
     let store = MockBackend::new().with_value(NAME, "primary");
     let failures = [
         Reply::Error(ErrorKind::Unavailable),
@@ -36,7 +36,7 @@ async fn a_fetch_that_fails_for_a_moment_is_tried_again_within_its_budget() {
 
 #[tokio::test]
 async fn a_store_that_is_away_takes_no_other_stores_names_with_it() {
-    let clock = ManualClock::new();
+    let clock = ManualClock::strict();
     let primary = MockBackend::new().with_value("prod/token", "primary");
     let routed = MockBackend::new().with_value("legacy/token", "routed");
     let resolver = Resolver::builder(primary.clone())
@@ -78,7 +78,7 @@ async fn a_store_that_is_away_takes_no_other_stores_names_with_it() {
 
 #[tokio::test]
 async fn a_store_that_hangs_opens_its_breaker_however_short_the_deadline_is() {
-    let clock = ManualClock::new();
+    let clock = ManualClock::strict();
     let store = MockBackend::new().with_value(NAME, "primary");
     store.always(Reply::Hang);
     let resolver = Resolver::builder(store.clone())
@@ -158,7 +158,7 @@ async fn a_flood_of_cold_names_on_a_healthy_store_asks_no_fallback_and_opens_no_
 
 #[tokio::test]
 async fn a_flood_below_a_prefix_with_a_limit_of_its_own_holds_up_no_other_name() {
-    let clock = ManualClock::new();
+    let clock = ManualClock::strict();
     let store = MockBackend::new().with_value(NAME, "primary");
     let few = LimitConfig::default()
         .with_max_concurrent(2)
@@ -210,7 +210,7 @@ impl SecretResolver for Behind {
 async fn a_lower_version_at_one_endpoint_is_healed_by_another_also_where_names_are_routed() {
     let store = Behind(std::sync::Mutex::new(vec![7, 3, 8, 5, 6]));
     let resolver = Resolver::builder(MockBackend::new())
-        .with_clock(ManualClock::new())
+        .with_clock(ManualClock::strict())
         .with_route("legacy", store)
         .build()
         .unwrap();
@@ -226,7 +226,7 @@ async fn a_lower_version_at_one_endpoint_is_healed_by_another_also_where_names_a
 
 #[tokio::test]
 async fn nor_does_a_flood_on_a_store_that_is_slow() {
-    let clock = ManualClock::new();
+    let clock = ManualClock::strict();
     let store = MockBackend::new().with_clock(clock.clone());
     let fallback = MockBackend::new();
     let resolver = Resolver::builder(store.clone())
@@ -338,7 +338,7 @@ impl SecretResolver for Useless {
 async fn asked(error: Error, time: Duration) -> usize {
     let kind = error.kind();
     let store = Arc::new(Useless(error, AtomicUsize::new(0)));
-    let (clock, fallback) = (ManualClock::new(), MockBackend::new());
+    let (clock, fallback) = (ManualClock::strict(), MockBackend::new());
     let names: Vec<_> = (0..200).map(|number| format!("n/{number}")).collect();
     for name in &names {
         fallback.set(name, "fallback");

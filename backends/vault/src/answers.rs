@@ -58,10 +58,10 @@ const SEALED: &str = "is sealed";
 const LOCKED: &str = "locked by an administrator";
 
 /// The error for an answer that does not carry what was asked for.
-pub(crate) fn error_of(asked: Asked, reply: &Reply<'_>) -> Error {
+pub(crate) fn error_of(asked: Asked, target: &str, reply: &Reply<'_>) -> Error {
     let status = reply.status();
     let (kind, what) = meaning(asked, status, Body::of(reply.body()));
-    let error = error::at(Error::new(kind, what), reply.origin()).with_status(status);
+    let error = error::at(Error::new(kind, what), reply.place(target)).with_status(status);
     match reply.retry_after() {
         Some(delay) => error.with_retry_after(delay),
         None => error,

@@ -182,7 +182,8 @@ impl Reply<'_> {
         self.response.retry_after()
     }
 
-    pub(crate) fn origin(&self) -> &Origin {
-        self.origin
+    /// What was asked for, and where: the origin and the path.
+    pub(crate) fn place(&self, target: &str) -> String {
+        format!("{}{target}", self.origin)
     }
 }

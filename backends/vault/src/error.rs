@@ -8,9 +8,9 @@ use secret_resolver_transport::Origin;
 pub(crate) const BACKEND: &str = "vault";
 
 /// A read answered 403 with a token that lives.
-pub(crate) fn denied(origin: &Origin) -> Error {
+pub(crate) fn denied(place: String) -> Error {
     let what = "the policies of this login give no read on this path";
-    at(Error::new(ErrorKind::Denied, what), origin).with_status(403)
+    at(Error::new(ErrorKind::Denied, what), place).with_status(403)
 }
 
 pub(crate) fn no_such_version() -> Error {
@@ -27,7 +27,7 @@ pub(crate) fn redirected(error: Error, origin: &Origin) -> Error {
         return ours(error);
     }
     let what = "the endpoint is a standby that sends requests to its leader elsewhere; let it forward them, and list every node of the store";
-    at(Error::new(ErrorKind::Unavailable, what), origin).with_status(307)
+    at(Error::new(ErrorKind::Unavailable, what), origin.to_string()).with_status(307)
 }
 
 /// Not what the protocol says. The parser's own error is dropped: it may quote the value.
@@ -54,8 +54,9 @@ pub(crate) fn ours(error: Error) -> Error {
     }
 }
 
-pub(crate) fn at(error: Error, origin: &Origin) -> Error {
-    ours(error).with_detail(origin.to_string())
+/// With what was asked, and where.
+pub(crate) fn at(error: Error, place: String) -> Error {
+    ours(error).with_detail(place)
 }
 
 #[cfg(test)]

@@ -188,11 +188,11 @@ impl Parts {
                 return Ok(record.select(located.field()));
             }
             if !answers::is_refusal(&reply) {
-                return Err(answers::error_of(Asked::Read, &reply));
+                return Err(answers::error_of(Asked::Read, &target, &reply));
             }
             let judged = self.session.judge(&token, sent, reply.endpoint(), again);
             match judged.await {
-                Ok(Verdict::Denied) => return Err(error::denied(reply.origin())),
+                Ok(Verdict::Denied) => return Err(error::denied(reply.place(&target))),
                 Ok(Verdict::Replaced) => {}
                 // Once: a third login would not make a refusal less likely.
                 Ok(Verdict::Dead) => again = true,

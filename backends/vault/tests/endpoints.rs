@@ -28,7 +28,7 @@ impl Pair {
         let pair = Self {
             first: Fake::start(),
             second: Fake::start(),
-            clock: ManualClock::new(),
+            clock: ManualClock::strict(),
         };
         let target = target_of(&[&pair.first, &pair.second], role());
         let backend = on_clock(change(target), &pair.clock);

@@ -20,7 +20,7 @@ fn answered(reply: Reply) -> ErrorKind {
     let fake = Fake::start();
     fake.state().instead = Some(("/data/a", reply));
     let backend = fake
-        .builder(&ManualClock::new())
+        .builder(&ManualClock::strict())
         .with_clock(SystemClock::shared().unwrap())
         .with_response_timeout(Duration::from_secs(2))
         .build()
@@ -129,7 +129,7 @@ fn a_value_over_the_bound_is_refused_with_its_record() {
     fake.state().instead = Some(("/data/a", Reply::json(200, &body(5))));
     let read = |limit| {
         let backend = fake
-            .builder(&ManualClock::new())
+            .builder(&ManualClock::strict())
             .with_value_limit(limit)
             .build()
             .unwrap();
@@ -145,7 +145,7 @@ fn a_value_over_the_bound_is_refused_with_its_record() {
 #[test]
 fn another_version_than_the_one_asked_for_is_malformed() {
     let fake = Fake::start();
-    let backend = fake.builder(&ManualClock::new()).build().unwrap();
+    let backend = fake.builder(&ManualClock::strict()).build().unwrap();
     let wanted = Version::number(2);
     let request = Request::new(NameRef::parse("a").unwrap()).with_version(&wanted);
     assert_eq!(
@@ -169,7 +169,7 @@ fn a_login_answer_without_a_usable_token_is_malformed_and_held_back() {
     ] {
         let fake = Fake::start();
         fake.state().instead = Some(("/login", Reply::json(200, body)));
-        let backend: VaultBackend = fake.builder(&ManualClock::new()).build().unwrap();
+        let backend: VaultBackend = fake.builder(&ManualClock::strict()).build().unwrap();
         block_on(async {
             assert_eq!(refusal(&backend, "a").await, ErrorKind::Malformed, "{body}");
             assert_eq!(refusal(&backend, "a").await, ErrorKind::Malformed, "{body}");

@@ -13,7 +13,7 @@ use test_servers::Reply;
 
 #[test]
 fn a_denial_during_a_login_is_not_remembered_for_the_token_that_it_brings() {
-    let (fake, clock) = (Fake::start(), ManualClock::new());
+    let (fake, clock) = (Fake::start(), ManualClock::strict());
     // A token that cannot be renewed is replaced by a login while it lives.
     fake.state().renewable = false;
     let backend = fake.builder(&clock).build().unwrap();

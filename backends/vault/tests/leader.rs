@@ -57,7 +57,7 @@ const NO_NODE: &str = r#"{"cluster":"c-1","value":"9223372036854775807"}"#;
 
 #[test]
 fn after_a_signal_a_secret_is_read_at_the_leader_until_it_has_settled() {
-    let (fake, clock) = (Fake::start(), ManualClock::new());
+    let (fake, clock) = (Fake::start(), ManualClock::strict());
     let stack = stack(&fake, &clock, |target| target);
     let read = async |version| {
         answers(&fake, version, &index_of("c-1"));
@@ -91,7 +91,7 @@ fn after_a_signal_a_secret_is_read_at_the_leader_until_it_has_settled() {
 
 #[test]
 fn every_read_is_the_leaders_where_that_was_chosen() {
-    let (fake, clock) = (Fake::start(), ManualClock::new());
+    let (fake, clock) = (Fake::start(), ManualClock::strict());
     let stack = stack(&fake, &clock, VaultTarget::read_at_leader);
     block_on(async {
         answers(&fake, 1, &index_of("c-1"));
@@ -122,7 +122,7 @@ fn an_index_of_another_form_is_not_sent_back_and_breaks_nothing() {
         "W10=",
         huge.as_str(),
     ] {
-        let (fake, clock) = (Fake::start(), ManualClock::new());
+        let (fake, clock) = (Fake::start(), ManualClock::strict());
         let backend = on_clock(fake.target(role()).read_at_leader(), &clock);
         answers(&fake, 1, index);
         block_on(async {
@@ -133,7 +133,7 @@ fn an_index_of_another_form_is_not_sent_back_and_breaks_nothing() {
         });
     }
     // A name is quoted, whatever is in it.
-    let (fake, clock) = (Fake::start(), ManualClock::new());
+    let (fake, clock) = (Fake::start(), ManualClock::strict());
     let backend = on_clock(fake.target(role()).read_at_leader(), &clock);
     answers(&fake, 1, &index_of(r#"\"\u0007é"#));
     block_on(async {

@@ -24,7 +24,7 @@ fn revoke_all(server: &OpenBao) {
 /// The assembled stack on a clock that stands still, so that what its cache remembers does not end
 /// by itself; and the backend in it, for what it counts.
 fn stack_at_rest(server: &OpenBao) -> (Resolver, VaultBackend) {
-    let (clock, role) = (ManualClock::new(), reader(server, HOUR, HOUR));
+    let (clock, role) = (ManualClock::strict(), reader(server, HOUR, HOUR));
     let backend = VaultBackend::builder(target(server, approle(&role)))
         .with_clock(clock.clone())
         .build()

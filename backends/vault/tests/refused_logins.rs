@@ -17,7 +17,7 @@ use test_servers::Reply;
 #[test]
 fn an_outage_uses_up_no_cap_and_holds_back_no_login() {
     for outage in outages() {
-        let (fake, clock) = (Fake::start(), ManualClock::new());
+        let (fake, clock) = (Fake::start(), ManualClock::strict());
         let roles = fake.builder(&clock).build().unwrap();
         let given = fake.token_builder(&clock).build().unwrap();
         for (backend, login) in [(roles, "/login"), (given, "lookup-self")] {
@@ -272,7 +272,7 @@ fn what_says_nothing_of_a_credential_is_asked_once_and_its_refusal_no_more_than_
 
 #[test]
 fn an_endpoint_that_is_silent_holds_up_no_login_for_long() {
-    let clock = ManualClock::new();
+    let clock = ManualClock::strict();
     let fakes: Vec<_> = (0..4).map(|_| Fake::start()).collect();
     let backend = on_clock(target_of(&fakes.iter().collect::<Vec<_>>(), role()), &clock);
     fakes[0].state().instead = Some(("", Reply::json(404, PAGE)));

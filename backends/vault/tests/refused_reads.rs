@@ -84,7 +84,7 @@ fn an_outage_of_many_endpoints_is_an_outage_for_every_read() {
 
 #[test]
 fn a_proxys_403_ends_no_token_and_is_no_denial() {
-    let (fake, clock) = (Fake::start(), ManualClock::new());
+    let (fake, clock) = (Fake::start(), ManualClock::strict());
     let roles = fake.builder(&clock).build().unwrap();
     let given = fake.token_builder(&clock).build().unwrap();
     for backend in [roles, given] {

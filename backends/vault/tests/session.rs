@@ -22,7 +22,7 @@ fn backend(fake: &Fake, clock: &ManualClock) -> VaultBackend {
 
 #[test]
 fn a_token_in_use_is_renewed_at_about_two_thirds_of_its_life_while_reads_go_on() {
-    let (fake, clock) = (Fake::start(), ManualClock::new());
+    let (fake, clock) = (Fake::start(), ManualClock::strict());
     let backend = backend(&fake, &clock);
     block_on(async {
         assert_eq!(text(backend.get("a").await), "v");
@@ -50,7 +50,7 @@ fn a_token_in_use_is_renewed_at_about_two_thirds_of_its_life_while_reads_go_on()
 
 #[test]
 fn a_token_that_is_not_used_is_not_renewed_and_not_sent_after_its_end() {
-    let (fake, clock) = (Fake::start(), ManualClock::new());
+    let (fake, clock) = (Fake::start(), ManualClock::strict());
     let backend = backend(&fake, &clock);
     block_on(async {
         assert_eq!(text(backend.get("a").await), "v");
@@ -68,7 +68,7 @@ fn a_token_that_is_not_used_is_not_renewed_and_not_sent_after_its_end() {
 
 #[test]
 fn a_renewal_that_is_cut_short_by_the_longest_life_is_followed_by_a_login_in_time() {
-    let (fake, clock) = (Fake::start(), ManualClock::new());
+    let (fake, clock) = (Fake::start(), ManualClock::strict());
     fake.state().renewed_lease = 30;
     let backend = backend(&fake, &clock);
     block_on(async {
@@ -97,7 +97,7 @@ fn a_renewal_that_is_cut_short_by_the_longest_life_is_followed_by_a_login_in_tim
 
 #[test]
 fn a_token_that_cannot_be_renewed_is_replaced_before_its_end() {
-    let (fake, clock) = (Fake::start(), ManualClock::new());
+    let (fake, clock) = (Fake::start(), ManualClock::strict());
     fake.state().renewable = false;
     let backend = backend(&fake, &clock);
     block_on(async {
@@ -115,7 +115,7 @@ fn a_token_that_cannot_be_renewed_is_replaced_before_its_end() {
 
 #[test]
 fn a_renewal_that_is_refused_is_followed_by_a_login_while_the_token_lives() {
-    let (fake, clock) = (Fake::start(), ManualClock::new());
+    let (fake, clock) = (Fake::start(), ManualClock::strict());
     fake.state().renewed_lease = 0;
     let backend = backend(&fake, &clock);
     block_on(async {
@@ -136,7 +136,7 @@ fn a_renewal_that_is_refused_is_followed_by_a_login_while_the_token_lives() {
 
 #[test]
 fn an_outage_at_renewal_is_not_the_tokens_death() {
-    let (fake, clock) = (Fake::start(), ManualClock::new());
+    let (fake, clock) = (Fake::start(), ManualClock::strict());
     let backend = backend(&fake, &clock);
     block_on(async {
         assert_eq!(text(backend.get("a").await), "v");
@@ -166,7 +166,7 @@ fn an_outage_at_renewal_is_not_the_tokens_death() {
 
 #[test]
 fn an_outage_at_the_lookup_of_a_403_leaves_the_token_alone() {
-    let (fake, clock) = (Fake::start(), ManualClock::new());
+    let (fake, clock) = (Fake::start(), ManualClock::strict());
     let backend = backend(&fake, &clock);
     block_on(async {
         assert_eq!(text(backend.get("a").await), "v");
@@ -180,7 +180,7 @@ fn an_outage_at_the_lookup_of_a_403_leaves_the_token_alone() {
 
 #[test]
 fn many_denied_reads_at_once_share_a_lookup() {
-    let (fake, clock) = (Fake::start(), ManualClock::new());
+    let (fake, clock) = (Fake::start(), ManualClock::strict());
     let backend = backend(&fake, &clock);
     let barrier = Arc::new(Barrier::new(2));
     block_on(async {
@@ -207,7 +207,7 @@ fn many_denied_reads_at_once_share_a_lookup() {
 
 #[test]
 fn a_403_after_an_older_lookup_is_looked_into_again() {
-    let (fake, clock) = (Fake::start(), ManualClock::new());
+    let (fake, clock) = (Fake::start(), ManualClock::strict());
     let backend = backend(&fake, &clock);
     block_on(async {
         assert_eq!(refusal(&backend, "denied").await, ErrorKind::Denied);
@@ -219,7 +219,7 @@ fn a_403_after_an_older_lookup_is_looked_into_again() {
 
 #[test]
 fn concurrent_first_reads_share_one_login_and_a_caller_who_leaves_does_not_end_it() {
-    let (fake, clock) = (Fake::start(), ManualClock::new());
+    let (fake, clock) = (Fake::start(), ManualClock::strict());
     let barrier = Arc::new(Barrier::new(2));
     fake.state().waits = Some(("/login", Arc::clone(&barrier)));
     let backend = backend(&fake, &clock);
@@ -254,7 +254,7 @@ fn concurrent_first_reads_share_one_login_and_a_caller_who_leaves_does_not_end_i
 
 #[test]
 fn a_runtime_that_is_dropped_during_a_login_leaves_no_waiter_behind() {
-    let (fake, clock) = (Fake::start(), ManualClock::new());
+    let (fake, clock) = (Fake::start(), ManualClock::strict());
     fake.state().instead = Some(("/login", Reply::Silent));
     let backend = backend(&fake, &clock);
     let lost = runtime();
@@ -280,7 +280,7 @@ fn a_runtime_that_is_dropped_during_a_login_leaves_no_waiter_behind() {
 
 #[test]
 fn refused_logins_are_backed_off_up_to_thirty_seconds() {
-    let (fake, clock) = (Fake::start(), ManualClock::new());
+    let (fake, clock) = (Fake::start(), ManualClock::strict());
     fake.state().instead = Some((
         "/login",
         Reply::json(400, r#"{"errors":["invalid role or secret ID"]}"#),
@@ -303,7 +303,7 @@ fn refused_logins_are_backed_off_up_to_thirty_seconds() {
 
 #[test]
 fn tokens_that_die_at_once_cost_no_more_than_one_login_a_second() {
-    let (fake, clock) = (Fake::start(), ManualClock::new());
+    let (fake, clock) = (Fake::start(), ManualClock::strict());
     let backend = backend(&fake, &clock);
     let tokens = (1..200).map(|number| format!("token-{number}"));
     fake.state().dead.extend(tokens);
@@ -331,7 +331,7 @@ fn tokens_that_die_at_once_cost_no_more_than_one_login_a_second() {
 
 #[test]
 fn a_store_that_throttles_logins_is_not_asked_again_before_its_delay() {
-    let (fake, clock) = (Fake::start(), ManualClock::new());
+    let (fake, clock) = (Fake::start(), ManualClock::strict());
     fake.state().instead = Some((
         "/login",
         Reply::status(429).with_header("Retry-After", "10"),
@@ -351,7 +351,7 @@ fn a_store_that_throttles_logins_is_not_asked_again_before_its_delay() {
 
 #[test]
 fn a_plain_token_past_its_end_is_never_sent() {
-    let (fake, clock) = (Fake::start(), ManualClock::new());
+    let (fake, clock) = (Fake::start(), ManualClock::strict());
     fake.state().renewable = false;
     let auth = Auth::token(value("given"));
     let backend = VaultBackend::builder(fake.target(auth))
@@ -370,7 +370,7 @@ fn a_plain_token_past_its_end_is_never_sent() {
 
 #[test]
 fn a_requests_deadline_ends_the_wait_and_not_the_login() {
-    let (fake, clock) = (Fake::start(), ManualClock::new());
+    let (fake, clock) = (Fake::start(), ManualClock::strict());
     fake.state().instead = Some(("/login", Reply::Silent));
     let backend = fake
         .builder(&clock)
@@ -394,7 +394,7 @@ fn a_requests_deadline_ends_the_wait_and_not_the_login() {
 
 #[test]
 fn shutdown_ends_waiting_requests_and_is_bounded_by_its_deadline() {
-    let (fake, clock) = (Fake::start(), ManualClock::new());
+    let (fake, clock) = (Fake::start(), ManualClock::strict());
     let backend = fake.builder(&clock).build().unwrap();
     block_on(async {
         assert_eq!(text(backend.get("a").await), "v");
@@ -422,7 +422,7 @@ fn shutdown_ends_waiting_requests_and_is_bounded_by_its_deadline() {
 
 #[test]
 fn a_login_that_ends_after_the_shutdown_gives_its_token_back() {
-    let (fake, clock) = (Fake::start(), ManualClock::new());
+    let (fake, clock) = (Fake::start(), ManualClock::strict());
     let barrier = Arc::new(Barrier::new(2));
     fake.state().waits = Some(("/login", Arc::clone(&barrier)));
     let backend = fake.builder(&clock).build().unwrap();

@@ -122,7 +122,13 @@ impl Client {
                 "the origin is not on the client's list",
             )),
         };
-        answer.map_err(|error| error.with_detail(origin.to_string()))
+        answer.map_err(|error| {
+            let detail = match error.detail() {
+                Some(detail) => format!("{origin}, {detail}"),
+                None => origin.to_string(),
+            };
+            error.with_detail(detail)
+        })
     }
 }
 

@@ -7,10 +7,10 @@
 use std::error::Error as StdError;
 use std::io;
 
-use rustls::{AlertDescription, CertificateError};
+use rustls::{AlertDescription, CertificateError, PeerIncompatible};
 use secret_resolver::{Error, ErrorKind};
 
-use crate::tls::AuthorityAsServer;
+use crate::tls::{RefusedCertificate, Why};
 
 /// While the connection is made.
 pub(crate) fn of_connect(error: &io::Error) -> Error {
@@ -38,21 +38,51 @@ pub(crate) fn of_exchange(error: &hyper::Error) -> Error {
 }
 
 fn of_tls(error: &rustls::Error) -> Error {
-    use AlertDescription::{CloseNotify, InternalError, UserCanceled};
+    use AlertDescription::{
+        CertificateRequired, CloseNotify, HandshakeFailure, InternalError, ProtocolVersion,
+        UserCanceled,
+    };
     match error {
-        rustls::Error::InvalidCertificate(why) => {
-            Error::new(ErrorKind::Refused, of_certificate(why))
+        rustls::Error::InvalidCertificate(CertificateError::Other(other)) => {
+            of_refusal(other.0.downcast_ref())
         }
-        rustls::Error::NoCertificatesPresented => {
-            Error::new(ErrorKind::Refused, "the server shows no certificate")
-        }
+        rustls::Error::InvalidCertificate(why) => refused(of_certificate(why)),
+        rustls::Error::NoCertificatesPresented => refused("the server shows no certificate"),
         rustls::Error::AlertReceived(CloseNotify | InternalError | UserCanceled) => {
             unavailable("connect failed: the server ended the TLS handshake")
+        }
+        rustls::Error::AlertReceived(CertificateRequired) => {
+            malformed("the server asks for a client certificate, which this client does not have")
+        }
+        rustls::Error::AlertReceived(ProtocolVersion)
+        | rustls::Error::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13) => {
+            malformed("the server speaks neither TLS 1.2 nor 1.3")
+        }
+        rustls::Error::AlertReceived(HandshakeFailure) | rustls::Error::PeerIncompatible(_) => {
+            malformed(
+                "the server shares no cipher, curve or signature with this client, or asks for a client certificate",
+            )
         }
         rustls::Error::AlertReceived(_) => {
             malformed("the server refuses this client's TLS; does it ask for a client certificate?")
         }
         _ => malformed("what listens there does not speak TLS 1.2 or 1.3 with HTTP/1.1"),
+    }
+}
+
+fn of_refusal(certificate: Option<&RefusedCertificate>) -> Error {
+    let Some(RefusedCertificate { why, subject }) = certificate else {
+        return refused("the server's certificate cannot be used for this");
+    };
+    let error = refused(match why {
+        Why::Authority => {
+            "the server shows an authority's certificate as its own; issue one for the server, or pin it by Trust::pinned"
+        }
+        Why::Tls(why) => of_certificate(why),
+    });
+    match subject {
+        Some(subject) => error.with_detail(format!("subject {subject:?}")),
+        None => error,
     }
 }
 
@@ -66,15 +96,28 @@ fn of_certificate(why: &CertificateError) -> &'static str {
         Why::NotValidForName | Why::NotValidForNameContext { .. } => {
             "the server's certificate is for another host name"
         }
-        Why::Other(other) if other.0.downcast_ref::<AuthorityAsServer>().is_some() => {
-            "the server shows an authority's certificate as its own; issue one for the server, or pin it by Trust::pinned"
-        }
         Why::BadSignature => {
             "no given authority vouches for the server's certificate, or the server does not have its key"
         }
         Why::UnknownIssuer => "no given authority vouches for the server's certificate",
+        Why::InvalidPurpose | Why::InvalidPurposeContext { .. } => {
+            "the server's certificate is not one for a server; issue it with the purpose serverAuth"
+        }
+        Why::UnsupportedSignatureAlgorithmContext { .. }
+        | Why::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+            "the server's certificate has a key or a signature of a kind that is not supported; use ECDSA P-256, Ed25519 or RSA of 2,048 bits"
+        }
+        Why::UnhandledCriticalExtension => {
+            "the server's certificate has a critical extension that is not known here"
+        }
+        Why::BadEncoding => "the server's certificate does not parse",
+        Why::Revoked => "the server's certificate was revoked",
         _ => "the server's certificate cannot be used for this",
     }
+}
+
+fn refused(reason: &'static str) -> Error {
+    Error::new(ErrorKind::Refused, reason)
 }
 
 /// The TLS error inside, if there is one. It stands within an I/O error, which hides it from

@@ -16,7 +16,7 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, OtherError, SignatureScheme};
 use secret_resolver::{Error, ErrorKind};
 
-use crate::trust::Trust;
+use crate::trust::{Trust, subject};
 
 #[cfg(feature = "aws-lc-rs")]
 use rustls::crypto::aws_lc_rs as chosen;
@@ -54,19 +54,31 @@ pub(crate) fn config(trust: Trust) -> Result<ClientConfig, Error> {
 }
 
 /// A server shows the certificate of an authority as its own.
+/// Why a server's certificate is refused, and whose it says that it is.
 #[derive(Debug)]
-pub(crate) struct AuthorityAsServer;
+pub(crate) struct RefusedCertificate {
+    pub(crate) why: Why,
+    pub(crate) subject: Option<String>,
+}
 
-impl fmt::Display for AuthorityAsServer {
+#[derive(Debug, PartialEq)]
+pub(crate) enum Why {
+    /// It is one of the given authorities.
+    Authority,
+    Tls(CertificateError),
+}
+
+impl fmt::Display for RefusedCertificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an authority's certificate is shown as a server's")
+        f.write_str("the server's certificate is refused")
     }
 }
 
-impl std::error::Error for AuthorityAsServer {}
+impl std::error::Error for RefusedCertificate {}
 
-fn authority_as_server() -> rustls::Error {
-    CertificateError::Other(OtherError(Arc::new(AuthorityAsServer))).into()
+fn refused(why: Why, certificate: &CertificateDer<'_>) -> rustls::Error {
+    let subject = subject(certificate);
+    CertificateError::Other(OtherError(Arc::new(RefusedCertificate { why, subject }))).into()
 }
 
 struct CurrentAuthorities {
@@ -94,7 +106,10 @@ impl ServerCertVerifier for CurrentAuthorities {
                 .map_err(|_| CertificateError::UnknownIssuer)?
                 .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
         match verdict {
-            Err(_) if self.trust.is_authority(end_entity) => Err(authority_as_server()),
+            Err(_) if self.trust.is_authority(end_entity) => {
+                Err(refused(Why::Authority, end_entity))
+            }
+            Err(rustls::Error::InvalidCertificate(why)) => Err(refused(Why::Tls(why), end_entity)),
             verdict => verdict,
         }
     }
@@ -166,8 +181,13 @@ mod tests {
         let name = ServerName::try_from("vault").unwrap();
         let verdict = |now| verifier.verify_server_cert(&server, &[], &name, &[], now);
         assert!(verdict(at(2049)).is_ok());
-        let error = verdict(at(2051)).unwrap_err();
-        assert_eq!(error, CertificateError::UnknownIssuer.into());
+        let Err(rustls::Error::InvalidCertificate(CertificateError::Other(other))) =
+            verdict(at(2051))
+        else {
+            panic!("it is believed");
+        };
+        let refused: &RefusedCertificate = other.0.downcast_ref().unwrap();
+        assert_eq!(refused.why, Why::Tls(CertificateError::UnknownIssuer));
     }
 
     /// Hands bytes to and fro in memory until neither side has anything to say.

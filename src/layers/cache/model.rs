@@ -131,7 +131,7 @@ async fn rotate(bench: Bench, path: &'static str, how: usize) {
 /// A cache that is drawn, and the model that runs its jobs.
 fn drawn(seed: u64) -> (Bench, Arc<Model>) {
     let draw = Draw::new(seed);
-    let clock = ManualClock::new();
+    let clock = ManualClock::strict();
     let stands_still = draw.below(4) == 0;
     let world = Arc::new(World::drawn(&draw, clock.clone(), !stands_still));
     let (driver, jobs) = Driver::collecting();

@@ -36,7 +36,7 @@ fn config(max_concurrent: u32, max_queued: u32) -> LimitConfig {
 
 /// A backend of one value behind a limit, on a clock that the test moves.
 fn limited(config: LimitConfig) -> (ManualClock, MockBackend, Limit<MockBackend>) {
-    let clock = ManualClock::new();
+    let clock = ManualClock::strict();
     let backend = MockBackend::new().with_value(NAME, "v1");
     let limit = Limit::new(backend.clone(), Arc::new(clock.clone()), config).unwrap();
     (clock, backend, limit)
@@ -59,7 +59,7 @@ async fn it_keeps_all_laws() {
         let backend = MockBackend::new()
             .with_value("a/b#c", "one-canary")
             .with_value("a/d", "two-canary");
-        let limit = Limit::new(backend, Arc::new(ManualClock::new()), config).unwrap();
+        let limit = Limit::new(backend, Arc::new(ManualClock::strict()), config).unwrap();
         let subject = Subject::new(Arc::new(limit), "no/such").unwrap();
         let subject = subject.stores("a/b#c", "one-canary").unwrap();
         let subject = subject.stores("a/d", "two-canary").unwrap();
@@ -106,7 +106,7 @@ impl SecretResolver for Busy {
 }
 
 fn busy(config: LimitConfig) -> Arc<Limit<Busy>> {
-    Arc::new(Limit::new(Busy::default(), Arc::new(ManualClock::new()), config).unwrap())
+    Arc::new(Limit::new(Busy::default(), Arc::new(ManualClock::strict()), config).unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -285,14 +285,14 @@ fn shutdown_ends_every_wait() {
 #[test]
 fn bounds_that_make_no_sense_are_refused() {
     for wrong in [config(0, 1), config(65_537, 1), config(1, 1_048_577)] {
-        let refused = Limit::new(MockBackend::new(), Arc::new(ManualClock::new()), wrong);
+        let refused = Limit::new(MockBackend::new(), Arc::new(ManualClock::strict()), wrong);
         assert_eq!(refused.unwrap_err().kind(), ErrorKind::Misconfigured);
     }
 }
 
 #[tokio::test]
 async fn who_has_waited_until_little_time_is_left_is_refused_before_the_store_is_asked() {
-    let clock = ManualClock::new();
+    let clock = ManualClock::strict();
     let backend = MockBackend::new()
         .with_value("a/b", "x")
         .with_clock(clock.clone());

@@ -277,7 +277,7 @@ impl<R: SecretResolver> Retry<R> {
 
     /// Waits for the next attempt; tells whether it may begin.
     async fn wait(&self, at: Moment, request: &Request<'_>) -> bool {
-        self.clock.sleep_until(at).await;
+        self.clock.pause_until(at).await;
         // A sleep may end late.
         !self.is_over(request)
     }

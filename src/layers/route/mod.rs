@@ -18,6 +18,7 @@ use crate::clock::Moment;
 use crate::error::{Error, ErrorKind};
 use crate::name::NameRef;
 use crate::resolver::{Request, ResolveFuture, SecretResolver, ShutdownFuture, ShutdownReport};
+use crate::rules::check_prefix;
 use crate::rules::is_below;
 
 /// Gives each name to the store of the longest prefix that it is below.
@@ -116,14 +117,10 @@ impl RouteBuilder {
         }
         let mut prefixes = BTreeMap::new();
         for (prefix, number) in self.prefixes {
-            if NameRef::parse(&prefix).is_ok_and(|name| name.field().is_none()) {
-                if prefixes.insert(prefix, number).is_some() {
-                    return Err(wrong("a prefix is given to a store twice"));
-                }
-            } else {
-                return Err(wrong(
-                    "a prefix is a path of segments, without '#' and without '/' at its ends",
-                ));
+            let shown = format!("prefix {prefix:?}");
+            check_prefix(&prefix).map_err(|error| error.with_detail(shown.clone()))?;
+            if prefixes.insert(prefix, number).is_some() {
+                return Err(wrong("a prefix is given to a store twice").with_detail(shown));
             }
         }
         Ok(Route {

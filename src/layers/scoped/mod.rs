@@ -29,8 +29,7 @@ pub(crate) struct Scope(Arc<str>);
 /// # Errors
 /// A name that gets longer than [`SecretName::MAX_LEN`] with the path is
 /// [`ErrorKind::InvalidName`]. An error that names the secret names it as the caller did: the path
-/// may be private, and the caller never wrote it. A detail that a backend adds from its
-/// configuration (the path of a file, the name of a variable) is left as it is.
+/// may be private, and the caller never wrote it. So it has no detail either; that is in the log.
 ///
 /// # Cost
 /// Each call puts a full name together, which allocates, also for a cached secret.
@@ -204,12 +203,14 @@ fn exactly(
     answers.into_iter().chain(missing).take(number)
 }
 
-/// The error, with the caller's own spelling of the name in place of the full one.
+/// The error, with the caller's own spelling of the name in place of the full one, and without the
+/// detail, which may show the path: a backend tells there where it asked.
 pub(crate) fn as_asked(error: Error, name: NameRef<'_>) -> Error {
     match error.name() {
         Some(_) => error.with_name(name),
         None => error,
     }
+    .without_detail()
 }
 
 /// Both parts were valid names, so their length is the only rule that the whole can break.

@@ -95,7 +95,7 @@ async fn drive<T>(clock: &ManualClock, future: impl Future<Output = T>) -> T {
 /// A store of one endpoint beside one of three: its rollback is an outage, and the fallback answers.
 #[tokio::test]
 async fn a_rollback_of_a_store_with_fewer_endpoints_than_another_is_refused() {
-    let clock = ManualClock::new();
+    let clock = ManualClock::strict();
     let solo = MockBackend::new().with_value("solo/x", "v");
     solo.set_version("solo/x", 9);
     let fallback = MockBackend::new().with_value("solo/x", "weaker");
@@ -114,7 +114,7 @@ async fn a_rollback_of_a_store_with_fewer_endpoints_than_another_is_refused() {
 /// Endpoint 1 is away and its breaker open; endpoint 0 answers a lower version.
 #[tokio::test]
 async fn a_rollback_while_the_other_endpoint_is_left_alone_is_refused() {
-    let clock = ManualClock::new();
+    let clock = ManualClock::strict();
     let store = Multi::new(2);
     store.set("a/x", "v", 9);
     let fallback = MockBackend::new().with_value("a/x", "weaker");
@@ -141,7 +141,7 @@ async fn a_rollback_while_the_other_endpoint_is_left_alone_is_refused() {
 /// Endpoint 0 is away, endpoint 1 gives nonsense: no exception of the policy may follow.
 #[tokio::test]
 async fn nonsense_of_one_endpoint_and_an_outage_of_the_other_is_never_an_outage() {
-    let clock = ManualClock::new();
+    let clock = ManualClock::strict();
     let store = Multi::new(2);
     store.at[0].always(Reply::Error(ErrorKind::Unavailable));
     store.at[1].always(Reply::Error(ErrorKind::Malformed));
@@ -172,7 +172,7 @@ async fn nonsense_of_one_endpoint_and_an_outage_of_the_other_is_never_an_outage(
 #[tokio::test]
 async fn a_quota_of_a_cluster_that_names_no_delay_is_not_stormed() {
     for endpoints in [1, 3] {
-        let clock = ManualClock::new();
+        let clock = ManualClock::strict();
         let error = Error::new(ErrorKind::Throttled, "quota");
         let store = Arc::new(Fails {
             endpoints,
@@ -222,7 +222,7 @@ async fn a_longer_wish_to_be_left_alone_holds_for_both_sets() {
     use std::future::Future;
     use std::pin::Pin;
     use std::task::{Context, Waker};
-    let clock = ManualClock::new();
+    let clock = ManualClock::strict();
     let store = Arc::new(Asks::default());
     let breaker = Breaker::new(
         Arc::clone(&store) as Arc<dyn SecretResolver>,
@@ -259,7 +259,7 @@ async fn a_stop_of_the_process_in_the_queue_is_no_outage() {
     use std::future::Future;
     use std::pin::Pin;
     use std::task::{Context, Poll, Waker};
-    let clock = ManualClock::new();
+    let clock = ManualClock::strict();
     let store = MockBackend::new().with_value("a/x", "v");
     store.always(Reply::Hang);
     let config = LimitConfig {
@@ -288,7 +288,7 @@ async fn a_stop_of_the_process_in_the_queue_is_no_outage() {
 /// Fetches that did ask the store count.
 #[tokio::test]
 async fn a_fetch_that_asked_the_store_counts_also_where_its_last_attempt_was_refused() {
-    let clock = ManualClock::new();
+    let clock = ManualClock::strict();
     let store = MockBackend::new();
     store.always(Reply::Error(ErrorKind::Unavailable));
     let resolver = Resolver::builder(store.clone())
@@ -318,7 +318,7 @@ async fn a_fetch_that_asked_the_store_counts_also_where_its_last_attempt_was_ref
 /// Cache → Scoped → Breaker.
 #[tokio::test]
 async fn a_rollback_is_repeated_at_the_other_endpoint_below_a_scope_too() {
-    let clock = ManualClock::new();
+    let clock = ManualClock::strict();
     let store = Multi::new(2);
     store.set("t/x", "v", 9);
     let breaker = Breaker::new(

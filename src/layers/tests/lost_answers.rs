@@ -53,7 +53,7 @@ fn drive<T>(clock: &ManualClock, future: impl Future<Output = T>) -> T {
     }
 }
 fn run(bad: fn() -> Error, warm: usize) {
-    let manual = ManualClock::new();
+    let manual = ManualClock::strict();
     let shared: Arc<dyn Clock> = Arc::new(manual.clone());
     let asked = Arc::default();
     let store = Arc::new(Two {

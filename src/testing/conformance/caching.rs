@@ -242,7 +242,7 @@ pub async fn an_outage_is_answered_as_an_error(make: Make<'_>) -> Kept {
 impl Court {
     fn new(law: &'static str, make: Make<'_>) -> Kept<Self> {
         let store = MockBackend::new().with_value(NAME, "first");
-        let clock = ManualClock::new();
+        let clock = ManualClock::strict();
         let made = make(store.clone(), clock.clone());
         let (Ok(subject), Ok(real)) = (made, SystemClock::shared()) else {
             return broken(law, "the subject could not be made");

@@ -33,7 +33,7 @@ fn subject(resolver: impl SecretResolver) -> Subject {
 }
 
 fn clock() -> Arc<ManualClock> {
-    Arc::new(ManualClock::new())
+    Arc::new(ManualClock::strict())
 }
 
 async fn keeps_all(resolver: impl SecretResolver) {

@@ -29,6 +29,6 @@ pub(super) async fn login(
         .await?;
     match reply.status() {
         200 => wire::login(reply.body()),
-        _ => Err(answers::error_of(Asked::Login, &reply)),
+        _ => Err(answers::error_of(Asked::Login, &target, &reply)),
     }
 }

@@ -18,7 +18,7 @@ pub(super) async fn lookup(
     let reply = ask(client, Method::Get, target, token, endpoint).await?;
     match reply.status() {
         200 => wire::lookup(reply.body()),
-        _ => Err(answers::error_of(Asked::Lookup, &reply)),
+        _ => Err(answers::error_of(Asked::Lookup, target, &reply)),
     }
 }
 
@@ -28,7 +28,7 @@ pub(super) async fn renew(client: &Client, token: &SecretBuf) -> Result<Grant, E
     let reply = ask(client, Method::Post, target, token, None).await?;
     match reply.status() {
         200 => wire::renewal(reply.body()),
-        _ => Err(answers::error_of(Asked::Renewal, &reply)),
+        _ => Err(answers::error_of(Asked::Renewal, target, &reply)),
     }
 }
 
@@ -42,7 +42,7 @@ pub(super) async fn revoke(
     let reply = ask(client, Method::Post, target, token, endpoint).await?;
     match reply.status() {
         200 | 204 => Ok(()),
-        _ => Err(answers::error_of(Asked::Revocation, &reply)),
+        _ => Err(answers::error_of(Asked::Revocation, target, &reply)),
     }
 }
 

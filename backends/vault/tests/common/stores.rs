@@ -38,14 +38,14 @@ pub(crate) fn given() -> Auth {
 
 /// A store with one endpoint.
 pub(crate) fn single(auth: Auth) -> (Fake, VaultBackend, ManualClock) {
-    let (fake, clock) = (Fake::start(), ManualClock::new());
+    let (fake, clock) = (Fake::start(), ManualClock::strict());
     let backend = on_clock(fake.target(auth), &clock);
     (fake, backend, clock)
 }
 
 /// Two endpoints of one store, each played by a server.
 pub(crate) fn pair() -> (Fake, Fake, VaultBackend, ManualClock) {
-    let (first, second, clock) = (Fake::start(), Fake::start(), ManualClock::new());
+    let (first, second, clock) = (Fake::start(), Fake::start(), ManualClock::strict());
     let backend = on_clock(target_of(&[&first, &second], role()), &clock);
     (first, second, backend, clock)
 }

@@ -5,7 +5,10 @@
 
 mod pem;
 mod source;
+mod subject;
 mod validity;
+
+pub(crate) use subject::subject;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -220,7 +223,7 @@ fn each(
     parse: impl Fn(Found) -> Result<Authority, Error>,
 ) -> Result<Set, Error> {
     let set = pem::certificates(pem)?.into_iter().map(|found| {
-        let place = pem::place(found.section, found.line);
+        let place = place(&found);
         let authority = parse(found).and_then(|authority| {
             authority.validity.check(now)?;
             Ok(authority)
@@ -230,17 +233,30 @@ fn each(
     not_empty(set.collect::<Result<_, _>>()?)
 }
 
+/// Where a certificate stands, and whose it is.
+fn place(found: &Found) -> String {
+    let place = pem::place(found.section, found.line);
+    match subject(&found.der) {
+        Some(subject) => format!("{place}, subject {subject:?}"),
+        None => place,
+    }
+}
+
 /// The certificates of a text that are valid, and the others.
 fn valid(pem: &[u8], now: UnixTime) -> Result<(Set, Vec<LeftOut>), Error> {
     let (mut set, mut left_out) = (Vec::new(), Vec::new());
     for found in pem::certificates(pem)? {
-        let line = found.line;
+        let (line, place) = (found.line, place(&found));
+        let left_out_for = |reason: Error| LeftOut {
+            line,
+            reason: reason.with_detail(place.clone()),
+        };
         match Authority::parse(found.der) {
             Ok(authority) => match authority.validity.check(now) {
                 Ok(()) => set.push(authority),
-                Err(reason) => left_out.push(LeftOut { line, reason }),
+                Err(reason) => left_out.push(left_out_for(reason)),
             },
-            Err(reason) => left_out.push(LeftOut { line, reason }),
+            Err(reason) => left_out.push(left_out_for(reason)),
         }
     }
     Ok((not_empty(set)?, left_out))

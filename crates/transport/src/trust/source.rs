@@ -1,7 +1,7 @@
 //! The file that authorities come from, and when it is read again.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -70,11 +70,18 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, Error> {
         File::open(path)?.take(LARGEST + 1).read_to_end(&mut pem)?;
         Ok(pem)
     };
-    let pem = bytes().map_err(|_: std::io::Error| {
-        located(
-            path,
-            misconfigured("the file of certificate authorities cannot be read"),
-        )
+    let pem = bytes().map_err(|error: std::io::Error| {
+        let what = match error.kind() {
+            ErrorKind::NotFound => "there is no such file of certificate authorities",
+            ErrorKind::PermissionDenied => {
+                "this user may not read the file of certificate authorities; check its mode and its folders"
+            }
+            ErrorKind::IsADirectory => {
+                "the path of the certificate authorities is a directory; name one file in PEM"
+            }
+            _ => "the file of certificate authorities cannot be read",
+        };
+        located(path, misconfigured(what))
     })?;
     match u64::try_from(pem.len()).is_ok_and(|length| length > LARGEST) {
         true => Err(located(

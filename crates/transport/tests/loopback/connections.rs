@@ -124,7 +124,7 @@ async fn a_connection_is_closed_after_half_a_minute_of_rest() {
     let world = World::answering(ok());
     let relay = Relay::start("127.0.0.1", world.server.port());
     let origin = Origin::parse(&format!("https://127.0.0.1:{}", relay.port)).unwrap();
-    let clock = secret_resolver::testing::ManualClock::new();
+    let clock = secret_resolver::testing::ManualClock::strict();
     let client = crate::support::builder(&world.ca, Arc::new(clock.clone()))
         .allow(origin.clone())
         .build()

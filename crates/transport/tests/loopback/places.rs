@@ -74,7 +74,7 @@ async fn a_connection_that_is_kept_goes_to_those_that_wait_for_one() {
 #[tokio::test]
 async fn as_many_connections_are_open_as_the_client_allows() {
     let world = together(3);
-    let client = builder(&world.ca, Arc::new(ManualClock::new())).allow(world.origin.clone());
+    let client = builder(&world.ca, Arc::new(ManualClock::strict())).allow(world.origin.clone());
     let client = client.with_connections(3).build().unwrap();
     at_once(&world, &client, 30).await;
     assert_eq!(world.server.connections(), 3);
@@ -115,7 +115,7 @@ async fn a_connection_that_is_kept_counts_among_those_that_may_be_open() {
     let relay = Relay::start("127.0.0.1", world.server.port());
     let origin = Origin::parse(&format!("https://127.0.0.1:{}", relay.port)).unwrap();
     // On a clock that stands still, so that no time closes one.
-    let client = builder(&world.ca, Arc::new(ManualClock::new())).allow(origin.clone());
+    let client = builder(&world.ca, Arc::new(ManualClock::strict())).allow(origin.clone());
     let client = client.with_connections(2).build().unwrap();
     let (one, two) = tokio::join!(client.send(&origin, get()), client.send(&origin, get()));
     assert!(one.is_ok() && two.is_ok());
@@ -133,7 +133,7 @@ async fn held(
     connections: usize,
     holding: usize,
 ) -> (Client, ManualClock, JoinSet<()>) {
-    let clock = ManualClock::new();
+    let clock = ManualClock::strict();
     let client = builder(&world.ca, Arc::new(clock.clone())).allow(world.origin.clone());
     let client = client.with_connections(connections).build().unwrap();
     let mut held = JoinSet::new();

@@ -56,7 +56,7 @@ impl World {
 
     /// A client on a clock that stands still.
     pub(crate) fn steered(&self) -> (Client, ManualClock) {
-        let clock = ManualClock::new();
+        let clock = ManualClock::strict();
         let builder = builder(&self.ca, Arc::new(clock.clone())).allow(self.origin.clone());
         (builder.build().unwrap(), clock)
     }

@@ -46,7 +46,7 @@ async fn an_answer_that_does_not_come_or_does_not_end_times_out() {
         let world = World::answering(reply);
         let relay = Relay::start_limited(After::Drip, quick, "127.0.0.1", world.server.port());
         let origin = Origin::parse(&format!("https://127.0.0.1:{}", relay.port)).unwrap();
-        let clock = ManualClock::new();
+        let clock = ManualClock::strict();
         let client = client(&world, &clock, &origin);
         let sending = spawn(&client, &origin);
         assert!(world.server.wait_for_requests(1, PATIENCE));
@@ -72,7 +72,7 @@ async fn a_handshake_that_does_not_end_is_unavailable_after_the_connect_timeout(
         listener.local_addr().unwrap().port()
     ))
     .unwrap();
-    let clock = ManualClock::new();
+    let clock = ManualClock::strict();
     let sending = spawn(&client(&world, &clock, &origin), &origin);
     let (mut peer, _) = listener.accept().unwrap();
     peer.read_exact(&mut [0; 5]).unwrap();
@@ -94,7 +94,7 @@ async fn a_kept_connection_that_falls_silent_times_out_and_is_not_tried_again() 
             _ => Reply::Silent,
         }
     });
-    let clock = ManualClock::new();
+    let clock = ManualClock::strict();
     let client = client(&world, &clock, &world.origin);
     world.get(&client).await.unwrap();
     let sending = spawn(&client, &world.origin);
@@ -119,7 +119,7 @@ async fn when_a_kept_connection_falls_silent_the_older_ones_are_not_tried() {
             _ => Reply::status(200),
         }
     });
-    let clock = ManualClock::new();
+    let clock = ManualClock::strict();
     let client = client(&world, &clock, &world.origin);
     let (one, two) = tokio::join!(world.get(&client), world.get(&client));
     assert!(one.is_ok() && two.is_ok());

@@ -131,7 +131,7 @@ async fn a_new_authority_needs_no_restart() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ca.pem");
     std::fs::write(&path, old.ca.pem()).unwrap();
-    let clock = ManualClock::new();
+    let clock = ManualClock::strict();
     let client = Client::builder(Trust::from_file(&path).unwrap(), Arc::new(clock.clone()))
         .allow(old.origin.clone())
         .allow(new.origin.clone())

@@ -149,7 +149,7 @@ fn an_outer_breaker_does_not_count_the_refusals_of_an_inner_one() {
 
 #[test]
 fn callers_in_a_hurry_do_not_open_it_for_others() {
-    let clock = ManualClock::new();
+    let clock = ManualClock::strict();
     let shared: Arc<dyn Clock> = Arc::new(clock.clone());
     let store = MockBackend::new().with_value(NAME, "v1");
     store.always(Reply::Hang);

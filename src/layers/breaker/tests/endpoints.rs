@@ -52,7 +52,7 @@ fn an_attempt_knows_whether_another_endpoint_would_be_asked_next() {
             2
         }
     }
-    let clock = Arc::new(ManualClock::new());
+    let clock = Arc::new(ManualClock::strict());
     let config = BreakerConfig::default();
     let breaker = Breaker::new(Shows(Mutex::default()), clock, config).unwrap();
     let ask = |tried: &[usize]| {

@@ -108,7 +108,7 @@ fn preferring(endpoints: usize) -> Bench {
 }
 
 fn bench_of(fleet: Fleet, config: BreakerConfig) -> Bench {
-    let clock = ManualClock::new();
+    let clock = ManualClock::strict();
     let breaker = Breaker::new(fleet.clone(), Arc::new(clock.clone()), config).unwrap();
     Bench {
         clock,

@@ -51,7 +51,7 @@ fn bounds_that_make_no_sense_are_refused() {
     for wrong in wrong {
         let mut config = BreakerConfig::default();
         wrong(&mut config);
-        let clock = Arc::new(ManualClock::new());
+        let clock = Arc::new(ManualClock::strict());
         let refused = Breaker::new(MockBackend::new(), clock, config).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Misconfigured, "{config:?}");
     }

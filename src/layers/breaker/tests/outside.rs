@@ -11,7 +11,7 @@ async fn it_keeps_all_laws() {
             endpoint.set("a/b#c", "one-canary");
             endpoint.set("a/d", "two-canary");
         }
-        let clock = Arc::new(ManualClock::new());
+        let clock = Arc::new(ManualClock::strict());
         let breaker = Breaker::new(fleet, clock, BreakerConfig::default()).unwrap();
         let subject = Subject::new(Arc::new(breaker), "no/such").unwrap();
         let subject = subject.stores("a/b#c", "one-canary").unwrap();

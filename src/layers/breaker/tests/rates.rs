@@ -24,7 +24,7 @@ impl SecretResolver for Useless {
 /// When the store was asked in `time`: 200 callers, each for a name of its own, ask again 10 ms after
 /// each answer. Names that are known are asked for by half of them.
 fn asked(answer: impl Into<Option<Error>>, time: Duration) -> Vec<Duration> {
-    let clock = ManualClock::new();
+    let clock = ManualClock::strict();
     let shared: Arc<dyn Clock> = Arc::new(clock.clone());
     let store = Arc::new(Useless {
         clock: clock.clone(),

@@ -107,7 +107,7 @@ async fn from_many_threads_at_once_one_tries() {
             })
         }
     }
-    let clock = ManualClock::new();
+    let clock = ManualClock::strict();
     let shared = Arc::new(clock.clone());
     let config = BreakerConfig {
         failures: 1,

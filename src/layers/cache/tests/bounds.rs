@@ -13,7 +13,7 @@ fn bounds_that_make_no_sense_are_refused() {
     let refused = |change: fn(&mut CacheConfig)| {
         let mut config = CacheConfig::default();
         change(&mut config);
-        let clock = Arc::new(ManualClock::new());
+        let clock = Arc::new(ManualClock::strict());
         let error = Cache::new(MockBackend::new(), clock, config).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Misconfigured);
     };
@@ -225,7 +225,7 @@ impl SecretResolver for Large {
 
 #[tokio::test]
 async fn an_exact_version_obeys_the_same_bounds_and_the_same_end() {
-    let clock = ManualClock::new();
+    let clock = ManualClock::strict();
     let cache = Cache::new(Large, Arc::new(clock.clone()), CacheConfig::default()).unwrap();
     let name = NameRef::parse(NAME).unwrap();
     let version = Version::number(1);

@@ -38,7 +38,7 @@ fn bench() -> Bench {
 }
 
 fn bench_with(config: CacheConfig) -> Bench {
-    let clock = ManualClock::new();
+    let clock = ManualClock::strict();
     let backend = MockBackend::new()
         .with_value(NAME, "v1")
         .with_clock(clock.clone());
@@ -104,7 +104,7 @@ impl SecretResolver for TwoNames {
 
 fn two_names() -> (MockBackend, Cache<TwoNames>) {
     let store = MockBackend::new().with_value("one/record", "v1");
-    let clock = Arc::new(ManualClock::new());
+    let clock = Arc::new(ManualClock::strict());
     let cache = Cache::new(TwoNames(store.clone()), clock, CacheConfig::default());
     (store, cache.unwrap())
 }

@@ -130,7 +130,7 @@ impl SecretResolver for Unchanged {
 }
 
 fn unchanged(lease: Option<Duration>) -> (ManualClock, Arc<Unchanged>, Cache<Arc<Unchanged>>) {
-    let clock = ManualClock::new();
+    let clock = ManualClock::strict();
     let asked = std::sync::Mutex::default();
     let store = Arc::new(Unchanged { asked, lease });
     let shared = Arc::new(clock.clone());

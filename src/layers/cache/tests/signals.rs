@@ -26,7 +26,7 @@ async fn a_name_that_was_never_asked_for_is_concerned_too() {
 #[tokio::test]
 async fn no_stale_value_is_answered_under_a_name_that_was_signalled_before_it_was_asked_for() {
     let store = MockBackend::new().with_value("one/record", "v1");
-    let clock = Arc::new(ManualClock::new());
+    let clock = Arc::new(ManualClock::strict());
     let config = CacheConfig::default().serve_stale_up_to(Duration::from_secs(60));
     let cache = Cache::new(TwoNames(store.clone()), clock.clone(), config).unwrap();
     assert_eq!(read(&cache, "a/x").await, "v1");
@@ -155,7 +155,12 @@ async fn a_prefix_is_heard_by_the_stores_own_addresses_and_through_routes() {
     assert_eq!(below("legacy"), ["0:legacy"]);
     assert_eq!(below("legacy/deep"), ["0:legacy/deep"]);
     assert_eq!(below("other"), ["1:other"]);
-    let cache = Cache::new(route, Arc::new(ManualClock::new()), CacheConfig::default()).unwrap();
+    let cache = Cache::new(
+        route,
+        Arc::new(ManualClock::strict()),
+        CacheConfig::default(),
+    )
+    .unwrap();
     cache.get("legacy/x").await.unwrap();
     cache.invalidator().invalidate_prefix("legacy").unwrap();
     assert!(cache.flights.store.at("0:legacy/x").is_none());

@@ -103,7 +103,7 @@ impl SecretResolver for Behind {
 #[tokio::test]
 async fn an_endpoint_that_is_behind_is_passed_over_for_the_next() {
     let store = Behind(std::sync::Mutex::new(vec![7, 3, 8, 5, 6]));
-    let clock = Arc::new(ManualClock::new());
+    let clock = Arc::new(ManualClock::strict());
     let cache = Cache::new(store, clock, CacheConfig::default()).unwrap();
     assert_eq!(
         cache.get(NAME).await.unwrap().version(),

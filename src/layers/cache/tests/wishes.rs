@@ -85,7 +85,7 @@ impl SecretResolver for Throttles {
 #[tokio::test]
 async fn a_name_is_left_alone_for_as_long_as_the_store_asks_and_no_longer_than_a_minute() {
     for (asked, kept) in [(10, 10), (100_000_000, 60)] {
-        let clock = ManualClock::new();
+        let clock = ManualClock::strict();
         let store = Arc::new(Throttles(Default::default(), Duration::from_secs(asked)));
         let calls = || store.0.load(std::sync::atomic::Ordering::Relaxed);
         let config = CacheConfig::default();

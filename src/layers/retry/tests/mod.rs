@@ -19,7 +19,7 @@ use crate::testing::ManualClock;
 const NAME: &str = "prod/db#password";
 
 fn clock() -> (ManualClock, Arc<dyn Clock>) {
-    let clock = ManualClock::new();
+    let clock = ManualClock::strict();
     (clock.clone(), Arc::new(clock))
 }
 
