@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use secret_resolver::backend::{Request, ResolveFuture, SystemClock};
-use secret_resolver::testing::{MockBackend, Reply};
+use secret_resolver::testing::{ManualClock, MockBackend, Reply};
 use secret_resolver::{BreakerConfig, BreakerState, LimitConfig};
 use secret_resolver::{Clock, Error, ErrorKind, Freshness, Resolver, SecretResolver};
 
@@ -274,4 +274,66 @@ fn who_waits_for_a_permit_or_for_a_retry_gets_the_store_s_answer_after_a_stop() 
         said.iter().any(|line| line.contains("1 passed")),
         "{said:?}"
     );
+}
+
+#[tokio::test]
+async fn a_store_that_is_away_is_not_ready_and_says_why_until_it_answers_again() {
+    let (store, route) = (MockBackend::new(), MockBackend::new());
+    store.set("a", "value");
+    let clock = ManualClock::new();
+    let resolver = Resolver::builder(store.clone())
+        .with_route("other", route.clone())
+        .with_limit_for("own", LimitConfig::default())
+        .with_attempts(1)
+        .with_clock(clock.clone())
+        .build()
+        .unwrap();
+    resolver.ready().unwrap();
+    let names: Vec<_> = resolver
+        .status()
+        .stores
+        .into_iter()
+        .map(|store| (store.name, store.limit_for))
+        .collect();
+    let own = Some("own".to_owned());
+    let wanted = [
+        ("primary", None),
+        ("primary", own.clone()),
+        ("other", None),
+        ("other", own),
+    ];
+    assert_eq!(names, wanted.map(|(name, limit)| (name.to_owned(), limit)));
+    route.always(Reply::Error(ErrorKind::Unavailable));
+    for number in 0..5 {
+        resolver.get(&format!("other/{number}")).await.unwrap_err();
+    }
+    let error = resolver.ready().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    let said = error.to_string();
+    assert!(
+        said.contains("store other") && said.contains("scripted by the test"),
+        "{said}"
+    );
+    assert!(!said.contains("other/"), "a name: {said}");
+    assert!(!resolver.status().is_ready());
+    // The breaker's own refusal carries the last cause, too.
+    let refused = resolver.get("other/x").await.unwrap_err().to_string();
+    assert!(refused.contains("scripted by the test"), "{refused}");
+    let status = resolver.status();
+    let failure = status.stores[2].endpoints[0].last_failure.clone().unwrap();
+    assert_eq!(
+        (failure.kind, Some(failure.at)),
+        (ErrorKind::Unavailable, status.at)
+    );
+    route.always(None);
+    route.set("other/0", "value");
+    clock.advance(Duration::from_secs(1));
+    resolver.get("other/0").await.unwrap();
+    resolver.ready().unwrap();
+    assert_eq!(
+        resolver.status().stores[2].endpoints[0].last_success,
+        resolver.status().at
+    );
+    resolver.shutdown_within(Duration::from_secs(1)).await;
+    assert_eq!(resolver.ready().unwrap_err().kind(), ErrorKind::Closed);
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use common::*;
 use secret_resolver::backend::{NameRef, Request, SystemClock};
 use secret_resolver::{
-    ErrorKind, ExposeSecret, SecretBuf, SecretResolver, SecretResolverExt, Version,
+    ErrorKind, ExposeSecret, Resolver, SecretBuf, SecretResolver, SecretResolverExt, Version,
 };
 use secret_resolver_transport::{self as transport, Client, Method, Origin, Trust};
 use secret_resolver_vault::{VaultBackend, VaultTarget};
@@ -283,12 +283,53 @@ fn a_server_of_another_ca_is_refused_before_a_credential_is_sent() {
     let server = OpenBao::start().unwrap();
     let other = TestCa::new(Validity::CURRENT).unwrap();
     let role = reader(&server, HOUR, HOUR);
-    let origin = Origin::parse(&server.origin()).unwrap();
-    let target = VaultTarget::new(
-        origin,
-        Trust::from_pem(other.pem().as_bytes()).unwrap(),
-        approle(&role),
-    );
+    let trust = Trust::from_pem(other.pem().as_bytes()).unwrap();
+    let target = VaultTarget::new(server.origin(), trust, approle(&role));
     let backend = VaultBackend::builder(target).build().unwrap();
     assert_eq!(block_on(refusal(&backend, "app/a")), ErrorKind::Refused);
+    // The status shows it, and where.
+    let resolver = Resolver::builder(backend).build().unwrap();
+    let error = resolver.get_blocking("app/a").unwrap_err().to_string();
+    assert!(
+        error.contains(&server.origin()) && error.contains("subject"),
+        "{error}"
+    );
+    let status = resolver.status();
+    let endpoint = &status.stores[0].endpoints[0];
+    assert_eq!(endpoint.origin.as_deref(), Some(&*server.origin()));
+    let failure = endpoint.last_failure.as_ref().unwrap();
+    assert_eq!(failure.kind, ErrorKind::Refused);
+    assert!(failure.what.contains("vouches"), "{failure}");
+    assert_eq!(endpoint.last_success, None);
+}
+
+#[test]
+fn an_error_says_where_was_asked_and_for_which_field() {
+    let (server, backend) = server_and_backend();
+    server.put("app/db", &[("user", "app")]).unwrap();
+    let resolver = Resolver::builder(backend).build().unwrap();
+    let said = |name: &str| resolver.get_blocking(name).unwrap_err().to_string();
+    let place = format!("{}/v1/secret/data/app/none", server.origin());
+    assert!(
+        said("app/none#x").contains(&place),
+        "{}",
+        said("app/none#x")
+    );
+    assert!(said("app/db#password").contains("field \"password\""));
+    // Without a name for it: the default.
+    assert!(
+        said("app/db").contains("field \"value\""),
+        "{}",
+        said("app/db")
+    );
+    // From memory, too.
+    assert!(said("app/db").contains("field \"value\""));
+    let scoped = resolver.scoped("app").unwrap();
+    let error = scoped.get_blocking("none#x").unwrap_err().to_string();
+    assert!(!error.contains("app/none"), "{error}");
+    resolver.get_blocking("app/db#user").unwrap();
+    let status = resolver.status();
+    assert!(status.stores[0].endpoints[0].last_success.is_some());
+    assert!(status.stores[0].login_ends.is_some() && status.is_ready());
+    resolver.ready().unwrap();
 }

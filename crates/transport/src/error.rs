@@ -142,3 +142,31 @@ pub(crate) fn malformed(reason: &'static str) -> Error {
 pub(crate) fn misconfigured(reason: &'static str) -> Error {
     Error::new(ErrorKind::Misconfigured, reason)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_to_refuse_a_certificate_has_a_text_of_its_own() {
+        use CertificateError as Why;
+        let all = [
+            Why::Expired,
+            Why::NotValidYet,
+            Why::NotValidForName,
+            Why::BadSignature,
+            Why::UnknownIssuer,
+            Why::InvalidPurpose,
+            Why::UnhandledCriticalExtension,
+            Why::BadEncoding,
+            Why::Revoked,
+            Why::ApplicationVerificationFailure,
+        ];
+        let texts: std::collections::HashSet<_> = all.iter().map(of_certificate).collect();
+        assert_eq!(texts.len(), all.len());
+        for why in all {
+            let error = of_tls(&rustls::Error::InvalidCertificate(why));
+            assert_eq!(error.kind(), ErrorKind::Refused);
+        }
+    }
+}

@@ -102,9 +102,12 @@ impl ServerCertVerifier for CurrentAuthorities {
         let verdict =
             WebPkiServerVerifier::builder_with_provider(current, Arc::clone(&self.provider))
                 .build()
-                // It fails only when nobody is left to believe.
-                .map_err(|_| CertificateError::UnknownIssuer)?
-                .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+                // It fails only when no authority is left to believe.
+                .map_err(|_| rustls::Error::from(CertificateError::UnknownIssuer))
+                .and_then(|webpki| {
+                    let names = (intermediates, server_name);
+                    webpki.verify_server_cert(end_entity, names.0, names.1, ocsp_response, now)
+                });
         match verdict {
             Err(_) if self.trust.is_authority(end_entity) => {
                 Err(refused(Why::Authority, end_entity))

@@ -70,25 +70,28 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, Error> {
         File::open(path)?.take(LARGEST + 1).read_to_end(&mut pem)?;
         Ok(pem)
     };
-    let pem = bytes().map_err(|error: std::io::Error| {
-        let what = match error.kind() {
-            ErrorKind::NotFound => "there is no such file of certificate authorities",
-            ErrorKind::PermissionDenied => {
-                "this user may not read the file of certificate authorities; check its mode and its folders"
-            }
-            ErrorKind::IsADirectory => {
-                "the path of the certificate authorities is a directory; name one file in PEM"
-            }
-            _ => "the file of certificate authorities cannot be read",
-        };
-        located(path, misconfigured(what))
-    })?;
+    let pem =
+        bytes().map_err(|error: std::io::Error| located(path, misconfigured(why(error.kind()))))?;
     match u64::try_from(pem.len()).is_ok_and(|length| length > LARGEST) {
         true => Err(located(
             path,
             misconfigured("the file of certificate authorities is over 1 MiB"),
         )),
         false => Ok(pem),
+    }
+}
+
+/// Why it cannot be read.
+pub(super) fn why(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::NotFound => "there is no such file of certificate authorities",
+        ErrorKind::PermissionDenied => {
+            "this user may not read the file of certificate authorities; check its mode and its folders"
+        }
+        ErrorKind::IsADirectory => {
+            "the path of the certificate authorities is a directory; name one file in PEM"
+        }
+        _ => "the file of certificate authorities cannot be read",
     }
 }
 

@@ -124,8 +124,8 @@ fn a_file_that_cannot_be_used_is_named_and_not_quoted() {
     };
     let large = [b'#'].repeat(usize::try_from(LARGEST).unwrap() + 1);
     let bad = [
-        (folder.path().join("missing.pem"), "cannot be read"),
-        (folder.path().to_owned(), "cannot be read"),
+        (folder.path().join("missing.pem"), "there is no such file"),
+        (folder.path().to_owned(), "is a directory"),
         (file("empty.pem", b""), "no PEM certificate"),
         (file("text.pem", b"canary"), "no PEM certificate"),
         (file("large.pem", &large), "over 1 MiB"),
@@ -219,12 +219,13 @@ fn an_error_names_the_section_and_its_line() {
         .matches('\n')
         .count();
     let error = Trust::from_pem(text.as_bytes()).unwrap_err();
-    assert_eq!(error.detail(), Some(&*format!("section 2, at line {line}")));
+    let place = format!("section 2, at line {line}, subject \"Test CA\"");
+    assert_eq!(error.detail(), Some(&*place));
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ca.pem");
     std::fs::write(&path, text).unwrap();
     let error = Trust::from_file(&path).unwrap_err();
-    let detail = format!("{}, section 2, at line {line}", path.display());
+    let detail = format!("{}, {place}", path.display());
     assert_eq!(error.detail(), Some(&*detail));
 }
 
@@ -302,4 +303,32 @@ fn a_file_that_cannot_be_used_any_more_leaves_the_authorities_as_they_were() {
     std::fs::write(&path, new.clone() + &old).unwrap();
     assert!(trust.read_again() && !trust.read_again());
     assert_eq!((trust.set().len(), trust.set()[1].der == before), (2, true));
+}
+
+#[test]
+fn why_a_file_cannot_be_read_is_told_apart() {
+    // By the kind of the system's error: root, as whom tests may run, reads every file.
+    use std::io::ErrorKind::{IsADirectory, NotFound, Other, PermissionDenied};
+    let all = [NotFound, PermissionDenied, IsADirectory, Other].map(source::why);
+    let parts = [
+        "no such file",
+        "may not read",
+        "is a directory",
+        "cannot be read",
+    ];
+    for (why, part) in all.into_iter().zip(parts) {
+        assert!(why.contains(part), "{why}");
+    }
+}
+
+#[test]
+fn the_path_of_a_file_is_trust_and_pem_text_is_not_a_path() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ca.pem");
+    std::fs::write(&path, pem(Dates::CURRENT)).unwrap();
+    let text = path.to_str().unwrap();
+    assert!(Trust::try_from(text).is_ok() && Trust::try_from(text.to_owned()).is_ok());
+    assert!(Trust::try_from(&*path).is_ok() && Trust::try_from(path.clone()).is_ok());
+    let error = Trust::try_from(pem(Dates::CURRENT).as_str()).unwrap_err();
+    assert!(error.to_string().contains("Trust::from_pem"), "{error}");
 }
