@@ -6,7 +6,7 @@
 
 pub use crate::address::Located;
 pub use crate::clock::{Sleep, SystemClock};
-pub use crate::error::{Permits, Retry};
+pub use crate::error::{Permits, Repeat};
 pub use crate::name::NameRef;
 pub use crate::resolver::{Request, ResolveFuture, ResolveManyFuture, ShutdownFuture};
 pub use crate::secret::RecordBuilder;

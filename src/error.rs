@@ -82,7 +82,7 @@ pub enum ErrorKind {
 #[non_exhaustive]
 pub struct Permits {
     /// Whether, and when, another attempt makes sense.
-    pub retry: Retry,
+    pub retry: Repeat,
     /// Whether the attempt counts against the health of its endpoint.
     pub counts_for_breaker: bool,
     /// Whether a policy that allows stale values may apply.
@@ -94,7 +94,7 @@ pub struct Permits {
 /// Whether an error is worth another attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Retry {
+pub enum Repeat {
     /// The same endpoint would give the same answer again. Another may be asked, where there is one.
     Never,
     /// At once or after a back-off, at another endpoint where there is one.
@@ -240,8 +240,8 @@ impl ErrorKind {
     #[must_use]
     pub const fn permits(self) -> Permits {
         let (retry, counts_for_breaker, stale, fallback) = match self {
-            Self::Unavailable | Self::Timeout => (Retry::Yes, true, true, true),
-            Self::Throttled => (Retry::AfterDelay, false, true, false),
+            Self::Unavailable | Self::Timeout => (Repeat::Yes, true, true, true),
+            Self::Throttled => (Repeat::AfterDelay, false, true, false),
             Self::Overloaded
             | Self::NotFound
             | Self::Denied
@@ -250,7 +250,7 @@ impl ErrorKind {
             | Self::Refused
             | Self::InvalidName
             | Self::Misconfigured
-            | Self::Closed => (Retry::Never, false, false, false),
+            | Self::Closed => (Repeat::Never, false, false, false),
         };
         Permits {
             retry,
@@ -363,9 +363,9 @@ mod tests {
             assert_eq!(permits.counts_for_breaker, outage, "{kind:?}");
             assert_eq!(permits.stale, outage || kind == Throttled, "{kind:?}");
             let retry = match kind {
-                Unavailable | Timeout => Retry::Yes,
-                Throttled => Retry::AfterDelay,
-                _ => Retry::Never,
+                Unavailable | Timeout => Repeat::Yes,
+                Throttled => Repeat::AfterDelay,
+                _ => Repeat::Never,
             };
             assert_eq!(permits.retry, retry, "{kind:?}");
         }

@@ -31,7 +31,7 @@ use crate::secret::Version;
 /// ```
 #[derive(Clone)]
 pub struct Invalidator {
-    fences: Arc<[Weak<dyn Fence>]>,
+    caches: Arc<[Weak<dyn Invalidates>]>,
     process: Process,
     /// The path before every name, for a caller that may not leave it.
     scope: Option<Scope>,
@@ -39,7 +39,7 @@ pub struct Invalidator {
 
 /// What can be invalidated. All of it takes effect before the call returns.
 /// Each call answers how many values were dropped.
-pub(crate) trait Fence: Send + Sync + 'static {
+pub(crate) trait Invalidates: Send + Sync + 'static {
     fn invalidate(&self, name: NameRef<'_>) -> usize;
     fn invalidate_address(&self, address: &Address<'_>) -> usize;
     fn invalidate_below(&self, prefix: NameRef<'_>) -> usize;
@@ -50,9 +50,9 @@ pub(crate) trait Fence: Send + Sync + 'static {
 
 impl Invalidator {
     /// Of all of these at once: the caches of one stack, the primary's first.
-    pub(crate) fn new(fences: impl IntoIterator<Item = Weak<dyn Fence>>) -> Self {
+    pub(crate) fn new(caches: impl IntoIterator<Item = Weak<dyn Invalidates>>) -> Self {
         Self {
-            fences: fences.into_iter().collect(),
+            caches: caches.into_iter().collect(),
             process: Process::current(),
             scope: None,
         }
@@ -71,7 +71,7 @@ impl Invalidator {
     /// child.
     pub fn invalidate(&self, name: &str) -> Result<usize, Error> {
         let name = self.full(NameRef::parse(name)?)?;
-        let dropped = self.each(|fence| fence.invalidate(name.borrowed()))?;
+        let dropped = self.each(|cache| cache.invalidate(name.borrowed()))?;
         audit::invalidated(&name, "name");
         Ok(dropped)
     }
@@ -86,7 +86,7 @@ impl Invalidator {
         let full = self.full(NameRef::parse(name)?)?;
         // The floor first: a fetch that the invalidation starts must find it. Only of the primary,
         // which is the first: versions of another store mean something else.
-        let primary = self.fences.first().filter(|_| self.process.is_this());
+        let primary = self.caches.first().filter(|_| self.process.is_this());
         if let Some(primary) = primary.and_then(Weak::upgrade) {
             primary.raise(full.borrowed(), lowest);
         }
@@ -106,7 +106,7 @@ impl Invalidator {
                 "addresses are of the whole store, not of a scope; ask the invalidator of the whole resolver",
             ));
         }
-        let dropped = self.each(|fence| fence.invalidate_address(address))?;
+        let dropped = self.each(|cache| cache.invalidate_address(address))?;
         audit::invalidated(&address.as_str(), "address");
         Ok(dropped)
     }
@@ -133,13 +133,13 @@ impl Invalidator {
         if let Some(scope) = &self.scope {
             return self.below(&SecretName::parse(scope.path())?);
         }
-        let dropped = self.each(Fence::invalidate_all)?;
+        let dropped = self.each(Invalidates::invalidate_all)?;
         audit::invalidated(&"everything", "all");
         Ok(dropped)
     }
 
     fn below(&self, prefix: &SecretName) -> Result<usize, Error> {
-        let dropped = self.each(|fence| fence.invalidate_below(prefix.borrowed()))?;
+        let dropped = self.each(|cache| cache.invalidate_below(prefix.borrowed()))?;
         audit::invalidated(&prefix, "prefix");
         Ok(dropped)
     }
@@ -152,8 +152,8 @@ impl Invalidator {
     /// child.
     pub fn forget_version(&self, name: &str) -> Result<(), Error> {
         let name = self.full(NameRef::parse(name)?)?;
-        self.each(|fence| {
-            fence.forget_version(name.borrowed());
+        self.each(|cache| {
+            cache.forget_version(name.borrowed());
             0
         })?;
         foreign(|| tracing::warn!(%name, "forgot the versions seen"));
@@ -169,14 +169,14 @@ impl Invalidator {
     }
 
     /// Acts on each cache, and adds up the values that were dropped.
-    fn each(&self, act: impl Fn(&dyn Fence) -> usize) -> Result<usize, Error> {
+    fn each(&self, act: impl Fn(&dyn Invalidates) -> usize) -> Result<usize, Error> {
         // In a forked child nothing is answered, and a lock may be held for ever.
         if !self.process.is_this() {
             return Err(fork::refused());
         }
         // The primary's, which is the first, at last: see `Fallback::resolve_many`.
-        let fences = self.fences.iter().rev().filter_map(Weak::upgrade);
-        Ok(fences.map(|fence| act(&*fence)).sum())
+        let caches = self.caches.iter().rev().filter_map(Weak::upgrade);
+        Ok(caches.map(|cache| act(&*cache)).sum())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::error::{Error, ErrorKind, Retry};
+use crate::error::{Error, ErrorKind, Repeat};
 use crate::name::SecretName;
 use crate::secret::Secret;
 
@@ -129,7 +129,7 @@ impl RequireError {
         let passes = |error: &Error| {
             error.is_held_back()
                 || error.is_our_own_overload()
-                || error.kind().permits().retry != Retry::Never
+                || error.kind().permits().retry != Repeat::Never
         };
         self.failures.iter().all(|failure| passes(&failure.error))
     }
@@ -139,7 +139,7 @@ impl From<RequireError> for Error {
     /// All failures as one error, of the kind of the first that does not pass by itself, or else of the
     /// first.
     fn from(error: RequireError) -> Self {
-        let lasting = |failure: &&Failure| failure.error.kind().permits().retry == Retry::Never;
+        let lasting = |failure: &&Failure| failure.error.kind().permits().retry == Repeat::Never;
         let mut failures = error.failures.iter();
         let first = failures.clone().next();
         let kind = failures.find(lasting).or(first);

@@ -106,7 +106,7 @@ pub(super) fn assemble(config: ResolverBuilder, clock: Arc<dyn Clock>) -> Result
         Arc::clone(&driver),
         downgrades.clone(),
     )?;
-    let mut fences = vec![layers.fence()];
+    let mut caches = vec![layers.invalidates()];
     // The fallback stands outside the cache, so that its answer can neither replace the primary's
     // entry nor hide the primary's error from the decision above.
     fallbacks.check()?;
@@ -132,7 +132,7 @@ pub(super) fn assemble(config: ResolverBuilder, clock: Arc<dyn Clock>) -> Result
             Arc::clone(&driver),
             none,
         )?;
-        fences.push(cache.fence());
+        caches.push(cache.invalidates());
         Ok(Some(cache))
     })?;
     let layers = Fallback::new(layers, fallbacks, Arc::clone(&clock), downgrades.clone());
@@ -150,7 +150,7 @@ pub(super) fn assemble(config: ResolverBuilder, clock: Arc<dyn Clock>) -> Result
         layers,
         clock,
         downgrades,
-        invalidator: Invalidator::new(fences),
+        invalidator: Invalidator::new(caches),
         stores,
     })
 }

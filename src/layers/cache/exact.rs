@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::error::Error;
-use crate::layers::cache::{Cache, flights};
+use crate::layers::cache::{Cache, core};
 use crate::resolver::{Request, SecretResolver};
 use crate::secret::Record;
 
@@ -13,22 +13,22 @@ impl<R: SecretResolver> Cache<R> {
     /// A read of one given version: neither cached nor shared, but on the driver like every fetch,
     /// and within the same bounds.
     pub(super) async fn exact(&self, request: Request<'_>) -> Result<Record, Error> {
-        let place = self.flights.place(request.name())?;
+        let place = self.core.place(request.name())?;
         let (answer, wait) = oneshot::channel();
-        let flights = Arc::clone(&self.flights);
+        let core = Arc::clone(&self.core);
         let name = request.name().to_owned();
         let version = request.version().cloned();
         let job = async move {
-            let lost = flights.clock.lost();
-            let began = flights.clock.now();
+            let lost = core.clock.lost();
+            let began = core.clock.now();
             let mut read = Request::new(name.borrowed());
             if let Some(version) = &version {
                 read = read.with_version(version);
             }
-            let record = flights.ask(read, began, lost).await;
+            let record = core.ask(read, began, lost).await;
             drop(place);
-            let record = record.and_then(|record| flights.fits(record));
-            let now = flights.clock.now();
+            let record = record.and_then(|record| core.fits(record));
+            let now = core.clock.now();
             let took = now.since(began);
             let told = match &record {
                 Ok(record) => Ok((record.answer().backend(), record.version().clone())),
@@ -36,10 +36,10 @@ impl<R: SecretResolver> Cache<R> {
             };
             let _ = answer.send(record);
             let name = name.borrowed();
-            flights.config.store_of(name).fetched(name, told, now, took);
+            core.config.store_of(name).fetched(name, told, now, took);
         };
         self.driver.spawn(job);
         let answer = self.driver.aside().woken(wait).await;
-        answer.unwrap_or_else(|_| Err(flights::lost()))
+        answer.unwrap_or_else(|_| Err(core::lost()))
     }
 }

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use crate::aside::Aside;
 use crate::error::{Error, ErrorKind};
 use crate::fork::{self, Process};
-use crate::layers::cache::flights::{Flights, closed_error};
+use crate::layers::cache::core::{Core, closed_error};
 use crate::layers::deadline::too_late;
 use crate::name::SecretName;
 use crate::race::race;
@@ -205,7 +205,7 @@ impl Drop for Place {
     }
 }
 
-impl<R: SecretResolver> Flights<R> {
+impl<R: SecretResolver> Core<R> {
     /// A handle on `name`, and whether the job that keeps handles current is to be started.
     pub(super) fn handle(
         self: &Arc<Self>,
@@ -236,7 +236,7 @@ impl<R: SecretResolver> Flights<R> {
     }
 }
 
-impl<R: SecretResolver> Values for Flights<R> {
+impl<R: SecretResolver> Values for Core<R> {
     fn value(&self, name: &SecretName) -> Option<Record> {
         // When to refresh it is the keeper's to say.
         let hit = self.hit(name.as_str());

@@ -2,11 +2,11 @@
 
 use crate::clock::Moment;
 use crate::error::{Error, ErrorKind};
-use crate::layers::cache::flights::Flying;
+use crate::layers::cache::core::State;
 use crate::layers::cache::landing::{Arrived, Asked, Landing, Next, Not};
 use crate::layers::cache::life::{Life, Terms};
 use crate::layers::cache::negative::Negatives;
-use crate::layers::cache::seen::Verdict;
+use crate::layers::cache::seen::Order;
 use crate::layers::cache::slot::{Detached, Landed};
 use crate::name::NameRef;
 use crate::resolver::SecretResolver;
@@ -16,16 +16,14 @@ impl<R: SecretResolver> Landing<R> {
     /// Holds what was fetched, if it may be.
     pub(super) fn judge(
         &self,
-        flying: &mut Flying,
+        state: &mut State,
         asked: &Asked,
         answer: Result<Record, Error>,
         name: NameRef<'_>,
         ask_again: bool,
         out: &mut Vec<Detached>,
     ) -> Result<Arrived, Not> {
-        let Self {
-            flights, flight, ..
-        } = self;
+        let Self { core, flight, .. } = self;
         let answer = match answer {
             Ok(answer) => answer,
             // It was this process that was late: the answer may be as old as the stop was long.
@@ -45,15 +43,13 @@ impl<R: SecretResolver> Landing<R> {
         }
         let endpoint = answer.endpoint();
         let (record, lease_over) = self.whole(answer, asked, sent)?;
-        let now = flights.clock.now();
+        let now = core.clock.now();
         let version = record.version();
-        let verdict = flying
-            .seen
-            .judge(&flight.address, version, asked.epoch, now);
+        let verdict = state.seen.judge(&flight.address, version, asked.epoch, now);
         let new_life = match verdict {
-            Verdict::Good => false,
-            Verdict::NewLife => true,
-            Verdict::RolledBack => {
+            Order::Good => false,
+            Order::NewLife => true,
+            Order::RolledBack => {
                 let refused = Error::new(
                     ErrorKind::Refused,
                     "the store answers a lower version than before; if it was restored on purpose, forget_version",
@@ -65,15 +61,15 @@ impl<R: SecretResolver> Landing<R> {
                 });
             }
         };
-        let record = flights.fits(record)?;
+        let record = core.fits(record)?;
         let told = (record.answer().backend(), record.version().clone());
-        let life = self.life(flying, &record, lease_over, name, sent);
+        let life = self.life(state, &record, lease_over, name, sent);
         let life = life.map_err(|error| match self.was_stopped(asked) {
             true => Not::Next(Next::Again),
             false => error.with_backend(record.answer().backend()).into(),
         })?;
         let answer = record.answer().timed(sent, life.expires);
-        let (replaced, held) = flights.store.put(
+        let (replaced, held) = core.store.put(
             flight,
             &Landed {
                 record: record.with_answer(answer),
@@ -83,7 +79,7 @@ impl<R: SecretResolver> Landing<R> {
         );
         out.extend(replaced);
         let slot = held?;
-        flying.negatives.remove(&flight.address);
+        state.negatives.remove(&flight.address);
         Ok(Arrived {
             slot,
             told,
@@ -93,13 +89,13 @@ impl<R: SecretResolver> Landing<R> {
 
     /// Whether this process stood still for so long that the store's answer is out of date.
     fn is_old_word(&self, asked: &Asked) -> bool {
-        let age = self.flights.clock.now().since(asked.began);
+        let age = self.core.clock.now().since(asked.began);
         self.was_stopped(asked) && age >= Negatives::LONGEST
     }
 
     /// Whether this process stood still while the store was asked.
     fn was_stopped(&self, asked: &Asked) -> bool {
-        self.flights.clock.lost() > asked.lost
+        self.core.clock.lost() > asked.lost
     }
 
     /// The record, which may be the one that is held, and when its lease is over.
@@ -125,33 +121,31 @@ impl<R: SecretResolver> Landing<R> {
 
     fn life(
         &self,
-        flying: &mut Flying,
+        state: &mut State,
         record: &Record,
         lease_over: Moment,
         name: NameRef<'_>,
         sent: Moment,
     ) -> Result<Life, Error> {
-        let Self {
-            flights, flight, ..
-        } = self;
-        let now = flights.clock.now();
+        let Self { core, flight, .. } = self;
+        let now = core.clock.now();
         let address = &*flight.address;
         // An end that the backend itself has set counts like a lease.
         let over = record.answer().expires_at();
         let lease_over = over.map_or(lease_over, |over| over.min(lease_over));
         let lease_used = match lease_over {
             Moment::NEVER => Moment::NEVER,
-            over => sent + flights.store.shortened(over.since(sent)),
+            over => sent + core.store.shortened(over.since(sent)),
         };
-        let wide = flights.store.signals.latest(name.path(), address);
+        let wide = core.store.signals.latest(name.path(), address);
         Life::begin(Terms {
             asked: sent,
             now,
-            ttl: flights.store.shortened(flights.config.ttl_of(name)),
+            ttl: core.store.shortened(core.config.ttl_of(name)),
             lease_over,
             lease_used,
-            stale: flights.config.stale_for(name).unwrap_or_default(),
-            unsettled: flying
+            stale: core.config.stale_for(name).unwrap_or_default(),
+            unsettled: state
                 .settling
                 .trusted_for(address, Some(record.version()), now, wide),
         })

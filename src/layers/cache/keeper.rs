@@ -16,7 +16,7 @@ use crate::address::Located;
 use crate::clock::{Clock, Moment};
 use crate::error::Error;
 use crate::foreign::foreign;
-use crate::layers::cache::flights::{Flights, Joined};
+use crate::layers::cache::core::{Core, Joined};
 use crate::layers::cache::slot::Slot;
 use crate::name::SecretName;
 use crate::race::race;
@@ -261,7 +261,7 @@ impl Keeper {
     }
 }
 
-impl<R: SecretResolver> Flights<R> {
+impl<R: SecretResolver> Core<R> {
     /// Fetches what is due, until the cache is closed. The job of all handles, on the driver.
     pub(super) async fn keep_current(self: Arc<Self>) {
         let work = async {

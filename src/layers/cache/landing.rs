@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::audit;
 use crate::clock::Moment;
 use crate::error::Error;
+use crate::layers::cache::core::{Core, REFRESH_AGAIN, State, closed_error, lost};
 use crate::layers::cache::flight::{Flight, Outcome};
-use crate::layers::cache::flights::{Flights, Flying, REFRESH_AGAIN, closed_error, lost};
 use crate::layers::cache::negative::{Negatives, Saying};
 use crate::layers::cache::signals::Signals;
 use crate::layers::cache::slot::{Detached, Slot};
@@ -18,7 +18,7 @@ use crate::sync::preempt;
 
 /// A flight that must end, whatever happens to the job that carries it.
 pub(super) struct Landing<R: SecretResolver> {
-    pub(super) flights: Arc<Flights<R>>,
+    pub(super) core: Arc<Core<R>>,
     pub(super) flight: Arc<Flight>,
     /// The field that its name means.
     field: Option<Box<str>>,
@@ -70,7 +70,7 @@ impl From<Error> for Not {
     }
 }
 
-impl<R: SecretResolver> Flights<R> {
+impl<R: SecretResolver> Core<R> {
     /// Fetches until an answer may land. The job of the driver.
     pub(super) fn fly(
         self: Arc<Self>,
@@ -81,7 +81,7 @@ impl<R: SecretResolver> Flights<R> {
         // First of all, and not first when it is polled: it ends the flight also when the fetch, or a
         // subscriber, panics, and when the driver drops the job.
         let landing = Landing {
-            flights: self,
+            core: self,
             flight,
             field,
         };
@@ -93,7 +93,7 @@ impl<R: SecretResolver> Flights<R> {
 
 impl<R: SecretResolver> Landing<R> {
     async fn until_landed(&self, name: NameRef<'_>) {
-        let others = self.flights.inner.endpoints().saturating_sub(1);
+        let others = self.core.inner.endpoints().saturating_sub(1);
         let mut other_endpoints = others;
         // One that is behind is asked once, then each other.
         let mut behind = Tried::default();
@@ -131,26 +131,24 @@ impl<R: SecretResolver> Landing<R> {
         conditional: bool,
         behind: Tried,
     ) -> (Asked, Result<Record, Error>) {
-        let Self {
-            flights, flight, ..
-        } = self;
+        let Self { core, flight, .. } = self;
         let generation = flight.generation();
-        let epoch = flights.epoch();
-        let wants_latest = flights.wants_latest(&flight.address, name);
-        let identity = flights.inner.identity();
+        let epoch = core.epoch();
+        let wants_latest = core.wants_latest(&flight.address, name);
+        let identity = core.inner.identity();
         preempt();
-        let lost = flights.clock.lost();
-        let began = flights.clock.now();
+        let lost = core.clock.lost();
+        let began = core.clock.now();
         let mut request = Request::new(name).elsewhere(behind);
         if wants_latest {
             request = request.latest();
         }
-        let held = flights.store.at(&flight.address).filter(|_| conditional);
+        let held = core.store.at(&flight.address).filter(|_| conditional);
         let holder = held.clone().map(|slot| -> Arc<dyn Holder> { slot });
         if let Some(holder) = &holder {
             request = request.with_held_by(Held::By(holder));
         }
-        let answer = flights.ask(request, began, lost).await;
+        let answer = core.ask(request, began, lost).await;
         let asked = Asked {
             generation,
             epoch,
@@ -169,11 +167,9 @@ impl<R: SecretResolver> Landing<R> {
         name: NameRef<'_>,
         ask_again: bool,
     ) -> Next {
-        let Self {
-            flights, flight, ..
-        } = self;
-        let mut flying = flights.lock();
-        if flying.closed {
+        let Self { core, flight, .. } = self;
+        let mut state = core.lock();
+        if state.closed {
             // Its drop says so to those that wait.
             return Next::Done;
         }
@@ -181,12 +177,10 @@ impl<R: SecretResolver> Landing<R> {
         // What an invalidation was about is fenced, an error like a value: the secret may have been
         // created since.
         let fenced = flight.generation() != asked.generation
-            || flights
-                .store
-                .was_signalled(asked.epoch, &flight.address, name);
+            || core.store.was_signalled(asked.epoch, &flight.address, name);
         let landed = match fenced {
             true => Err(Not::Next(Next::Again)),
-            false => self.judge(&mut flying, asked, answer, name, ask_again, &mut out),
+            false => self.judge(&mut state, asked, answer, name, ask_again, &mut out),
         };
         let landed = match landed {
             Ok(held) => Ok(held),
@@ -195,19 +189,19 @@ impl<R: SecretResolver> Landing<R> {
             Err(Not::Next(next)) if flight.awaited_by() > 0 => return next,
             Err(Not::Next(_)) => {
                 // No caller waits for another try.
-                flying.end(flight);
-                drop(flying);
+                state.end(flight);
+                drop(state);
                 self.refresh_later();
-                flights.keeper.due_now(&flight.address);
+                core.keeper.due_now(&flight.address);
                 return Next::Done;
             }
         };
         let outcome = match &landed {
             Ok(held) => Outcome::Landed(Arc::clone(&held.slot)),
-            Err(error) => self.fail(&mut flying, error, asked, name, &mut out),
+            Err(error) => self.fail(&mut state, error, asked, name, &mut out),
         };
-        flying.end(flight);
-        drop(flying);
+        state.end(flight);
+        drop(state);
         // Wiped here, after the lock.
         drop(out);
         preempt();
@@ -216,14 +210,13 @@ impl<R: SecretResolver> Landing<R> {
         match &landed {
             Ok(held) => {
                 let slot = &held.slot;
-                flights.sweeper.due_at(slot.life.ends);
-                flights.succeeded(flights.clock.now());
-                flights
-                    .store
+                core.sweeper.due_at(slot.life.ends);
+                core.succeeded(core.clock.now());
+                core.store
                     .link(name, &flight.address, self.field.as_deref());
                 preempt();
-                let signals = &flights.store.signals;
-                flights.keeper.landed(slot, |name| {
+                let signals = &core.store.signals;
+                core.keeper.landed(slot, |name| {
                     signals.concern(slot.epoch, name.borrowed().path(), &flight.address)
                 });
                 self.flight.end(outcome);
@@ -232,47 +225,45 @@ impl<R: SecretResolver> Landing<R> {
                 }
             }
             Err(error) => {
-                let store = &flights.store;
+                let store = &core.store;
                 let concern =
                     |signals: &Signals| signals.concern(asked.epoch, name.path(), &flight.address);
-                flights.keeper.failed(&flight.address, error, || {
+                core.keeper.failed(&flight.address, error, || {
                     concern(&store.signals) || concern(&store.addressed)
                 });
                 self.flight.end(outcome);
             }
         }
-        let now = flights.clock.now();
+        let now = core.clock.now();
         let took = now.since(asked.began);
-        let store = flights.config.store_of(name);
+        let store = core.config.store_of(name);
         store.fetched(name, landed.map(|held| held.told), now, took);
-        flights.tell_hits();
+        core.tell_hits();
         Next::Done
     }
 
     /// Gives back the claim on a refresh that came to nothing.
     fn refresh_later(&self) {
-        if let Some(slot) = self.flights.store.at(&self.flight.address) {
-            slot.refresh_again(self.flights.clock.now() + REFRESH_AGAIN);
+        if let Some(slot) = self.core.store.at(&self.flight.address) {
+            slot.refresh_again(self.core.clock.now() + REFRESH_AGAIN);
         }
     }
 
     /// What an error means for what is held: the store's own word about the secret ends it.
     fn fail(
         &self,
-        flying: &mut Flying,
+        state: &mut State,
         error: &Error,
         asked: &Asked,
         name: NameRef<'_>,
         out: &mut Vec<Detached>,
     ) -> Outcome {
-        let Self {
-            flights, flight, ..
-        } = self;
+        let Self { core, flight, .. } = self;
         let address = &*flight.address;
-        let now = flights.clock.now();
+        let now = core.clock.now();
         if error.kind().is_of_the_secret() {
-            out.extend(flights.store.take(address));
-        } else if let Some(slot) = flights.store.at(address) {
+            out.extend(core.store.take(address));
+        } else if let Some(slot) = core.store.at(address) {
             // Not at once again, or every read of a hot name would be one during an outage.
             let left = slot.life.expires.since(now);
             slot.refresh_again(now + (left / 4).max(REFRESH_AGAIN));
@@ -281,10 +272,10 @@ impl<R: SecretResolver> Landing<R> {
             return Outcome::Failed(error.clone());
         }
         // A signal may be about a secret that is not there yet, too.
-        let wide = flights.store.signals.latest(name.path(), address);
-        let unsettled = flying.settling.trusted_for(address, None, now, wide);
-        let word = flights.config.negative_ttl;
-        let said = flying.negatives.put(&Saying {
+        let wide = core.store.signals.latest(name.path(), address);
+        let unsettled = state.settling.trusted_for(address, None, now, wide);
+        let word = core.config.negative_ttl;
+        let said = state.negatives.put(&Saying {
             address,
             error,
             epoch: asked.epoch,
@@ -299,17 +290,17 @@ impl<R: SecretResolver> Landing<R> {
 
 impl<R: SecretResolver> Drop for Landing<R> {
     fn drop(&mut self) {
-        let mut flying = self.flights.lock();
-        let unlanded = flying.end(&self.flight);
-        let closed = flying.closed;
-        drop(flying);
+        let mut state = self.core.lock();
+        let unlanded = state.end(&self.flight);
+        let closed = state.closed;
+        drop(state);
         if closed {
             self.flight.end(Outcome::Failed(closed_error()));
             return;
         }
         if unlanded {
             self.refresh_later();
-            self.flights
+            self.core
                 .keeper
                 .failed(&self.flight.address, &lost(), || false);
         }

@@ -4,7 +4,7 @@
 //! A hit is one look-up, no lock and no allocation. A miss joins the flight for its address, or
 //! starts one on the cache's own driver, so that a caller who leaves neither ends nor delays it.
 //! The parts: `slot` (one value), `store` (what is held, and its bounds), `index` (the read path),
-//! `flight` (one fetch in progress), `flights` (who flies where, and the fence), `landing` (what a
+//! `flight` (one fetch in progress), `core` (who flies where, and the fence), `landing` (what a
 //! fetch may leave behind), `life` (how long it lives), `signals` (what a prefix concerns), `sweeper`
 //! (drops what has ended without being asked), `keeper` (keeps handles current); and three small
 //! memories of the store's answers: `negative`, `seen`, `settle`.
@@ -13,10 +13,11 @@
 //! sweeper only cleans up.
 
 mod config;
+mod core;
 mod exact;
-mod fence;
 mod flight;
-mod flights;
+mod invalidation;
+
 mod handle;
 mod index;
 mod judge;
@@ -24,6 +25,7 @@ mod keeper;
 mod landing;
 mod life;
 mod negative;
+mod recent;
 mod seen;
 mod settle;
 mod signals;
@@ -44,8 +46,7 @@ use crate::driver::Driver;
 use crate::error::{Error, ErrorKind};
 #[cfg(feature = "metrics")]
 use crate::foreign::foreign;
-use crate::invalidate::Fence;
-use crate::layers::Deadline;
+use crate::invalidate::Invalidates;
 use crate::layers::batch::whole;
 use crate::name::{NameRef, SecretName};
 use crate::policy::{Age, serve_held};
@@ -56,11 +57,11 @@ use crate::resolver::{
 use crate::secret::Record;
 use crate::status::Status;
 pub(crate) use config::CacheConfig;
-pub(crate) use flights::closed_error;
+pub(crate) use core::closed_error;
 pub use handle::SecretHandle;
 
+use core::{Core, Joined};
 use flight::{Flight, Outcome};
-use flights::{Flights, Joined};
 use signals::Signals;
 use slot::Hit;
 use store::Store;
@@ -79,9 +80,9 @@ use store::Store;
 /// `Secret` that the application holds keeps them. After [`Invalidator::invalidate`](crate::Invalidator::invalidate) has returned,
 /// no value is answered whose fetch began before.
 pub(crate) struct Cache<R: SecretResolver> {
-    // Dropped with the cache, which ends the flights; they hold only `flights`.
+    // Dropped with the cache, which ends the flights; they hold only `core`.
     driver: Arc<Driver>,
-    flights: Arc<Flights<Deadline<R>>>,
+    core: Arc<Core<R>>,
 }
 
 impl<R: SecretResolver> Cache<R> {
@@ -107,31 +108,30 @@ impl<R: SecretResolver> Cache<R> {
                 "a resolver with a cache cannot be a store of another: an invalidation would not reach it; give its backend, and one with_route for each store",
             ));
         }
-        let inner = Deadline::new(inner, Arc::clone(&clock), config.flight_budget);
-        let flights = Arc::new(Flights::new(
+        let core = Arc::new(Core::new(
             inner,
             clock,
             config,
             downgrades,
             driver.aside().clone(),
         ));
-        Ok(Self { driver, flights })
+        Ok(Self { driver, core })
     }
 
     /// What a rotation signal calls.
     #[cfg(test)]
     pub(crate) fn invalidator(&self) -> crate::invalidate::Invalidator {
-        crate::invalidate::Invalidator::new([self.fence()])
+        crate::invalidate::Invalidator::new([self.invalidates()])
     }
 
     /// The number of invalidations so far.
     pub(crate) fn epoch(&self) -> u64 {
-        self.flights.epoch()
+        self.core.epoch()
     }
 
-    pub(crate) fn fence(&self) -> Weak<dyn Fence> {
-        let fence: Weak<Flights<Deadline<R>>> = Arc::downgrade(&self.flights);
-        fence
+    pub(crate) fn invalidates(&self) -> Weak<dyn Invalidates> {
+        let core: Weak<Core<R>> = Arc::downgrade(&self.core);
+        core
     }
 
     /// The cached secret's record, if it may be answered now; never asks the store and never
@@ -139,7 +139,7 @@ impl<R: SecretResolver> Cache<R> {
     /// name that the read path does not know: a record has more spellings than are linked.
     pub(crate) fn peek(&self, name: NameRef<'_>) -> Option<Record> {
         self.peek_text(name.as_str()).or_else(|| {
-            let hit = self.flights.hit_any(name)?;
+            let hit = self.core.hit_any(name)?;
             self.answered(name.as_str(), &hit);
             Some(hit.record)
         })
@@ -148,15 +148,15 @@ impl<R: SecretResolver> Cache<R> {
     /// The same for text that may be no name: what was never a name was never cached, so a hit
     /// needs no parsing.
     pub(crate) fn peek_text(&self, text: &str) -> Option<Record> {
-        let hit = self.flights.hit(text)?;
+        let hit = self.core.hit(text)?;
         self.answered(text, &hit);
         Some(hit.record)
     }
 
     /// Why nothing is answered from memory.
     pub(crate) fn not_cached(&self) -> Error {
-        match self.flights.lock().closed {
-            true => flights::closed_error(),
+        match self.core.lock().closed {
+            true => core::closed_error(),
             false => Error::new(
                 ErrorKind::NotFound,
                 "the secret is not cached now; get it first",
@@ -166,7 +166,7 @@ impl<R: SecretResolver> Cache<R> {
 
     /// Counts a hit, and starts the refresh that it may be the one to ask for.
     fn answered(&self, text: &str, hit: &Hit) {
-        self.flights.hits.add_one();
+        self.core.hits.add_one();
         audit::hit(text);
         self.asks_for(text, hit);
     }
@@ -184,10 +184,10 @@ impl<R: SecretResolver> Cache<R> {
         secrets: impl Iterator<Item = (NameRef<'a>, &'a Record)>,
     ) -> Result<(), Error> {
         let pin = |(name, record): (NameRef<'a>, &Record)| {
-            let located = self.flights.inner.locate(name);
+            let located = self.core.inner.locate(name);
             (Box::from(located.address().as_str()), record.weight())
         };
-        self.flights
+        self.core
             .store
             .require(&secrets.map(pin).collect::<Vec<_>>())
     }
@@ -199,9 +199,9 @@ impl<R: SecretResolver> Cache<R> {
         name: SecretName,
         shown: NameRef<'_>,
     ) -> Result<SecretHandle, Error> {
-        let (handle, start) = self.flights.handle(name, shown.to_owned())?;
+        let (handle, start) = self.core.handle(name, shown.to_owned())?;
         if start {
-            self.driver.spawn(Arc::clone(&self.flights).keep_current());
+            self.driver.spawn(Arc::clone(&self.core).keep_current());
         }
         Ok(handle)
     }
@@ -209,11 +209,11 @@ impl<R: SecretResolver> Cache<R> {
     /// Whether a signal that came after the epoch `asked_in` concerns the name: what was answered then
     /// may not be answered any more.
     pub(crate) fn was_signalled(&self, name: NameRef<'_>, asked_in: u64) -> bool {
-        let located = self.flights.inner.locate(name);
+        let located = self.core.inner.locate(name);
         let address = located.address().as_str();
         let Store {
             signals, addressed, ..
-        } = &*self.flights.store;
+        } = &*self.core.store;
         let concern = |signals: &Signals| signals.concern(asked_in, name.path(), address);
         concern(signals) || concern(addressed)
     }
@@ -221,25 +221,25 @@ impl<R: SecretResolver> Cache<R> {
     /// Tells metrics how it is, and lets `also` tell more, every few seconds until it is closed.
     #[cfg(feature = "metrics")]
     pub(crate) fn publish(&self, also: impl Fn(Moment) + Send + Sync + 'static) {
-        let flights = Arc::clone(&self.flights);
+        let core = Arc::clone(&self.core);
         self.driver.spawn(async move {
             let work = async {
                 loop {
-                    let now = flights.clock.now();
-                    let (entries, bytes) = flights.store.size();
+                    let now = core.clock.now();
+                    let (entries, bytes) = core.store.size();
                     audit::holds(entries, bytes);
-                    flights.tell_hits();
+                    core.tell_hits();
                     // It asks a store for its login, which is foreign code.
                     foreign(|| also(now));
-                    flights.clock.sleep_until(now + audit::PERIOD).await;
+                    core.clock.sleep_until(now + audit::PERIOD).await;
                 }
             };
-            race(flights.closed(), work).await;
+            race(core.closed(), work).await;
         });
     }
 
     pub(crate) fn status(&self) -> Status {
-        self.flights.status()
+        self.core.status()
     }
 
     #[cold]
@@ -247,30 +247,29 @@ impl<R: SecretResolver> Cache<R> {
         let Ok(name) = NameRef::parse(text) else {
             return;
         };
-        let located = self.flights.inner.locate(name);
-        if let Some(flight) = self.flights.start_refresh(&located, name) {
+        let located = self.core.inner.locate(name);
+        if let Some(flight) = self.core.start_refresh(&located, name) {
             self.launch(flight, name, &located);
         }
     }
 
     fn close(&self) -> ShutdownReport {
-        let (report, ended) = self.flights.close();
-        let flights = Arc::clone(&self.flights);
+        let (report, ended) = self.core.close();
+        let core = Arc::clone(&self.core);
         // Wakers of waiters may block, and this is a shutdown's limit or a drop.
-        self.driver.aside().run(move || flights.tell_closed(ended));
+        self.driver.aside().run(move || core.tell_closed(ended));
         report
     }
 
     fn launch(&self, flight: Arc<Flight>, name: NameRef<'_>, located: &Located<'_>) {
-        let flights = Arc::clone(&self.flights);
+        let core = Arc::clone(&self.core);
         let field = located.field().map(Box::from);
-        self.driver
-            .spawn(flights.fly(flight, name.to_owned(), field));
+        self.driver.spawn(core.fly(flight, name.to_owned(), field));
     }
 
     /// Joins or starts flights until one brings an answer that may be given.
     async fn miss(&self, request: Request<'_>) -> Result<Record, Error> {
-        let located = self.flights.inner.locate(request.name());
+        let located = self.core.inner.locate(request.name());
         let mut anew = 0;
         loop {
             let record = match self.fetched(&located, &request, anew > 0).await {
@@ -298,7 +297,7 @@ impl<R: SecretResolver> Cache<R> {
         anew: bool,
     ) -> Result<Option<Record>, Error> {
         let name = request.name();
-        let mut waiter = match self.flights.join(located, name, anew) {
+        let mut waiter = match self.core.join(located, name, anew) {
             Joined::Refused(error) => {
                 audit::refused_unasked(name, &error);
                 return Err(error);
@@ -318,27 +317,27 @@ impl<R: SecretResolver> Cache<R> {
             }
         };
         // The caller's waker is called aside: by one job, which holds up no other.
-        let outcome = self.flights.aside.woken(waiter.outcome()).await;
+        let outcome = self.core.aside.woken(waiter.outcome()).await;
         let address = located.address().as_str();
         match outcome {
             Some(Outcome::Landed(slot)) => {
-                let signals = &self.flights.store.signals;
+                let signals = &self.core.store.signals;
                 let concerned = signals.concern(slot.epoch, name.path(), address);
-                let record = slot.peek(self.flights.clock.now());
+                let record = slot.peek(self.core.clock.now());
                 // Known from now on, so that a signal for its path finds the record.
-                self.flights.store.link(name, address, located.field());
+                self.core.store.link(name, address, located.field());
                 Ok(record.filter(|_| !concerned))
             }
             Some(Outcome::Said(said)) => {
-                let young = said.is_young(self.flights.clock.now());
-                match young && self.flights.still_said(&said, located, name) {
+                let young = said.is_young(self.core.clock.now());
+                match young && self.core.still_said(&said, located, name) {
                     true => Err(said.error()),
                     false => Ok(None),
                 }
             }
             Some(Outcome::Failed(error)) => Err(error),
             Some(Outcome::Flying) => Ok(None),
-            None => Err(flights::lost()),
+            None => Err(core::lost()),
         }
     }
 
@@ -349,10 +348,10 @@ impl<R: SecretResolver> Cache<R> {
         located: &Located<'_>,
         error: Error,
     ) -> Result<Record, Error> {
-        let Some(slot) = self.flights.slot_of(located, request.name()) else {
+        let Some(slot) = self.core.slot_of(located, request.name()) else {
             return Err(error);
         };
-        let now = self.flights.clock.now();
+        let now = self.core.clock.now();
         let by = now.since(slot.life.expires);
         let age = match now < slot.life.expires {
             true => Age::Fresh,
@@ -362,7 +361,7 @@ impl<R: SecretResolver> Cache<R> {
                 lease_over: now >= slot.life.ends,
             },
         };
-        let stale_up_to = self.flights.config.stale_for(request.name());
+        let stale_up_to = self.core.config.stale_for(request.name());
         let Some(freshness) = serve_held(error.kind(), age, stale_up_to) else {
             return Err(error);
         };
@@ -370,7 +369,7 @@ impl<R: SecretResolver> Cache<R> {
             Some(record) if request.accepts(record.version()) => record.select(located.field()),
             _ => return Err(error),
         };
-        self.flights
+        self.core
             .downgrades
             .report(request.name(), freshness, &error, now);
         let answer = record.answer().marked(freshness);
@@ -385,7 +384,7 @@ impl<R: SecretResolver> SecretResolver for Cache<R> {
             return ResolveFuture::new(self.exact(request));
         }
         let name = request.name().as_str();
-        match self.flights.hit(name) {
+        match self.core.hit(name) {
             Some(hit) if request.accepts(hit.record.version()) => {
                 self.answered(name, &hit);
                 ResolveFuture::ready(Ok(hit.record))
@@ -403,19 +402,19 @@ impl<R: SecretResolver> SecretResolver for Cache<R> {
         let signalled = |name: NameRef<'_>, asked_in| self.was_signalled(name, asked_in);
         let epoch = || self.epoch();
         let ask = |request| self.resolve(request);
-        ResolveManyFuture::new(whole(requests, &*self.flights.clock, epoch, signalled, ask))
+        ResolveManyFuture::new(whole(requests, &*self.core.clock, epoch, signalled, ask))
     }
 
-    pass_on!(self => self.flights.inner, remembers: true);
+    pass_on!(self => self.core.inner, remembers: true);
 
     fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {
         ShutdownFuture::new(async move {
             let report = self.close();
             // The inner resolver talks to its store, so it too needs the driver's runtime.
             let (done, wait) = oneshot::channel();
-            let flights = Arc::clone(&self.flights);
+            let core = Arc::clone(&self.core);
             self.driver.spawn(async move {
-                let _ = done.send(flights.inner.shutdown(deadline).await);
+                let _ = done.send(core.inner.shutdown(deadline).await);
             });
             let unfinished = || ShutdownReport {
                 timed_out: true,
@@ -423,7 +422,7 @@ impl<R: SecretResolver> SecretResolver for Cache<R> {
             };
             let inner = async { wait.await.unwrap_or_else(|_| unfinished()) };
             let late = async {
-                self.flights.clock.sleep_until(deadline).await;
+                self.core.clock.sleep_until(deadline).await;
                 unfinished()
             };
             report.and(race(inner, late).await)
@@ -441,7 +440,7 @@ impl<R: SecretResolver> Drop for Cache<R> {
 impl<R: SecretResolver> fmt::Debug for Cache<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cache")
-            .field("inner", self.flights.inner.inner())
+            .field("inner", &self.core.inner)
             .finish_non_exhaustive()
     }
 }

@@ -167,7 +167,7 @@ fn step(bench: &Bench, model: &Model) -> bool {
     check(bench, model);
     // A task that waits, or is not run for a long time, holds no value: only slots do.
     let held = bench.world.held();
-    assert_eq!(held, bench.cache.flights.values(), "held outside a slot");
+    assert_eq!(held, bench.cache.core.values(), "held outside a slot");
     stepped
 }
 
@@ -176,9 +176,9 @@ fn check(bench: &Bench, model: &Model) {
     let now = bench.clock.now();
     for slot in ADDRESSES
         .iter()
-        .filter_map(|path| bench.cache.flights.store.at(path))
+        .filter_map(|path| bench.cache.core.store.at(path))
     {
-        let signals = &bench.cache.flights.store.signals;
+        let signals = &bench.cache.core.store.signals;
         assert!(
             !signals.concern(slot.epoch, "-", &slot.address),
             "{}: held though its address was signalled",
@@ -228,10 +228,10 @@ fn run(seed: u64) {
     }
     leave();
     assert_eq!(model.left(), 0, "tasks are left over: a wake-up was lost");
-    let flights = &bench.cache.flights;
-    assert!(flights.flying_now().is_empty(), "a flight never ended");
+    let core = &bench.cache.core;
+    assert!(core.flying_now().is_empty(), "a flight never ended");
     bench.clock.advance(TTL + bench.stale);
-    assert_eq!(flights.values(), 0, "a value outlived its time");
+    assert_eq!(core.values(), 0, "a value outlived its time");
     assert_eq!(bench.world.held(), 0, "somebody still holds a value");
 }
 

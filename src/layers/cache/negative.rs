@@ -6,24 +6,24 @@
 //! table is its own, so that names which do not exist displace no value, and bounded: the oldest goes
 //! first.
 
-use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::clock::Moment;
 use crate::error::Error;
+use crate::layers::cache::recent::Recent;
 
-#[derive(Default)]
-pub(super) struct Negatives {
-    by_address: HashMap<Box<str>, Arc<Said>>,
-    /// In the order in which they came.
-    order: VecDeque<Arc<Said>>,
+pub(super) struct Negatives(Recent<Arc<Said>>);
+
+impl Default for Negatives {
+    fn default() -> Self {
+        Self(Recent::new(Self::MOST))
+    }
 }
 
 /// What the store said. Callers that waited for it are given this, so an invalidation reaches them, too.
 pub(super) struct Said {
-    address: Box<str>,
     error: Error,
     /// The epoch in which the fetch began.
     pub(super) epoch: u64,
@@ -74,19 +74,15 @@ impl Negatives {
 
     /// What was said of `address`, if it is to be answered again to the same identity.
     pub(super) fn get(&self, address: &str, now: Moment, identity: u64) -> Option<&Arc<Said>> {
-        let said = self.by_address.get(address)?;
+        let said = self.0.get(address)?;
         (now < said.until && said.identity == identity).then_some(said)
     }
 
     /// Holds what was said, for as long as it deserves.
     pub(super) fn put(&mut self, saying: &Saying<'_>) -> Arc<Said> {
-        let before = self.by_address.remove(saying.address);
+        let before = self.0.get(saying.address);
         let times = before.map_or(1, |before| before.times.saturating_add(1));
-        while self.order.len() >= Self::MOST {
-            self.drop_oldest();
-        }
         let said = Arc::new(Said {
-            address: Box::from(saying.address),
             error: saying.error.clone(),
             epoch: saying.epoch,
             until: Self::until(saying, times),
@@ -95,9 +91,7 @@ impl Negatives {
             times,
             void: AtomicBool::new(false),
         });
-        self.by_address
-            .insert(Box::from(saying.address), Arc::clone(&said));
-        self.order.push_back(Arc::clone(&said));
+        self.0.put(Arc::from(saying.address), Arc::clone(&said));
         said
     }
 
@@ -122,33 +116,19 @@ impl Negatives {
 
     /// Forgets what was said of `address`, also for callers that wait for that answer.
     pub(super) fn remove(&mut self, address: &str) {
-        if let Some(said) = self.by_address.remove(address) {
+        if let Some(said) = self.0.remove(address) {
             said.void.store(true, Ordering::Release);
         }
     }
 
     pub(super) fn clear(&mut self) {
-        for said in self.by_address.values() {
+        for said in self.0.take() {
             said.void.store(true, Ordering::Release);
         }
-        self.by_address.clear();
-        self.order.clear();
     }
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        assert!(self.by_address.len() <= self.order.len());
-        self.order.len()
-    }
-
-    fn drop_oldest(&mut self) {
-        let Some(oldest) = self.order.pop_front() else {
-            return;
-        };
-        // It may have been removed, or said again since.
-        let same = |said: &Arc<Said>| Arc::ptr_eq(said, &oldest);
-        if self.by_address.get(&oldest.address).is_some_and(same) {
-            self.by_address.remove(&oldest.address);
-        }
+        self.0.len()
     }
 }

@@ -7,33 +7,28 @@
 //! says so, too. The table outlives expiry and eviction of the values and is bounded: the entry that was
 //! touched least recently goes first.
 
-use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Moment;
+use crate::layers::cache::recent::Recent;
 use crate::secret::Version;
 
-pub(super) struct Seen {
-    by_address: HashMap<Arc<str>, Entry>,
-    by_touch: BTreeMap<u64, Arc<str>>,
-    next: u64,
-    most: usize,
-}
+pub(super) struct Seen(Recent<Highest>);
 
-struct Entry {
+/// The highest version of a record.
+struct Highest {
     // A number, for only numbers have an order.
     version: u64,
     /// How many invalidations there had been when it was last asked for.
     epoch: u64,
     /// Since when the store answers a lower one.
     lower_since: Option<Moment>,
-    touch: u64,
 }
 
 /// What a version is, given those seen before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum Order {
     /// Not lower than any.
     Good,
     /// Lower, and not for long: perhaps another endpoint knows better.
@@ -47,12 +42,7 @@ impl Seen {
     pub(super) const NEW_LIFE_AFTER: Duration = Duration::from_secs(10);
 
     pub(super) fn new(most: usize) -> Self {
-        Self {
-            by_address: HashMap::new(),
-            by_touch: BTreeMap::new(),
-            next: 0,
-            most: most.max(1),
-        }
+        Self(Recent::new(most))
     }
 
     /// Judges a version that the store has just answered, asked for in this epoch, and notes it unless it is
@@ -63,22 +53,22 @@ impl Seen {
         version: &Version,
         epoch: u64,
         now: Moment,
-    ) -> Verdict {
+    ) -> Order {
         // A version that says nothing of order is not noted: there is nothing to compare.
         let Some(version) = version.as_number() else {
-            return Verdict::Good;
+            return Order::Good;
         };
-        let verdict = match self.by_address.get_mut(address) {
+        let verdict = match self.0.get_mut(address) {
             Some(entry) if version < entry.version => {
                 let since = *entry.lower_since.get_or_insert(now);
                 match now.since(since) >= Self::NEW_LIFE_AFTER {
-                    true => Verdict::NewLife,
-                    false => Verdict::RolledBack,
+                    true => Order::NewLife,
+                    false => Order::RolledBack,
                 }
             }
-            _ => Verdict::Good,
+            _ => Order::Good,
         };
-        if verdict != Verdict::RolledBack {
+        if verdict != Order::RolledBack {
             self.note(Arc::clone(address), version, epoch);
         }
         verdict
@@ -86,7 +76,7 @@ impl Seen {
 
     /// The epoch in which a version of the record was last asked for that was accepted.
     pub(super) fn epoch(&self, address: &str) -> Option<u64> {
-        self.by_address.get(address).map(|entry| entry.epoch)
+        self.0.get(address).map(|entry| entry.epoch)
     }
 
     /// Accepts nothing below `floor` from now on.
@@ -94,7 +84,7 @@ impl Seen {
         let Some(floor) = floor.as_number() else {
             return;
         };
-        let held = self.by_address.get(address);
+        let held = self.0.get(address);
         if held.is_none_or(|entry| floor > entry.version) {
             let epoch = held.map_or(0, |entry| entry.epoch);
             self.note(Arc::from(address), floor, epoch);
@@ -102,29 +92,16 @@ impl Seen {
     }
 
     pub(super) fn forget(&mut self, address: &str) {
-        if let Some(entry) = self.by_address.remove(address) {
-            self.by_touch.remove(&entry.touch);
-        }
+        self.0.remove(address);
     }
 
     fn note(&mut self, address: Arc<str>, version: u64, epoch: u64) {
-        self.forget(&address);
-        while self.by_address.len() >= self.most {
-            let Some((_, oldest)) = self.by_touch.pop_first() else {
-                break;
-            };
-            self.by_address.remove(&oldest);
-        }
-        let touch = self.next;
-        self.next += 1;
-        let entry = Entry {
+        let highest = Highest {
             version,
             epoch,
             lower_since: None,
-            touch,
         };
-        self.by_address.insert(Arc::clone(&address), entry);
-        self.by_touch.insert(touch, address);
+        self.0.put(address, highest);
     }
 }
 
@@ -143,27 +120,27 @@ mod tests {
         let mut seen = Seen::new(10);
         assert_eq!(
             seen.judge(&Arc::from("a"), &version(3), 0, START),
-            Verdict::Good
+            Order::Good
         );
         assert_eq!(
             seen.judge(&Arc::from("a"), &version(2), 0, START),
-            Verdict::RolledBack
+            Order::RolledBack
         );
         assert_eq!(
             seen.judge(&Arc::from("a"), &version(3), 0, START),
-            Verdict::Good
+            Order::Good
         );
         assert_eq!(
             seen.judge(&Arc::from("a"), &version(4), 0, START),
-            Verdict::Good
+            Order::Good
         );
         assert_eq!(
             seen.judge(&Arc::from("a"), &version(3), 0, START),
-            Verdict::RolledBack
+            Order::RolledBack
         );
         assert_eq!(
             seen.judge(&Arc::from("b"), &version(1), 0, START),
-            Verdict::Good
+            Order::Good
         );
     }
 
@@ -173,21 +150,21 @@ mod tests {
         seen.judge(&Arc::from("a"), &version(9), 0, START);
         assert_eq!(
             seen.judge(&Arc::from("a"), &version(1), 0, START),
-            Verdict::RolledBack
+            Order::RolledBack
         );
         let almost = START + Duration::from_millis(9_999);
         assert_eq!(
             seen.judge(&Arc::from("a"), &version(1), 0, almost),
-            Verdict::RolledBack
+            Order::RolledBack
         );
         let then = START + Seen::NEW_LIFE_AFTER;
         assert_eq!(
             seen.judge(&Arc::from("a"), &version(1), 0, then),
-            Verdict::NewLife
+            Order::NewLife
         );
         assert_eq!(
             seen.judge(&Arc::from("a"), &version(1), 0, then),
-            Verdict::Good
+            Order::Good
         );
     }
 
@@ -199,12 +176,12 @@ mod tests {
         let later = START + Duration::from_secs(5);
         assert_eq!(
             seen.judge(&Arc::from("a"), &version(9), 0, later),
-            Verdict::Good
+            Order::Good
         );
         let then = START + Seen::NEW_LIFE_AFTER;
         assert_eq!(
             seen.judge(&Arc::from("a"), &version(1), 0, then),
-            Verdict::RolledBack
+            Order::RolledBack
         );
     }
 
@@ -215,12 +192,12 @@ mod tests {
         seen.raise("a", &version(2));
         assert_eq!(
             seen.judge(&Arc::from("a"), &version(4), 0, START),
-            Verdict::RolledBack
+            Order::RolledBack
         );
         seen.forget("a");
         assert_eq!(
             seen.judge(&Arc::from("a"), &version(4), 0, START),
-            Verdict::Good
+            Order::Good
         );
     }
 
@@ -230,15 +207,14 @@ mod tests {
         for name in ["a", "b", "c", "a", "d"] {
             seen.judge(&Arc::from(name), &version(5), 0, START);
         }
-        assert_eq!(seen.by_address.len(), 3);
-        assert_eq!(seen.by_touch.len(), 3);
+        assert_eq!(seen.0.len(), 3);
         assert_eq!(
             seen.judge(&Arc::from("b"), &version(1), 0, START),
-            Verdict::Good
+            Order::Good
         );
         assert_eq!(
             seen.judge(&Arc::from("a"), &version(1), 0, START),
-            Verdict::RolledBack
+            Order::RolledBack
         );
     }
 
@@ -247,12 +223,12 @@ mod tests {
         let mut seen = Seen::new(3);
         assert_eq!(
             seen.judge(&Arc::from("a"), &Version::none(), 0, START),
-            Verdict::Good
+            Order::Good
         );
         assert_eq!(
             seen.judge(&Arc::from("a"), &Version::tag(b"x"), 0, START),
-            Verdict::Good
+            Order::Good
         );
-        assert!(seen.by_address.is_empty());
+        assert_eq!(seen.0.len(), 0);
     }
 }

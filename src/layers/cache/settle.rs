@@ -12,10 +12,11 @@
 //! which concern what was not held, too.
 
 use std::collections::hash_map::RandomState;
-use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Moment;
+use crate::layers::cache::recent::Recent;
 use crate::layers::cache::signals::Signal;
 use crate::secret::{Version, print};
 
@@ -24,17 +25,13 @@ pub(super) struct Settling {
     keys: RandomState,
     /// When the last signal came that fell off the table.
     forgotten: Option<Moment>,
-    by_address: HashMap<Box<str>, Signalled>,
-    /// By the number of their last signal.
-    order: BTreeMap<u64, Box<str>>,
-    next: u64,
+    signalled: Recent<Signalled>,
 }
 
 struct Signalled {
     signal: Signal,
     /// When the signal for the record came; `signal` may be a later one for more.
     came: Moment,
-    number: u64,
     /// A print of the version that was held; `None` where none was.
     dropped: Option<u64>,
     /// Whether an answer has proved to be newer.
@@ -54,16 +51,14 @@ impl Settling {
             time,
             keys: RandomState::new(),
             forgotten: None,
-            by_address: HashMap::new(),
-            order: BTreeMap::new(),
-            next: 0,
+            signalled: Recent::new(Self::MOST),
         }
     }
 
     /// Notes a signal; `dropped` is the version that was held, `None` when there was none.
     pub(super) fn signalled(&mut self, address: &str, dropped: Option<&Version>, signal: Signal) {
         self.forget_settled(signal.came);
-        let dropped = match (dropped, self.by_address.get(address)) {
+        let dropped = match (dropped, self.signalled.get(address)) {
             (Some(version), _) => self.print(version),
             // A second signal soon after the first, before anything was fetched: still about the
             // version that the first dropped.
@@ -72,25 +67,16 @@ impl Settling {
             }
             (None, _) => None,
         };
-        if let Some(before) = self.by_address.get(address) {
-            self.order.remove(&before.number);
-        }
-        while self.order.len() >= Self::MOST {
-            self.forgotten = self.oldest();
-            self.forget_oldest();
-        }
-        let number = self.next;
-        self.next += 1;
         let came = signal.came;
         let signalled = Signalled {
             signal,
             came,
-            number,
             dropped,
             settled: false,
         };
-        self.by_address.insert(Box::from(address), signalled);
-        self.order.insert(number, Box::from(address));
+        if let Some(oldest) = self.signalled.put(Arc::from(address), signalled) {
+            self.forgotten = Some(oldest.came);
+        }
     }
 
     /// A keyed hash that tells versions apart: a version may be a digest of a value.
@@ -105,26 +91,14 @@ impl Settling {
     }
 
     pub(super) fn clear(&mut self) {
-        self.by_address.clear();
-        self.order.clear();
+        drop(self.signalled.take());
     }
 
     fn forget_settled(&mut self, now: Moment) {
         let kept = self.time.max(Self::LATELY);
-        while self.oldest().is_some_and(|came| now >= came + kept) {
-            self.forget_oldest();
-        }
-    }
-
-    /// When the signal came that is the oldest of those that are kept.
-    fn oldest(&self) -> Option<Moment> {
-        let (_, address) = self.order.first_key_value()?;
-        self.by_address.get(address).map(|oldest| oldest.came)
-    }
-
-    fn forget_oldest(&mut self) {
-        if let Some((_, address)) = self.order.pop_first() {
-            self.by_address.remove(&address);
+        let over = |oldest: &Signalled| now >= oldest.came + kept;
+        while self.signalled.oldest().is_some_and(over) {
+            self.signalled.remove_oldest();
         }
     }
 
@@ -141,7 +115,7 @@ impl Settling {
         if self.forgotten.is_some_and(|came| now < came + Self::LATELY) {
             return true;
         }
-        let narrow = self.by_address.get(address);
+        let narrow = self.signalled.get(address);
         // What a later signal is about has not settled with what an earlier one was about.
         let is_latest =
             |narrow: &Signalled| wide.is_none_or(|wide| wide.epoch <= narrow.signal.epoch);
@@ -171,7 +145,7 @@ impl Settling {
         let print = version.and_then(|version| self.print(version));
         let time = self.time;
         let flooded = self.forgotten.is_some_and(|came| now < came + time);
-        let narrow = self.by_address.get_mut(address);
+        let narrow = self.signalled.get_mut(address);
         let narrow = narrow.filter(|narrow| now < narrow.came + time);
         let signal = match narrow {
             // A signal for more that came after the one for this record says nothing new of it, as
@@ -316,7 +290,7 @@ mod tests {
         let mut settling = Settling::new(TIME);
         settling.signalled("a", Some(&version(1)), signal(1, START));
         settling.signalled("b", None, signal(2, START + Settling::LATELY));
-        assert!(!settling.by_address.contains_key("a"));
+        assert!(settling.signalled.get("a").is_none());
     }
 
     #[test]
@@ -382,7 +356,6 @@ mod tests {
         for number in 0..3 * Settling::MOST {
             settling.signalled(&number.to_string(), None, signal(1, START));
         }
-        assert!(settling.by_address.len() <= Settling::MOST);
-        assert!(settling.order.len() <= Settling::MOST);
+        assert_eq!(settling.signalled.len(), Settling::MOST);
     }
 }

@@ -39,7 +39,7 @@ pub(super) struct Store {
 
 #[derive(Default)]
 struct Table {
-    by_address: HashMap<Arc<str>, Held>,
+    by_address: HashMap<Arc<str>, Entry>,
     by_number: BTreeMap<u64, Arc<Slot>>,
     by_end: BTreeSet<(Moment, u64)>,
     pinned: HashMap<Box<str>, Pin>,
@@ -62,12 +62,12 @@ struct Pin {
 
 /// A slot and the names that the index links to it. They outlive the slot: the one that replaces it
 /// takes them over. Other names take the lock.
-struct Held {
+struct Entry {
     slot: Arc<Slot>,
     names: Vec<Spelling>,
 }
 
-impl Held {
+impl Entry {
     /// How many names of one address are linked. A backend may fold any number into one address (env
     /// folds case), and they must not be a way to fill the memory.
     const MOST: usize = 16;
@@ -167,7 +167,7 @@ impl Store {
         table.bytes += slot.weight;
         table.by_number.insert(number, Arc::clone(&slot));
         table.by_end.insert((slot.life.ends, number));
-        let held = Held {
+        let held = Entry {
             slot: Arc::clone(&slot),
             names: names.unwrap_or_default(),
         };
@@ -360,7 +360,7 @@ impl Store {
 
     /// Takes the slot at `address` out, and its names out of the index.
     fn detach(&self, table: &mut Table, address: &str) -> Option<Detached> {
-        let Held { slot, names } = table.remove(address)?;
+        let Entry { slot, names } = table.remove(address)?;
         for spelling in &names {
             self.index.unlink(&spelling.name);
         }
@@ -382,7 +382,7 @@ impl Store {
 
 impl Table {
     /// Takes a slot out of every order.
-    fn remove(&mut self, address: &str) -> Option<Held> {
+    fn remove(&mut self, address: &str) -> Option<Entry> {
         let held = self.by_address.remove(address)?;
         self.by_number.remove(&held.slot.number);
         self.by_end.remove(&(held.slot.life.ends, held.slot.number));

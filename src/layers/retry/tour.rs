@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::error::{Error, Retry};
+use crate::error::{Error, Repeat};
 
 /// A tour that has brought no answer of use.
 pub(super) struct Failed {
@@ -30,10 +30,10 @@ impl Tour {
     pub(super) fn met(mut self, error: Error) -> Self {
         self.asked = true;
         let wait = match error.kind().permits().retry {
-            Retry::Never => None,
+            Repeat::Never => None,
             // A store that is away may say for how long, too.
-            Retry::Yes => Some(error.retry_after().unwrap_or_default()),
-            Retry::AfterDelay => {
+            Repeat::Yes => Some(error.retry_after().unwrap_or_default()),
+            Repeat::AfterDelay => {
                 let asked = error.retry_after().filter(|asked| !asked.is_zero());
                 Some(asked.unwrap_or(Self::THROTTLED))
             }

@@ -76,7 +76,7 @@ async fn a_batch_answers_no_absence_that_was_signalled_while_it_waited() {
     assert!(batch.as_mut().poll(&mut cx).is_pending());
     bench.backend.called(2).await;
     // The first has its answer; it is created while the second is waited for.
-    while bench.cache.flights.flying_now().len() > 1 {
+    while bench.cache.core.flying_now().len() > 1 {
         tokio::task::yield_now().await;
     }
     assert!(batch.as_mut().poll(&mut cx).is_pending());

@@ -31,7 +31,7 @@ async fn a_record_that_is_too_large_is_refused_and_not_held() {
     bench.backend.set("big/one", vec![b'x'; (64 << 10) + 1]);
     let error = bench.cache.get("big/one").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Overloaded);
-    assert_eq!(bench.cache.flights.values(), 0);
+    assert_eq!(bench.cache.core.values(), 0);
 }
 
 #[tokio::test]
@@ -48,17 +48,17 @@ async fn entries_and_bytes_are_bounded() {
         bench.backend.set(&name, "x");
         bench.cache.get(&name).await.unwrap();
         // The bound is reached and kept: as many as may be are held.
-        assert_eq!(bench.cache.flights.values(), 10.min(number + 1));
+        assert_eq!(bench.cache.core.values(), 10.min(number + 1));
     }
     for number in 0..100 {
         let name = format!("b/{number}");
         bench.backend.set(&name, [b'x'; 4_000]);
         bench.cache.get(&name).await.unwrap();
-        assert!(bench.cache.flights.values() <= 10);
-        assert!(bench.cache.flights.bytes() <= 10_000);
+        assert!(bench.cache.core.values() <= 10);
+        assert!(bench.cache.core.bytes() <= 10_000);
     }
     // Two of the large ones fit, and what was read last is one of them.
-    assert!(bench.cache.flights.bytes() >= 8_000);
+    assert!(bench.cache.core.bytes() >= 8_000);
     bench.cache.get("b/99").await.unwrap();
     assert_eq!(bench.backend.calls_of("b/99"), 1);
 }
@@ -80,7 +80,7 @@ async fn a_value_that_finds_no_room_is_refused_and_the_pinned_ones_stay() {
     assert_eq!(error.kind(), ErrorKind::Overloaded);
     bench.cache.get("pinned/one").await.unwrap();
     assert_eq!(bench.backend.calls_of("pinned/one"), 1);
-    let full = bench.cache.flights.store.retain("pinned/two").unwrap_err();
+    let full = bench.cache.core.store.retain("pinned/two").unwrap_err();
     assert_eq!(full.kind(), ErrorKind::Overloaded);
 }
 
@@ -93,7 +93,7 @@ fn of_100_kb() -> Bench {
 
 fn exempt(bench: &Bench, name: &str) {
     let name = NameRef::parse(name).unwrap();
-    bench.cache.flights.store.retain(name.path()).unwrap();
+    bench.cache.core.store.retain(name.path()).unwrap();
 }
 
 #[tokio::test]
@@ -110,7 +110,7 @@ async fn a_value_that_finds_no_room_costs_nobody_else_his_own() {
     bench.backend.set("large/one", [b'x'; 60_000]);
     let error = bench.cache.get("large/one").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Overloaded);
-    assert_eq!(bench.cache.flights.values(), 101);
+    assert_eq!(bench.cache.core.values(), 101);
     // All are still answered from memory.
     let calls = bench.backend.calls();
     for name in names.iter().map(String::as_str).chain(["pinned/one"]) {
@@ -131,11 +131,11 @@ async fn a_record_that_has_outgrown_its_room_keeps_its_old_value_to_its_end() {
     // The refresh is refused for want of room; what it was to replace is still good.
     assert_eq!(bench.text().await, "v1");
     bench.backend.called(3).await;
-    while !bench.cache.flights.flying_now().is_empty() {
+    while !bench.cache.core.flying_now().is_empty() {
         tokio::task::yield_now().await;
     }
     assert_eq!(bench.text().await, "v1");
-    assert_eq!(bench.cache.flights.values(), 2);
+    assert_eq!(bench.cache.core.values(), 2);
     bench.clock.advance(TTL * 15 / 100);
     assert_eq!(bench.get().await.unwrap_err().kind(), ErrorKind::Overloaded);
 }
@@ -153,7 +153,7 @@ async fn a_record_replaces_its_own_value_where_only_one_of_both_fits() {
         tokio::task::yield_now().await;
     }
     assert_eq!(bench.backend.calls(), 2);
-    assert_eq!(bench.cache.flights.values(), 1);
+    assert_eq!(bench.cache.core.values(), 1);
 }
 
 #[tokio::test]

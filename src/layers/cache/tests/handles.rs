@@ -136,7 +136,7 @@ async fn in_an_outage_a_handle_asks_less_and_less_often() {
     bench.backend.always(Reply::Error(ErrorKind::Unavailable));
     bench.cache.invalidator().invalidate(NAME).unwrap();
     let address = NameRef::parse(NAME).unwrap().path();
-    let keeper = &bench.cache.flights.keeper;
+    let keeper = &bench.cache.core.keeper;
     for (calls, wait) in [(2, 1), (3, 2), (4, 4), (5, 8), (6, 15), (7, 15), (8, 15)] {
         bench.backend.called(calls).await;
         let wait = Duration::from_secs(wait);
@@ -235,7 +235,7 @@ async fn a_signal_between_a_landing_and_its_news_is_not_forgotten() {
     bench.text().await;
     let _handle = handle(&bench);
     settle(&bench).await;
-    let flights = &bench.cache.flights;
+    let flights = &bench.cache.core;
     let (keeper, now) = (&flights.keeper, bench.clock.now());
     let located = flights.inner.locate(NameRef::parse(NAME).unwrap());
     let address = located.address().as_str();
@@ -271,12 +271,12 @@ async fn another_handle_on_a_name_leaves_its_back_off_alone() {
         tokio::task::yield_now().await;
     }
     let calls = bench.backend.calls_of(NAME);
-    let due = bench.cache.flights.keeper.due_at("prod/db");
+    let due = bench.cache.core.keeper.due_at("prod/db");
     let _others: Vec<_> = (0..10).map(|_| handle(&bench)).collect();
     // The job has had its turn when a fetch that was queued behind it has failed, too.
     bench.cache.get("other/name").await.unwrap_err();
     assert_eq!(bench.backend.calls_of(NAME), calls);
-    assert_eq!(bench.cache.flights.keeper.due_at("prod/db"), due);
+    assert_eq!(bench.cache.core.keeper.due_at("prod/db"), due);
 }
 
 #[tokio::test]

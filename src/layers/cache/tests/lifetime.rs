@@ -60,7 +60,7 @@ async fn a_lease_that_is_over_on_arrival_is_an_error_and_no_outage() {
 #[test]
 fn the_jitter_only_ever_shortens_and_by_a_tenth_at_most() {
     let bench = bench();
-    let draws = (0..1000).map(|_| bench.cache.flights.store.shortened(TTL));
+    let draws = (0..1000).map(|_| bench.cache.core.store.shortened(TTL));
     let draws: Vec<_> = draws.collect();
     assert!(draws.iter().all(|&life| life <= TTL && life > TTL * 9 / 10));
     assert!(draws.iter().any(|&life| life < TTL * 92 / 100));
@@ -112,7 +112,7 @@ async fn a_value_is_dropped_at_its_expiry_without_traffic() {
     assert!(secret.record().references() > 1);
     bench.clock.advance(TTL);
     assert_eq!(secret.record().references(), 1);
-    assert_eq!(bench.cache.flights.values(), 0);
+    assert_eq!(bench.cache.core.values(), 0);
 }
 
 #[tokio::test]
@@ -170,7 +170,7 @@ async fn an_answer_polled_after_its_expiry_is_not_fresh_where_it_is_kept_for_out
             .always(away.then_some(Reply::Error(ErrorKind::Unavailable)));
         bench.clock.advance(TTL);
         // The slot still holds the old value, but the store comes first.
-        assert_eq!(bench.cache.flights.values(), 1);
+        assert_eq!(bench.cache.core.values(), 1);
         let secret = waiting.await.unwrap();
         let stale = matches!(secret.answer().freshness(), Freshness::Stale { .. });
         let text = secret.expose_str().unwrap();

@@ -4,6 +4,7 @@ mod batches;
 mod bounds;
 mod fence;
 mod flights;
+
 mod handles;
 mod lifetime;
 mod negatives;
@@ -67,7 +68,7 @@ impl Bench {
     /// Waits until `number` gets wait for the flight to the one address.
     async fn waiting(&self, number: usize) {
         loop {
-            let flight = self.cache.flights.flying_now().values().next().cloned();
+            let flight = self.cache.core.flying_now().values().next().cloned();
             if flight.is_some_and(|flight| flight.awaited_by() >= number) {
                 return;
             }

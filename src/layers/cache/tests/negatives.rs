@@ -47,7 +47,7 @@ async fn names_that_do_not_exist_displace_nothing_and_are_bounded() {
     let calls = bench.backend.calls();
     assert_eq!(bench.text().await, "v1");
     assert_eq!(bench.backend.calls(), calls);
-    assert!(bench.cache.flights.lock().negatives.len() <= 4096);
+    assert!(bench.cache.core.lock().negatives.len() <= 4096);
 }
 
 #[tokio::test]
@@ -103,7 +103,7 @@ async fn an_error_that_was_fetched_before_an_invalidation_is_not_remembered() {
         assert!(leaving.await.unwrap_err().is_cancelled());
         bench.cache.invalidator().invalidate(NAME).unwrap();
         gate.open();
-        while !bench.cache.flights.flying_now().is_empty() {
+        while !bench.cache.core.flying_now().is_empty() {
             tokio::task::yield_now().await;
         }
         // Nobody waited, so nobody was asked again until now.
@@ -139,7 +139,7 @@ async fn a_waiter_that_is_polled_long_after_is_not_told_an_old_absence() {
     assert!(waiting.as_mut().poll(&mut cx).is_pending());
     bench.backend.called(1).await;
     gate.open();
-    while !bench.cache.flights.flying_now().is_empty() {
+    while !bench.cache.core.flying_now().is_empty() {
         tokio::task::yield_now().await;
     }
     bench.backend.set("late/one", "there");

@@ -51,7 +51,7 @@ async fn a_refresh_that_is_refused_drops_the_value_at_once() {
         bench.backend.always(Reply::Error(kind));
         bench.text().await;
         bench.backend.called(2).await;
-        while bench.cache.flights.values() > 0 {
+        while bench.cache.core.values() > 0 {
             tokio::task::yield_now().await;
         }
         assert_eq!(bench.get().await.unwrap_err().kind(), kind);
@@ -66,7 +66,7 @@ async fn a_refresh_that_fails_is_not_repeated_at_every_read() {
     bench.backend.always(Reply::Error(ErrorKind::Unavailable));
     bench.text().await;
     bench.backend.called(2).await;
-    while !bench.cache.flights.flying_now().is_empty() {
+    while !bench.cache.core.flying_now().is_empty() {
         tokio::task::yield_now().await;
     }
     for _ in 0..1000 {
@@ -160,7 +160,7 @@ async fn what_is_unchanged_has_no_new_lease() {
     let end = first.answer().expires_at().unwrap();
     clock.advance(end.since(clock.now()) * 85 / 100);
     cache.get(NAME).await.unwrap();
-    while crate::sync::lock(&store.asked).len() < 2 || !cache.flights.flying_now().is_empty() {
+    while crate::sync::lock(&store.asked).len() < 2 || !cache.core.flying_now().is_empty() {
         tokio::task::yield_now().await;
     }
     let again = cache.get(NAME).await.unwrap();
@@ -182,7 +182,7 @@ async fn a_conditional_read_that_hangs_keeps_nothing_past_its_end() {
     bench.backend.called(2).await;
     bench.clock.advance(left);
     // The refresh hangs past the value's end, within its own budget, and holds nothing.
-    assert_eq!(bench.cache.flights.flying_now().len(), 1);
+    assert_eq!(bench.cache.core.flying_now().len(), 1);
     assert_eq!(secret.record().references(), 1);
 }
 

@@ -46,7 +46,7 @@ async fn a_record_is_concerned_under_all_names_that_are_known_and_by_its_address
         assert_eq!(read(&cache, "b/y").await, "v1");
         store.set("one/record", "v2");
         cache.invalidator().invalidate_prefix(prefix).unwrap();
-        assert_eq!(cache.flights.values(), 0, "{prefix}");
+        assert_eq!(cache.core.values(), 0, "{prefix}");
         assert_eq!(read(&cache, "a/x").await, "v2", "{prefix}");
     }
 }
@@ -65,7 +65,7 @@ async fn a_waiter_that_is_concerned_gets_the_next_fetch_and_another_this_one() {
     let other = get("a/x");
     store.called(1).await;
     let concerned = get("b/y");
-    while cache.flights.flying_now()["one/record"].awaited_by() < 2 {
+    while cache.core.flying_now()["one/record"].awaited_by() < 2 {
         tokio::task::yield_now().await;
     }
     store.set("one/record", "v2");
@@ -88,10 +88,10 @@ async fn a_fetch_for_a_concerned_address_leaves_nothing_behind() {
     assert!(leaving.await.unwrap_err().is_cancelled());
     bench.cache.invalidator().invalidate_prefix("prod").unwrap();
     gate.open();
-    while !bench.cache.flights.flying_now().is_empty() {
+    while !bench.cache.core.flying_now().is_empty() {
         tokio::task::yield_now().await;
     }
-    assert_eq!(bench.cache.flights.values(), 0);
+    assert_eq!(bench.cache.core.values(), 0);
     assert_eq!(bench.backend.calls(), 1);
 }
 
@@ -163,11 +163,11 @@ async fn a_prefix_is_heard_by_the_stores_own_addresses_and_through_routes() {
     .unwrap();
     cache.get("legacy/x").await.unwrap();
     cache.invalidator().invalidate_prefix("legacy").unwrap();
-    assert!(cache.flights.store.at("0:legacy/x").is_none());
+    assert!(cache.core.store.at("0:legacy/x").is_none());
     cache.get("legacy/x").await.unwrap();
     cache
         .invalidator()
         .invalidate_address(&Address::from("legacy"))
         .unwrap();
-    assert!(cache.flights.store.at("0:legacy/x").is_some());
+    assert!(cache.core.store.at("0:legacy/x").is_some());
 }

@@ -25,8 +25,8 @@ fn each_kind_is_retried_as_its_permits_say() {
         let error = drive(&manual, retry.get(NAME)).unwrap_err();
         assert_eq!(error.kind(), kind);
         let attempts = match kind.permits().retry {
-            crate::error::Retry::Never => 1,
-            crate::error::Retry::Yes | crate::error::Retry::AfterDelay => 3,
+            crate::error::Repeat::Never => 1,
+            crate::error::Repeat::Yes | crate::error::Repeat::AfterDelay => 3,
         };
         assert_eq!(store.asked(), attempts, "{kind:?}");
     }

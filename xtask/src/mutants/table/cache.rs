@@ -34,8 +34,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "1: a value that was late by our own stop is an outage",
         "src/layers/cache/judge.rs",
         [
-            "self.flights.clock.lost() > asked.lost",
-            "self.flights.clock.lost() < asked.lost",
+            "self.core.clock.lost() > asked.lost",
+            "self.core.clock.lost() < asked.lost",
         ],
         "no_schedule_breaks_the_fence_the_single_flight_or_the_expiry",
     ),
@@ -68,7 +68,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     core(
         "3: a signal fences no flight",
-        "src/layers/cache/fence.rs",
+        "src/layers/cache/invalidation.rs",
         [
             "        if let Some(flight) = self.flights.get(address) {\n            flight.fence();",
             "        if let Some(flight) = self.flights.get(\"\") {\n            flight.fence();",
@@ -79,14 +79,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "3: a signal misses a stale value under a name that was never asked for",
         "src/layers/cache/mod.rs",
         [
-            "let Some(slot) = self.flights.slot_of(located, request.name()) else {",
+            "let Some(slot) = self.core.slot_of(located, request.name()) else {",
             "let Some(slot) = self.flights.store.at(located.address().as_str()) else {",
         ],
         "no_stale_value_is_answered_under_a_name_that_was_signalled_before_it_was_asked_for",
     ),
     core(
         "3: a prefix misses a name that was never asked for",
-        "src/layers/cache/flights.rs",
+        "src/layers/cache/core.rs",
         [
             "(!signals.concern(slot.epoch, name.path(), address)).then_some(slot)",
             "(!signals.concern(slot.epoch, \"-\", address)).then_some(slot)",
@@ -159,14 +159,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
     core(
         "3: a flood of signals makes an old answer trusted",
         "src/layers/cache/settle.rs",
-        ["self.forgotten = self.oldest();", ""],
+        ["self.forgotten = Some(oldest.came);", "drop(oldest);"],
         "a_flood_of_other_signals_makes_no_old_answer_trusted",
     ),
     core(
         "4: a get does not join the flight of another",
-        "src/layers/cache/flights.rs",
+        "src/layers/cache/core.rs",
         [
-            "if let Some(flight) = flying.flights.get(address) {",
+            "if let Some(flight) = state.flights.get(address) {",
             "if let Some(flight) = flying.flights.get(\"\") {",
         ],
         "the_assembled_resolver_keeps_all_laws_of_caching",
@@ -174,12 +174,12 @@ pub(super) const MUTANTS: &[Mutant] = &[
     core(
         "5: the sweeper is not told of a value's end",
         "src/layers/cache/landing.rs",
-        ["flights.sweeper.due_at(slot.life.ends);", ""],
+        ["core.sweeper.due_at(slot.life.ends);", ""],
         "a_cached_value_stands_once_in_memory_and_not_at_all_after_expiry",
     ),
     core(
         "5: a shutdown leaves the values",
-        "src/layers/cache/flights.rs",
+        "src/layers/cache/core.rs",
         [
             "let values = self.store.take_all();",
             "let values: Vec<crate::layers::cache::slot::Detached> = Vec::new();",
@@ -188,7 +188,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     core(
         "5: a shutdown is taken for an outage",
-        "src/layers/cache/flights.rs",
+        "src/layers/cache/core.rs",
         [
             "        ErrorKind::Closed,\n        \"the resolver was shut down; build a new one\",",
             "        ErrorKind::Unavailable,\n        \"the resolver was shut down; build a new one\",",
@@ -200,7 +200,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "src/layers/cache/seen.rs",
         [
             "Some(entry) if version < entry.version => {",
-            "Some(entry) if version < entry.version && entry.touch == u64::MAX => {",
+            "Some(entry) if version < entry.version && version == u64::MAX => {",
         ],
         "a_version_that_was_rolled_back_is_refused_until_it_counts_as_a_new_life",
     ),
@@ -208,8 +208,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "11: other endpoints are not asked for what one is behind with",
         "src/layers/cache/landing.rs",
         [
-            "self.flights.inner.endpoints().saturating_sub(1);",
-            "self.flights.inner.endpoints().min(0);",
+            "self.core.inner.endpoints().saturating_sub(1);",
+            "self.core.inner.endpoints().min(0);",
         ],
         "an_endpoint_that_is_behind_is_passed_over_for_the_next",
     ),
@@ -217,7 +217,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "12: a refresh that is refused leaves the value",
         "src/layers/cache/landing.rs",
         [
-            "out.extend(flights.store.take(address));",
+            "out.extend(core.store.take(address));",
             "let _ = address;",
         ],
         "a_refresh_that_is_refused_drops_the_value_at_once",
@@ -248,7 +248,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     core(
         "bounds: a record of any size is held",
-        "src/layers/cache/flights.rs",
+        "src/layers/cache/core.rs",
         [
             "if record.weight() > self.config.max_record_bytes as usize {",
             "if record.weight() == usize::MAX {",
@@ -302,7 +302,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     core(
         "routes: a signal in a store's own ids reaches nobody",
-        "src/layers/cache/fence.rs",
+        "src/layers/cache/invalidation.rs",
         [
             "let mut addresses = self.inner.addresses(address);",
             "let mut addresses = Vec::new();",
@@ -331,7 +331,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "handles: a landing that another has asked for is not heard",
         "src/layers/cache/landing.rs",
         [
-            "flights.keeper.landed(slot, |name| {",
+            "core.keeper.landed(slot, |name| {",
             "let _ = (slot, |name: &SecretName| {",
         ],
         "every_landing_is_heard_however_it_was_asked_for",
@@ -344,7 +344,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     core(
         "batches: a record that was signalled under another name is answered",
-        "src/layers/cache/fence.rs",
+        "src/layers/cache/invalidation.rs",
         [
             "self.store.addressed.below(signal, None, &out);",
             "let _ = out;",
@@ -371,7 +371,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     core(
         "status: what a breaker refused is a fetch",
-        "src/layers/cache/flights.rs",
+        "src/layers/cache/core.rs",
         [
             "counted.asked = !answer.as_ref().is_err_and(refused);",
             "let _ = refused; counted.asked = true;",

@@ -16,8 +16,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "1: our own overload looks like an outage",
         "src/error.rs",
         [
-            "            Self::Unavailable | Self::Timeout => (Retry::Yes, true, true, true),\n            Self::Throttled => (Retry::AfterDelay, false, true, false),\n            Self::Overloaded\n            | Self::NotFound",
-            "            Self::Unavailable | Self::Timeout | Self::Overloaded => (Retry::Yes, true, true, true),\n            Self::Throttled => (Retry::AfterDelay, false, true, false),\n            Self::NotFound",
+            "            Self::Unavailable | Self::Timeout => (Repeat::Yes, true, true, true),\n            Self::Throttled => (Repeat::AfterDelay, false, true, false),\n            Self::Overloaded\n            | Self::NotFound",
+            "            Self::Unavailable | Self::Timeout | Self::Overloaded => (Repeat::Yes, true, true, true),\n            Self::Throttled => (Repeat::AfterDelay, false, true, false),\n            Self::NotFound",
         ],
         "a_flood_of_cold_names_on_a_healthy_store_asks_no_fallback_and_opens_no_breaker",
     ),
@@ -90,7 +90,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     core(
         "10: a weaker answer is not told",
         "src/downgrade.rs",
-        ["foreign(|| audit::downgraded(name, freshness, cause));", ""],
+        ["foreign(|| audit::downgraded(name, freshness, cause, warns));", ""],
         "every_fetch_refusal_downgrade_and_invalidation_is_told_and_no_value_is",
     ),
     core(

@@ -23,6 +23,7 @@ use crate::clock::{Clock, Moment};
 use crate::counter::Sharded;
 use crate::downgrade::Downgrades;
 use crate::error::{Error, ErrorKind};
+use crate::in_time::{TimeLimit, in_time};
 use crate::layers::cache::CacheConfig;
 use crate::layers::cache::flight::{Counted, Flight, Outcome, Waiter};
 use crate::layers::cache::keeper::Keeper;
@@ -32,6 +33,7 @@ use crate::layers::cache::settle::Settling;
 use crate::layers::cache::slot::{Hit, Slot};
 use crate::layers::cache::store::Store;
 use crate::layers::cache::sweeper::Sweeper;
+use crate::layers::deadline::too_late;
 use crate::name::NameRef;
 use crate::race::race;
 use crate::resolver::{Request, SecretResolver, ShutdownReport};
@@ -39,7 +41,7 @@ use crate::secret::Record;
 use crate::status::Status;
 use crate::sync::{lock, preempt};
 
-pub(super) struct Flights<R> {
+pub(super) struct Core<R> {
     pub(super) inner: R,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) config: CacheConfig,
@@ -53,14 +55,14 @@ pub(super) struct Flights<R> {
     /// How many hits metrics were told of.
     hits_told: AtomicU64,
     fetches: AtomicU64,
-    flying: Mutex<Flying>,
+    state: Mutex<State>,
     pub(super) epoch: AtomicU64,
     last_success: AtomicU64,
     closed: watch::Sender<bool>,
 }
 
 /// What the lock guards.
-pub(super) struct Flying {
+pub(super) struct State {
     pub(super) flights: HashMap<Arc<str>, Arc<Flight>>,
     pub(super) negatives: Negatives,
     pub(super) seen: Seen,
@@ -71,7 +73,7 @@ pub(super) struct Flying {
 }
 
 /// A place among the fetches for one that is not a flight, given back when it is dropped.
-pub(super) struct Place<R: SecretResolver>(Arc<Flights<R>>, usize);
+pub(super) struct Place<R: SecretResolver>(Arc<Core<R>>, usize);
 
 impl<R: SecretResolver> Drop for Place<R> {
     fn drop(&mut self) {
@@ -93,7 +95,7 @@ pub(super) enum Joined {
     Refused(Error),
 }
 
-impl<R: SecretResolver> Flights<R> {
+impl<R: SecretResolver> Core<R> {
     pub(super) fn new(
         inner: R,
         clock: Arc<dyn Clock>,
@@ -102,7 +104,7 @@ impl<R: SecretResolver> Flights<R> {
         aside: Aside,
     ) -> Self {
         let store = Arc::new(Store::new(config.max_entries, config.max_bytes));
-        let flying = Mutex::new(Flying {
+        let state = Mutex::new(State {
             flights: HashMap::new(),
             negatives: Negatives::default(),
             // Versions outlive values: four of them for each value that can be held.
@@ -123,7 +125,7 @@ impl<R: SecretResolver> Flights<R> {
             hits: Sharded::default(),
             hits_told: AtomicU64::new(0),
             fetches: AtomicU64::new(0),
-            flying,
+            state,
             epoch: AtomicU64::new(0),
             last_success: AtomicU64::new(0),
             closed: watch::Sender::new(false),
@@ -135,8 +137,8 @@ impl<R: SecretResolver> Flights<R> {
         self.store.get(text, &*self.clock)
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, Flying> {
-        lock(&self.flying)
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
     }
 
     /// The number of invalidations so far.
@@ -175,11 +177,11 @@ impl<R: SecretResolver> Flights<R> {
         // Foreign code, so before the lock.
         let identity = self.inner.identity();
         preempt();
-        let mut flying = self.lock();
-        if flying.closed {
+        let mut state = self.lock();
+        if state.closed {
             return Joined::Refused(closed_error());
         }
-        if let Some(flight) = flying.flights.get(address) {
+        if let Some(flight) = state.flights.get(address) {
             return Joined::Other(flight.waiter());
         }
         // A flight may have landed between the caller's look and this lock.
@@ -189,11 +191,11 @@ impl<R: SecretResolver> Flights<R> {
             self.store.link(name, address, located.field());
             return Joined::Held(hit);
         }
-        let said = flying.negatives.get(address, now, identity);
+        let said = state.negatives.get(address, now, identity);
         if let Some(said) = said.filter(|said| self.still_said(said, located, name)) {
             return Joined::Refused(said.error());
         }
-        match flying.start(address, self.config.bound_of(name)) {
+        match state.start(address, self.config.bound_of(name)) {
             Ok(flight) => Joined::Started(flight),
             Err(error) => Joined::Refused(error),
         }
@@ -201,12 +203,12 @@ impl<R: SecretResolver> Flights<R> {
 
     /// A place among the fetches for one that is not a flight.
     pub(super) fn place(self: &Arc<Self>, name: NameRef<'_>) -> Result<Place<R>, Error> {
-        let mut flying = self.lock();
-        if flying.closed {
+        let mut state = self.lock();
+        if state.closed {
             return Err(closed_error());
         }
         let (bound, most) = self.config.bound_of(name);
-        flying.enter(bound, most)?;
+        state.enter(bound, most)?;
         Ok(Place(Arc::clone(self), bound))
     }
 
@@ -229,10 +231,10 @@ impl<R: SecretResolver> Flights<R> {
         name: NameRef<'_>,
     ) -> Option<Arc<Flight>> {
         let address = located.address().as_str();
-        let mut flying = self.lock();
-        let idle = !flying.closed && !flying.flights.contains_key(address);
+        let mut state = self.lock();
+        let idle = !state.closed && !state.flights.contains_key(address);
         let slot = self.store.at(address).filter(|_| idle)?;
-        let started = flying.start(address, self.config.bound_of(name));
+        let started = state.start(address, self.config.bound_of(name));
         if started.is_err() {
             slot.refresh_again(self.clock.now() + REFRESH_AGAIN);
         }
@@ -249,19 +251,19 @@ impl<R: SecretResolver> Flights<R> {
     /// Refuses what comes, ends what flies, drops what is held. The caller has to notify the waiters:
     /// their wakers are foreign code. The second call does nothing.
     pub(super) fn close(&self) -> (ShutdownReport, Vec<Arc<Flight>>) {
-        let mut flying = self.lock();
+        let mut state = self.lock();
         let mut report = ShutdownReport::default();
-        if flying.closed {
+        if state.closed {
             return (report, Vec::new());
         }
-        flying.closed = true;
+        state.closed = true;
         self.epoch.fetch_add(1, Ordering::Release);
-        let flights: Vec<_> = flying.flights.drain().map(|(_, flight)| flight).collect();
-        flying.fetching.clear();
-        flying.negatives.clear();
-        flying.settling.clear();
+        let flights: Vec<_> = state.flights.drain().map(|(_, flight)| flight).collect();
+        state.fetching.clear();
+        state.negatives.clear();
+        state.settling.clear();
         let values = self.store.take_all();
-        drop(flying);
+        drop(state);
         preempt();
         self.sweeper.stop();
         report.flights_ended = flights.len();
@@ -286,17 +288,17 @@ impl<R: SecretResolver> Flights<R> {
     pub(super) fn status(&self) -> Status {
         // Foreign code, so before the lock.
         let login_ends = self.inner.login_ends();
-        let flying = self.lock();
+        let state = self.lock();
         let (entries, bytes) = self.store.size();
         let success = self.last_success.load(Ordering::Relaxed);
         Status {
-            closed: flying.closed,
+            closed: state.closed,
             last_success: (success > 0).then(|| Moment::from_nanos(success)),
             login_ends,
             stale_allowed: !self.config.longest_stale().is_zero(),
             entries,
             bytes,
-            flights: flying.flights.len(),
+            flights: state.flights.len(),
             hits: self.hits.sum(),
             fetches: self.fetches.load(Ordering::Relaxed),
             outlived: self.sweeper.outlived(),
@@ -312,9 +314,9 @@ impl<R: SecretResolver> Flights<R> {
     pub(super) fn wants_latest(&self, address: &str, name: NameRef<'_>) -> bool {
         let now = self.clock.now();
         let wide = self.store.signals.latest(name.path(), address);
-        let flying = self.lock();
-        let seen = flying.seen.epoch(address);
-        flying.settling.wants_latest(address, now, wide, seen)
+        let state = self.lock();
+        let seen = state.seen.epoch(address);
+        state.settling.wants_latest(address, now, wide, seen)
     }
 
     /// Asks the store, within the budget of a fetch and until the cache is closed. `lost` is what the
@@ -331,8 +333,10 @@ impl<R: SecretResolver> Flights<R> {
             self.closed().await;
             Err(closed_error())
         };
-        let request = request.while_running(until, lost);
-        let answer = race(closed, self.inner.resolve(request)).await;
+        let limit = TimeLimit::since(&*self.clock, until, lost);
+        let answer = self.inner.resolve(request.while_running(until, lost));
+        let answer = in_time(limit, race(closed, answer)).await;
+        let answer = answer.unwrap_or_else(|| Err(too_late()));
         let refused = |error: &Error| error.is_held_back() && error.endpoint().is_none();
         counted.asked = !answer.as_ref().is_err_and(refused);
         answer
@@ -345,7 +349,7 @@ impl<R: SecretResolver> Flights<R> {
     }
 }
 
-impl Flying {
+impl State {
     /// Takes a place among the fetches that count for `bound`, of which there are `most`.
     fn enter(&mut self, bound: usize, most: usize) -> Result<(), Error> {
         let fetching = self.fetching.entry(bound).or_default();
@@ -390,7 +394,7 @@ impl Flying {
 }
 
 #[cfg(test)]
-impl<R: SecretResolver> Flights<R> {
+impl<R: SecretResolver> Core<R> {
     pub(super) fn flying_now(&self) -> HashMap<Arc<str>, Arc<Flight>> {
         self.lock().flights.clone()
     }

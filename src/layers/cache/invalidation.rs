@@ -1,13 +1,13 @@
 //! Invalidation: what a signal takes out, and what it keeps from landing.
 //!
-//! Each is one critical section of `flights`, whose docs say why that is a fence.
+//! Each is one critical section of `core`, whose docs say why that is a fence.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::address::Address;
-use crate::invalidate::Fence;
-use crate::layers::cache::flights::{Flights, Flying};
+use crate::invalidate::Invalidates;
+use crate::layers::cache::core::{Core, State};
 use crate::layers::cache::signals::Signal;
 use crate::layers::cache::slot::Detached;
 use crate::name::NameRef;
@@ -15,7 +15,7 @@ use crate::resolver::SecretResolver;
 use crate::secret::Version;
 use crate::sync::preempt;
 
-impl<R: SecretResolver> Fence for Flights<R> {
+impl<R: SecretResolver> Invalidates for Core<R> {
     fn invalidate(&self, name: NameRef<'_>) -> usize {
         let located = self.inner.locate(name);
         self.invalidate_each(std::slice::from_ref(located.address()))
@@ -32,7 +32,7 @@ impl<R: SecretResolver> Fence for Flights<R> {
         // Foreign code, so before the lock.
         let addresses = self.inner.below(prefix);
         let prefix = prefix.path();
-        let taken = self.fence(|flying, signal| {
+        let taken = self.taking(|state, signal| {
             self.store.signals.below(signal, Some(prefix), &addresses);
             let taken = self.store.take_below(prefix, &addresses);
             // A batch that was given one of these under another name asks again.
@@ -42,7 +42,7 @@ impl<R: SecretResolver> Fence for Flights<R> {
                 .collect();
             self.store.addressed.below(signal, None, &out);
             for slot in &taken {
-                flying.signal(slot.address(), Some(slot), signal);
+                state.signal(slot.address(), Some(slot), signal);
             }
             taken
         });
@@ -57,13 +57,13 @@ impl<R: SecretResolver> Fence for Flights<R> {
     }
 
     fn invalidate_all(&self) -> usize {
-        let taken = self.fence(|flying, signal| {
+        let taken = self.taking(|state, signal| {
             self.store.signals.all(signal);
             let taken = self.store.take_all();
             for slot in &taken {
-                flying.signal(slot.address(), Some(slot), signal);
+                state.signal(slot.address(), Some(slot), signal);
             }
-            flying.negatives.clear();
+            state.negatives.clear();
             taken
         });
         self.keeper.signalled(|_, _, _| true);
@@ -81,13 +81,13 @@ impl<R: SecretResolver> Fence for Flights<R> {
     }
 }
 
-impl<R: SecretResolver> Flights<R> {
+impl<R: SecretResolver> Core<R> {
     fn invalidate_each(&self, addresses: &[Address<'_>]) -> usize {
-        let taken = self.fence(|flying, signal| {
+        let taken = self.taking(|state, signal| {
             self.store.addressed.below(signal, None, addresses);
             let take = |address: &Address<'_>| {
                 let taken = self.store.take(address.as_str());
-                flying.signal(address.as_str(), taken.as_ref(), signal);
+                state.signal(address.as_str(), taken.as_ref(), signal);
                 taken
             };
             addresses.iter().filter_map(take).collect()
@@ -100,18 +100,18 @@ impl<R: SecretResolver> Flights<R> {
 
     /// Runs an invalidation in its critical section, and drops outside of it what it took out; returns
     /// where that was held.
-    fn fence(&self, take: impl FnOnce(&mut Flying, Signal) -> Vec<Detached>) -> Vec<Arc<str>> {
-        let mut flying = self.lock();
+    fn taking(&self, take: impl FnOnce(&mut State, Signal) -> Vec<Detached>) -> Vec<Arc<str>> {
+        let mut state = self.lock();
         let epoch = 1 + self.epoch.fetch_add(1, Ordering::Release);
         let came = self.clock.now();
-        let taken = take(&mut flying, Signal { epoch, came });
-        drop(flying);
+        let taken = take(&mut state, Signal { epoch, came });
+        drop(state);
         preempt();
         taken.into_iter().map(Detached::into_address).collect()
     }
 }
 
-impl Flying {
+impl State {
     /// Fences what concerns one address; `taken` is what was held there.
     fn signal(&mut self, address: &str, taken: Option<&Detached>, signal: Signal) {
         self.negatives.remove(address);
