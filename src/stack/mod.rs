@@ -399,6 +399,12 @@ impl Resolver {
         let deadline = self.stack.clock.now() + limit;
         SecretResolver::shutdown(self, deadline).await
     }
+
+    /// As [`shutdown_within`](Self::shutdown_within), for code that is not async. See
+    /// [`get_blocking`](Self::get_blocking).
+    pub fn shutdown_blocking(&self, limit: Duration) -> ShutdownReport {
+        block_on(self.shutdown_within(limit))
+    }
 }
 
 impl fmt::Debug for Resolver {
