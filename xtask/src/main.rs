@@ -10,6 +10,7 @@
 mod budget;
 mod cluster;
 mod demo;
+mod examples;
 mod features;
 mod mutants;
 mod setup;
@@ -22,7 +23,7 @@ use std::process::ExitCode;
 const USAGE: &str = "usage: cargo xtask <command>
 
   setup           install the servers that tests need, under target/tools
-  test [filter…]  setup, then every test, then the threat model's check; with a filter, those tests alone
+  test [filter…]  setup, then every example and test, then the threat model's check; with a filter, those tests alone
   threat-model    check THREAT_MODEL.md and threat-model-tests.txt against the last whole run of `test`
   mutants [part…] break each guarantee in a copy, and see that its test notices: a quarter of an hour; with parts of names, those alone
   cluster [secs]  the tests of a cluster under load alone, with faults that last so long; 60 s without a number
