@@ -53,7 +53,8 @@ async fn work(State(resolver): State<Resolver>) -> Answer {
     }
 }
 
-/// Ready is who can do the work now. What is cached costs no request, and what has ended is fetched once for all who ask.
+/// Ready is who can do the work now, so it asks for what the work needs. What is cached costs no request, and what has ended is fetched
+/// once for all who ask. `Resolver::ready` asks no store: where nothing but the probe calls it, it would not learn of the store's return.
 async fn ready(State(resolver): State<Resolver>) -> Answer {
     match resolver.require(&REQUIRED).await {
         Ok(_) => {
