@@ -12,6 +12,7 @@ mod cluster;
 mod demo;
 mod examples;
 mod features;
+mod links;
 mod mutants;
 mod setup;
 mod test;
@@ -29,6 +30,7 @@ const USAGE: &str = "usage: cargo xtask <command>
   cluster [secs]  the tests of a cluster under load alone, with faults that last so long; 60 s without a number
   features        lint every crate without features and with each one alone
   budget          count the crates that users of ours compile, against their limits
+  links           check that what the Markdown files refer to is there
   demo            a real OpenBao with TLS: resolve, cached, rotated, invalidated, killed, refused";
 
 fn main() -> ExitCode {
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         ("cluster", arguments) => cluster::run(arguments),
         ("features", []) => features::run(),
         ("budget", []) => budget::run(),
+        ("links", []) => links::run(),
         ("demo", []) => demo::run(),
         _ => Err(USAGE.to_owned()),
     };
