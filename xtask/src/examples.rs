@@ -20,12 +20,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// # Errors
 /// The names of those that failed.
 pub(crate) fn run(everything: &[&str]) -> Result {
-    let messages = output_of(cargo().arg("build").args(everything).args([
-        "--examples",
-        "--message-format",
-        "json-render-diagnostics",
-    ]))?;
-    let examples: Vec<_> = messages.lines().filter_map(example_in).collect();
+    let examples = build(&[everything, &["--examples"]].concat())?;
     if examples.is_empty() {
         return Err("cargo built no example".to_owned());
     }
@@ -45,8 +40,15 @@ pub(crate) fn run(everything: &[&str]) -> Result {
     }
 }
 
+/// Builds what these arguments of `cargo build` say, and lets cargo tell its progress on the standard error.
+pub(crate) fn build(arguments: &[&str]) -> Result<Vec<Example>> {
+    let format = ["--message-format", "json-render-diagnostics"];
+    let messages = output_of(cargo().arg("build").args(arguments).args(format))?;
+    Ok(messages.lines().filter_map(example_in).collect())
+}
+
 #[derive(Debug, PartialEq)]
-struct Example {
+pub(crate) struct Example {
     name: String,
     program: PathBuf,
     /// Where its package is.
@@ -54,7 +56,7 @@ struct Example {
 }
 
 impl Example {
-    fn run(&self) -> Result {
+    pub(crate) fn run(&self) -> Result {
         let mut command = Command::new(&self.program);
         // As `cargo run` does. The servers are looked for from there.
         command.env("CARGO_MANIFEST_DIR", &self.package);
