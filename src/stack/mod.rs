@@ -16,6 +16,9 @@ use std::time::Duration;
 use crate::blocking::block_on;
 use crate::clock::{Clock, Moment};
 use crate::error::Error;
+// For links in the documentation alone.
+#[cfg(doc)]
+use crate::error::ErrorKind;
 use crate::fork;
 use crate::invalidate::Invalidator;
 use crate::layers::{
