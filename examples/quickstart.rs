@@ -62,12 +62,14 @@ async fn main() -> Result<(), Error> {
         password.expose_str()?.len()
     );
     println!("           {} read of the environment", variables.reads());
+    assert_eq!(variables.reads(), 1);
 
     resolver.get("prod/db#password").await?;
     println!(
         "hit        still {} read: answered from the cache",
         variables.reads()
     );
+    assert_eq!(variables.reads(), 1, "a hit asks nobody");
 
     variables.set("a-new-password");
     clock.advance(Duration::from_secs(300));
@@ -77,6 +79,7 @@ async fn main() -> Result<(), Error> {
         variables.reads(),
         password.expose_str()?.len()
     );
+    assert_eq!(password.expose_str()?, "a-new-password");
 
     // The same stack in front of a store that goes away. The environment is right there, with a
     // value for the name; it was not named as a fallback, so it is not asked.
@@ -84,13 +87,12 @@ async fn main() -> Result<(), Error> {
     store.always(Reply::Error(ErrorKind::Unavailable));
     let resolver = Resolver::builder(store).build()?;
     let before = variables.reads();
-    match resolver.get("prod/db#password").await {
-        Ok(_) => println!("this must not happen"),
-        Err(error) => println!("store away {error}"),
-    }
-    println!(
-        "           {} reads of the environment for it",
-        variables.reads() - before
-    );
+    let Err(error) = resolver.get("prod/db#password").await else {
+        panic!("a value was answered that no store stands behind");
+    };
+    println!("store away {error}");
+    let reads = variables.reads() - before;
+    assert_eq!(reads, 0, "the environment was not named as a fallback");
+    println!("           {reads} reads of the environment for it");
     Ok(())
 }

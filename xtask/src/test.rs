@@ -1,4 +1,4 @@
-//! `test`: every test of the workspace, with the servers they need, and then the threat model's check of which of them ran. With a
+//! `test`: every example and test of the workspace, with the servers they need, and then the threat model's check of which of them ran. With a
 //! filter it runs those tests alone, and says what it left out.
 //!
 //! It runs tests by nextest where that is installed and by `cargo test` elsewhere; what it learns from either is the same.
@@ -11,11 +11,11 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::setup;
 use crate::threat_model::{self, Ran, record};
 use crate::workspace::{
     Result, cargo, output_of, packages, root, run as run_command, shown, target,
 };
+use crate::{examples, setup};
 
 const EVERYTHING: [&str; 3] = ["--workspace", "--all-features", "--locked"];
 
@@ -24,18 +24,18 @@ pub(crate) fn run(filter: &[String]) -> Result {
     let runner = if has_nextest() { nextest } else { libtest };
     if !filter.is_empty() {
         let (outcome, _) = runner(filter)?;
-        println!(
-            "with a filter, neither the documentation's examples were run nor was THREAT_MODEL.md checked"
-        );
+        println!("with a filter, no examples were run, nor was THREAT_MODEL.md checked");
         return outcome;
     }
     record(&[])?;
-    // The examples go first, because the tests' own summary is what the reader looks for at the end. One's failure does not keep
-    // the other from running.
-    let examples = run_command(cargo().arg("test").args(EVERYTHING).arg("--doc"));
+    // The examples go first, because the tests' own summary is what the reader looks for at the end. The failure
+    // of one does not keep the others from running.
+    let examples = examples::run(&EVERYTHING);
+    let documentation = run_command(cargo().arg("test").args(EVERYTHING).arg("--doc"));
     let (tests, ran) = runner(filter)?;
     record(&ran)?;
     examples?;
+    documentation?;
     tests?;
     threat_model::run()
 }

@@ -29,3 +29,8 @@ mod variable;
 pub use config::EnvBuilder;
 pub use resolver::EnvBackend;
 pub use source::{EnvSource, ProcessEnv};
+
+/// The README's examples, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

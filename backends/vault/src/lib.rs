@@ -57,3 +57,8 @@ pub use config::{VaultBuilder, VaultTarget};
 pub use resolver::{VaultBackend, VaultStats};
 pub use secret_resolver_session::Credential;
 pub use secret_resolver_transport::{LeftOut, Origin, Trust};
+
+/// The README's examples, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -101,3 +101,8 @@ pub use session::{Session, Stats};
 pub use state::Token;
 pub use store::{Grant, Issued, Store};
 pub use verdict::Verdict;
+
+/// The README's examples, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -80,3 +80,8 @@ pub use origin::Origin;
 pub use request::{Method, Request};
 pub use response::Response;
 pub use trust::{LeftOut, Trust};
+
+/// The README's examples, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

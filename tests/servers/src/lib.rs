@@ -1,5 +1,5 @@
-//! Servers on loopback for this workspace's tests and its demo: a real OpenBao, a real nginx before it, and a scripted HTTPS server
-//! for the answers that a real one cannot be made to give.
+//! Servers on loopback for this workspace's tests, examples and demo: a real OpenBao, a real nginx before it, a real PostgreSQL, and a
+//! scripted HTTPS server for the answers that a real one cannot be made to give.
 //!
 //! It owns starting, steering and ending those servers, and the certificates they need. It does not speak the stores' protocols for
 //! anybody: what is administered goes through the server's own command line tool, so no helper here can share a mistake with the
@@ -16,6 +16,7 @@ mod durable;
 mod error;
 mod nginx;
 mod openbao;
+mod postgres;
 mod process;
 mod scripted;
 mod tls;
@@ -26,5 +27,6 @@ pub use cluster::{Cluster, Snapshot};
 pub use error::Error;
 pub use nginx::Nginx;
 pub use openbao::OpenBao;
+pub use postgres::Postgres;
 pub use scripted::{ENDLESS_LIMIT, Reply, RequestHead, ScriptedHttps};
 pub use tls::{ServerCert, TestCa, Validity};

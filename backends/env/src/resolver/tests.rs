@@ -32,6 +32,7 @@ fn source() -> Counted {
     let variables = [
         ("APP_PROD_DB_PASSWORD", "hunter2-canary"),
         ("APP_PROD_TOKEN", "t0k3n-canary"),
+        ("APP_APP_DB_PASSWORD", "both-canary"),
         ("APP_EMPTY", ""),
         ("PATH", "/bin"),
         ("LEGACY_KEY", "legacy-canary"),
@@ -66,6 +67,14 @@ async fn it_keeps_all_laws_alone_and_in_the_stack() {
             .unwrap();
         conformance::all(&subject).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn the_prefix_stands_before_the_whole_name_also_where_they_begin_alike() {
+    let source = source();
+    let secret = prefixed(&source).get("app/db#password").await.unwrap();
+    assert_eq!(secret.expose_str().unwrap(), "both-canary");
+    assert_eq!(source.reads(), ["APP_APP_DB_PASSWORD"]);
 }
 
 #[test]
