@@ -13,6 +13,7 @@ mod foreign;
 mod fork;
 mod in_time;
 mod invalidate;
+mod jitter;
 mod name;
 mod policy;
 mod race;

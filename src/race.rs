@@ -4,6 +4,7 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use futures_util::FutureExt as _;
 use pin_project_lite::pin_project;
 
 /// The first answer of two; `first` wins when both are ready, so that an answer which came in time
@@ -38,6 +39,27 @@ impl<T, F: Future<Output = T>, S: Future<Output = T>> Future for Race<F, S> {
             ready => ready,
         }
     }
+}
+
+/// What `wanted` answers; `None` when `end` is ready first. `wanted` is polled first, so that an answer
+/// that is there is never lost to an end that came meanwhile.
+///
+/// # Cancel safety
+/// Dropping it drops both.
+///
+/// ```
+/// use secret_resolver::backend::first;
+///
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// assert_eq!(first(async { 7 }, async {}).await, Some(7));
+/// assert_eq!(first(std::future::pending::<u8>(), async {}).await, None);
+/// # });
+/// ```
+pub fn first<T>(
+    wanted: impl Future<Output = T>,
+    end: impl Future<Output = ()>,
+) -> impl Future<Output = Option<T>> {
+    race(wanted.map(Some), end.map(|()| None))
 }
 
 /// Lets the caller's executor go round once.

@@ -83,17 +83,16 @@
 
 mod credential;
 mod error;
-mod flight;
-mod gate;
 mod leaving;
 mod life;
 mod login;
-mod race;
+mod pace;
 mod random;
 mod revocation;
 mod session;
 mod state;
 mod store;
+mod task;
 mod verdict;
 
 pub use credential::Credential;

@@ -10,14 +10,15 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use secret_resolver::backend::first;
 use secret_resolver::{Clock as _, Error, ErrorKind, Moment};
 
+use crate::error;
 use crate::leaving::Left;
 use crate::life::Life;
 use crate::session::{AUDIT, Shared};
 use crate::state::{Failed, Installed, New};
 use crate::store::{Issued, Store};
-use crate::{error, race};
 
 impl<S: Store> Shared<S> {
     pub(crate) async fn login(self: Arc<Self>, endpoint: Option<usize>) -> Result<(), Error> {
@@ -56,7 +57,7 @@ impl<S: Store> Shared<S> {
         };
         let number = self.store.endpoints().max(1);
         // Before it is asked: a request that fails meanwhile moves on.
-        let first = endpoint.unwrap_or_else(|| self.store.endpoint()) % number;
+        let start = endpoint.unwrap_or_else(|| self.store.endpoint()) % number;
         let mut failed = match login(endpoint).await {
             (_, Ok(issued)) => return Ok((issued, endpoint)),
             (_, Err(error)) => Failed::first(error),
@@ -71,14 +72,14 @@ impl<S: Store> Shared<S> {
         // The logins that are left when one has succeeded are dropped.
         while failed.refusals < most {
             if let Some(step) = others.next() {
-                asked.push(login(Some((first + step) % number)));
+                asked.push(login(Some((start + step) % number)));
             }
             // The last is bounded by the transport.
             let answer = match others.is_empty() {
                 true => Some(asked.next().await),
                 false => {
                     let end = self.clock.now() + Self::ALONE;
-                    race::first(asked.next(), self.clock.sleep_until(end)).await
+                    first(asked.next(), self.clock.sleep_until(end)).await
                 }
             };
             match answer {

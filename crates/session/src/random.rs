@@ -1,16 +1,13 @@
-//! A little chance for spreading timers, so that a fleet that started together does not log in
-//! together. Not for keys: the standard library's hasher keys are random, and that is enough here.
+//! A little chance for timers, so that a fleet that started together does not log in together.
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
+
+use secret_resolver::backend::random_part;
 
 /// `base`, plus or minus up to `tenths` tenths of it.
 pub(crate) fn spread(base: Duration, tenths: u32) -> Duration {
-    // Two decimal digits of chance are enough to spread timers: 0..=200 stands for -100 %..=+100 %.
-    let chance = u32::try_from(RandomState::new().build_hasher().finish() % 201).unwrap_or(100);
-    let part = base / 10 * tenths / 100;
-    base + part * chance.saturating_sub(100) - part * 100_u32.saturating_sub(chance)
+    let part = base / 10 * tenths;
+    base - part + random_part(part * 2)
 }
 
 #[cfg(test)]

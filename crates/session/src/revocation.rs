@@ -10,14 +10,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future;
+use secret_resolver::backend::first;
 use secret_resolver::{Clock as _, Error, Moment, ShutdownReport};
 
-use crate::flight::Flight;
+use crate::error;
 use crate::leaving::Left;
 use crate::session::{AUDIT, Session, Shared};
 use crate::state::State;
 use crate::store::Store;
-use crate::{error, race};
+use crate::task::Task;
 
 /// How long it takes until what passes by itself is asked again, where the store does not say.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -56,7 +57,7 @@ impl<S: Store> Session<S> {
         };
         shared.closed.send_replace(true);
         let issues = shared.store.issues_tokens();
-        logins.retain(|errand| issues && errand.is_login && !errand.flight.is_over(now));
+        logins.retain(|errand| issues && errand.is_login && !errand.task.is_over(now));
         let due = ours.len() + logins.len();
         let results = Mutex::new(Vec::with_capacity(due));
         let note = |revoked: Option<bool>| {
@@ -75,13 +76,13 @@ impl<S: Store> Session<S> {
             let late = async {
                 for login in logins {
                     // One that ends now revokes its own token.
-                    let _ = login.flight.wait(&*shared.clock).await;
+                    let _ = login.task.wait(&*shared.clock).await;
                     note(shared.lock().late.pop());
                 }
             };
             future::join(shared.end_tokens(ours, deadline, note), late).await;
         };
-        let done = race::first(work, shared.clock.sleep_until(deadline)).await;
+        let done = first(work, shared.clock.sleep_until(deadline)).await;
         let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
         let count = |what| results.iter().filter(|&&revoked| revoked == what).count();
         let mut report = ShutdownReport::default();
@@ -98,11 +99,11 @@ impl<S: Store> Shared<S> {
     /// that the store has just answered.
     pub(crate) fn revoke_left(self: &Arc<Self>, state: &mut State<S::Credentials>, answers: bool) {
         let now = self.clock.now();
-        let is_over = |flight: &Flight| flight.is_over(now);
+        let is_over = |task: &Task| task.is_over(now);
         let idle = state.revoking.as_ref().is_none_or(is_over);
         if idle && !state.ended && state.leaving.is_due(answers, now) {
             // Without a runtime it is left for the shutdown.
-            state.revoking = Flight::start(now, Arc::clone(self).revoke_each()).ok();
+            state.revoking = Task::start(now, Arc::clone(self).revoke_each()).ok();
         }
     }
 
@@ -110,7 +111,7 @@ impl<S: Store> Shared<S> {
         let all = self.lock().leaving.all();
         for left in all {
             let end = self.clock.now() + STILL_USED;
-            race::first(left.unused(), self.clock.sleep_until(end)).await;
+            first(left.unused(), self.clock.sleep_until(end)).await;
             {
                 let mut state = self.lock();
                 if state.ended {
@@ -191,7 +192,7 @@ impl<S: Store> Shared<S> {
             let revoked = match endpoint + 1 == number {
                 // It ends with the shutdown.
                 true => Some(revocation.await),
-                false => race::first(revocation, self.clock.sleep_until(now + share)).await,
+                false => first(revocation, self.clock.sleep_until(now + share)).await,
             };
             let error = match revoked {
                 Some(Ok(())) => return Ending::Done(Some(true)),

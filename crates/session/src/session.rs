@@ -14,15 +14,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use secret_resolver::backend::first;
 use secret_resolver::{Clock, Error, Moment};
 use tokio::sync::watch;
 
-use crate::flight::Flight;
+use crate::error;
 use crate::life::Refresh;
 use crate::state::{Errand, State, Token};
 use crate::store::Store;
+use crate::task::Task;
 use crate::verdict::Verdicts;
-use crate::{error, race};
 
 /// Where the core's audit events go, too.
 pub(crate) const AUDIT: &str = "secret_resolver::audit";
@@ -133,12 +134,12 @@ impl<S: Store> Session<S> {
         let mut deaths = 0;
         loop {
             installed.mark_unchanged();
-            let (flight, until) = match self.0.look(endpoint, patience)? {
+            let (task, until) = match self.0.look(endpoint, patience)? {
                 Look::Token(token) => return Ok(token),
-                Look::Wait(flight, until) => (flight, until),
+                Look::Wait(task, until) => (task, until),
             };
             let is_own = until.is_none();
-            let ended = race::first(flight.wait(clock), async {
+            let ended = first(task.wait(clock), async {
                 // Any login will do.
                 let changed = async {
                     let _ = installed.changed().await;
@@ -146,7 +147,7 @@ impl<S: Store> Session<S> {
                 match until {
                     None => changed.await,
                     Some(until) => {
-                        race::first(changed, clock.sleep_until(until)).await;
+                        first(changed, clock.sleep_until(until)).await;
                     }
                 }
             });
@@ -179,14 +180,14 @@ impl<S: Store> Session<S> {
         request: Pin<&mut impl Future<Output = Result<T, Error>>>,
     ) -> Result<T, Error> {
         let open = async {
-            let answer = race::first(request, self.closed()).await;
+            let answer = first(request, self.closed()).await;
             answer.unwrap_or_else(|| Err(error::closed()))
         };
         let Some(deadline) = deadline else {
             return open.await;
         };
         let end = self.0.clock.sleep_until(deadline);
-        let answer = race::first(open, end).await;
+        let answer = first(open, end).await;
         answer.unwrap_or_else(|| Err(error::deadline()))
     }
 
@@ -200,7 +201,7 @@ impl<S: Store> Session<S> {
 enum Look {
     Token(Arc<Token>),
     /// What to wait for, and until when where it is no login at this request's endpoint.
-    Wait(Flight, Option<Moment>),
+    Wait(Task, Option<Moment>),
 }
 
 impl<S: Store> Shared<S> {
@@ -217,7 +218,7 @@ impl<S: Store> Shared<S> {
         if state.ended {
             return Err(error::closed());
         }
-        state.errands.retain(|errand| !errand.flight.is_over(now));
+        state.errands.retain(|errand| !errand.task.is_over(now));
         if let Some(live) = &state.live {
             if !live.life.is_over(now) {
                 let token = Arc::clone(&live.token);
@@ -227,7 +228,7 @@ impl<S: Store> Shared<S> {
                 {
                     let task = Arc::clone(self).refresh(refresh, Arc::clone(&token));
                     state.errands.push(Errand {
-                        flight: Flight::start(now, task)?,
+                        task: Task::start(now, task)?,
                         is_login: refresh == Refresh::Login,
                         endpoint: None,
                         began: now,
@@ -240,21 +241,21 @@ impl<S: Store> Shared<S> {
         }
         let own = |errand: &&Errand| errand.is_login && errand.endpoint == endpoint;
         if let Some(errand) = state.errands.iter().find(own) {
-            return Ok(Look::Wait(errand.flight.clone(), None));
+            return Ok(Look::Wait(errand.task.clone(), None));
         }
         let until = |errand: &Errand| patience.min(errand.began + PATIENCE);
         let young = |errand: &&Errand| now < until(errand);
         if let Some(errand) = state.errands.iter().find(young) {
-            return Ok(Look::Wait(errand.flight.clone(), Some(until(errand))));
+            return Ok(Look::Wait(errand.task.clone(), Some(until(errand))));
         }
-        let flight = Flight::start(now, Arc::clone(self).login(endpoint))?;
+        let task = Task::start(now, Arc::clone(self).login(endpoint))?;
         state.errands.push(Errand {
-            flight: flight.clone(),
+            task: task.clone(),
             is_login: true,
             endpoint,
             began: now,
         });
-        Ok(Look::Wait(flight, None))
+        Ok(Look::Wait(task, None))
     }
 
     /// The token in use, if there is one.

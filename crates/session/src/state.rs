@@ -9,20 +9,20 @@ use secret_resolver::{Error, Moment, SecretBuf};
 use tokio::sync::watch;
 
 use crate::error;
-use crate::flight::Flight;
-use crate::gate::Gate;
 use crate::leaving::{Leaving, Left};
 use crate::life::Life;
+use crate::pace::Pace;
 use crate::store::Grant;
+use crate::task::Task;
 
 pub(crate) struct State<C> {
     pub(crate) live: Option<Live<C>>,
     /// Logins and renewals under way, one login for each endpoint at most.
     pub(crate) errands: Vec<Errand>,
     /// The task that revokes what was left.
-    pub(crate) revoking: Option<Flight>,
+    pub(crate) revoking: Option<Task>,
     pub(crate) leaving: Leaving,
-    gate: Gate,
+    pace: Pace,
     held: Option<Held<C>>,
     /// Why the last token or credential was no use, for a login that comes too soon after it.
     last: Option<Error>,
@@ -42,7 +42,7 @@ pub(crate) struct Live<C> {
 }
 
 pub(crate) struct Errand {
-    pub(crate) flight: Flight,
+    pub(crate) task: Task,
     pub(crate) is_login: bool,
     /// Where it was begun, and when.
     pub(crate) endpoint: Option<usize>,
@@ -167,7 +167,7 @@ impl<C> Default for State<C> {
             errands: Vec::new(),
             revoking: None,
             leaving: Leaving::default(),
-            gate: Gate::default(),
+            pace: Pace::default(),
             held: None,
             last: None,
             issued: 0,
@@ -238,11 +238,11 @@ impl<C: PartialEq> State<C> {
             }
             if !same {
                 // A changed credential ends the back-off.
-                self.gate.accepted();
+                self.pace.accepted();
                 self.held = None;
             }
         }
-        self.gate.admit(now).map_err(|wait| {
+        self.pace.admit(now).map_err(|wait| {
             let last = self.last.clone().unwrap_or_else(error::too_many);
             last.with_retry_after(wait).held_back()
         })
@@ -259,7 +259,7 @@ impl<C: PartialEq> State<C> {
             Kind::Unauthenticated | Kind::Denied | Kind::Misconfigured | Kind::Throttled
         );
         if refused {
-            (0..failed.refusals.max(1)).for_each(|_| self.gate.answered(now));
+            (0..failed.refusals.max(1)).for_each(|_| self.pace.answered(now));
         }
         let overtaken = |live: &Live<C>| live.token.since > asked;
         if self.live.as_ref().is_some_and(overtaken) {
@@ -271,19 +271,19 @@ impl<C: PartialEq> State<C> {
                 self.hold(credentials, error, now + Self::UNCONFIRMED);
             }
             _ if refused => self.refused(credentials, error, now),
-            _ => self.hold(credentials, error, now + Gate::MOMENT),
+            _ => self.hold(credentials, error, now + Pace::MOMENT),
         }
     }
 
     /// Whether the next refusal is the first, which is worth a second opinion.
     pub(crate) fn is_calm(&self) -> bool {
-        self.gate.is_calm()
+        self.pace.is_calm()
     }
 
     /// A login has brought a token that may not be used. The store may change its mind about the next;
     /// one that was `given` stays what it is, and each further look at it would use it up.
     pub(crate) fn unfit(&mut self, credentials: C, error: &Error, given: bool, now: Moment) {
-        self.gate.answered(now);
+        self.pace.answered(now);
         match given {
             true => self.hold(credentials, error, now + Self::UNFIT),
             false => self.refused(credentials, error, now),
@@ -298,7 +298,7 @@ impl<C: PartialEq> State<C> {
 
     /// Puts a token into use in place of the one before.
     pub(crate) fn install(&mut self, new: New<C>, now: Moment) -> Installed {
-        self.gate.answered(now);
+        self.pace.answered(now);
         if self.ended {
             return Installed::Ended;
         }
@@ -309,7 +309,7 @@ impl<C: PartialEq> State<C> {
             }
             return Installed::Surplus;
         }
-        self.gate.accepted();
+        self.pace.accepted();
         self.held = None;
         self.last = None;
         self.issued += 1;
@@ -332,7 +332,7 @@ impl<C: PartialEq> State<C> {
     }
 
     fn refused(&mut self, credentials: C, error: &Error, now: Moment) {
-        let until = self.gate.refused(now, error.retry_after());
+        let until = self.pace.refused(now, error.retry_after());
         self.hold(credentials, error, until);
     }
 

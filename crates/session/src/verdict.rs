@@ -9,16 +9,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use secret_resolver::backend::first;
 use secret_resolver::{Clock as _, Error, Moment};
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
-use crate::flight::Flight;
+use crate::error;
 use crate::session::{Session, Shared};
 use crate::state::Token;
 use crate::store::Store;
-use crate::{error, race};
+use crate::task::Task;
 
 /// How long a login whose tokens may not look themselves up goes without another by suspicion.
 const BLIND: Duration = Duration::from_secs(60);
@@ -62,7 +63,7 @@ struct Known {
 
 /// A question that is under way.
 struct Inquiry {
-    flight: Flight,
+    task: Task,
     number: u64,
     /// Its place in the order.
     at: u64,
@@ -94,13 +95,13 @@ impl<S: Store> Session<S> {
         let shared = &self.0;
         let end = shared.clock.now() + WAIT;
         loop {
-            let (flight, at) = match shared.look_into(token, sent, endpoint, again)? {
+            let (task, at) = match shared.look_into(token, sent, endpoint, again)? {
                 Look::Verdict(Verdict::Dead) if again => return Err(error::dead_again()),
                 Look::Verdict(verdict) => return Ok(verdict),
-                Look::Wait(flight, at) => (flight, at),
+                Look::Wait(task, at) => (task, at),
             };
             let late = shared.clock.sleep_until(end);
-            let Some(outcome) = race::first(flight.wait(&*shared.clock), late).await else {
+            let Some(outcome) = first(task.wait(&*shared.clock), late).await else {
                 // Of the endpoint that has answered the read it says nothing.
                 return Err(error::no_verdict().held_back());
             };
@@ -114,7 +115,7 @@ impl<S: Store> Session<S> {
 
 enum Look {
     Verdict(Verdict),
-    Wait(Flight, u64),
+    Wait(Task, u64),
 }
 
 impl<S: Store> Shared<S> {
@@ -147,23 +148,23 @@ impl<S: Store> Shared<S> {
         if let Some(inquiry) = &known.inquiry
             && inquiry.number == token.number
         {
-            if !inquiry.flight.is_over(now) {
-                return Ok(Look::Wait(inquiry.flight.clone(), inquiry.at));
+            if !inquiry.task.is_over(now) {
+                return Ok(Look::Wait(inquiry.task.clone(), inquiry.at));
             }
             // It was asked after this read, too.
-            if let Some(error) = inquiry.flight.failure().filter(|_| inquiry.at > sent) {
+            if let Some(error) = inquiry.task.failure().filter(|_| inquiry.at > sent) {
                 return Err(error);
             }
         }
         let at = self.verdicts.next();
         let task = Arc::clone(self).inquire(Arc::clone(token), endpoint, at, again);
-        let flight = Flight::start(now, task)?;
+        let task = Task::start(now, task)?;
         known.inquiry = Some(Inquiry {
-            flight: flight.clone(),
+            task: task.clone(),
             number: token.number,
             at,
         });
-        Ok(Look::Wait(flight, at))
+        Ok(Look::Wait(task, at))
     }
 
     /// Asks whether the token lives, and gives it up if it does not.
@@ -216,7 +217,7 @@ impl<S: Store> Shared<S> {
         }
         let at = self.verdicts.next();
         let knows = self.knows(token, endpoint);
-        match race::first(knows, self.clock.sleep_until(now + ALONE)).await {
+        match first(knows, self.clock.sleep_until(now + ALONE)).await {
             Some(Ok(true)) => self.verdicts.lock().lives(token.number, at),
             Some(Ok(false)) => self.verdicts.lock().mute = Some(token.number),
             _ => {}
@@ -231,7 +232,7 @@ impl<S: Store> Shared<S> {
         let at = self.verdicts.next();
         let knows = self.knows(token, None);
         let end = self.clock.now() + ALONE;
-        if let Some(Ok(true)) = race::first(knows, self.clock.sleep_until(end)).await {
+        if let Some(Ok(true)) = first(knows, self.clock.sleep_until(end)).await {
             self.verdicts.lock().lives(token.number, at);
         }
     }
@@ -253,7 +254,7 @@ impl<S: Store> Shared<S> {
         let (mut alone, mut unknown) = (true, false);
         loop {
             let end = began + if alone { ALONE } else { ALL };
-            match race::first(asked.next(), self.clock.sleep_until(end)).await {
+            match first(asked.next(), self.clock.sleep_until(end)).await {
                 Some(Some((at, Ok(true)))) if at == endpoint => return Ok(Answer::Known),
                 Some(Some((_, Ok(true)))) => return Ok(Answer::KnownElsewhere),
                 Some(Some((_, Ok(false)))) => unknown = true,

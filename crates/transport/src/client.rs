@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ClientConfig;
+use secret_resolver::backend::first;
 use secret_resolver::{Clock, Error, ErrorKind, Moment};
 use tokio::runtime::Handle;
 
 use crate::engine::{Connection, Pool, Target, connect};
 use crate::error::misconfigured;
 use crate::origin::Origin;
-use crate::race::before;
 use crate::request::Request;
 use crate::response::Response;
 use crate::tls;
@@ -224,7 +224,7 @@ impl Inner {
             let reason = "the request was sent and the whole answer did not come in time";
             Err(Error::new(ErrorKind::Timeout, reason))
         };
-        let response = before(deadline, &*self.clock, exchange)
+        let response = first(exchange, self.clock.sleep_until(deadline))
             .await
             .unwrap_or_else(late)?;
         self.pool.put(origin, connection, runtime).await;

@@ -69,7 +69,6 @@ mod client;
 mod engine;
 mod error;
 mod origin;
-mod race;
 mod request;
 mod response;
 mod tls;

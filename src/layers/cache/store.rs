@@ -8,15 +8,14 @@
 //! the first slot without one. Names that an attacker makes up are read once and go first. What is
 //! waited for stays until somebody has looked, or it would be fetched again at once.
 
-use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::address::Address;
 use crate::clock::{Clock, Moment};
 use crate::error::{Error, ErrorKind};
+use crate::jitter::random_part;
 use crate::layers::cache::flight::Flight;
 use crate::layers::cache::index::{Index, Spelling};
 use crate::layers::cache::signals::Signals;
@@ -34,7 +33,6 @@ pub(super) struct Store {
     table: Mutex<Table>,
     max_entries: usize,
     max_bytes: usize,
-    random: RandomState,
 }
 
 #[derive(Default)]
@@ -99,7 +97,6 @@ impl Store {
             table: Mutex::default(),
             max_entries: max_entries as usize,
             max_bytes: max_bytes as usize,
-            random: RandomState::new(),
         }
     }
 
@@ -348,14 +345,7 @@ impl Store {
     /// `duration` less a random part of up to a tenth, so that what was fetched together does not
     /// expire together.
     pub(super) fn shortened(&self, duration: Duration) -> Duration {
-        let next = {
-            let mut table = lock(&self.table);
-            table.next += 1;
-            table.next
-        };
-        let draw = u32::try_from(self.random.hash_one(next) % 1024).unwrap_or(0);
-        // The draw is below 1024, so the product is below a tenth.
-        duration - (duration / 10_240) * draw
+        duration - random_part(duration / 10)
     }
 
     /// Takes the slot at `address` out, and its names out of the index.

@@ -6,15 +6,13 @@
 mod budget;
 mod tour;
 
-use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::aside::tell;
 use crate::clock::{Clock, Moment};
 use crate::error::{Error, ErrorKind};
+use crate::jitter::random_part;
 use crate::resolver::{Request, ResolveFuture, SecretResolver, ShutdownFuture};
 use crate::secret::Record;
 use budget::Budget;
@@ -75,8 +73,6 @@ pub(crate) struct Retry<R> {
     clock: Arc<dyn Clock>,
     config: RetryConfig,
     budget: Budget,
-    random: RandomState,
-    draws: AtomicU64,
 }
 
 impl Default for RetryConfig {
@@ -167,8 +163,6 @@ impl<R: SecretResolver> Retry<R> {
             clock,
             config,
             budget: Budget::new(config.budget, config.budget_percent),
-            random: RandomState::new(),
-            draws: AtomicU64::new(0),
         })
     }
 
@@ -286,13 +280,7 @@ impl<R: SecretResolver> Retry<R> {
     fn backoff(&self, attempt: u32) -> Duration {
         let doubled = 2_u32.saturating_pow(attempt.saturating_sub(1));
         let longest = self.config.first_backoff.saturating_mul(doubled);
-        let longest = longest.min(self.config.longest_backoff);
-        // A keyed hash of a counter; at most 60 s, so the nanoseconds fit.
-        let draw = self
-            .random
-            .hash_one(self.draws.fetch_add(1, Ordering::Relaxed));
-        let nanos = u64::try_from(longest.as_nanos()).unwrap_or(u64::MAX);
-        Duration::from_nanos(draw % nanos.saturating_add(1))
+        random_part(longest.min(self.config.longest_backoff))
     }
 
     fn is_over(&self, request: &Request<'_>) -> bool {

@@ -12,6 +12,7 @@ use futures_util::stream::FuturesUnordered;
 use hyper::header::HeaderValue;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use secret_resolver::backend::first;
 use secret_resolver::{Clock, Error, ErrorKind, Moment};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -20,7 +21,6 @@ use tokio_rustls::TlsConnector;
 use crate::engine::Connection;
 use crate::error::{misconfigured, of_connect, unavailable};
 use crate::origin::Origin;
-use crate::race::before;
 
 /// An allowed origin and what is derived from it once.
 pub(crate) struct Target {
@@ -87,12 +87,12 @@ impl Target {
         let soon = deadline.min(clock.now() + PATIENCE);
         let place = async { self.places.acquire().await.ok() };
         let waits = Waits::new(&self.waiting);
-        if let Some(place) = before(soon, clock, place).await.flatten() {
+        if let Some(place) = first(place, clock.sleep_until(soon)).await.flatten() {
             return Ok((place, None));
         }
         drop(waits);
         let place = async { self.further.acquire().await.ok() };
-        let place = before(deadline, clock, place).await.flatten();
+        let place = first(place, clock.sleep_until(deadline)).await.flatten();
         place.map(|place| (place, None)).ok_or_else(|| {
             let what = "all connections to the origin were in use for too long; ask less at once, or allow more connections";
             Error::new(ErrorKind::Overloaded, what).held_back()
@@ -135,7 +135,9 @@ pub(crate) async fn connect(
 ) -> Result<Connection, Error> {
     let open = async { target.any_of(resolve(origin).await?, tls, clock).await };
     let late = || Err(unavailable("connect failed: no TLS connection in time"));
-    before(deadline, clock, open).await.unwrap_or_else(late)
+    first(open, clock.sleep_until(deadline))
+        .await
+        .unwrap_or_else(late)
 }
 
 async fn resolve(origin: &Origin) -> Result<Vec<SocketAddr>, Error> {
@@ -174,10 +176,10 @@ impl Target {
                 }
                 None => {}
             }
-            let first = attempts.next();
+            let next = attempts.next();
             let ended = match waiting.as_slice() {
-                [] => first.await,
-                _ => before(clock.now() + HEAD_START, clock, first)
+                [] => next.await,
+                _ => first(next, clock.sleep_until(clock.now() + HEAD_START))
                     .await
                     .flatten(),
             };

@@ -216,10 +216,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     core(
         "12: a refresh that is refused leaves the value",
         "src/layers/cache/landing.rs",
-        [
-            "out.extend(core.store.take(address));",
-            "let _ = address;",
-        ],
+        ["out.extend(core.store.take(address));", "let _ = address;"],
         "a_refresh_that_is_refused_drops_the_value_at_once",
     ),
     core(

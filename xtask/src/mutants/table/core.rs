@@ -90,7 +90,10 @@ pub(super) const MUTANTS: &[Mutant] = &[
     core(
         "10: a weaker answer is not told",
         "src/downgrade.rs",
-        ["foreign(|| audit::downgraded(name, freshness, cause, warns));", ""],
+        [
+            "foreign(|| audit::downgraded(name, freshness, cause, warns));",
+            "",
+        ],
         "every_fetch_refusal_downgrade_and_invalidation_is_told_and_no_value_is",
     ),
     core(

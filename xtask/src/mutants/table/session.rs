@@ -52,7 +52,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "logins: a proxy's page counts as a refusal",
         "crates/session/src/state.rs",
         [
-            "_ => self.hold(credentials, error, now + Gate::MOMENT),",
+            "_ => self.hold(credentials, error, now + Pace::MOMENT),",
             "_ => self.refused(credentials, error, now),",
         ],
         "an_answer_that_is_not_the_stores_holds_logins_back_for_a_second_and_never_for_longer",
@@ -205,8 +205,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "verdicts: each read asks for itself when lookups fail",
         "crates/session/src/verdict.rs",
         [
-            "if !inquiry.flight.is_over(now) {",
-            "if inquiry.flight.is_over(now) && inquiry.at > u64::MAX - 1 {",
+            "if !inquiry.task.is_over(now) {",
+            "if inquiry.task.is_over(now) && inquiry.at > u64::MAX - 1 {",
         ],
         "a_lookup_that_fails_is_one_for_all_reads_that_wait_for_it",
     ),
@@ -256,7 +256,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "leaving: a token is revoked under its reads",
         "crates/session/src/revocation.rs",
         [
-            "race::first(left.unused(), self.clock.sleep_until(end)).await;",
+            "first(left.unused(), self.clock.sleep_until(end)).await;",
             "let _ = end;",
         ],
         "a_token_that_is_replaced_is_revoked_once_no_read_uses_it",

@@ -144,8 +144,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "connections: a request waits without an end",
             "crates/transport/src/engine/connect.rs",
             [
-                "let place = before(deadline, clock, place).await.flatten();",
-                "let place = before(deadline + Duration::from_secs(99), clock, place).await.flatten();",
+                "let place = first(place, clock.sleep_until(deadline)).await.flatten();",
+                "let place = first(place, clock.sleep_until(deadline + Duration::from_secs(99))).await.flatten();",
             ],
             "a_request_that_finds_no_connection_for_long_is_overloaded_and_was_not_sent",
         ),

@@ -1,4 +1,4 @@
-//! One task for all who wait for its result: how logins are single-flight.
+//! One task for all who wait for its result: how logins are single-task.
 //!
 //! The task is the runtime's, so that no waiter who leaves ends it. It can end without a result,
 //! when it panics or its runtime is dropped, and it can stand still on a runtime that nobody
@@ -7,11 +7,12 @@
 use std::future::Future;
 use std::time::Duration;
 
+use secret_resolver::backend::first;
 use secret_resolver::{Clock, Error, Moment};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use crate::{error, race};
+use crate::error;
 
 /// Longer than any login takes that still makes progress: the transport bounds each exchange.
 const LIMIT: Duration = Duration::from_secs(15);
@@ -19,12 +20,12 @@ const LIMIT: Duration = Duration::from_secs(15);
 type Outcome = Result<(), Error>;
 
 #[derive(Clone, Debug)]
-pub(crate) struct Flight {
+pub(crate) struct Task {
     outcome: watch::Receiver<Option<Outcome>>,
     late_at: Moment,
 }
 
-impl Flight {
+impl Task {
     /// Starts `task` on the current runtime.
     pub(crate) fn start(
         now: Moment,
@@ -67,7 +68,7 @@ impl Flight {
                 .and_then(|outcome| outcome.clone())
                 .unwrap_or_else(|| Err(error::login_abandoned()))
         };
-        race::first(outcome, late)
+        first(outcome, late)
             .await
             .unwrap_or_else(|| Err(error::login_late()))
     }
@@ -94,14 +95,14 @@ mod tests {
         let clock = clock();
         let refused = error::dead_again();
         runtime().block_on(async {
-            let flight = Flight::start(clock.now(), async move { Err(refused) }).unwrap();
+            let task = Task::start(clock.now(), async move { Err(refused) }).unwrap();
             for _ in 0..3 {
                 assert_eq!(
-                    flight.clone().wait(&clock).await.unwrap_err().kind(),
+                    task.clone().wait(&clock).await.unwrap_err().kind(),
                     ErrorKind::Unauthenticated
                 );
             }
-            assert!(flight.is_over(clock.now()));
+            assert!(task.is_over(clock.now()));
         });
     }
 
@@ -110,7 +111,7 @@ mod tests {
         let clock = clock();
         let lost = runtime();
         let never =
-            lost.block_on(async { Flight::start(clock.now(), std::future::pending()).unwrap() });
+            lost.block_on(async { Task::start(clock.now(), std::future::pending()).unwrap() });
         assert!(!never.is_over(clock.now()));
         drop(lost);
         assert!(never.is_over(clock.now()));
@@ -120,7 +121,7 @@ mod tests {
             ErrorKind::Unavailable
         );
         let panicked = here.block_on(async {
-            Flight::start(clock.now(), async { panic!("of the test's own making") }).unwrap()
+            Task::start(clock.now(), async { panic!("of the test's own making") }).unwrap()
         });
         assert_eq!(
             here.block_on(panicked.wait(&clock)).unwrap_err().kind(),
@@ -130,7 +131,7 @@ mod tests {
 
     #[test]
     fn without_a_runtime_it_is_an_error_and_no_panic() {
-        let error = Flight::start(Moment::ZERO, async { Ok(()) }).unwrap_err();
+        let error = Task::start(Moment::ZERO, async { Ok(()) }).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Misconfigured);
     }
 }

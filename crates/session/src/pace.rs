@@ -17,13 +17,13 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Default)]
-pub(crate) struct Gate {
+pub(crate) struct Pace {
     /// When the logins answered so far are paid off, at one an interval (GCRA).
     paid_at: Option<Moment>,
     refusals: u32,
 }
 
-impl Gate {
+impl Pace {
     /// How long an answer that is not the store's holds back the next login.
     pub(crate) const MOMENT: Duration = FIRST_WAIT;
 
@@ -79,53 +79,53 @@ mod tests {
 
     #[test]
     fn a_burst_of_three_passes_and_then_one_a_second() {
-        let mut gate = Gate::default();
-        let login = |gate: &mut Gate, now| {
-            let admitted = gate.admit(now).is_ok();
+        let mut pace = Pace::default();
+        let login = |pace: &mut Pace, now| {
+            let admitted = pace.admit(now).is_ok();
             if admitted {
-                gate.answered(now);
+                pace.answered(now);
             }
             admitted
         };
         let admitted = (0..10_000)
-            .filter(|step| login(&mut gate, at(f64::from(*step) / 1000.0)))
+            .filter(|step| login(&mut pace, at(f64::from(*step) / 1000.0)))
             .count();
         // Three at once, then one at each full second of the ten.
         assert_eq!(admitted, 3 + 9);
-        assert!((0..3).all(|_| login(&mut gate, at(100.0))));
-        let wait = gate.admit(at(100.0)).unwrap_err();
-        assert!(gate.admit(at(100.0) + wait).is_ok());
+        assert!((0..3).all(|_| login(&mut pace, at(100.0))));
+        let wait = pace.admit(at(100.0)).unwrap_err();
+        assert!(pace.admit(at(100.0) + wait).is_ok());
     }
 
     #[test]
     fn logins_that_the_store_does_not_answer_count_for_nothing() {
-        let gate = Gate::default();
-        assert!((0..100).all(|_| gate.admit(at(5.0)).is_ok()));
+        let pace = Pace::default();
+        assert!((0..100).all(|_| pace.admit(at(5.0)).is_ok()));
     }
 
     #[test]
     fn refusals_double_the_wait_up_to_thirty_seconds_and_a_success_ends_it() {
-        let mut gate = Gate::default();
+        let mut pace = Pace::default();
         for expected in [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0] {
-            let wait = gate.refused(at(5.0), None).since(at(5.0)).as_secs_f64();
+            let wait = pace.refused(at(5.0), None).since(at(5.0)).as_secs_f64();
             assert!(
                 (expected * 0.8..=expected).contains(&wait),
                 "{wait} for {expected}"
             );
         }
-        gate.accepted();
-        assert!(gate.refused(at(5.0), None).since(at(5.0)) <= FIRST_WAIT);
+        pace.accepted();
+        assert!(pace.refused(at(5.0), None).since(at(5.0)) <= FIRST_WAIT);
     }
 
     #[test]
     fn the_stores_own_delay_is_heard_within_the_bound() {
-        let mut gate = Gate::default();
-        let wait = |gate: &mut Gate, asks| {
-            gate.refused(at(0.0), Some(Duration::from_secs(asks)))
+        let mut pace = Pace::default();
+        let wait = |pace: &mut Pace, asks| {
+            pace.refused(at(0.0), Some(Duration::from_secs(asks)))
                 .since(at(0.0))
                 .as_secs()
         };
-        assert!((7..=10).contains(&wait(&mut gate, 10)));
-        assert!(wait(&mut gate, 3600) <= 30);
+        assert!((7..=10).contains(&wait(&mut pace, 10)));
+        assert!(wait(&mut pace, 3600) <= 30);
     }
 }
