@@ -7,12 +7,14 @@
     reason = "a command line tool talks to its user there"
 )]
 
+mod api;
 mod budget;
 mod cluster;
 mod demo;
 mod examples;
 mod features;
 mod links;
+mod msrv;
 mod mutants;
 mod setup;
 mod test;
@@ -29,7 +31,9 @@ const USAGE: &str = "usage: cargo xtask <command>
   mutants [part…] break each guarantee in a copy, and see that its test notices: a quarter of an hour; with parts of names, those alone
   cluster [secs]  the tests of a cluster under load alone, with faults that last so long; 60 s without a number
   features        lint every crate without features and with each one alone
+  api [--bless]   what each crate makes public, against what stands in api/; with --bless, writes it
   budget          count the crates that users of ours compile, against their limits
+  msrv            build with the oldest Rust that is promised, where it can be had
   links           check that what the Markdown files refer to is there
   demo            a real OpenBao with TLS: resolve, cached, rotated, invalidated, killed, refused";
 
@@ -45,8 +49,10 @@ fn main() -> ExitCode {
         ("mutants", filter) => mutants::run(filter),
         ("cluster", arguments) => cluster::run(arguments),
         ("features", []) => features::run(),
+        ("api", arguments) => api::run(arguments),
         ("budget", []) => budget::run(),
         ("links", []) => links::run(),
+        ("msrv", []) => msrv::run(),
         ("demo", []) => demo::run(),
         _ => Err(USAGE.to_owned()),
     };
