@@ -235,22 +235,23 @@ async fn a_signal_between_a_landing_and_its_news_is_not_forgotten() {
     bench.text().await;
     let _handle = handle(&bench);
     settle(&bench).await;
-    let flights = &bench.cache.core;
-    let (keeper, now) = (&flights.keeper, bench.clock.now());
-    let located = flights.inner.locate(NameRef::parse(NAME).unwrap());
+    let core = &bench.cache.core;
+    let (keeper, now) = (&core.keeper, bench.clock.now());
+    let located = core.inner.locate(NameRef::parse(NAME).unwrap());
     let address = located.address().as_str();
     let landed = |slot: &Slot, concerned: bool| {
         keeper.landed(slot, |_| concerned);
         keeper.due_at(address) == now
     };
     let name = NameRef::parse(NAME).unwrap();
-    let slot = flights.slot_of(&located, name).unwrap();
+    let slot = core.slot_of(&located, name).unwrap();
     assert!(!landed(&slot, false));
+    // No fetch of the keeper's may land in the middle of this.
+    bench.backend.always(Reply::Hang);
     // A prefix: the value stays where it is, for its other names. The keeper may have begun already.
-    let began = || flights.flying_now().contains_key(address);
+    let began = || core.flying_now().contains_key(address);
     assert!(landed(&slot, true) || began());
-    // An invalidation: the value is gone. The next fetch may not land in the middle of this.
-    bench.backend.script(NAME, [Reply::Hang]);
+    // An invalidation: the value is gone.
     bench.cache.invalidator().invalidate(NAME).unwrap();
     assert!(landed(&slot, false));
     let error = Error::new(ErrorKind::Unavailable, "of the test's own making");
