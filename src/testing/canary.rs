@@ -73,7 +73,7 @@ impl Canary {
     /// meanwhile may be missed or found twice.
     ///
     /// # Errors
-    /// When `/proc/self` cannot be read.
+    /// When `/proc/self` cannot be read: after [`harden`](crate::harden()) by root alone.
     pub fn found(&self) -> io::Result<usize> {
         // The window of another search holds what it is filled with: one at a time.
         static SEARCH: Mutex<()> = Mutex::new(());

@@ -183,4 +183,46 @@ pub(super) const MUTANTS: &[Mutant] = &[
         ],
         "require_within_waits_for_a_hold_and_not_for_a_refusal",
     ),
+    core(
+        "harden: the process stays dumpable",
+        "src/harden.rs",
+        [
+            "set_dumpable_behavior(DumpableBehavior::NotDumpable)",
+            "set_dumpable_behavior(DumpableBehavior::Dumpable)",
+        ],
+        "who_aborts_leaves_a_core_file_with_the_value_and_none_once_it_is_hardened",
+    ),
+    core(
+        "harden: the memory stays readable, core files alone are forbidden",
+        "src/harden.rs",
+        [
+            "let undumpable = system::make_undumpable();",
+            "let undumpable = system::forbid_core_files();",
+        ],
+        "another_process_of_the_same_user_reads_the_memory_and_not_once_it_is_hardened",
+    ),
+    core(
+        "harden: programs that are started are affected, asked or not",
+        "src/harden.rs",
+        [
+            "false => Ok(()),\n        };\n        Hardened {",
+            "false => system::forbid_core_files(),\n        };\n        Hardened {",
+        ],
+        "a_program_that_a_hardened_process_starts_leaves_core_files_and_is_read_as_before",
+    ),
+    core(
+        "harden: a program that is started may raise the limit again",
+        "src/harden.rs",
+        ["maximum: Some(0),", "maximum: Some(1 << 30),"],
+        "a_program_that_is_started_leaves_no_core_file_where_that_was_asked_for",
+    ),
+    core(
+        "harden: a failure is not told",
+        "src/harden.rs",
+        [
+            "asked.into_iter().filter_map(failed)",
+            "asked.into_iter().filter_map(failed).take(0)",
+        ],
+        "what_could_not_be_set_is_told_with_its_reason",
+    ),
 ];
