@@ -6,9 +6,10 @@ use std::task::{Context, Poll};
 
 use hyper::StatusCode;
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use hyper::header::{CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
 use hyper_util::rt::TokioIo;
 use secret_resolver::{Error, ErrorKind, SecretBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
@@ -24,17 +25,22 @@ const LARGEST_HEAD: usize = 32 << 10;
 const MOST_HEADERS: usize = 100;
 
 /// A connection. Dropping it closes it.
-pub(crate) struct Connection {
+pub(crate) struct Connection<S = TlsStream<TcpStream>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     sender: SendRequest<Outgoing>,
-    driver: Driver,
+    driver: Driver<S>,
 }
 
 /// The half that moves bytes; `None` once the connection has ended. Boxed, because it has some kilobytes and is
 /// handed on by value, from the pool to each request's future and back.
-struct Driver(Option<Box<http1::Connection<TokioIo<TlsStream<TcpStream>>, Outgoing>>>);
+struct Driver<S>(Option<Box<http1::Connection<TokioIo<S>, Outgoing>>>)
+where
+    S: AsyncRead + AsyncWrite + Unpin;
 
-impl Connection {
-    pub(crate) async fn open(stream: TlsStream<TcpStream>) -> Result<Self, Error> {
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    pub(crate) async fn open(stream: S) -> Result<Self, Error> {
         let (sender, driver) = http1::Builder::new()
             .max_headers(MOST_HEADERS)
             .max_header_size(LARGEST_HEAD)
@@ -81,6 +87,15 @@ impl Connection {
                 {
                     return Err(malformed("the answer gives two lengths of its body"));
                 }
+                // No other was asked for (RFC 9112, 7.4), and a body in one that nobody knows would be taken as it is.
+                let mut codings = head.headers.get_all(TRANSFER_ENCODING).iter();
+                let is_other =
+                    |coding: &HeaderValue| !coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+                if codings.next().is_some_and(is_other) || codings.next().is_some() {
+                    return Err(malformed(
+                        "the answer's body is in a coding that was not asked for",
+                    ));
+                }
                 if head.status.is_informational() {
                     return Err(
                         malformed("the server changed the protocol unasked").with_status(status)
@@ -109,7 +124,7 @@ impl Connection {
     }
 }
 
-impl Driver {
+impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     /// Awaits `future` and moves bytes meanwhile.
     async fn run<T>(&mut self, future: impl Future<Output = T>) -> T {
         let mut future = pin!(future);

@@ -30,13 +30,13 @@ pub(super) fn certificates(text: &[u8]) -> Result<Vec<Found>, Error> {
     }
     let mut found = Vec::new();
     let mut at = 0;
+    let (mut line, mut counted) = (1, 0);
     while let Some(begin) = find(text, BEGIN, at) {
         let section = found.len() + 1;
-        let line = 1 + text
-            .iter()
-            .take(begin)
-            .filter(|&&byte| byte == b'\n')
-            .count();
+        // From the one before: counting from the start each time, a file of many sections would take seconds.
+        let passed = text.get(counted..begin).unwrap_or_default();
+        line += passed.iter().filter(|&&byte| byte == b'\n').count();
+        counted = begin;
         let located = |error: Error| error.with_detail(place(section, line));
         let damaged = || located(misconfigured("a PEM section of the authorities is damaged"));
         if find(text, END, at).is_some_and(|end| end < begin) {
@@ -47,9 +47,14 @@ pub(super) fn certificates(text: &[u8]) -> Result<Vec<Found>, Error> {
         let label = text.get(label_at..label_end).unwrap_or_default();
         let ending = [END, label, DASHES].concat();
         let body_at = label_end + DASHES.len();
-        let body_end = find(text, &ending, body_at);
-        let body_end =
-            body_end.filter(|&end| find(text, BEGIN, body_at).is_none_or(|next| end < next));
+        // The next mark of any kind is this section's end, or the decoder would read something else than what
+        // stands here. Marks may share their dashes.
+        let is_end = |end: usize| {
+            let rest = text.get(end..).unwrap_or_default();
+            let next = find(text, BEGIN, label_end);
+            end >= body_at && rest.starts_with(&ending) && next.is_none_or(|next| end < next)
+        };
+        let body_end = find(text, END, label_end).filter(|&end| is_end(end));
         check(label).map_err(located)?;
         let body = text
             .get(body_at..body_end.ok_or_else(damaged)?)
@@ -67,7 +72,7 @@ pub(super) fn certificates(text: &[u8]) -> Result<Vec<Found>, Error> {
             section,
             line,
         });
-        at = body_end.unwrap_or(body_at) + ending.len();
+        at = body_end.unwrap_or(body_at) + ending.len() - DASHES.len();
     }
     if find(text, END, at).is_some() {
         return Err(misconfigured("a PEM section of the authorities is damaged"));

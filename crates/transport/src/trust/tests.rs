@@ -157,11 +157,12 @@ fn authorities(pem: impl AsRef<[u8]>) -> usize {
 fn no_section_of_a_file_is_passed_over() {
     let (one, two) = (pem(Dates::CURRENT), pem(Dates::CURRENT));
     let both = || one.clone() + &two;
-    // A byte order mark, glued sections, other line ends, blanks around them, the older name.
+    // A byte order mark, glued sections, also by the same dashes, other line ends, blanks around them, the older name.
     for text in [
         both(),
         format!("\u{feff}{}", both()),
         one.trim_end().to_owned() + &two,
+        one.trim_end().to_owned() + two.trim_start_matches('-'),
         both().replace('\n', "\r\n"),
         both().replace('\n', "\n  "),
         format!("# the first\n{one}\n\n# the second\n\t{two}# the end"),
@@ -207,6 +208,14 @@ fn a_section_without_its_end_is_damaged_wherever_it_stands() {
         one.clone() + "-----BEGIN ",
         one.clone() + "-----BEGIN CERTIFICATE",
         one.replace(end, "-----END X509 CERTIFICATE-----\n"),
+        // The older name, with an end of the other inside: what follows that would not be read.
+        one.replace("BEGIN CERT", "BEGIN X509 CERT") + "Y2FuYXJ5\n-----END X509 CERTIFICATE-----\n",
+        // A mark that shares its dashes with the one before.
+        one.replace(
+            "BEGIN CERTIFICATE-----",
+            "BEGIN CERTIFICATE-----BEGIN CERTIFICATE",
+        ),
+        one.clone() + one.trim_end() + "END CERTIFICATE-----\n",
     ] {
         refused(text, "damaged");
     }

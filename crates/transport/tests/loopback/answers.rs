@@ -198,6 +198,27 @@ async fn an_answer_with_two_lengths_is_malformed_and_its_connection_closed() {
 }
 
 #[tokio::test]
+async fn a_body_in_a_coding_that_was_not_asked_for_is_malformed() {
+    for coding in [
+        "gzip",
+        "gzip, chunked",
+        "chunked, chunked",
+        "chunke",
+        "identity",
+        "",
+    ] {
+        let head = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: {coding}\r\n\r\n");
+        let world = raw(head + "2\r\n{}\r\n0\r\n\r\n");
+        world.fails(&world.client(), ErrorKind::Malformed).await;
+    }
+    let twice = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+    let world = raw(twice);
+    world.fails(&world.client(), ErrorKind::Malformed).await;
+    let world = raw("HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n");
+    assert_eq!(world.get(&world.client()).await.unwrap().body(), b"{}");
+}
+
+#[tokio::test]
 async fn the_server_is_told_what_asks_it() {
     let world = World::answering(Reply::status(200));
     world.get(&world.client()).await.unwrap();
