@@ -10,7 +10,6 @@
 
 use secret_resolver::{Error, ErrorKind};
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use crate::client::Reply;
@@ -196,7 +195,7 @@ struct Data {
 #[derive(Deserialize)]
 struct Metadata {
     #[serde(rename = "version")]
-    _version: IgnoredAny,
+    _version: u64,
 }
 
 #[cfg(test)]

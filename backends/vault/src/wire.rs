@@ -47,6 +47,12 @@ pub(crate) fn record(body: &[u8], value_limit: usize) -> Result<Record, Error> {
             "the answer is not that of a KV v2 store; check the mount's version",
         ));
     };
+    // The builder sees to it that no field is there twice, but not what is null, and so is left out.
+    let mut keys: Vec<&str> = fields.iter().map(|(key, _)| &*key.0).collect();
+    keys.sort_unstable();
+    if keys.windows(2).any(|pair| pair[0] == pair[1]) {
+        return Err(error::malformed("the store's record has one field twice"));
+    }
     let mut builder = Record::builder(error::BACKEND).version(Version::number(metadata.version));
     for (key, raw) in fields {
         if let Some(value) = json::value(raw.get(), value_limit)? {

@@ -24,7 +24,7 @@ const NOTHING: &str = r#"{"errors":[]}"#;
 const DELETED: &str = r#"{"data":{"data":null,"metadata":{"version":1}}}"#;
 
 /// Of no store.
-const FOREIGN: [&str; 10] = [
+const FOREIGN: [&str; 11] = [
     "",
     "<html><head><title>403 Forbidden</title></head></html>",
     "{}",
@@ -35,6 +35,7 @@ const FOREIGN: [&str; 10] = [
     r#"{"errors":"permission denied"}"#,
     r#"{"errors":[{"code":403,"message":"permission denied"}]}"#,
     r#"{"data":{}}"#,
+    r#"{"data":{"metadata":{"version":null}}}"#,
 ];
 
 fn kind(asked: Asked, status: u16, body: &str) -> ErrorKind {

@@ -44,6 +44,7 @@ fn keys_with_escapes_are_the_names_they_mean() {
 fn other_shapes_are_malformed() {
     let kv1 = r#"{"lease_duration":2764800,"data":{"foo":"bar"}}"#;
     let twice = r#"{"data":{"data":{"a":"1","\u0061":"2"},"metadata":{"version":1}}}"#;
+    let twice_once_null = r#"{"data":{"data":{"a":"1","a":null},"metadata":{"version":1}}}"#;
     let huge_version = r#"{"data":{"data":{},"metadata":{"version":99999999999999999999}}}"#;
     let lone_surrogate = r#"{"data":{"data":{"a":"\ud800"},"metadata":{"version":1}}}"#;
     let no_object = r#"{"data":{"data":["x"],"metadata":{"version":1}}}"#;
@@ -55,6 +56,7 @@ fn other_shapes_are_malformed() {
         "{}",
         kv1,
         twice,
+        twice_once_null,
         huge_version,
         lone_surrogate,
         no_object,
