@@ -33,6 +33,15 @@ mod layers;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+/// What `fuzz/` asserts; part of no ordinary build.
+#[cfg(fuzzing)]
+pub mod fuzzing {
+    /// Of secret names.
+    pub fn name(data: &[u8]) {
+        let _ = crate::name::properties::hold(data);
+    }
+}
+
 pub use address::Address;
 pub use clock::{Clock, Moment};
 pub use downgrade::Downgrade;

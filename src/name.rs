@@ -350,5 +350,7 @@ impl fmt::Debug for NameRef<'_> {
 #[cfg(feature = "serde")]
 mod with_serde;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
 #[cfg(test)]
 mod tests;

@@ -13,6 +13,7 @@ mod cluster;
 mod demo;
 mod examples;
 mod features;
+mod fuzz;
 mod links;
 mod msrv;
 mod mutants;
@@ -30,6 +31,7 @@ const USAGE: &str = "usage: cargo xtask <command>
   threat-model    check THREAT_MODEL.md and threat-model-tests.txt against the last whole run of `test`
   mutants [part…] break each guarantee in a copy, and see that its test notices: a quarter of an hour; with parts of names, those alone
   cluster [secs]  the tests of a cluster under load alone, with faults that last so long; 60 s without a number
+  fuzz [secs] […] look for inputs that break what must always hold, so long for each target, or for those with these names; 60 s without a number
   features        lint every crate without features and with each one alone
   api [--bless]   what each crate makes public, against what stands in api/; with --bless, writes it
   budget          count the crates that users of ours compile, against their limits
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
         ("threat-model", []) => threat_model::run(),
         ("mutants", filter) => mutants::run(filter),
         ("cluster", arguments) => cluster::run(arguments),
+        ("fuzz", arguments) => fuzz::run(arguments),
         ("features", []) => features::run(),
         ("api", arguments) => api::run(arguments),
         ("budget", []) => budget::run(),

@@ -198,5 +198,7 @@ struct Metadata {
     _version: u64,
 }
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
 #[cfg(test)]
 mod tests;

@@ -134,5 +134,7 @@ fn broken() -> Error {
     error::malformed("a string of the answer is not valid JSON")
 }
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
 #[cfg(test)]
 mod tests;

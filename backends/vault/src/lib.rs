@@ -52,6 +52,30 @@ mod path;
 mod resolver;
 mod wire;
 
+/// What `fuzz/` asserts; part of no ordinary build.
+#[cfg(fuzzing)]
+pub mod fuzzing {
+    /// Of JSON strings.
+    pub fn json(data: &[u8]) {
+        let _ = crate::json::properties::hold(data);
+    }
+
+    /// Of the bodies of answers.
+    pub fn body(data: &[u8]) {
+        let _ = crate::wire::properties::hold(data);
+    }
+
+    /// Of statuses, with the bodies that come with them.
+    pub fn status(data: &[u8]) {
+        let _ = crate::answers::properties::hold(data);
+    }
+
+    /// Of paths of requests.
+    pub fn path(data: &[u8]) {
+        let _ = crate::path::properties::hold(data);
+    }
+}
+
 pub use auth::Auth;
 pub use config::{VaultBuilder, VaultTarget};
 pub use resolver::{VaultBackend, VaultStats};

@@ -66,6 +66,8 @@ pub(crate) fn encode(path: &str) -> String {
 
 const HEX: &[u8; 16] = b"0123456789ABCDEF";
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -220,5 +220,7 @@ impl<'de> Visitor<'de> for Members {
     }
 }
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
 #[cfg(test)]
 mod tests;

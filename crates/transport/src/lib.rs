@@ -74,6 +74,30 @@ mod response;
 mod tls;
 mod trust;
 
+/// What `fuzz/` asserts; part of no ordinary build.
+#[cfg(fuzzing)]
+pub mod fuzzing {
+    /// Of origins.
+    pub fn origin(data: &[u8]) {
+        let _ = crate::origin::properties::hold(data);
+    }
+
+    /// Of texts of authorities.
+    pub fn pem(data: &[u8]) {
+        let _ = crate::trust::properties::hold_for_pem(data);
+    }
+
+    /// Of certificates.
+    pub fn certificate(data: &[u8]) {
+        let _ = crate::trust::properties::hold_for_certificate(data);
+    }
+
+    /// Of answers over HTTP/1.1.
+    pub fn head(data: &[u8]) {
+        let _ = crate::engine::properties::hold(data);
+    }
+}
+
 pub use client::{Client, ClientBuilder};
 pub use origin::Origin;
 pub use request::{Method, Request};

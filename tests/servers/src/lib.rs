@@ -19,6 +19,7 @@ mod openbao;
 mod postgres;
 mod process;
 mod scripted;
+mod seeds;
 mod tls;
 pub mod tools;
 
@@ -29,4 +30,5 @@ pub use nginx::Nginx;
 pub use openbao::OpenBao;
 pub use postgres::Postgres;
 pub use scripted::{ENDLESS_LIMIT, Reply, RequestHead, ScriptedHttps};
+pub use seeds::try_seeds;
 pub use tls::{ServerCert, TestCa, Validity};

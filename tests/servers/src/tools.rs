@@ -87,6 +87,11 @@ fn packages_with(file: &str, tools: &Path) -> Option<PathBuf> {
 
 /// `target/tools` of the workspace, whatever `CARGO_TARGET_DIR` says: the tools do not depend on how the code is built.
 fn installed() -> PathBuf {
+    workspace().join("target/tools")
+}
+
+/// The workspace's folder.
+pub(crate) fn workspace() -> PathBuf {
     // Cargo tells every program that it runs where its package is. What it told the compiler is asked second, because checkouts that
     // share a `CARGO_TARGET_DIR` also share what was compiled in one of them. A package of `benches/` has a workspace of its own
     // below that folder.
@@ -97,7 +102,7 @@ fn installed() -> PathBuf {
             .find(|folder| folder.join("tests/servers").is_dir())
     });
     root.unwrap_or(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")))
-        .join("target/tools")
+        .to_owned()
 }
 
 fn bao_from(named: Option<PathBuf>, tools: &Path) -> Result<PathBuf, Error> {

@@ -10,6 +10,8 @@ mod body;
 mod connect;
 mod connection;
 mod pool;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
 
 pub(crate) use body::Outgoing;
 pub(crate) use connect::{Target, connect};

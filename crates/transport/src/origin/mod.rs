@@ -217,5 +217,7 @@ fn parse_port(text: &str) -> Result<u16, Error> {
         .ok_or_else(|| misconfigured("an origin has a port that is no number from 1 to 65535"))
 }
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
 #[cfg(test)]
 mod tests;

@@ -351,5 +351,7 @@ fn misconfigured(reason: &'static str) -> Error {
     Error::new(ErrorKind::Misconfigured, reason)
 }
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
 #[cfg(test)]
 mod tests;

@@ -23,7 +23,7 @@ impl Validity {
     /// first is often left out.
     pub(super) fn of(certificate: &[u8]) -> der::Result<Self> {
         let mut reader = SliceReader::new(certificate)?;
-        reader.sequence(|certificate| {
+        let validity = reader.sequence(|certificate| {
             let validity = certificate.sequence(|signed| {
                 let version = Tag::ContextSpecific {
                     constructed: true,
@@ -47,8 +47,16 @@ impl Validity {
                 Ok::<_, der::Error>(validity)
             })?;
             skip_rest(certificate)?;
-            Ok(validity)
-        })
+            Ok::<_, der::Error>(validity)
+        })?;
+        reader.finish()?;
+        Ok(validity)
+    }
+
+    /// The first and the last second.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn bounds(self) -> (u64, u64) {
+        (self.from.as_secs(), self.until.as_secs())
     }
 
     pub(super) fn contains(self, now: UnixTime) -> bool {

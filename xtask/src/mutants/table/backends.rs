@@ -108,4 +108,25 @@ pub(super) const MUTANTS: &[Mutant] = &[
         ],
         "a_503_says_what_is_to_be_done",
     ),
+    vault(
+        "records: a field that stands twice, once as null, is taken",
+        "backends/vault/src/wire.rs",
+        [
+            "if keys.windows(2).any(|pair| pair[0] == pair[1])",
+            "if keys.windows(2).all(|pair| pair[0] == pair[1]) && keys.is_empty()",
+        ],
+        "other_shapes_are_malformed",
+    ),
+    vault(
+        "answers: metadata without the number of a version speaks of a secret",
+        "backends/vault/src/answers.rs",
+        ["    _version: u64,", "    _version: serde::de::IgnoredAny,"],
+        "they_hold_for_the_seeds_of_statuses",
+    ),
+    vault(
+        "paths: an escape is sent as it is",
+        "backends/vault/src/path.rs",
+        ["| b'_' | b'~' => {", "| b'_' | b'~' | b'%' => {"],
+        "they_hold_for_the_seeds_of_paths",
+    ),
 ];

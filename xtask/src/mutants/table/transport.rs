@@ -72,6 +72,39 @@ pub(super) const MUTANTS: &[Mutant] = &[
     of(
         "secret-resolver-transport",
         core(
+            "transport: a body in a coding that was not asked for is taken as it is",
+            "crates/transport/src/engine/connection.rs",
+            [
+                "if codings.next().is_some_and(is_other) || codings.next()",
+                "if codings.next().is_some_and(is_other) && codings.next()",
+            ],
+            "a_body_in_a_coding_that_was_not_asked_for_is_malformed",
+        ),
+    ),
+    of(
+        "secret-resolver-transport",
+        core(
+            "transport: what stands behind another end of a section is passed over",
+            "crates/transport/src/trust/pem.rs",
+            [
+                "find(text, END, label_end).filter(",
+                "find(text, &ending, label_end).filter(",
+            ],
+            "they_hold_for_the_seeds_of_texts_and_certificates",
+        ),
+    ),
+    of(
+        "secret-resolver-transport",
+        core(
+            "transport: a section that shares its dashes with the one before is passed over",
+            "crates/transport/src/trust/pem.rs",
+            ["+ ending.len() - DASHES.len();", "+ ending.len();"],
+            "no_section_of_a_file_is_passed_over",
+        ),
+    ),
+    of(
+        "secret-resolver-transport",
+        core(
             "transport: older connections outlive one that is dead",
             "crates/transport/src/engine/pool.rs",
             [
