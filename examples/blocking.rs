@@ -53,9 +53,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!(
         "asked      {THREADS} threads: {first} answers of the first password, {second} of the second"
     );
-    println!(
-        "           {late} of the first after the invalidation had returned, {failed} failures"
-    );
+    println!("           {late} of the first that came after the invalidation, {failed} failures");
     println!("           {} requests at the store", store.calls());
 
     // Never asks the store and never waits: for a place that may do neither.

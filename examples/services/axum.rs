@@ -53,8 +53,8 @@ async fn work(State(resolver): State<Resolver>) -> Answer {
     }
 }
 
-/// Ready is who can do the work now, so it asks for what the work needs. What is cached costs no request, and what has ended is fetched
-/// once for all who ask. `Resolver::ready` asks no store: where nothing but the probe calls it, it would not learn of the store's return.
+/// It is ready when it can do its work, so the probe asks for what the work needs. What is cached costs no request. `Resolver::ready` asks
+/// no store: where a service that is not ready gets no other requests, it would not learn that the store is back.
 async fn ready(State(resolver): State<Resolver>) -> Answer {
     match resolver.require(&REQUIRED).await {
         Ok(_) => {
@@ -72,7 +72,7 @@ fn unavailable(error: &dyn Error) -> Answer {
     (StatusCode::SERVICE_UNAVAILABLE, "not now".to_owned())
 }
 
-/// Called by whatever changes secrets. Who may call it can cause requests at the store, so it is not for everybody.
+/// For the job that changes secrets. Each call can cause a request at the store, so it is not for everybody.
 async fn rotated(
     State(resolver): State<Resolver>,
     Path(name): Path<String>,

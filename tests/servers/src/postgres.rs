@@ -210,7 +210,7 @@ impl fmt::Debug for Postgres {
     }
 }
 
-/// Whom the server runs as where we are root; `home` is then theirs.
+/// The user that the server runs as where we are root; `home` is then that user's.
 fn user_for(home: &Path) -> Result<Option<u32>, Error> {
     let made_by = home
         .metadata()

@@ -37,7 +37,7 @@ fn a_login_over_loopback_needs_a_password() -> Result<(), Error> {
 fn a_dropped_server_is_gone_with_its_process_its_port_and_its_shared_memory() -> Result<(), Error> {
     let server = Postgres::start()?;
     let (pid, port) = (server.pid().to_string(), server.port());
-    // The segment by which PostgreSQL knows that its data have an owner; it names who made it.
+    // The segment by which PostgreSQL knows that its data have an owner; it names the process that made it.
     let shared = || {
         let segments = std::fs::read_to_string("/proc/sysvipc/shm").unwrap_or_default();
         let made_by = |line: &str| line.split_whitespace().nth(4).map(str::to_owned);
