@@ -9,7 +9,6 @@ mod store;
 
 use std::error::Error;
 use std::net::SocketAddr;
-use std::process::Command;
 use std::time::Duration;
 
 use axum::Router;
@@ -21,7 +20,7 @@ use subtle::ConstantTimeEq;
 use test_servers::OpenBao;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 use tokio::time::sleep;
 
 const PASSWORD: &str = secret_name!("prod/db#password");
@@ -116,9 +115,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let address = listener.local_addr()?;
-    let mut terminate = signal(SignalKind::terminate())?;
+    // In a service this is `tokio::signal::unix::signal(SignalKind::terminate())`.
+    let (terminate, terminated) = oneshot::channel::<()>();
     let server = axum::serve(listener, app(resolver.clone())).with_graceful_shutdown(async move {
-        terminate.recv().await;
+        // An error when the other end is dropped: that is the signal.
+        terminated.await.unwrap_or_default();
     });
     let server = tokio::spawn(async move { server.await });
     println!("started      on {address}");
@@ -128,8 +129,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     // A request is under way when the signal comes.
     let last = tokio::spawn(ask(address, "GET", "/work", ""));
     sleep(Duration::from_millis(100)).await;
-    let me = std::process::id().to_string();
-    Command::new("kill").args(["-TERM", &me]).status()?;
+    drop(terminate);
     server.await??;
     expect("terminated", last.await??, 200, "done with version 2")?;
 
