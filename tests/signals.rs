@@ -200,3 +200,24 @@ async fn a_signal_for_a_prefix_finds_what_was_answered_after_a_panic_and_to_a_ha
     resolver.invalidator().invalidate_prefix("A").unwrap();
     assert!(handle.secret().is_err());
 }
+
+#[tokio::test]
+async fn an_invalidator_keeps_no_resolver_alive() {
+    let store = std::sync::Arc::new(MockBackend::new().with_value(NAME, "first"));
+    let resolver = Resolver::builder(std::sync::Arc::clone(&store)).build();
+    let resolver = resolver.unwrap();
+    assert_eq!(text(&resolver, NAME).await, "first");
+    let invalidator = resolver.invalidator();
+    let clone = invalidator.clone();
+    assert_eq!(clone.invalidate(NAME).unwrap(), 1);
+    assert_eq!(text(&resolver, NAME).await, "first");
+    drop(resolver);
+    // The jobs on its threads end by themselves.
+    let mut waits = 0;
+    while std::sync::Arc::strong_count(&store) > 1 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        waits += 1;
+        assert!(waits < 1000, "it is still there after 10 s");
+    }
+    assert_eq!(invalidator.invalidate(NAME).unwrap(), 0);
+}

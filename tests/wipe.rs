@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use secret_resolver::backend::{Request, ResolveFuture};
 use secret_resolver::testing::{Canary, ManualClock};
-use secret_resolver::{Clock as _, Moment, Record, Resolver, SecretResolver, Version};
+use secret_resolver::{Clock as _, Moment, Record, Resolver, SecretBuf, SecretResolver, Version};
 
 /// A store that keeps the value masked, so that what is found is what the resolver holds.
 #[derive(Clone, Debug)]
@@ -72,6 +72,34 @@ async fn a_clone_that_the_application_holds_is_wiped_when_it_goes_not_before() {
     assert_eq!(found(&store), 1);
     drop(held);
     assert_eq!(found(&store), 0);
+}
+
+/// A buffer with the value in it from end to end, many times.
+fn filled(store: &Masked) -> SecretBuf {
+    let mut buf = SecretBuf::with_capacity(8 * Canary::LENGTH).unwrap();
+    for _ in 0..8 {
+        buf.push(store.0.value().unwrap().expose()).unwrap();
+    }
+    assert_eq!(found(store), 8);
+    buf
+}
+
+#[test]
+fn a_buffer_is_wiped_from_end_to_end_when_it_is_dropped() {
+    let store = Masked(Arc::new(Canary::new()));
+    drop(filled(&store));
+    assert_eq!(found(&store), 0);
+}
+
+#[test]
+fn a_buffer_is_wiped_when_it_is_cleared_and_is_of_use_again() {
+    let store = Masked(Arc::new(Canary::new()));
+    let mut buf = filled(&store);
+    buf.clear();
+    assert_eq!(found(&store), 0);
+    assert!(buf.is_empty() && buf.capacity() == 8 * Canary::LENGTH);
+    buf.push(b"again").unwrap();
+    assert_eq!(buf.expose(), b"again");
 }
 
 /// Gets ten thousand values of ten thousand records; tells when each expires, the first first.

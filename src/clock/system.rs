@@ -337,15 +337,21 @@ mod tests {
                 sleep
             })
             .collect();
-        let mut sleep = clock.sleep_until(soon + Duration::from_millis(200));
-        let (woken, heard) = std::sync::mpsc::channel();
-        let tell = move || {
-            let name = std::thread::current().name().map(str::to_owned);
-            let _ = woken.send(name);
-        };
-        crate::clock::ours(|| poll(&mut sleep, tell));
-        let by = heard.recv_timeout(Duration::from_secs(3)).unwrap();
-        assert_eq!(by.as_deref(), Some("secrets-clock"));
+        // One of them was polled with another's before.
+        for was_foreign in [false, true] {
+            let mut sleep = clock.sleep_until(clock.now() + Duration::from_millis(250));
+            let (woken, heard) = std::sync::mpsc::channel();
+            let tell = move || {
+                let name = std::thread::current().name().map(str::to_owned);
+                let _ = woken.send(name);
+            };
+            if was_foreign {
+                poll(&mut sleep, || {});
+            }
+            crate::clock::ours(|| poll(&mut sleep, tell));
+            let by = heard.recv_timeout(Duration::from_secs(3)).unwrap();
+            assert_eq!(by.as_deref(), Some("secrets-clock"));
+        }
         drop((release, blocking));
     }
 

@@ -195,3 +195,47 @@ impl<T: Timed> Drop for SleepUntil<T> {
         }
     }
 }
+
+#[cfg(all(test, feature = "testing"))]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::Clock as _;
+    use crate::testing::ManualClock;
+
+    /// A waker that counts.
+    #[derive(Default)]
+    struct Counts(AtomicUsize);
+
+    impl Wake for Counts {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_sleep_that_is_polled_again_wakes_the_last_waker_and_no_other() {
+        let clock = ManualClock::strict();
+        let mut sleep = clock.sleep_until(clock.now() + Duration::from_secs(2));
+        let counts: [Arc<Counts>; 3] = std::array::from_fn(|_| Arc::default());
+        for count in &counts {
+            let waker = Waker::from(Arc::clone(count));
+            let mut cx = Context::from_waker(&waker);
+            assert!(sleep.as_mut().poll(&mut cx).is_pending());
+        }
+        let woken = || {
+            counts
+                .each_ref()
+                .map(|count| count.0.load(Ordering::Relaxed))
+        };
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(woken(), [0, 0, 0]);
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(woken(), [0, 0, 1]);
+        // It was one sleeper all the time.
+        assert_eq!(clock.next_wake(), None);
+    }
+}

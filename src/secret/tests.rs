@@ -30,6 +30,10 @@ fn debug_shows_neither_value_nor_length() {
         .unwrap();
     assert_eq!(format!("{one:?}"), format!("{long:?}"));
     assert_eq!(format!("{:?}", buf("")), format!("{:?}", buf("abc")));
+    // Neither as text nor as numbers.
+    let tag = Version::tag(b"canary-4711");
+    assert_eq!(format!("{tag:?}"), "Version([tag])");
+    assert_eq!(format!("{:?}", Version::number(7)), "Version(7)");
 }
 
 #[test]

@@ -158,8 +158,11 @@ mod tests {
 
     use rustls::pki_types::PrivateKeyDer;
     use rustls::pki_types::pem::PemObject;
-    use rustls::{ClientConnection, HandshakeKind, ServerConfig, ServerConnection};
-    use test_servers::{TestCa, Validity};
+    use rustls::sign::{CertifiedKey, SingleCertAndKey};
+    use rustls::{
+        ClientConnection, HandshakeKind, ServerConfig, ServerConnection, SupportedProtocolVersion,
+    };
+    use test_servers::{ServerCert, TestCa, Validity};
 
     use super::*;
 
@@ -176,7 +179,7 @@ mod tests {
         let ca = TestCa::new(until_2050).unwrap();
         // The server's own certificate stays good: only its authority has gone.
         let server = ca.issue(&["vault"], Validity::CURRENT).unwrap();
-        let server = CertificateDer::from_pem_slice(server.certificate_pem.as_bytes()).unwrap();
+        let server = certificate(&server);
         let verifier = CurrentAuthorities {
             trust: Trust::from_pem(ca.pem().as_bytes()).unwrap(),
             provider: Arc::new(chosen::default_provider()),
@@ -193,8 +196,11 @@ mod tests {
         assert_eq!(refused.why, Why::Tls(CertificateError::UnknownIssuer));
     }
 
-    /// Hands bytes to and fro in memory until neither side has anything to say.
-    fn shake_hands(client: Arc<ClientConfig>, server: Arc<ServerConfig>) -> Option<HandshakeKind> {
+    /// Hands bytes to and fro in memory until neither side has anything to say, or one has an objection.
+    fn shake_hands(
+        client: Arc<ClientConfig>,
+        server: Arc<ServerConfig>,
+    ) -> Result<ClientConnection, rustls::Error> {
         let mut client = ClientConnection::new(client, "vault".try_into().unwrap()).unwrap();
         let mut server = ServerConnection::new(server).unwrap();
         while client.wants_write() || server.wants_write() {
@@ -205,7 +211,7 @@ mod tests {
             while !there.is_empty() {
                 let read = server.read_tls(&mut &*there).unwrap();
                 there.drain(..read);
-                server.process_new_packets().unwrap();
+                server.process_new_packets()?;
             }
             while server.wants_write() {
                 server.write_tls(&mut back).unwrap();
@@ -213,34 +219,68 @@ mod tests {
             while !back.is_empty() {
                 let read = client.read_tls(&mut &*back).unwrap();
                 back.drain(..read);
-                client.process_new_packets().unwrap();
+                client.process_new_packets()?;
             }
         }
-        client.handshake_kind()
+        Ok(client)
+    }
+
+    fn certificate(issued: &ServerCert) -> CertificateDer<'static> {
+        CertificateDer::from_pem_slice(issued.certificate_pem.as_bytes()).unwrap()
+    }
+
+    /// A server that shows `shown`'s certificate and signs with `held`'s key.
+    fn server(
+        version: &'static SupportedProtocolVersion,
+        shown: &ServerCert,
+        held: &ServerCert,
+    ) -> Arc<ServerConfig> {
+        let key = PrivateKeyDer::from_pem_slice(held.key_pem.as_bytes()).unwrap();
+        let provider = Arc::new(chosen::default_provider());
+        let key = provider.key_provider.load_private_key(key).unwrap();
+        // Whether the two belong together is not asked here.
+        let both = CertifiedKey::new(vec![certificate(shown)], key);
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(SingleCertAndKey::from(both)));
+        Arc::new(config)
+    }
+
+    #[test]
+    fn a_server_with_the_right_certificate_and_another_key_is_refused() {
+        let ca = TestCa::new(Validity::CURRENT).unwrap();
+        let issued = ca.issue(&["vault"], Validity::CURRENT).unwrap();
+        // Of the same authority and for the same name: what is missing is the key alone.
+        let other = ca.issue(&["vault"], Validity::CURRENT).unwrap();
+        let by_authority = Trust::from_pem(ca.pem().as_bytes()).unwrap();
+        let pinned = Trust::pinned(issued.certificate_pem.as_bytes()).unwrap();
+        for trust in [by_authority, pinned] {
+            let client = Arc::new(config(trust).unwrap());
+            for version in [&TLS13, &TLS12] {
+                let talk = |held| shake_hands(Arc::clone(&client), server(version, &issued, held));
+                assert!(talk(&issued).is_ok());
+                let refused = talk(&other).unwrap_err();
+                let why = rustls::Error::InvalidCertificate(CertificateError::BadSignature);
+                assert_eq!(refused, why, "{version:?}");
+            }
+        }
     }
 
     #[test]
     fn no_session_is_resumed_though_the_server_offers_it() {
         let ca = TestCa::new(Validity::CURRENT).unwrap();
         let issued = ca.issue(&["vault"], Validity::CURRENT).unwrap();
-        let chain =
-            vec![CertificateDer::from_pem_slice(issued.certificate_pem.as_bytes()).unwrap()];
-        let key = PrivateKeyDer::from_pem_slice(issued.key_pem.as_bytes()).unwrap();
         for version in [&TLS13, &TLS12] {
-            let server = ServerConfig::builder_with_provider(Arc::new(chosen::default_provider()))
-                .with_protocol_versions(&[version])
-                .unwrap()
-                .with_no_client_auth()
-                .with_single_cert(chain.clone(), key.clone_key())
-                .unwrap();
-            let server = Arc::new(server);
+            let server = server(version, &issued, &issued);
             let trust = Trust::from_pem(ca.pem().as_bytes()).unwrap();
             let client = Arc::new(config(trust).unwrap());
             for _ in 0..2 {
-                let kind = shake_hands(Arc::clone(&client), Arc::clone(&server));
+                let talk = shake_hands(Arc::clone(&client), Arc::clone(&server)).unwrap();
                 // A hello retry is a whole handshake, too.
                 assert!(matches!(
-                    kind,
+                    talk.handshake_kind(),
                     Some(HandshakeKind::Full | HandshakeKind::FullWithHelloRetryRequest)
                 ));
             }

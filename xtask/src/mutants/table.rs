@@ -7,8 +7,10 @@ mod core;
 mod endpoints;
 mod handles;
 mod layers;
+mod reads;
 mod session;
 mod transport;
+mod verdicts;
 
 /// One change to one place.
 pub(crate) struct Mutant {
@@ -29,10 +31,12 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Mutant> {
         core::MUTANTS,
         cache::MUTANTS,
         handles::MUTANTS,
+        reads::MUTANTS,
         layers::MUTANTS,
         endpoints::MUTANTS,
         transport::MUTANTS,
         session::MUTANTS,
+        verdicts::MUTANTS,
         backends::MUTANTS,
     ]
     .into_iter()

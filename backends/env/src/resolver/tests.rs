@@ -258,3 +258,21 @@ async fn a_name_that_is_spelled_like_a_listed_names_variable_is_not_that_name() 
         assert!(resolver.get("LEGACY_KEY").await.is_err(), "after {first}");
     }
 }
+
+#[tokio::test]
+async fn with_a_prefix_and_names_only_those_are_answered_and_behind_the_prefix() {
+    let source = source();
+    let builder = EnvBackend::builder()
+        .with_prefix("APP")
+        .with_names(["prod/token", "path"])
+        .with_source(source.clone());
+    let backend = builder.build().unwrap();
+    let secret = backend.get("prod/token").await.unwrap();
+    assert_eq!(secret.expose_str().unwrap(), "t0k3n-canary");
+    // One that is set, behind the prefix; one that is set, without it.
+    for name in ["prod/db#password", "path"] {
+        let error = backend.get(name).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound, "{name}");
+    }
+    assert_eq!(source.reads(), ["APP_PROD_TOKEN", "APP_PATH"]);
+}

@@ -157,3 +157,23 @@ async fn a_batch_answers_no_record_that_was_signalled_under_another_name_while_i
     let answers = batch.await;
     assert_eq!(answers[0].as_ref().unwrap().expose_str().unwrap(), "v2");
 }
+
+#[tokio::test]
+async fn a_batch_answers_a_stale_value_that_the_policy_allows_and_asks_for_it_once() {
+    let bench = bench_with(CacheConfig::default().serve_stale_up_to(TTL));
+    bench.text().await;
+    bench.backend.set("other/one", "x");
+    bench.cache.get("other/one").await.unwrap();
+    let calls = bench.backend.calls();
+    bench.backend.always(Reply::Error(ErrorKind::Unavailable));
+    bench.clock.advance(TTL);
+    let names = [NAME, "other/one"];
+    let batch = bench.cache.get_many(&names);
+    let answers = tokio::time::timeout(Duration::from_secs(10), batch).await;
+    for answer in answers.expect("a batch asks without end") {
+        let secret = answer.unwrap();
+        let freshness = secret.answer().freshness();
+        assert!(matches!(freshness, crate::secret::Freshness::Stale { .. }));
+    }
+    assert_eq!(bench.backend.calls(), calls + 2);
+}

@@ -291,3 +291,23 @@ async fn a_flood_below_a_prefix_with_a_bound_of_its_own_takes_no_place_of_others
     assert!(error.to_string().contains("max_flights"), "{error}");
     assert_eq!(bench.text().await, "v1");
 }
+
+#[tokio::test]
+async fn an_exact_version_gives_its_place_back_whatever_was_answered() {
+    let config = CacheConfig {
+        max_flights: 1,
+        ..CacheConfig::default()
+    };
+    let bench = bench_with(config);
+    let failed = Reply::Error(ErrorKind::Unavailable);
+    bench.backend.script(NAME, [Reply::Stored, failed]);
+    let (name, version) = (NameRef::parse(NAME).unwrap(), Version::number(1));
+    let read = || {
+        let request = Request::new(name).with_version(&version);
+        bench.cache.resolve(request)
+    };
+    assert!(read().await.is_ok());
+    assert_eq!(read().await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert!(read().await.is_ok());
+    assert_eq!(bench.text().await, "v1");
+}

@@ -345,3 +345,35 @@ async fn a_waker_that_panics_costs_no_other_handle_and_no_other_get_its_news() {
         assert_eq!(closed.kind(), ErrorKind::Closed);
     }
 }
+
+#[tokio::test]
+async fn a_record_is_exempt_from_eviction_until_its_last_handle_is_dropped() {
+    let config = CacheConfig {
+        max_entries: 4,
+        ..CacheConfig::default()
+    };
+    let bench = bench_with(config);
+    bench.text().await;
+    let others = async |from: usize| {
+        for number in from..from + 20 {
+            let name = format!("other/{number}");
+            bench.backend.set(&name, "x");
+            // Read twice, so that not each makes room for the next.
+            bench.cache.get(&name).await.unwrap();
+            bench.cache.get(&name).await.unwrap();
+        }
+    };
+    let (one, other) = (handle(&bench), handle(&bench));
+    let clone = other.clone();
+    drop(one);
+    others(0).await;
+    drop(other);
+    others(100).await;
+    let held = || bench.cache.core.store.at("prod/db").is_some();
+    assert!(held());
+    assert_eq!(clone.secret().unwrap().expose_str().unwrap(), "v1");
+    assert_eq!(bench.backend.calls_of(NAME), 1);
+    drop(clone);
+    others(200).await;
+    assert!(!held());
+}

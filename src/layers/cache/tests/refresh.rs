@@ -196,3 +196,30 @@ async fn a_refresh_that_is_due_is_begun_also_by_a_read_of_a_newer_version_that_i
     drop(bench.cache.resolve(Request::new(name).at_least(&newer)));
     bench.backend.called(2).await;
 }
+
+#[tokio::test]
+async fn a_refresh_that_finds_no_place_is_asked_for_again_by_a_read_a_second_later() {
+    let config = CacheConfig {
+        max_flights: 1,
+        ..CacheConfig::default()
+    };
+    let budget = config.flight_budget;
+    let bench = bench_with(config);
+    bench.text().await;
+    bench.backend.set("slow/one", "s");
+    bench.backend.script("slow/one", [Reply::Hang]);
+    bench.clock.advance(TTL * 82 / 100);
+    let mut slow = std::pin::pin!(bench.cache.get("slow/one"));
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(slow.as_mut().poll(&mut cx).is_pending());
+    bench.backend.called(2).await;
+    // It is due, and the one place is taken.
+    assert_eq!(bench.text().await, "v1");
+    bench.clock.advance(budget);
+    assert_eq!(slow.await.unwrap_err().kind(), ErrorKind::Timeout);
+    assert_eq!(bench.backend.calls_of(NAME), 1);
+    assert_eq!(bench.text().await, "v1");
+    let again = tokio::time::timeout(Duration::from_secs(10), bench.backend.called(3));
+    again.await.expect("no read asks for the refresh again");
+    assert_eq!(bench.backend.calls_of(NAME), 2);
+}

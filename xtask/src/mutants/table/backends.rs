@@ -129,4 +129,28 @@ pub(super) const MUTANTS: &[Mutant] = &[
         ["| b'_' | b'~' => {", "| b'_' | b'~' | b'%' => {"],
         "they_hold_for_the_seeds_of_paths",
     ),
+    of(
+        "secret-resolver-env",
+        core(
+            "env: with a prefix, names that were not listed are answered",
+            "backends/env/src/config.rs",
+            [
+                "let rule = prefix.filter(|_| names.is_empty());",
+                "let rule = prefix;",
+            ],
+            "with_a_prefix_and_names_only_those_are_answered_and_behind_the_prefix",
+        ),
+    ),
+    of(
+        "secret-resolver-env",
+        core(
+            "env: a listed name is read without the prefix",
+            "backends/env/src/config.rs",
+            [
+                "variable::variable(prefix.as_deref(), name.borrowed())",
+                "variable::variable(None, name.borrowed())",
+            ],
+            "with_a_prefix_and_names_only_those_are_answered_and_behind_the_prefix",
+        ),
+    ),
 ];

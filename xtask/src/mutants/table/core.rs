@@ -225,4 +225,54 @@ pub(super) const MUTANTS: &[Mutant] = &[
         ],
         "what_could_not_be_set_is_told_with_its_reason",
     ),
+        "wiping: a buffer that is cleared keeps its bytes",
+        "src/secret/buf.rs",
+        [
+            "        self.bytes.zeroize();\n        self.len = 0;\n",
+            "        self.len = 0;\n",
+        ],
+        "a_buffer_is_wiped_when_it_is_cleared_and_is_of_use_again",
+    ),
+    core(
+        "wiping: of a buffer that is dropped half is left",
+        "src/secret/buf.rs",
+        [
+            "    fn drop(&mut self) {\n        self.bytes.zeroize();\n",
+            "    fn drop(&mut self) {\n        let half = self.bytes.len() / 2;\n        self.bytes[..half].zeroize();\n",
+        ],
+        "a_buffer_is_wiped_from_end_to_end_when_it_is_dropped",
+    ),
+    core(
+        "clock: a sleep that is polled again wakes the first waker",
+        "src/clock/timers.rs",
+        [
+            "            std::mem::swap(&mut held.waker, &mut new);\n",
+            "",
+        ],
+        "a_sleep_that_is_polled_again_wakes_the_last_waker_and_no_other",
+    ),
+    core(
+        "clock: a waker of our own that takes the place of a foreign one is called with the foreign ones",
+        "src/clock/timers.rs",
+        ["            held.ours = OURS.get();\n", ""],
+        "a_waker_of_our_own_is_called_by_the_clock_s_thread_though_all_others_block",
+    ),
+    core(
+        "debug: a version's opaque mark is shown as numbers",
+        "src/secret/version.rs",
+        [
+            "            Repr::Tag(_) => f.write_str(\"Version([tag])\"),",
+            "            Repr::Tag(ref tag) => write!(f, \"Version({:?})\", &***tag),",
+        ],
+        "debug_shows_neither_value_nor_length",
+    ),
+    core(
+        "signals: an invalidator keeps its resolver alive",
+        "src/invalidate.rs",
+        [
+            "            caches: caches.into_iter().collect(),",
+            "            caches: (caches.into_iter())\n                .inspect(|cache| std::mem::forget(cache.upgrade()))\n                .collect(),",
+        ],
+        "an_invalidator_keeps_no_resolver_alive",
+    ),
 ];

@@ -54,4 +54,22 @@ pub(super) const MUTANTS: &[Mutant] = &[
         ],
         "in_an_outage_a_handle_asks_less_and_less_often",
     ),
+    core(
+        "handles: the first of two that is dropped lets their record be evicted",
+        "src/layers/cache/store.rs",
+        [
+            "            handles: known.handles + 1,",
+            "            handles: 1,",
+        ],
+        "a_record_is_exempt_from_eviction_until_its_last_handle_is_dropped",
+    ),
+    core(
+        "handles: what the last one was for is never evicted",
+        "src/layers/cache/store.rs",
+        [
+            "if !required && handles == 0 {",
+            "if !required && handles == usize::MAX {",
+        ],
+        "a_record_is_exempt_from_eviction_until_its_last_handle_is_dropped",
+    ),
 ];

@@ -150,4 +150,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         ],
         "a_stop_of_the_process_in_the_queue_is_no_outage",
     ),
+    core(
+        "routes: a name without a store shares its address with a store's",
+        "src/layers/route/mod.rs",
+        [
+            "format!(\":{}\", name.path())",
+            "format!(\"0:{}\", name.path())",
+        ],
+        "addresses_of_two_stores_never_meet_and_those_of_one_store_do",
+    ),
 ];

@@ -216,4 +216,28 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "a_connection_that_is_kept_goes_to_those_that_wait_for_one",
         ),
     ),
+    of(
+        "secret-resolver-transport",
+        core(
+            "trust: a server that does not hold the certificate's key is believed in TLS 1.3",
+            "crates/transport/src/tls.rs",
+            [
+                "        verify_tls13_signature(message, certificate, signature, algorithms)\n",
+                "        verify_tls13_signature(message, certificate, signature, algorithms)\n            .or_else(|_| Ok(HandshakeSignatureValid::assertion()))\n",
+            ],
+            "a_server_with_the_right_certificate_and_another_key_is_refused",
+        ),
+    ),
+    of(
+        "secret-resolver-transport",
+        core(
+            "trust: a server that does not hold the certificate's key is believed in TLS 1.2",
+            "crates/transport/src/tls.rs",
+            [
+                "        verify_tls12_signature(message, certificate, signature, algorithms)\n",
+                "        verify_tls12_signature(message, certificate, signature, algorithms)\n            .or_else(|_| Ok(HandshakeSignatureValid::assertion()))\n",
+            ],
+            "a_server_with_the_right_certificate_and_another_key_is_refused",
+        ),
+    ),
 ];

@@ -1,0 +1,150 @@
+//! What is known of one token says nothing of the next.
+
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use secret_resolver::testing::ManualClock;
+use secret_resolver::{Clock, Error, SecretBuf};
+use secret_resolver_session::{Grant, Issued, Session, Store, Token, Verdict};
+
+const LEASE: Duration = Duration::from_secs(100);
+
+/// Gives tokens that are numbers, from 1 on.
+#[derive(Default)]
+struct Numbers(Mutex<Asked>);
+
+#[derive(Default)]
+struct Asked {
+    logins: u8,
+    /// Which tokens were looked up.
+    lookups: Vec<u8>,
+    /// Which tokens it knows; about others it does not answer.
+    known: Vec<(u8, bool)>,
+}
+
+impl Store for Numbers {
+    const NAME: &'static str = "numbers";
+    type Credentials = u8;
+
+    fn method(&self) -> &'static str {
+        "key"
+    }
+
+    fn issues_tokens(&self) -> bool {
+        true
+    }
+
+    fn endpoints(&self) -> usize {
+        1
+    }
+
+    fn endpoint(&self) -> usize {
+        0
+    }
+
+    async fn load(&self) -> Result<u8, Error> {
+        Ok(1)
+    }
+
+    async fn login(&self, _: &u8, _: Option<usize>) -> Result<Issued, Error> {
+        let mut asked = self.0.lock().unwrap();
+        asked.logins += 1;
+        let token = SecretBuf::from_slice(&[asked.logins]).unwrap();
+        let grant = Grant {
+            lease: Some(LEASE),
+            renewable: false,
+        };
+        Ok(Issued {
+            token: Arc::new(token),
+            grant,
+            revocable: true,
+            unfit: None,
+        })
+    }
+
+    async fn renew(&self, _: &SecretBuf) -> Result<Grant, Error> {
+        unreachable!()
+    }
+
+    async fn revoke(&self, _: &SecretBuf, _: Option<usize>) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn knows(&self, token: &SecretBuf, _: Option<usize>) -> Result<bool, Error> {
+        let number = token.expose()[0];
+        let answer = {
+            let mut asked = self.0.lock().unwrap();
+            asked.lookups.push(number);
+            let known = asked.known.iter().find(|(known, _)| *known == number);
+            known.map(|(_, answer)| *answer)
+        };
+        match answer {
+            Some(answer) => Ok(answer),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+fn session(known: &[(u8, bool)]) -> (ManualClock, Session<Numbers>) {
+    let clock = ManualClock::strict();
+    let store = Numbers::default();
+    store.0.lock().unwrap().known = known.to_vec();
+    let shared: Arc<dyn Clock> = Arc::new(clock.clone());
+    (clock, Session::new(store, shared))
+}
+
+/// The token in use, which is to be this one.
+async fn token(session: &Session<Numbers>, number: u8) -> Arc<Token> {
+    let token = session.token(None).await.unwrap();
+    assert_eq!(token.secret().expose(), [number]);
+    token
+}
+
+fn lookups(session: &Session<Numbers>) -> Vec<u8> {
+    session.store().0.lock().unwrap().lookups.clone()
+}
+
+#[tokio::test]
+async fn that_an_old_token_lives_proves_nothing_of_a_new_one() {
+    let (clock, session) = session(&[(1, true), (2, false)]);
+    let old = token(&session, 1).await;
+    // Taken before anything was looked up, as for a read that is slow.
+    let sent = session.mark();
+    let verdict = session.judge(&old, sent, 0, false).await.unwrap();
+    assert_eq!(verdict, Verdict::Denied);
+    clock.advance(LEASE);
+    let new = token(&session, 2).await;
+    let verdict = session.judge(&new, sent, 0, false).await.unwrap();
+    assert_eq!((verdict, lookups(&session)), (Verdict::Dead, vec![1, 2]));
+    // And that it is dead says nothing of the old one, which was replaced.
+    let verdict = session.judge(&old, sent, 0, false).await.unwrap();
+    assert_eq!(
+        (verdict, lookups(&session)),
+        (Verdict::Replaced, vec![1, 2])
+    );
+}
+
+#[tokio::test]
+async fn a_question_about_an_old_token_is_no_answer_about_a_new_one() {
+    let (clock, session) = session(&[(2, true)]);
+    let session = Arc::new(session);
+    let old = token(&session, 1).await;
+    let sent = session.mark();
+    let hangs = tokio::spawn({
+        let session = Arc::clone(&session);
+        async move { session.judge(&old, sent, 0, false).await }
+    });
+    while lookups(&session).is_empty() {
+        tokio::task::yield_now().await;
+    }
+    clock.advance(LEASE);
+    let new = token(&session, 2).await;
+    let judge = session.judge(&new, sent, 0, false);
+    let verdict = tokio::time::timeout(Duration::from_secs(10), judge).await;
+    let verdict = verdict.expect("it waits for another token's answer");
+    assert_eq!(verdict.unwrap(), Verdict::Denied);
+    assert_eq!(lookups(&session), [1, 2]);
+    assert!(hangs.await.unwrap().is_err());
+}
