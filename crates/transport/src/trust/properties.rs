@@ -30,6 +30,9 @@ pub(crate) fn hold_for_pem(text: &[u8]) -> bool {
 
 /// For the bytes of a certificate; whether it is taken.
 pub(crate) fn hold_for_certificate(der: &[u8]) -> bool {
+    // A server shows it before anybody vouches for it, and an error shows it to whoever reads a log.
+    let shown = subject(der).unwrap_or_default();
+    assert!(shown.len() <= 64 && shown.bytes().all(|byte| matches!(byte, b' '..=b'~')));
     let parsed = Authority::parse(der.to_vec()).ok();
     let dated = Authority::pin(der.to_vec()).is_ok();
     assert!(dated || parsed.is_none());
