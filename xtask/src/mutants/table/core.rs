@@ -225,6 +225,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         ],
         "what_could_not_be_set_is_told_with_its_reason",
     ),
+    core(
         "wiping: a buffer that is cleared keeps its bytes",
         "src/secret/buf.rs",
         [
