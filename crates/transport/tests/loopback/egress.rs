@@ -11,6 +11,18 @@ use test_servers::{Reply, ScriptedHttps, Validity};
 
 use crate::support::{CANARY, Relay, World, builder, fails, get, real_clock, request};
 
+#[cfg(feature = "aws-lc-rs")]
+#[tokio::test]
+async fn a_provider_that_another_crate_installs_for_the_process_is_not_used() {
+    // One that can do nothing.
+    let mut installed = rustls::crypto::aws_lc_rs::default_provider();
+    installed.cipher_suites.clear();
+    installed.install_default().unwrap();
+    let world = World::answering(Reply::json(200, "{}"));
+    let response = world.get(&world.client()).await.unwrap();
+    assert_eq!(response.status(), 200);
+}
+
 #[tokio::test]
 async fn a_get_brings_status_headers_and_body() {
     let world = World::answering(Reply::json(418, "{\"a\":1}").with_header("X-Thing", "seen"));
