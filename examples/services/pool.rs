@@ -27,6 +27,8 @@ const PASSWORD: &str = secret_name!("prod/db#password");
 const ROLE: &str = "app";
 const ROTATIONS: usize = 6;
 const BETWEEN_ROTATIONS: Duration = Duration::from_millis(500);
+/// How long the pool may take to log in with a new password.
+const LONGEST: Duration = Duration::from_secs(20);
 const CONNECTIONS: usize = 8;
 const TASKS: usize = 24;
 
@@ -136,13 +138,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .collect();
 
     for number in 1..=ROTATIONS {
-        sleep(BETWEEN_ROTATIONS).await;
+        counts.until_used(number).await;
         let password = format!("password-{number}");
         // The servers' own tools block. The tasks go on meanwhile.
         tokio::task::block_in_place(|| rotate(number, &password, &store, &database))?;
         println!("rotated   to version {}; {counts}", number + 1);
     }
-    sleep(BETWEEN_ROTATIONS).await;
+    counts.until_used(ROTATIONS + 1).await;
     stop.store(true, Ordering::Relaxed);
     for task in tasks {
         task.await?;
@@ -227,6 +229,18 @@ impl Counts {
         self.logins.fetch_add(1, Ordering::Relaxed);
         let mut versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
         versions.insert(password.version().as_number());
+    }
+
+    /// Waits until so many passwords were logged in with, and a while longer: a machine that is busy takes its time.
+    async fn until_used(&self, passwords: usize) {
+        let used = async {
+            while self.versions() < passwords {
+                sleep(Logins::PAUSE).await;
+            }
+        };
+        // The counts at the end say whether it came to that.
+        let _ = tokio::time::timeout(LONGEST, used).await;
+        sleep(BETWEEN_ROTATIONS).await;
     }
 
     fn versions(&self) -> usize {
