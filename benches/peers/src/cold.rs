@@ -10,8 +10,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt as _, stream};
 use rustix::time::{ClockId, clock_gettime};
-use secret_resolver::backend::SystemClock;
-use secret_resolver::{Clock, Resolver, SecretBuf};
+use secret_resolver::{Resolver, SecretBuf};
 use secret_resolver_transport::{Origin, Trust};
 use secret_resolver_vault::{Auth, Credential, VaultBackend, VaultTarget};
 use serde::Deserialize;
@@ -220,15 +219,8 @@ fn resolver(store: &Store) -> Resolver {
         Trust::from_file(store.server.ca_file()).unwrap(),
         Auth::token(Credential::value(token)),
     );
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::shared().unwrap());
-    let backend = VaultBackend::builder(target)
-        .with_clock(Arc::clone(&clock))
-        .build()
-        .unwrap();
-    Resolver::builder(backend)
-        .with_clock(clock)
-        .build()
-        .unwrap()
+    let backend = VaultBackend::builder(target).build().unwrap();
+    Resolver::builder(backend).build().unwrap()
 }
 
 fn reqwest_client(store: &Store) -> reqwest::Client {

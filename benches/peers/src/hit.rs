@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use secret_resolver::backend::SystemClock;
-use secret_resolver::{Clock as _, SecretName};
+use secret_resolver::Clock as _;
 use secret_vault::{
     SecretVaultHashMapSnapshotBuilder, SecretVaultSnapshot as _, SecretVaultView as _,
 };
@@ -96,16 +96,9 @@ fn peers(runtime: &Runtime) -> Vec<Peer> {
 
     let resolver = peers::resolver(source.clone(), CAPACITY, TTL);
     runtime.block_on(peers::fill_resolver(&resolver, &names));
-    let (texts, held) = (Arc::clone(&names), resolver.clone());
-    peers.push(Peer::new("secret-resolver, by text", move |at| {
-        ready(held.get(texts[at].as_str())).unwrap()
-    }));
-    let parsed: Vec<_> = names
-        .iter()
-        .map(|name| SecretName::parse(name).unwrap())
-        .collect();
-    peers.push(Peer::new("secret-resolver, by parsed name", move |at| {
-        ready(resolver.get(&parsed[at])).unwrap()
+    let texts = Arc::clone(&names);
+    peers.push(Peer::new("secret-resolver", move |at| {
+        ready(resolver.get(texts[at].as_str())).unwrap()
     }));
 
     let cache = peers::moka(CAPACITY, TTL);
