@@ -30,6 +30,8 @@ const USAGE: &str = "usage: cargo xtask <command>
   test [filter…]  setup, then every example and test, then the threat model's check; with a filter, those tests alone
   threat-model    check THREAT_MODEL.md and threat-model-tests.txt against the last whole run of `test`
   mutants [part…] break each guarantee in a copy, and see that its test notices: a quarter of an hour; with parts of names, those alone
+  mutants --sample N [--seed S] [--minutes M] [folder…]
+                  try N mutants that nobody chose, all in one build
   cluster [secs]  the tests of a cluster under load alone, with faults that last so long; 60 s without a number
   fuzz [secs] […] look for inputs that break what must always hold, so long for each target, or for those with these names; 60 s without a number
   features        lint every crate without features and with each one alone

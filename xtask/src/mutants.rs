@@ -2,6 +2,7 @@
 //! change to one place, and runs the test that has to notice. What is broken is in `table`; that each change still fits the code is
 //! checked with every run of the tests, that it is noticed only here, for it takes minutes.
 
+mod sample;
 mod table;
 
 use std::fs;
@@ -13,6 +14,11 @@ use table::Mutant;
 
 /// Breaks what the filter names, or everything: a part of what is broken, of the file's or of the test's name.
 pub(crate) fn run(filter: &[String]) -> Result {
+    if let [first, rest @ ..] = filter
+        && first == "--sample"
+    {
+        return sample::run(rest);
+    }
     let chosen: Vec<&Mutant> = table::all().filter(|m| is_chosen(m, filter)).collect();
     if chosen.is_empty() {
         return Err("no mutant has this in its name: leave the filter out to see all".to_owned());

@@ -1,0 +1,217 @@
+//! Which tests reach which mutants, and whether one of them notices. Every test is first run alone, without a mutant, and notes which
+//! ones it reaches; then each mutant is tried with the tests that reach it, the fast ones first.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use super::build::Program;
+use crate::workspace::{Result, target};
+
+/// A test that passes without a mutant.
+pub(super) struct Test {
+    program: usize,
+    name: String,
+    took: Duration,
+    reaches: BTreeSet<usize>,
+}
+
+/// A test that takes longer alone is not used.
+const LONGEST: Duration = Duration::from_secs(10);
+
+/// How a mutant has fared.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Fate {
+    Noticed(String),
+    Survived(usize),
+    /// No test comes by.
+    NotReached,
+}
+
+/// Runs every test alone.
+pub(super) fn tests(programs: &[Program], workers: usize) -> Result<Vec<Test>> {
+    let mut names = Vec::new();
+    for (number, program) in programs.iter().enumerate() {
+        let listed = command(program, 0)
+            .args(["--list", "--format", "terse"])
+            .output();
+        let listed = listed.map_err(|error| format!("cannot list tests: {error}"))?;
+        let text = String::from_utf8_lossy(&listed.stdout).into_owned();
+        let tests = text.lines().filter_map(|line| line.strip_suffix(": test"));
+        names.extend(tests.map(|name| (number, name.to_owned())));
+    }
+    let notes = target().join("mutants/notes");
+    fs::create_dir_all(&notes).map_err(|error| format!("cannot make a folder: {error}"))?;
+    let tests = in_parallel(workers, &names, |at, (number, name)| {
+        let note = notes.join(at.to_string());
+        let _ = fs::remove_file(&note);
+        let mut alone = command(&programs[*number], 0);
+        alone.args(["--exact", name]).env("REACHED_MUTANTS", &note);
+        let (passed, took, _) = run(&mut alone, LONGEST);
+        let reached = fs::read_to_string(&note).unwrap_or_default();
+        let reaches = reached.lines().filter_map(|line| line.parse().ok());
+        passed.then(|| Test {
+            program: *number,
+            name: name.clone(),
+            took,
+            reaches: reaches.collect(),
+        })
+    });
+    println!(
+        "{} tests, of which {} are of use",
+        names.len(),
+        tests.iter().flatten().count()
+    );
+    Ok(tests.into_iter().flatten().collect())
+}
+
+/// Tries each of `mutants`.
+pub(super) fn fates(
+    programs: &[Program],
+    tests: &[Test],
+    mutants: &[usize],
+    workers: usize,
+    until: Instant,
+    tell: impl Fn(usize, &Fate) + Sync,
+) -> BTreeMap<usize, Fate> {
+    let fates = in_parallel(workers, mutants, |_, &mutant| {
+        #[allow(clippy::disallowed_methods, reason = "a tool's own patience")]
+        if Instant::now() > until {
+            return None;
+        }
+        let fate = fate(programs, tests, mutant);
+        tell(mutant, &fate);
+        Some((mutant, fate))
+    });
+    fates.into_iter().flatten().collect()
+}
+
+fn fate(programs: &[Program], tests: &[Test], mutant: usize) -> Fate {
+    let reaching: Vec<&Test> = tests
+        .iter()
+        .filter(|test| test.reaches.contains(&mutant))
+        .collect();
+    if reaching.is_empty() {
+        return Fate::NotReached;
+    }
+    // Many fast ones are one process; unit tests come first.
+    let slow = |test: &Test| test.took > Duration::from_millis(300);
+    let mut groups: BTreeMap<(bool, bool, usize), Vec<&Test>> = BTreeMap::new();
+    for test in &reaching {
+        let is_unit = programs[test.program].is_unit;
+        groups
+            .entry((slow(test), !is_unit, test.program))
+            .or_default()
+            .push(test);
+    }
+    for ((slow, _, program), group) in groups {
+        let size = if slow { 6 } else { 60 };
+        for group in group.chunks(size) {
+            if let Some(by) = noticed(&programs[program], group, mutant) {
+                return Fate::Noticed(by);
+            }
+        }
+    }
+    Fate::Survived(reaching.len())
+}
+
+/// Which of the tests fails; one that fails once may be out of luck, and is asked again.
+fn noticed(program: &Program, group: &[&Test], mutant: usize) -> Option<String> {
+    let took: Duration = group.iter().map(|test| test.took).sum();
+    let limit = Duration::from_secs(10) + 3 * took;
+    let mut all = command(program, mutant);
+    all.arg("--exact").args(group.iter().map(|test| &test.name));
+    let (passed, _, text) = run(&mut all, limit);
+    if passed {
+        return None;
+    }
+    let failed = text.lines().filter_map(|line| {
+        let name = line.strip_prefix("test ")?.strip_suffix(" ... FAILED")?;
+        Some(name.trim_end_matches(" - should panic").to_owned())
+    });
+    let mut failed: Vec<String> = failed.collect();
+    if failed.is_empty() {
+        // It hangs or has ended its process: which one has is not told.
+        let hangs = |test: &&&Test| !text.contains(&format!("test {} ... ok", test.name));
+        failed = group
+            .iter()
+            .filter(hangs)
+            .map(|test| test.name.clone())
+            .collect();
+    }
+    failed.into_iter().take(4).find(|name| {
+        let mut alone = command(program, mutant);
+        alone.args(["--exact", name]);
+        !run(&mut alone, Duration::from_secs(12)).0
+    })
+}
+
+fn command(program: &Program, mutant: usize) -> Command {
+    let mut command = Command::new(&program.path);
+    command
+        .current_dir(&program.package)
+        .env("CARGO_MANIFEST_DIR", &program.package)
+        .env("CHOSEN_MUTANT", mutant.to_string())
+        .env("RUST_BACKTRACE", "0");
+    command
+}
+
+/// Whether it ended well within the limit, how long it took, and what it printed.
+fn run(command: &mut Command, limit: Duration) -> (bool, Duration, String) {
+    let mut limited = Command::new("timeout");
+    limited
+        .args(["--signal=KILL", &limit.as_secs().max(1).to_string()])
+        .arg(command.get_program())
+        .args(command.get_args())
+        .envs(
+            command
+                .get_envs()
+                .filter_map(|(key, value)| Some((key, value?))),
+        )
+        .current_dir(command.get_current_dir().unwrap_or(Path::new(".")))
+        .stdin(Stdio::null())
+        .stderr(Stdio::null());
+    #[allow(clippy::disallowed_methods, reason = "a tool's own patience")]
+    let began = Instant::now();
+    let output = limited.output();
+    let took = began.elapsed();
+    match output {
+        Ok(output) => {
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            (output.status.success(), took, text)
+        }
+        Err(_) => (false, took, String::new()),
+    }
+}
+
+/// Does the same with each, so many at a time, in order.
+fn in_parallel<T: Sync, A: Send>(
+    workers: usize,
+    all: &[T],
+    act: impl Fn(usize, &T) -> A + Sync,
+) -> Vec<A> {
+    let next = AtomicUsize::new(0);
+    let done = Mutex::new(BTreeMap::new());
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                loop {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(one) = all.get(at) else { return };
+                    let answer = act(at, one);
+                    let mut done = done
+                        .lock()
+                        .unwrap_or_else(std::sync::PoisonError::into_inner);
+                    done.insert(at, answer);
+                }
+            });
+        }
+    });
+    let done = done.into_inner();
+    let done = done.unwrap_or_else(std::sync::PoisonError::into_inner);
+    done.into_values().collect()
+}
