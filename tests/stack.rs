@@ -11,7 +11,10 @@ use std::time::Duration;
 
 use secret_resolver::backend::{NameRef, Request};
 use secret_resolver::testing::{Gate, ManualClock, MockBackend, Reply};
-use secret_resolver::{Clock, ErrorKind, Freshness, Moment, Resolver, SecretResolver};
+use secret_resolver::{
+    BreakerConfig, Clock, ErrorKind, Freshness, Moment, Resolver, ResolverBuilder, RetryConfig,
+    SecretResolver,
+};
 
 const NAME: &str = "prod/db#password";
 const TTL: Duration = Duration::from_secs(300);
@@ -523,4 +526,71 @@ async fn require_waits_for_a_store_that_is_still_starting_and_for_nothing_else()
         ErrorKind::NotFound
     );
     assert_eq!(backend.calls(), 4);
+}
+
+/// A resolver of one store with these settings, on a clock on which back-offs pass by themselves.
+fn with(settings: impl FnOnce(ResolverBuilder) -> ResolverBuilder) -> (MockBackend, Resolver) {
+    let store = MockBackend::new().with_value(NAME, "v1");
+    let builder = Resolver::builder(store.clone()).with_clock(ManualClock::new());
+    (store, settings(builder).build().unwrap())
+}
+
+#[tokio::test]
+async fn every_setting_of_retries_and_breakers_takes_effect() {
+    let asked = async |settings: fn(ResolverBuilder) -> ResolverBuilder| {
+        let (store, resolver) = with(settings);
+        store.always(Reply::Error(ErrorKind::Unavailable));
+        for _ in 0..20 {
+            resolver.get(NAME).await.unwrap_err();
+        }
+        store.calls()
+    };
+    // With a breaker that never opens here, each get is as many calls as there are attempts.
+    let closed = |builder: ResolverBuilder| {
+        builder.with_breaker(BreakerConfig::default().with_failures(1_000))
+    };
+    let once = asked(|builder| {
+        let breaker = BreakerConfig::default().with_failures(1_000);
+        builder.with_breaker(breaker).with_attempts(1)
+    });
+    assert_eq!(once.await, 20);
+    let retry = asked(|builder| {
+        let breaker = BreakerConfig::default().with_failures(1_000);
+        let retry = RetryConfig::default().with_max_attempts(1);
+        builder.with_breaker(breaker).with_retry(retry)
+    });
+    assert_eq!(retry.await, 20);
+    // By default, there are more attempts, and it opens.
+    let (store, resolver) = with(closed);
+    store.always(Reply::Error(ErrorKind::Unavailable));
+    resolver.get(NAME).await.unwrap_err();
+    assert_eq!(store.calls(), 3);
+    assert!(asked(|builder| builder.with_attempts(1)).await < 20);
+}
+
+#[tokio::test]
+async fn every_bound_of_what_is_held_takes_effect() {
+    let names = ["a/1", "a/2", "a/3", "a/4"];
+    let held = async |settings: fn(ResolverBuilder) -> ResolverBuilder| {
+        let (store, resolver) = with(settings);
+        for name in names {
+            store.set(name, [b'x'; 1_000]);
+            resolver.get(name).await.unwrap();
+        }
+        resolver.status().entries
+    };
+    assert_eq!(held(|builder| builder).await, 4);
+    assert_eq!(held(|builder| builder.with_max_entries(2)).await, 2);
+    let bytes =
+        |builder: ResolverBuilder| builder.with_max_record_bytes(2_000).with_max_bytes(2_500);
+    assert_eq!(held(bytes).await, 2);
+    let (_, resolver) = with(|builder| builder.with_max_record_bytes(1));
+    let error = resolver.get(NAME).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Overloaded);
+    let (store, resolver) = with(|builder| builder.with_max_flights(1));
+    store.script("slow/one", [Reply::Hang]);
+    let mut slow = pin!(resolver.get("slow/one"));
+    assert!(poll_once(slow.as_mut()).is_pending());
+    let error = resolver.get(NAME).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Overloaded);
 }

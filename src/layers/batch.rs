@@ -154,4 +154,26 @@ mod tests {
         // From memory, at that moment: nothing was asked for that takes time.
         assert!(answers.iter().all(Result::is_ok));
     }
+
+    #[test]
+    fn without_a_deadline_it_asks_again_as_often_as_something_was_signalled() {
+        let clock = ManualClock::strict();
+        let requests = [Request::new(NameRef::parse("a").unwrap())];
+        let (signals, asked) = (AtomicU64::new(0), AtomicU64::new(0));
+        let ask = |_: Request<'_>| {
+            // A signal comes while it is answered, the first three times.
+            if asked.fetch_add(1, Ordering::Relaxed) < 3 {
+                signals.fetch_add(1, Ordering::Relaxed);
+            }
+            let value = SecretBuf::from_slice(b"x").unwrap();
+            ResolveFuture::ready(Ok(Record::single("test", value)))
+        };
+        let epoch = || signals.load(Ordering::Relaxed);
+        let always = |_: NameRef<'_>, _: u64| true;
+        let mut batch = pin!(whole(&requests, &clock, epoch, always, ask));
+        let mut cx = Context::from_waker(Waker::noop());
+        let ended = (0..100).any(|_| batch.as_mut().poll(&mut cx).is_ready());
+        assert!(ended);
+        assert_eq!(asked.load(Ordering::Relaxed), 4);
+    }
 }

@@ -295,3 +295,22 @@ impl<'a> Request<'a> {
         high_enough && self.version.is_none_or(|wanted| version == wanted)
     }
 }
+
+#[cfg(all(test, feature = "testing"))]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::testing::ManualClock;
+
+    #[test]
+    fn a_deadline_of_a_caller_is_not_put_off_by_time_that_the_process_lost() {
+        let clock = ManualClock::strict();
+        let at = |seconds| Moment::ZERO + Duration::from_secs(seconds);
+        let request = Request::new(NameRef::parse("a").unwrap());
+        let request = request.while_running(at(5), Duration::ZERO);
+        clock.stall(Duration::from_secs(2));
+        assert_eq!(request.ends(&clock), Some(at(7)));
+        assert_eq!(request.with_deadline(at(6)).ends(&clock), Some(at(6)));
+    }
+}

@@ -9,7 +9,8 @@ use secret_resolver::testing::ManualClock;
 use secret_resolver::{Clock, Error, SecretBuf};
 use secret_resolver_session::{Grant, Issued, Session, Store, Token, Verdict};
 
-const LEASE: Duration = Duration::from_secs(100);
+/// Shorter than a question may take.
+const LEASE: Duration = Duration::from_secs(2);
 
 /// Gives tokens that are numbers, from 1 on.
 #[derive(Default)]
@@ -116,9 +117,12 @@ async fn that_an_old_token_lives_proves_nothing_of_a_new_one() {
     assert_eq!(verdict, Verdict::Denied);
     clock.advance(LEASE);
     let new = token(&session, 2).await;
+    // The old one is not in use any more, though it lives.
+    let verdict = session.judge(&old, sent, 0, false).await.unwrap();
+    assert_eq!((verdict, lookups(&session)), (Verdict::Replaced, vec![1]));
     let verdict = session.judge(&new, sent, 0, false).await.unwrap();
     assert_eq!((verdict, lookups(&session)), (Verdict::Dead, vec![1, 2]));
-    // And that it is dead says nothing of the old one, which was replaced.
+    // That it is dead says nothing of the old one, which was replaced.
     let verdict = session.judge(&old, sent, 0, false).await.unwrap();
     assert_eq!(
         (verdict, lookups(&session)),

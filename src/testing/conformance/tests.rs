@@ -251,3 +251,36 @@ async fn a_subject_that_proves_nothing_is_rejected() {
     let empty = Subject::new(Arc::new(mock()), "no/such").unwrap();
     assert!(all(&empty).await.is_err());
 }
+
+/// How many calls a store takes from each of these laws, in all.
+macro_rules! calls_of {
+    ($($law:ident),* $(,)?) => {{
+        let mut calls = 0;
+        $(
+            let store = mock();
+            $law(&subject(store.clone())).await.unwrap();
+            calls += store.calls();
+        )*
+        calls
+    }};
+}
+
+#[tokio::test]
+async fn all_laws_are_asked_for_together_and_none_is_left_out() {
+    let store = mock();
+    all(&subject(store.clone())).await.unwrap();
+    let each = calls_of![
+        answers_what_is_stored,
+        answers_not_found_for_what_is_not,
+        a_missing_field_is_not_found,
+        the_named_field_is_selected,
+        a_batch_keeps_its_order_and_each_fails_alone,
+        gets_at_once_agree,
+        locate_is_stable,
+        an_exact_version_is_never_another,
+        a_version_below_the_floor_is_not_answered,
+        a_dropped_call_leaves_it_usable,
+        nothing_shown_holds_a_value,
+    ];
+    assert_eq!(store.calls(), each);
+}

@@ -159,3 +159,35 @@ async fn waiting_without_an_end_is_rejected() {
         .unwrap_err();
     assert_eq!(violation.found, "it does not answer");
 }
+
+#[tokio::test]
+async fn all_laws_of_caching_are_asked_for_together_and_none_is_left_out() {
+    let made = std::sync::atomic::AtomicUsize::new(0);
+    let make = |store: MockBackend, clock: ManualClock| {
+        made.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        assembled(store, clock)
+    };
+    let count = || made.swap(0, std::sync::atomic::Ordering::Relaxed);
+    all_of_caching(&make).await.unwrap();
+    let all = count();
+    a_value_within_its_time_is_not_fetched_again(&make)
+        .await
+        .unwrap();
+    an_expired_value_is_not_answered(&make).await.unwrap();
+    all_who_wait_share_one_fetch(&make).await.unwrap();
+    all_who_wait_share_an_error(&make).await.unwrap();
+    a_caller_who_leaves_does_not_end_the_fetch(&make)
+        .await
+        .unwrap();
+    nothing_fetched_before_an_invalidation_is_answered(&make)
+        .await
+        .unwrap();
+    no_answer_comes_after_the_deadline(&make).await.unwrap();
+    names_of_one_record_are_fetched_together(&make)
+        .await
+        .unwrap();
+    an_outage_is_answered_as_an_error(&make).await.unwrap();
+    #[cfg(target_os = "linux")]
+    no_value_outlives_its_end_in_memory(&make).await.unwrap();
+    assert_eq!(all, count());
+}
