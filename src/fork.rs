@@ -88,3 +88,27 @@ pub(crate) fn refused() -> Error {
         "the resolver was built before a fork; build it in the process that uses it, after daemonizing",
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::task::Waker;
+
+    use super::*;
+
+    #[test]
+    fn in_the_process_itself_what_waits_is_dropped_with_its_wait() {
+        let process = Process::current();
+        let held = Arc::new(());
+        let inner = Arc::clone(&held);
+        let mut wait = process.here(Box::pin(async move {
+            std::future::pending::<()>().await;
+            drop(inner);
+        }));
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(Pin::new(&mut wait).poll(&mut cx).is_pending());
+        assert_eq!(Arc::strong_count(&held), 2);
+        drop(wait);
+        assert_eq!(Arc::strong_count(&held), 1);
+    }
+}
