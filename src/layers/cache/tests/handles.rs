@@ -249,7 +249,13 @@ async fn a_signal_between_a_landing_and_its_news_is_not_forgotten() {
     // No fetch of the keeper's may land in the middle of this.
     bench.backend.always(Reply::Hang);
     // A prefix: the value stays where it is, for its other names. The keeper may have begun already.
-    let began = || core.flying_now().contains_key(address);
+    // It does so on a thread of its own: between its look and its fetch there is a moment.
+    let began = || {
+        (0..1000).any(|_| {
+            std::thread::sleep(Duration::from_millis(1));
+            core.flying_now().contains_key(address)
+        })
+    };
     assert!(landed(&slot, true) || began());
     // An invalidation: the value is gone.
     bench.cache.invalidator().invalidate(NAME).unwrap();
