@@ -399,6 +399,18 @@ fn a_renewal_that_hangs_holds_up_no_read() {
 }
 
 /// What is no answer of the store about a credential.
+#[test]
+fn a_login_that_cannot_be_one_is_refused_before_anything_is_sent() {
+    let fake = Fake::start();
+    for auth in [
+        Auth::token(value("t")).with_mount("approle"),
+        Auth::approle(value("role"), value("secret")).with_mount("../sys"),
+    ] {
+        let refused = VaultBackend::builder(fake.target(auth)).build();
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::Misconfigured);
+    }
+}
+
 fn outages() -> Vec<Reply> {
     let mut all: Vec<_> = [408, 412, 421, 500, 502, 503].map(Reply::status).into();
     all.extend([500, 503].map(refused));

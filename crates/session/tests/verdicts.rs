@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use secret_resolver::testing::ManualClock;
-use secret_resolver::{Clock, Error, SecretBuf};
+use secret_resolver::{Clock, Error, ErrorKind, SecretBuf};
 use secret_resolver_session::{Grant, Issued, Session, Store, Token, Verdict};
+use tokio::sync::Notify;
 
 /// Shorter than a question may take.
 const LEASE: Duration = Duration::from_secs(2);
@@ -23,6 +24,8 @@ struct Asked {
     lookups: Vec<u8>,
     /// Which tokens it knows; about others it does not answer.
     known: Vec<(u8, bool)>,
+    /// What the next lookup waits for, to fail then.
+    fails: Option<Arc<Notify>>,
 }
 
 impl Store for Numbers {
@@ -75,12 +78,16 @@ impl Store for Numbers {
 
     async fn knows(&self, token: &SecretBuf, _: Option<usize>) -> Result<bool, Error> {
         let number = token.expose()[0];
-        let answer = {
+        let (answer, fails) = {
             let mut asked = self.0.lock().unwrap();
             asked.lookups.push(number);
             let known = asked.known.iter().find(|(known, _)| *known == number);
-            known.map(|(_, answer)| *answer)
+            (known.map(|(_, answer)| *answer), asked.fails.take())
         };
+        if let Some(fails) = fails {
+            fails.notified().await;
+            return Err(Error::new(ErrorKind::Unavailable, "electing"));
+        }
         match answer {
             Some(answer) => Ok(answer),
             None => std::future::pending().await,
@@ -151,4 +158,26 @@ async fn a_question_about_an_old_token_is_no_answer_about_a_new_one() {
     assert_eq!(verdict.unwrap(), Verdict::Denied);
     assert_eq!(lookups(&session), [1, 2]);
     assert!(hangs.await.unwrap().is_err());
+}
+
+#[tokio::test]
+async fn a_lookup_that_was_sent_before_a_read_and_fails_is_no_answer_to_it() {
+    let (_clock, session) = session(&[(1, true)]);
+    let token = token(&session, 1).await;
+    let fails = Arc::new(Notify::new());
+    session.store().0.lock().unwrap().fails = Some(Arc::clone(&fails));
+    let before = session.mark();
+    let early = session.judge(&token, before, 0, false);
+    let late = async {
+        while lookups(&session).is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let sent = session.mark();
+        fails.notify_one();
+        session.judge(&token, sent, 0, false).await
+    };
+    let (early, late) = tokio::join!(early, late);
+    assert_eq!(early.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(late.unwrap(), Verdict::Denied);
+    assert_eq!(lookups(&session), [1, 1]);
 }
