@@ -14,13 +14,26 @@ use crate::workspace::{Result, cargo, output_of, packages, root, run as run_comm
 /// How long each target runs, where nobody says otherwise.
 const SECONDS: u32 = 60;
 
-/// Runs all targets, or those that are named, for so many seconds each.
+/// Runs all targets, or those that are named, for so many seconds each. With a seed, each run tries the same inputs in the same order, as
+/// far as it comes: so in CI a finding is one of the change's own.
 pub(crate) fn run(arguments: &[String]) -> Result {
+    let mut arguments = arguments.to_vec();
+    let seed = match arguments.iter().position(|argument| argument == "--seed") {
+        Some(at) if at + 1 < arguments.len() => {
+            let seed: u32 = arguments[at + 1]
+                .parse()
+                .map_err(|_| format!("--seed is a number, not {}", arguments[at + 1]))?;
+            arguments.drain(at..=at + 1);
+            Some(seed)
+        }
+        Some(_) => return Err("--seed needs a number".to_owned()),
+        None => None,
+    };
     let (seconds, named) = match arguments.split_first() {
         Some((first, rest)) if first.parse::<u32>().is_ok_and(|seconds| seconds > 0) => {
             (first.parse().unwrap_or(SECONDS), rest)
         }
-        _ => (SECONDS, arguments),
+        _ => (SECONDS, arguments.as_slice()),
     };
     let all = targets()?;
     if let Some(unknown) = named.iter().find(|name| !all.contains(name)) {
@@ -41,7 +54,8 @@ pub(crate) fn run(arguments: &[String]) -> Result {
     let at_a_time = std::thread::available_parallelism().map_or(1, usize::from);
     let failed = std::thread::scope(|scope| {
         let work = || {
-            let outcomes = std::iter::from_fn(next).map(|name| fuzz(&programs, name, seconds));
+            let outcomes =
+                std::iter::from_fn(next).map(|name| fuzz(&programs, name, seconds, seed));
             outcomes.filter_map(Result::err).collect::<Vec<_>>()
         };
         let workers: Vec<_> = (0..at_a_time).map(|_| scope.spawn(work)).collect();
@@ -118,7 +132,7 @@ fn machine() -> Result<String> {
 }
 
 /// Runs one target, and tells how many inputs it has tried.
-fn fuzz(programs: &Path, name: &str, seconds: u32) -> Result {
+fn fuzz(programs: &Path, name: &str, seconds: u32, seed: Option<u32>) -> Result {
     let folder = target().join("fuzz/runs").join(name);
     let (reached, log) = (folder.join("reached"), folder.join("log.txt"));
     let fault = |error: std::io::Error| format!("{name}: {}: {error}", folder.display());
@@ -134,6 +148,12 @@ fn fuzz(programs: &Path, name: &str, seconds: u32) -> Result {
             "-print_final_stats=1",
         ])
         .arg(format!("-artifact_prefix={}/", folder.display()));
+    if let Some(seed) = seed {
+        // What an earlier run reached would be its beginning.
+        let forgotten = fs::remove_dir_all(&reached).and_then(|()| fs::create_dir_all(&reached));
+        forgotten.map_err(fault)?;
+        command.arg(format!("-seed={seed}"));
+    }
     let dictionary = root().join(format!("fuzz/dictionaries/{name}.txt"));
     if dictionary.is_file() {
         command.arg(format!("-dict={}", dictionary.display()));

@@ -33,7 +33,8 @@ const USAGE: &str = "usage: cargo xtask <command>
   mutants --sample N [--seed S] [--minutes M] [folder…]
                   try N mutants that nobody chose, all in one build
   cluster [secs]  the tests of a cluster under load alone, with faults that last so long; 60 s without a number
-  fuzz [secs] […] look for inputs that break what must always hold, so long for each target, or for those with these names; 60 s without a number
+  fuzz [secs] […] look for inputs that break what must always hold, so long for each target, or for those with these names; 60 s without a number;
+                  with --seed N, the same inputs each time
   features        lint every crate without features and with each one alone
   api [--bless]   what each crate makes public, against what stands in api/; with --bless, writes it
   budget          count the crates that users of ours compile, against their limits

@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 
 use crate::client::Reply;
 use crate::error;
+use crate::object::Object;
 
 /// What a request was for: one answer means different things for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,7 +150,7 @@ fn meaning(asked: Asked, status: u16, body: Body) -> (ErrorKind, &'static str) {
 
 impl Body {
     fn of(body: &[u8]) -> Self {
-        let Ok(said) = serde_json::from_slice::<Said<'_>>(body) else {
+        let Ok(Object(said)) = serde_json::from_slice::<Object<Said<'_>>>(body) else {
             return Self::Foreign;
         };
         match said {
@@ -158,7 +159,7 @@ impl Body {
                 ..
             } => Self::of_errors(&errors),
             Said {
-                data: Some(Data { metadata: Some(_) }),
+                data: Some(Object(Data { metadata: Some(_) })),
                 ..
             } => Self::Deleted,
             _ => Self::Foreign,
@@ -184,12 +185,12 @@ impl Body {
 struct Said<'a> {
     #[serde(borrow)]
     errors: Option<Vec<&'a RawValue>>,
-    data: Option<Data>,
+    data: Option<Object<Data>>,
 }
 
 #[derive(Deserialize)]
 struct Data {
-    metadata: Option<Metadata>,
+    metadata: Option<Object<Metadata>>,
 }
 
 #[derive(Deserialize)]

@@ -15,6 +15,8 @@ use secret_resolver::Error;
 use secret_resolver_transport::{Request, Response};
 use serde::{Deserialize, Serialize};
 
+use crate::object::Object;
+
 /// The cluster whose leader is asked for, once it is known.
 #[derive(Debug, Default)]
 pub(crate) struct Leader(Mutex<Option<Known>>);
@@ -55,7 +57,7 @@ impl Leader {
             return;
         };
         // Another form is of another server, such as Vault Enterprise: its nodes take only their own.
-        let Ok(Index { cluster, .. }) = serde_json::from_slice(&json) else {
+        let Ok(Object(Index { cluster, .. })) = serde_json::from_slice(&json) else {
             return;
         };
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);

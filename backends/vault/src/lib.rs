@@ -48,6 +48,7 @@ mod config;
 mod error;
 mod json;
 mod leader;
+mod object;
 mod path;
 mod resolver;
 mod wire;

@@ -15,6 +15,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::object::Object;
 use crate::{error, json};
 
 /// Far above any token that Vault or OpenBao issues; a batch token has a few hundred bytes.
@@ -42,7 +43,8 @@ pub(crate) fn record(body: &[u8], value_limit: usize) -> Result<Record, Error> {
         body,
         "the answer is not that of a KV v2 store; check the mount's version",
     )?;
-    let (Some(Fields(fields)), Some(metadata)) = (read.data.data, read.data.metadata) else {
+    let Object(Kv { data, metadata }) = read.data;
+    let (Some(Fields(fields)), Some(Object(metadata))) = (data, metadata) else {
         return Err(error::malformed(
             "the answer is not that of a KV v2 store; check the mount's version",
         ));
@@ -65,7 +67,7 @@ pub(crate) fn record(body: &[u8], value_limit: usize) -> Result<Record, Error> {
 /// The token that a login issued.
 pub(crate) fn login(body: &[u8]) -> Result<Login, Error> {
     const WHAT: &str = "the answer to a login carries no token; check what is listening there";
-    let Issued { auth } = parse(body, WHAT)?;
+    let Issued { auth: Object(auth) } = parse(body, WHAT)?;
     let raw = auth.client_token.ok_or_else(|| error::malformed(WHAT))?;
     // A token over the bound is none of this protocol.
     let token = json::string(raw.get(), TOKEN_LIMIT).map_err(|_| error::malformed(WHAT))?;
@@ -89,13 +91,13 @@ pub(crate) fn login(body: &[u8]) -> Result<Login, Error> {
 /// The life that a renewal granted. The token, which the answer repeats, is not read.
 pub(crate) fn renewal(body: &[u8]) -> Result<Grant, Error> {
     const WHAT: &str = "the answer to a renewal is not one";
-    let Issued { auth } = parse(body, WHAT)?;
+    let Issued { auth: Object(auth) } = parse(body, WHAT)?;
     auth.grant().ok_or_else(|| error::malformed(WHAT))
 }
 
 /// The life that is left to a token, and whether its uses are counted.
 pub(crate) fn lookup(body: &[u8]) -> Result<Lookup, Error> {
-    let Looked { data } = parse(body, "the answer to a token's lookup is not one")?;
+    let Looked { data: Object(data) } = parse(body, "the answer to a token's lookup is not one")?;
     // A ttl of 0 means for ever only where no time of expiry is set; else the end is now.
     let endless = data.ttl == 0 && data.expire_time.is_none();
     let grant = Grant {
@@ -124,20 +126,21 @@ pub(crate) fn approle_login(role_id: &[u8], secret_id: &[u8]) -> Result<SecretBu
 
 /// serde_json's error is dropped here: its text quotes what it met.
 fn parse<'a, T: Deserialize<'a>>(body: &'a [u8], what: &'static str) -> Result<T, Error> {
-    serde_json::from_slice(body).map_err(|_| error::malformed(what))
+    let read = serde_json::from_slice(body).map_err(|_| error::malformed(what));
+    read.map(|Object(read)| read)
 }
 
 #[derive(Deserialize)]
 struct Read<'a> {
     #[serde(borrow)]
-    data: Kv<'a>,
+    data: Object<Kv<'a>>,
 }
 
 #[derive(Deserialize)]
 struct Kv<'a> {
     #[serde(borrow)]
     data: Option<Fields<'a>>,
-    metadata: Option<Metadata>,
+    metadata: Option<Object<Metadata>>,
 }
 
 #[derive(Deserialize)]
@@ -148,7 +151,7 @@ struct Metadata {
 #[derive(Deserialize)]
 struct Issued<'a> {
     #[serde(borrow)]
-    auth: Auth<'a>,
+    auth: Object<Auth<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -178,7 +181,7 @@ impl Auth<'_> {
 
 #[derive(Deserialize)]
 struct Looked {
-    data: Own,
+    data: Object<Own>,
 }
 
 #[derive(Deserialize)]

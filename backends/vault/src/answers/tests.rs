@@ -24,12 +24,15 @@ const NOTHING: &str = r#"{"errors":[]}"#;
 const DELETED: &str = r#"{"data":{"data":null,"metadata":{"version":1}}}"#;
 
 /// Of no store.
-const FOREIGN: [&str; 11] = [
+const FOREIGN: [&str; 14] = [
     "",
     "<html><head><title>403 Forbidden</title></head></html>",
     "{}",
     "null",
     "[]",
+    r#"[["permission denied"]]"#,
+    r#"[null,{"metadata":{"version":1}}]"#,
+    r#"{"data":[{"version":1}]}"#,
     r#"{"error":"forbidden"}"#,
     r#"{"errors":null}"#,
     r#"{"errors":"permission denied"}"#,

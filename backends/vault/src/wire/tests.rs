@@ -72,6 +72,27 @@ fn other_shapes_are_malformed() {
 }
 
 #[test]
+fn an_array_is_no_object_wherever_one_belongs() {
+    for body in [
+        r#"[{"data":{"a":"1"},"metadata":{"version":1}}]"#,
+        r#"{"data":[{"a":"1"},{"version":1}]}"#,
+        r#"{"data":{"data":{"a":"1"},"metadata":[1]}}"#,
+    ] {
+        assert_eq!(refusal(body), Some(ErrorKind::Malformed), "{body}");
+    }
+    for body in [
+        r#"[["s.token",20,true,0,"service"]]"#,
+        r#"{"auth":["s.token",20,true,0,"service"]}"#,
+    ] {
+        assert!(login(body.as_bytes()).is_err(), "{body}");
+        assert!(renewal(body.as_bytes()).is_err(), "{body}");
+    }
+    for body in ["[[3002,true,0,0]]", r#"{"data":[3002,true,0,0]}"#] {
+        assert!(lookup(body.as_bytes()).is_err(), "{body}");
+    }
+}
+
+#[test]
 fn a_body_that_is_not_utf8_is_malformed() {
     let body = b"{\"data\":{\"data\":{\"a\":\"\xff\"},\"metadata\":{\"version\":1}}}";
     assert_eq!(record(body, ROOM).unwrap_err().kind(), ErrorKind::Malformed);

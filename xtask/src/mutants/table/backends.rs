@@ -118,6 +118,15 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "other_shapes_are_malformed",
     ),
     vault(
+        "records: an array is taken for an object",
+        "backends/vault/src/object.rs",
+        [
+            "deserializer.deserialize_map(Members(PhantomData))",
+            "T::deserialize(deserializer).map(Object)",
+        ],
+        "an_array_is_no_object_wherever_one_belongs",
+    ),
+    vault(
         "answers: metadata without the number of a version speaks of a secret",
         "backends/vault/src/answers.rs",
         ["    _version: u64,", "    _version: serde::de::IgnoredAny,"],
