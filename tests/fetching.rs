@@ -121,3 +121,19 @@ async fn a_handle_tells_why_its_last_fetch_failed() {
     };
     assert_eq!(within(told).await, ErrorKind::Denied);
 }
+
+#[tokio::test]
+async fn the_status_counts_as_fetches_only_what_asked_the_store() {
+    let store = MockBackend::new();
+    store.always(Reply::Error(ErrorKind::Unavailable));
+    let resolver = Resolver::builder(store.clone())
+        .with_clock(ManualClock::strict())
+        .with_attempts(1)
+        .build()
+        .unwrap();
+    for number in 0..50 {
+        resolver.get(&format!("n/{number}")).await.unwrap_err();
+    }
+    assert_eq!(store.calls(), 5);
+    assert_eq!(resolver.status().fetches, 5);
+}

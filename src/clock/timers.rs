@@ -216,6 +216,22 @@ mod tests {
         }
     }
 
+    /// A clock that stands at its beginning.
+    #[derive(Default)]
+    struct Still(Timers);
+
+    impl Timed for Still {
+        fn now(&self) -> Moment {
+            Moment::ZERO
+        }
+
+        fn timers(&self) -> &Timers {
+            &self.0
+        }
+
+        fn earlier(&self) {}
+    }
+
     #[test]
     fn a_sleep_that_is_polled_again_wakes_the_last_waker_and_no_other() {
         let clock = ManualClock::strict();
@@ -237,5 +253,32 @@ mod tests {
         assert_eq!(woken(), [0, 0, 1]);
         // It was one sleeper all the time.
         assert_eq!(clock.next_wake(), None);
+    }
+
+    #[test]
+    fn only_a_waker_that_was_polled_as_ours_counts_as_ours() {
+        let still = Arc::new(Still::default());
+        let moment = Moment::ZERO + Duration::from_secs(1);
+        let mut sleep = Box::pin(SleepUntil::new(Arc::clone(&still), moment));
+        let waker = Waker::from(Arc::<Counts>::default());
+        let mut poll = || {
+            let mut cx = Context::from_waker(&waker);
+            assert!(sleep.as_mut().poll(&mut cx).is_pending());
+        };
+        let counts_as_ours = || {
+            let state = lock(&still.0.state);
+            state.sleepers.values().all(|sleeper| sleeper.ours)
+        };
+        poll();
+        assert!(!counts_as_ours());
+        ours(&mut poll);
+        assert!(counts_as_ours());
+        poll();
+        assert!(!counts_as_ours());
+        // Also when the poll panicked.
+        let panics = || ours(|| panic!("of the test's own making"));
+        assert!(foreign(panics).is_none());
+        poll();
+        assert!(!counts_as_ours());
     }
 }

@@ -32,10 +32,12 @@ pub struct Canary {
 }
 
 impl Canary {
-    /// How many bytes the value has.
+    /// How many bytes the value has: letters, digits, `-` and `_`, so that it may stand in any format.
     pub const LENGTH: usize = 40;
 
-    const MASK: u8 = 0x5a;
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    /// No masked letter is a letter.
+    const MASK: u8 = 0xda;
     const PAGE: usize = 4096;
 
     /// What is looked for. An allocator writes over the ends of what was given back to it, so a copy
@@ -48,8 +50,10 @@ impl Canary {
         let mut masked = [0; Self::LENGTH];
         for (number, part) in masked.chunks_mut(8).enumerate() {
             // Keys that differ for each; not for cryptography, only for values that differ.
-            let drawn = RandomState::new().hash_one(number);
-            part.copy_from_slice(&drawn.to_ne_bytes());
+            let drawn = RandomState::new().hash_one(number).to_ne_bytes();
+            for (masked, drawn) in part.iter_mut().zip(drawn) {
+                *masked = Self::LETTERS[usize::from(drawn % 64)] ^ Self::MASK;
+            }
         }
         Self { masked }
     }

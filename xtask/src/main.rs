@@ -10,6 +10,7 @@
 mod api;
 mod budget;
 mod cluster;
+mod coverage;
 mod demo;
 mod examples;
 mod features;
@@ -35,6 +36,8 @@ const USAGE: &str = "usage: cargo xtask <command>
   cluster [secs]  the tests of a cluster under load alone, with faults that last so long; 60 s without a number
   fuzz [secs] […] look for inputs that break what must always hold, so long for each target, or for those with these names; 60 s without a number;
                   with --seed N, the same inputs each time
+  coverage [filter…]
+                  which lines the tests reach, of each file; fails below a floor
   features        lint every crate without features and with each one alone
   api [--bless]   what each crate makes public, against what stands in api/; with --bless, writes it
   budget          count the crates that users of ours compile, against their limits
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         ("threat-model", []) => threat_model::run(),
         ("mutants", filter) => mutants::run(filter),
         ("cluster", arguments) => cluster::run(arguments),
+        ("coverage", filter) => coverage::run(filter),
         ("fuzz", arguments) => fuzz::run(arguments),
         ("features", []) => features::run(),
         ("api", arguments) => api::run(arguments),

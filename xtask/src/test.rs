@@ -43,7 +43,7 @@ pub(crate) fn run(filter: &[String]) -> Result {
 /// How the tests went, and which ran.
 type Outcome = (Result, Vec<Ran>);
 
-fn has_nextest() -> bool {
+pub(crate) fn has_nextest() -> bool {
     let mut version = cargo();
     version
         .args(["nextest", "--version"])

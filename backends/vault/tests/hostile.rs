@@ -9,7 +9,7 @@ use std::time::Duration;
 use common::*;
 use secret_resolver::backend::{NameRef, Request, SystemClock};
 use secret_resolver::testing::ManualClock;
-use secret_resolver::{ErrorKind, SecretResolver, Version};
+use secret_resolver::{ErrorKind, SecretResolver, SecretResolverExt as _, Version};
 use secret_resolver_vault::VaultBackend;
 use test_servers::Reply;
 
@@ -176,4 +176,25 @@ fn a_login_answer_without_a_usable_token_is_malformed_and_held_back() {
         });
         assert_eq!(fake.asked("login"), 1, "{body}");
     }
+}
+
+#[test]
+fn a_builder_shows_its_target_and_no_credential_and_asks_for_the_field_that_was_chosen() {
+    let fake = Fake::start();
+    let builder = fake
+        .token_builder(&ManualClock::strict())
+        .with_clock(SystemClock::shared().unwrap())
+        .with_default_field("password");
+    let shown = format!("{builder:?}");
+    let port = fake.server.origin().rsplit(':').next().unwrap().to_owned();
+    assert!(shown.contains(&port), "{shown}");
+    assert!(!shown.contains("given"), "{shown}");
+    let backend = builder.build().unwrap();
+    let request = |name| Request::new(NameRef::parse(name).unwrap());
+    // The store's record has the field `value` alone.
+    let record = block_on(backend.resolve(request("a#value"))).unwrap();
+    assert_eq!(text(record.into_secret()), "v");
+    let error = block_on(backend.get("a")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert!(error.to_string().contains("password"), "{error}");
 }

@@ -367,3 +367,33 @@ fn a_permit_that_came_in_time_and_is_taken_late_is_given_back() {
     assert_eq!(backend.calls(), 1);
     assert_eq!(limit.permits.available_permits(), 1);
 }
+
+#[test]
+fn behind_a_store_that_was_silent_for_half_of_a_fair_time_there_is_an_outage() {
+    let fair_time = Duration::from_secs(2);
+    let (millisecond, name) = (Duration::from_millis(1), NameRef::parse(NAME).unwrap());
+    for (waits, kind) in [
+        (fair_time - millisecond, ErrorKind::Timeout),
+        (fair_time / 2, ErrorKind::Timeout),
+        (fair_time / 2 - millisecond, ErrorKind::Overloaded),
+    ] {
+        let (clock, backend, limit) = limited(LimitConfig {
+            fair_time,
+            ..config(1, 10)
+        });
+        backend.always(Reply::Hang);
+        clock.advance(fair_time);
+        let request = Request::new(name).with_deadline(clock.now() + waits + fair_time);
+        let (mut first, mut second) = (limit.resolve(request), limit.resolve(request));
+        let poll = |read: &mut ResolveFuture<'_>| {
+            Pin::new(read).poll(&mut Context::from_waker(Waker::noop()))
+        };
+        assert!(poll(&mut first).is_pending());
+        assert!(poll(&mut second).is_pending());
+        clock.advance(waits);
+        let Poll::Ready(Err(error)) = poll(&mut second) else {
+            panic!("it waits longer");
+        };
+        assert_eq!(error.kind(), kind, "{waits:?}");
+    }
+}

@@ -1,6 +1,7 @@
 //! Answers as the real server gives them, and as nobody should. The real ones were recorded from
 //! OpenBao 2.7.2 (`tests/` asks a running one).
 
+use secret_resolver::testing::Canary;
 use secret_resolver::{ErrorKind, ExposeSecret};
 
 use super::*;
@@ -199,4 +200,44 @@ fn a_login_body_escapes_what_a_credential_may_hold() {
         value,
         serde_json::json!({"role_id": "a\"b", "secret_id": "\\\n é"})
     );
+}
+
+/// The body with the canary between these texts, as the only copy.
+fn body_with(before: &str, canary: &Canary, after: &str) -> SecretBuf {
+    let mut body = SecretBuf::with_capacity(before.len() + Canary::LENGTH + after.len()).unwrap();
+    body.push(before.as_bytes()).unwrap();
+    body.push(canary.value().unwrap().expose()).unwrap();
+    body.push(after.as_bytes()).unwrap();
+    assert_eq!(canary.found().unwrap(), 1);
+    body
+}
+
+#[test]
+fn a_value_and_a_token_leave_no_copy_but_the_one_that_is_wiped() {
+    let canary = Canary::new();
+    let (before, after) = READ.split_once(r#""x""#).unwrap();
+    let (before, after) = (format!("{before}\""), format!("\"{after}"));
+    let body = body_with(&before, &canary, &after);
+    let read = record(body.expose(), ROOM).unwrap();
+    assert_eq!(canary.found().unwrap(), 2);
+    drop(body);
+    assert_eq!(canary.found().unwrap(), 1);
+    drop(read);
+    assert_eq!(canary.found().unwrap(), 0);
+
+    let canary = Canary::new();
+    let (before, after) = LOGIN.split_once("s.eEWdbi").unwrap();
+    let body = body_with(before, &canary, after);
+    let read = login(body.expose()).ok().unwrap();
+    assert_eq!(canary.found().unwrap(), 2);
+    drop((read, body));
+    assert_eq!(canary.found().unwrap(), 0);
+
+    // Also where the rest of the body is not what it should be.
+    let canary = Canary::new();
+    let body = body_with(before, &canary, r#"","lease_duration""#);
+    assert!(login(body.expose()).is_err());
+    assert_eq!(canary.found().unwrap(), 1);
+    drop(body);
+    assert_eq!(canary.found().unwrap(), 0);
 }
