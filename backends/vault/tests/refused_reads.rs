@@ -333,3 +333,22 @@ fn another_endpoint_that_is_silent_keeps_no_dead_token_in_use() {
     });
     assert_eq!(first.asked("/login"), 2);
 }
+
+#[test]
+fn a_lookup_that_failed_since_a_read_was_sent_is_not_made_again_for_it() {
+    let (fake, backend, _) = single(role());
+    block_on(async {
+        assert_eq!(text(backend.get("a").await), "v");
+        fake.state().dead.push("token-1".to_owned());
+        fake.state().instead = Some(("lookup-self", Reply::status(503)));
+        let barrier = fake.hold("/data/late");
+        let late = spawn_get(&backend, "late");
+        until("it was sent", || fake.asked("/data/late") == 1).await;
+        assert_eq!(refusal(&backend, "a").await, ErrorKind::Unavailable);
+        assert_eq!(fake.asked("lookup-self"), 1);
+        barrier.wait();
+        let error = late.await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+    });
+    assert_eq!(fake.asked("lookup-self"), 1);
+}

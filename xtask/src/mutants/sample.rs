@@ -117,7 +117,14 @@ fn is_of_tests(file: &str) -> bool {
     let parts = Path::new(file)
         .iter()
         .map(|part| part.to_string_lossy().into_owned());
-    let of_tests = ["tests", "tests.rs", "model", "model.rs", "examples"];
+    let of_tests = [
+        "tests",
+        "tests.rs",
+        "properties.rs",
+        "model",
+        "model.rs",
+        "examples",
+    ];
     let mut parts = parts.peekable();
     parts.any(|part| of_tests.contains(&&*part))
 }
