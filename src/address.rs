@@ -44,7 +44,7 @@ impl<'a> Address<'a> {
         &self.0
     }
 
-    /// An address of its own, which can be kept.
+    /// An owned address, which can be kept.
     #[must_use]
     pub fn into_owned(self) -> Address<'static> {
         Address(Cow::Owned(self.0.into_owned()))
@@ -73,7 +73,7 @@ impl<'a> Located<'a> {
         Self::new(name.path(), name.field().map(Cow::Borrowed))
     }
 
-    /// One of its own, which can be kept.
+    /// An owned copy, which can be kept.
     pub(crate) fn into_owned(self) -> Located<'static> {
         let field = self.field.map(|field| Cow::Owned(field.into_owned()));
         Located::new(self.address.into_owned(), field)

@@ -36,7 +36,7 @@ impl<T> ByPrefix<T> {
         self.numbered(path).1
     }
 
-    /// The same, with a number that tells this value from the others.
+    /// The same, with a number that distinguishes this value from the others.
     pub(crate) fn numbered(&self, path: &str) -> (usize, &T) {
         let mut prefixes = self.prefixes.iter().zip(1..);
         let found = prefixes.find(|((prefix, _), _)| is_below(path, prefix));

@@ -1,7 +1,7 @@
 //! Another resolver's answer when the primary is away, for names whose owner has said so.
 //!
 //! It never asks unless an outage of the primary is proved by its error, and never keeps what it
-//! was answered: a cache of the fallback's own, of seconds, stands below it.
+//! was answered: the fallback's own cache, of seconds, stands below it.
 
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ type Cached = Cache<Arc<dyn SecretResolver>>;
 /// deadline, which covers both.
 ///
 /// # Security
-/// Whoever can cut the primary off chooses the fallback. Each answer is marked, logged at WARN,
+/// Anyone who can cut the primary off chooses the fallback. Each answer is marked, logged at WARN,
 /// counted and reported to `on_downgrade`.
 #[derive(Debug)]
 pub(crate) struct Fallback {

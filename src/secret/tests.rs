@@ -79,7 +79,7 @@ fn a_buffer_takes_what_fits_and_nothing_else() {
 }
 
 #[test]
-fn a_buffer_that_cannot_be_had_is_overloaded() {
+fn a_buffer_without_memory_for_it_is_overloaded() {
     let error = SecretBuf::with_capacity(usize::MAX).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Overloaded);
 }

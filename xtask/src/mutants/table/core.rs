@@ -61,7 +61,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "2: what foreign code panics with is dropped",
         "src/foreign.rs",
         ["std::mem::forget(payload);", "drop(payload);"],
-        "a_panic_of_foreign_code_stays_its_own_also_when_its_payload_panics_in_its_drop",
+        "a_panic_of_foreign_code_stays_its_own_even_when_its_payload_panics_in_its_drop",
     ),
     core(
         "2: a forked child waits for threads that it does not have",
@@ -145,7 +145,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "while state.threads <= state.busy.min(Aside::MOST)",
             "while state.threads < 1",
         ],
-        "who_blocks_for_long_holds_up_nobody_after_a_quiet_time_either",
+        "a_job_that_blocks_for_long_holds_up_no_other_after_a_quiet_time_either",
     ),
     core(
         "aside: jobs that each take a little get no second thread",
@@ -163,7 +163,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "let surplus = state.rests() && state.threads > state.busy + 2;",
             "let surplus = false;",
         ],
-        "the_threads_that_blocking_jobs_needed_end_also_while_other_jobs_come",
+        "the_threads_that_blocking_jobs_needed_end_even_while_other_jobs_come",
     ),
     core(
         "aside: reports fill the memory",
@@ -223,7 +223,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "asked.into_iter().filter_map(failed)",
             "asked.into_iter().filter_map(failed).take(0)",
         ],
-        "what_could_not_be_set_is_told_with_its_reason",
+        "what_could_not_be_set_is_reported_with_its_reason",
     ),
     core(
         "wiping: a buffer that is cleared keeps its bytes",
@@ -256,7 +256,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "clock: a waker of our own that takes the place of a foreign one is called with the foreign ones",
         "src/clock/timers.rs",
         ["            held.ours = OURS.get();\n", ""],
-        "a_waker_of_our_own_is_called_by_the_clock_s_thread_though_all_others_block",
+        "a_waker_of_our_own_is_called_by_the_clock_s_thread_although_all_others_block",
     ),
     core(
         "debug: a version's opaque mark is shown as numbers",

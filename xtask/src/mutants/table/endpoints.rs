@@ -61,7 +61,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "breaker: a store that answers no good is never left alone",
         "src/layers/breaker/endpoint.rs",
         ["enough || self.useless.len() >= most", "enough"],
-        "twenty_names_in_a_row_that_are_answered_nothing_of_use_open_it",
+        "twenty_names_in_a_row_that_get_nothing_useful_open_it",
     ),
     core(
         "breaker: an attempt from before the last answer counts",
@@ -115,7 +115,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "retry: no budget",
         "src/layers/retry/budget.rs",
         ["held.checked_sub(Self::ONE)", "Some(held)"],
-        "a_thousand_failing_requests_are_no_storm",
+        "a_thousand_failing_requests_are_not_a_storm",
     ),
     core(
         "retry: our own overload hides an outage",

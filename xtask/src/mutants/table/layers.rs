@@ -82,7 +82,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "let latest = deadline.before(fair_time);",
             "let latest = deadline;",
         ],
-        "who_has_waited_until_little_time_is_left_is_refused_before_the_store_is_asked",
+        "a_request_that_waited_until_little_time_is_left_is_refused_before_the_store_is_asked",
     ),
     core(
         "limit: a permit that is taken late is used",
@@ -148,7 +148,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "let lost = self.clock.lost().saturating_sub(lost);",
             "let lost = self.clock.lost().saturating_sub(self.clock.lost() + lost);",
         ],
-        "a_stop_of_the_process_in_the_queue_is_no_outage",
+        "a_stop_of_the_process_in_the_queue_is_not_an_outage",
     ),
     core(
         "routes: a name without a store shares its address with a store's",
