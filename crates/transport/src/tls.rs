@@ -43,7 +43,7 @@ pub(crate) fn config(trust: Trust) -> Result<ClientConfig, Error> {
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))
         // Where a client certificate goes once there is one. A pooled connection keeps the one it
-        // was opened with, so whoever changes it must empty the pool.
+        // was opened with, so code that changes it must empty the pool.
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     // A resumed session is not checked again: it would outlive its authority and, later, keep an
@@ -54,7 +54,7 @@ pub(crate) fn config(trust: Trust) -> Result<ClientConfig, Error> {
 }
 
 /// A server shows the certificate of an authority as its own.
-/// Why a server's certificate is refused, and whose it says that it is.
+/// Why a server's certificate is refused, and whose name it shows.
 #[derive(Debug)]
 pub(crate) struct RefusedCertificate {
     pub(crate) why: Why,
@@ -196,7 +196,7 @@ mod tests {
         assert_eq!(refused.why, Why::Tls(CertificateError::UnknownIssuer));
     }
 
-    /// Hands bytes to and fro in memory until neither side has anything to say, or one has an objection.
+    /// Hands bytes back and forth in memory until neither side has anything to send, or one has an objection.
     fn shake_hands(
         client: Arc<ClientConfig>,
         server: Arc<ServerConfig>,
@@ -238,7 +238,7 @@ mod tests {
         let key = PrivateKeyDer::from_pem_slice(held.key_pem.as_bytes()).unwrap();
         let provider = Arc::new(chosen::default_provider());
         let key = provider.key_provider.load_private_key(key).unwrap();
-        // Whether the two belong together is not asked here.
+        // Here nothing checks that the two belong together.
         let both = CertifiedKey::new(vec![certificate(shown)], key);
         let config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[version])
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn no_session_is_resumed_though_the_server_offers_it() {
+    fn no_session_is_resumed_although_the_server_offers_it() {
         let ca = TestCa::new(Validity::CURRENT).unwrap();
         let issued = ca.issue(&["vault"], Validity::CURRENT).unwrap();
         for version in [&TLS13, &TLS12] {

@@ -1,4 +1,4 @@
-//! What goes out, and to whom: listed origins only, no redirect, nothing in plain.
+//! What goes out, and where to: listed origins only, no redirect, nothing in plain.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -14,7 +14,7 @@ use crate::support::{CANARY, Relay, World, builder, fails, get, real_clock, requ
 #[cfg(feature = "aws-lc-rs")]
 #[tokio::test]
 async fn a_provider_that_another_crate_installs_for_the_process_is_not_used() {
-    // One that can do nothing.
+    // A provider that can do nothing.
     let mut installed = rustls::crypto::aws_lc_rs::default_provider();
     installed.cipher_suites.clear();
     installed.install_default().unwrap();
@@ -135,7 +135,7 @@ async fn a_redirect_is_refused_and_never_followed() {
                 .with_header("Location", &to)
                 .with_body(CANARY),
         );
-        // Even a target that is on the list, of the same authority, is not gone to.
+        // Even a target that is on the list, of the same authority, is not contacted.
         let client = builder(&from.ca, real_clock())
             .allow(from.origin.clone())
             .allow(ca.origin.clone())

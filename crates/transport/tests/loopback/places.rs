@@ -96,7 +96,7 @@ async fn a_second_after_a_burst_two_connections_are_kept() {
     clock.advance(Duration::from_secs(1));
     at_once(&world, &client, 5).await;
     assert_eq!(world.server.connections(), 5 + 3);
-    // Nobody sends: they are closed all the same, and the sweeper wakes for the first of them.
+    // Nobody sends: they are closed anyway, and the sweeper wakes for the first of them.
     let soon = clock.now() + Duration::from_secs(1);
     assert!(clock.next_wake().is_some_and(|wake| wake <= soon));
 }
@@ -127,7 +127,7 @@ async fn a_connection_that_is_kept_counts_among_those_that_may_be_open() {
     assert!(relay.left.try_recv().is_err());
 }
 
-/// A client on a clock that stands still, of this many connections as a rule, which so many requests hold.
+/// A client on a clock that stands still, of this many connections as a rule, which this many requests hold.
 async fn held(
     world: &World,
     connections: usize,
