@@ -133,7 +133,7 @@ fn no_credential_and_no_value_is_in_any_text_or_trace() {
         let timed = line.contains("micros=");
         assert!(timed || event == "token revoked", "{event}");
     }
-    // The role id is a name, but one half of the credential all the same.
+    // The role id is a name, but still one half of the credential.
     let needles = [
         secret,
         user,
@@ -147,7 +147,7 @@ fn no_credential_and_no_value_is_in_any_text_or_trace() {
     ];
     for (number, needle) in needles.iter().enumerate() {
         for (place, text) in [("debug text", &shown), ("trace", &*traced)] {
-            // OpenBao's tokens begin with `s.`: one that nobody told the test would be found so.
+            // OpenBao's tokens begin with `s.`: a token that the test does not know would be found by this.
             let found = text
                 .match_indices(*needle)
                 .find(|(at, _)| *needle != "s." || token_like(&text[at + 2..]));

@@ -183,7 +183,7 @@ fn a_token_that_is_gone_when_the_store_is_back_counts_for_nothing() {
         fake.state().instead = Some(("revoke-self", Reply::status(502)));
         let shutdown = shutdown_within(&backend, &clock, 10 * SECOND);
         until("it is asked", || fake.asked("revoke-self") == 1).await;
-        // It was revoked behind the proxy all the same.
+        // It was revoked behind the proxy anyway.
         fake.state().dead.push("token-1".into());
         fake.state().instead = None;
         until("its end", || {

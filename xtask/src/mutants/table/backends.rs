@@ -22,13 +22,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "reply.status() == 403 && Body::of(reply.body()) != Body::Foreign",
             "reply.status() == 403",
         ],
-        "a_proxys_403_ends_no_token_and_is_no_denial",
+        "a_proxys_403_ends_no_token_and_is_not_a_denial",
     ),
     vault(
         "leaving: a batch token is asked to end",
         "backends/vault/src/auth/mod.rs",
         ["revocable: !login.is_batch,", "revocable: true,"],
-        "a_batch_token_is_not_asked_to_end_and_is_no_failure",
+        "a_batch_token_is_not_asked_to_end_and_is_not_a_failure",
     ),
     vault(
         "answers: a server that wants the request again is not asked again",
@@ -124,7 +124,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "deserializer.deserialize_map(Members(PhantomData))",
             "T::deserialize(deserializer).map(Object)",
         ],
-        "an_array_is_no_object_wherever_one_belongs",
+        "an_array_is_not_accepted_where_an_object_belongs",
     ),
     vault(
         "answers: metadata without the number of a version speaks of a secret",

@@ -133,7 +133,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "let kinds = [Unavailable, Timeout, Throttled, Malformed, Refused];",
             "let kinds = [Unavailable, Timeout, Throttled, Refused];\n    let _ = Malformed;",
         ],
-        "an_endpoint_that_gives_no_answer_of_use_fails_no_get",
+        "an_endpoint_that_gives_no_useful_answer_fails_no_get",
     ),
     vault(
         "retry: an outage of one endpoint is the store's",
@@ -142,7 +142,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "Some(before) if !is_outage(&before) || is_outage(&error) => Some(before),",
             "Some(before) if !is_outage(&before) && is_outage(&before) => Some(before),",
         ],
-        "where_no_endpoint_gives_an_answer_of_use_no_exception_follows",
+        "where_no_endpoint_gives_a_useful_answer_no_exception_follows",
     ),
     core(
         "retry: a store's wish is waited for though another endpoint is idle",

@@ -10,7 +10,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "if head.status.is_redirection() && head.status != StatusCode::NOT_MODIFIED {",
             "if head.status.is_redirection() && head.status != StatusCode::OK {",
         ],
-        "an_unasked_304_is_no_redirect_and_no_answer",
+        "an_unasked_304_is_neither_a_redirect_nor_an_answer",
     ),
     vault(
         "answers: a failing server with a large page is malformed",
