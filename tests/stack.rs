@@ -50,7 +50,7 @@ fn block_on<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// Waits until something is so; what never is fails the test.
+/// Waits until something is so; if it never is, the test fails.
 async fn until(so: impl Fn() -> bool) {
     let wait = async {
         while !so() {
@@ -77,7 +77,7 @@ fn it_is_built_and_asked_without_a_runtime() {
 }
 
 #[test]
-fn a_get_outlives_the_runtime_of_the_one_who_started_its_fetch() {
+fn a_get_outlives_the_runtime_of_the_caller_that_started_its_fetch() {
     let (_clock, backend, resolver) = setup();
     let gate = Gate::new();
     backend.script(NAME, [gate.then(Reply::Stored)]);
@@ -101,7 +101,7 @@ fn a_get_outlives_the_runtime_of_the_one_who_started_its_fetch() {
 }
 
 #[test]
-fn a_runtime_that_is_blocked_holds_up_nobody_else() {
+fn a_runtime_that_is_blocked_holds_up_no_other() {
     let (_clock, backend, resolver) = setup();
     let gate = Gate::new();
     backend.script(NAME, [gate.then(Reply::Stored)]);
@@ -112,7 +112,7 @@ fn a_runtime_that_is_blocked_holds_up_nobody_else() {
         let mut get = pin!(resolver.get(NAME));
         assert!(poll_once(get.as_mut()).is_pending());
         gate.open();
-        // This thread drives its runtime no further; the fetch it started ends all the same.
+        // This thread drives its runtime no further; the fetch it started ends anyway.
         let other = resolver.clone();
         let secret = std::thread::spawn(move || block_on(other.get(NAME)))
             .join()
@@ -144,7 +144,7 @@ async fn no_get_outlives_its_deadline_when_the_backend_hangs() {
 }
 
 #[tokio::test]
-async fn what_is_in_memory_is_given_also_to_a_caller_whose_deadline_has_passed() {
+async fn what_is_in_memory_is_given_even_to_a_caller_whose_deadline_has_passed() {
     let (clock, backend, resolver) = setup();
     let gate = Gate::new();
     backend.script(NAME, [gate.then(Reply::Stored)]);
@@ -246,7 +246,7 @@ async fn an_answer_that_is_polled_late_is_not_older_than_its_poll() {
 }
 
 #[tokio::test]
-async fn by_default_every_error_of_the_primary_is_the_answer_also_right_after_expiry() {
+async fn by_default_every_error_of_the_primary_is_the_answer_even_right_after_expiry() {
     for kind in ErrorKind::ALL {
         let (clock, backend, resolver) = setup();
         resolver.get(NAME).await.unwrap();
@@ -395,7 +395,7 @@ fn what_leaves_no_time_or_no_room_is_refused_by_the_names_of_its_settings() {
 }
 
 #[tokio::test]
-async fn a_handle_has_the_current_version_and_tells_of_changes() {
+async fn a_handle_has_the_current_version_and_reports_changes() {
     let (_clock, backend, resolver) = setup();
     let mut handle = resolver.handle(NAME).await.unwrap();
     assert_eq!(handle.secret().unwrap().expose_str().unwrap(), "v1");

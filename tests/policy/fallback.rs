@@ -32,7 +32,7 @@ async fn every_answer_of_a_fallback_is_reported_with_its_name_and_its_cause() {
     });
     bench.fail(ErrorKind::Timeout);
     bench.text().await.unwrap();
-    // From the fallback's cache, and reported all the same.
+    // From the fallback's cache, and reported anyway.
     bench.fail(ErrorKind::Unavailable);
     bench.text().await.unwrap();
     assert_eq!(bench.fallback.calls(), 1);
@@ -103,7 +103,7 @@ async fn a_fallbacks_answer_neither_replaces_nor_outlives_the_primarys() {
     bench.fail(ErrorKind::Unavailable);
     assert_eq!(bench.text().await.unwrap().1, Freshness::Fallback);
     bench.primary.always(None);
-    // The primary is back: it is asked first, though the fallback's answer is still young.
+    // The primary is back: it is asked first, although the fallback's answer is still young.
     assert_eq!(bench.text().await, Ok(("primary".into(), Freshness::Fresh)));
 }
 

@@ -85,7 +85,7 @@ async fn an_invalidated_value_is_never_served_stale() {
 }
 
 #[tokio::test]
-async fn a_refusal_by_the_store_ends_what_is_held_also_for_a_later_outage() {
+async fn a_refusal_by_the_store_ends_what_is_held_even_for_a_later_outage() {
     for kind in [ErrorKind::Denied, ErrorKind::NotFound] {
         let bench = bench(|builder, _| builder.serve_stale_up_to(STALE));
         bench.text().await.unwrap();

@@ -1,4 +1,4 @@
-//! A server whose data outlive its process: it can be stopped for a while and started again, as a store is that is away.
+//! A server whose data outlive its process: it can be stopped for a while and started again, like a store that is away.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -52,12 +52,12 @@ pub(crate) fn cluster_address(port: u16) -> SocketAddr {
     (Ipv4Addr::new(127, 0, 0, 2), port + 1).into()
 }
 
-/// A server whose data are in its directory, not initialized yet. `told` is where it tells the other nodes of its cluster to find it.
+/// A server whose data are in its directory, not initialized yet. `shown` is the address that it gives to the other nodes of its cluster.
 pub(crate) fn spawn_with_raft(
     ca: &TestCa,
     name: &str,
     port: u16,
-    told: SocketAddr,
+    shown: SocketAddr,
     program: &Path,
 ) -> Result<OpenBao, Error> {
     let directory = tempfile::tempdir().map_err(Error::during("making a directory for OpenBao"))?;
@@ -81,7 +81,7 @@ listener "tcp" {{
   tls_key_file = "{home}/server-key.pem"
 }}
 api_addr = "https://127.0.0.1:{port}"
-cluster_addr = "https://{told}"
+cluster_addr = "https://{shown}"
 "#,
         data = data.display(),
         home = home.display(),

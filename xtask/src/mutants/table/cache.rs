@@ -193,7 +193,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "        ErrorKind::Closed,\n        \"the resolver was shut down; build a new one\",",
             "        ErrorKind::Unavailable,\n        \"the resolver was shut down; build a new one\",",
         ],
-        "a_shutdown_is_no_outage_and_lets_no_fallback_answer",
+        "a_shutdown_is_not_an_outage_and_lets_no_fallback_answer",
     ),
     core(
         "11: a lower version is taken",

@@ -94,7 +94,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "foreign(|| audit::downgraded(name, freshness, cause, warns));",
             "",
         ],
-        "every_fetch_refusal_downgrade_and_invalidation_is_told_and_no_value_is",
+        "every_fetch_refusal_downgrade_and_invalidation_is_reported_and_no_value_is",
     ),
     core(
         "limit: a store that is slow times out behind a queue of ours",
@@ -103,7 +103,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "limit.fair_time = attempt;",
             "limit.fair_time = attempt / 2;",
         ],
-        "nor_does_a_flood_on_a_store_that_is_slow",
+        "a_flood_on_a_slow_store_asks_no_fallback_and_opens_no_breaker",
     ),
     core(
         "require: it outlasts its limit",
@@ -118,7 +118,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "require: a breaker that its own tries have opened keeps it from asking",
         "src/stack/mod.rs",
         ["breaker.allow_trial();", "let _ = breaker;"],
-        "a_store_that_comes_up_late_is_found_though_its_breaker_is_open",
+        "a_store_that_comes_up_late_is_found_although_its_breaker_is_open",
     ),
     core(
         "bounds: a flood below a prefix takes the fetches of others",
@@ -127,7 +127,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "cache = cache.with_max_flights_for(prefix, most);",
             "let _ = (prefix, most);",
         ],
-        "a_flood_below_a_prefix_with_a_limit_of_its_own_takes_no_fetch_of_others",
+        "a_flood_below_a_prefix_with_its_own_limit_takes_no_fetch_of_others",
     ),
     core(
         "aside: a waker that panics ends the process as it is dropped",
@@ -190,7 +190,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "set_dumpable_behavior(DumpableBehavior::NotDumpable)",
             "set_dumpable_behavior(DumpableBehavior::Dumpable)",
         ],
-        "who_aborts_leaves_a_core_file_with_the_value_and_none_once_it_is_hardened",
+        "a_process_that_aborts_leaves_a_core_file_with_the_value_and_none_once_it_is_hardened",
     ),
     core(
         "harden: the memory stays readable, core files alone are forbidden",
@@ -232,7 +232,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "        self.bytes.zeroize();\n        self.len = 0;\n",
             "        self.len = 0;\n",
         ],
-        "a_buffer_is_wiped_when_it_is_cleared_and_is_of_use_again",
+        "a_buffer_is_wiped_when_it_is_cleared_and_can_be_used_again",
     ),
     core(
         "wiping: of a buffer that is dropped half is left",

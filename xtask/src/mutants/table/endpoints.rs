@@ -94,7 +94,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "breaker: a few names that bring no good close a store",
         "src/layers/breaker/endpoint.rs",
         ["const USELESS: usize = 4;", "const USELESS: usize = 1;"],
-        "a_few_names_that_bring_no_good_close_a_healthy_store_for_no_other",
+        "a_few_names_with_useless_answers_close_a_healthy_store_for_no_other",
     ),
     core(
         "breaker: a service of some thousand names is not known",

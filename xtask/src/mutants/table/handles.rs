@@ -16,7 +16,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "if self.print.replace(print) != Some(print) {",
             "if self.print.replace(print) != Some(print) || self.print.is_some() {",
         ],
-        "a_refresh_that_brings_the_same_value_is_no_change_of_a_handle",
+        "a_refresh_that_brings_the_same_value_is_not_a_change_of_a_handle",
     ),
     core(
         "handles: a lease that is over at once is asked for without end",

@@ -19,7 +19,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "Err(error) if !fair && error",
             "Err(error) if fair && !fair && error",
         ],
-        "a_stop_of_the_process_is_no_outage_of_its_store",
+        "a_stop_of_the_process_is_not_an_outage_of_its_store",
     ),
     core(
         "2: a get has no end",
@@ -121,7 +121,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "match answered < began && long_enough && !self.config.fair_time.is_zero() {",
             "match answered < began && long_enough && self.config.fair_time.is_zero() {",
         ],
-        "those_who_wait_behind_a_store_that_is_silent_see_an_outage_too",
+        "waiters_behind_a_store_that_is_silent_see_an_outage_too",
     ),
     core(
         "limit: behind a store that answers there is an outage",
@@ -130,7 +130,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "match answered < began && long_enough",
             "match answered != began && long_enough",
         ],
-        "to_wait_for_a_permit_of_our_own_is_no_outage_of_a_store_that_answers",
+        "to_wait_for_our_own_permit_is_not_an_outage_of_a_store_that_answers",
     ),
     core(
         "own thread: the latest version is forgotten",
