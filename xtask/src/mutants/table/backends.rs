@@ -49,7 +49,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "what_passes_is_tried_again_within_a_get",
     ),
     vault(
-        "answers: any page speaks of a secret",
+        "answers: any page counts as a word about a secret",
         "backends/vault/src/answers.rs",
         ["(_, Body::Foreign, _) => (", "(600, Body::Foreign, _) => ("],
         "only_the_stores_own_form_speaks_of_a_secret_a_token_or_a_credential",
@@ -64,7 +64,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "an_endpoint_that_redirects_is_passed_over_after_a_few_reads",
     ),
     vault(
-        "endpoints: a standby that redirects is no outage of its own",
+        "endpoints: a standby that redirects is not its own outage",
         "backends/vault/src/error.rs",
         [
             "if error.status() != Some(307) {",
@@ -127,7 +127,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "an_array_is_not_accepted_where_an_object_belongs",
     ),
     vault(
-        "answers: metadata without the number of a version speaks of a secret",
+        "answers: metadata without the number of a version counts as a word about a secret",
         "backends/vault/src/answers.rs",
         ["    _version: u64,", "    _version: serde::de::IgnoredAny,"],
         "they_hold_for_the_seeds_of_statuses",

@@ -58,7 +58,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "after_invalidate_no_get_answers_what_was_fetched_before",
     ),
     core(
-        "3: an invalidated slot keeps its value for who was handed it",
+        "3: an invalidated slot keeps its value for those that were handed it",
         "src/layers/cache/slot.rs",
         [
             "let contents = slot.contents.swap(None);",
@@ -148,7 +148,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "after_a_signal_an_unchanged_answer_is_not_trusted_for_long",
     ),
     core(
-        "3: an answer that is proved new is distrusted all the same",
+        "3: an answer that is proved new is distrusted anyway",
         "src/layers/cache/settle.rs",
         [
             "narrow.settled |= narrow.dropped.is_some_and(differs);",
@@ -172,7 +172,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "the_assembled_resolver_keeps_all_laws_of_caching",
     ),
     core(
-        "5: the sweeper is not told of a value's end",
+        "5: the sweeper does not learn of a value's end",
         "src/layers/cache/landing.rs",
         ["core.sweeper.due_at(slot.life.ends);", ""],
         "a_cached_value_stands_once_in_memory_and_not_at_all_after_expiry",
@@ -262,7 +262,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "a_value_that_finds_no_room_costs_nobody_else_his_own",
     ),
     core(
-        "bounds: a value is evicted before who waits for it has read it",
+        "bounds: a value is evicted before its waiter has read it",
         "src/layers/cache/store.rs",
         [
             "let kept = slot.is_awaited() || self.pinned.contains_key(&*slot.address);",
@@ -307,7 +307,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "a_signal_in_a_stores_own_ids_reaches_every_route_and_every_scope",
     ),
     core(
-        "back-off: what is no good is asked for at every get",
+        "back-off: what is useless is asked for at every get",
         "src/layers/cache/negative.rs",
         [
             "saying.now + held.min(Self::LONGEST)",
@@ -325,7 +325,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "a_name_is_left_alone_for_as_long_as_the_store_asks_and_no_longer_than_a_minute",
     ),
     core(
-        "handles: a landing that another has asked for is not heard",
+        "handles: a landing that another has asked for is not noticed",
         "src/layers/cache/landing.rs",
         [
             "core.keeper.landed(slot, |name| {",

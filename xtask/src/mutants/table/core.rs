@@ -58,7 +58,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "a_waker_that_blocks_at_a_landing_holds_up_no_other_fetch",
     ),
     core(
-        "2: what foreign code panics with is dropped",
+        "2: the payload of foreign code's panic is dropped",
         "src/foreign.rs",
         ["std::mem::forget(payload);", "drop(payload);"],
         "a_panic_of_foreign_code_stays_its_own_even_when_its_payload_panics_in_its_drop",
@@ -88,7 +88,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "a_value_is_gone_from_memory_after_invalidation",
     ),
     core(
-        "10: a weaker answer is not told",
+        "10: a weaker answer is not reported",
         "src/downgrade.rs",
         [
             "foreign(|| audit::downgraded(name, freshness, cause, warns));",
@@ -217,7 +217,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "a_program_that_is_started_leaves_no_core_file_where_that_was_asked_for",
     ),
     core(
-        "harden: a failure is not told",
+        "harden: a failure is not reported",
         "src/harden.rs",
         [
             "asked.into_iter().filter_map(failed)",
@@ -235,7 +235,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "a_buffer_is_wiped_when_it_is_cleared_and_can_be_used_again",
     ),
     core(
-        "wiping: of a buffer that is dropped half is left",
+        "wiping: half of a buffer that is dropped is left",
         "src/secret/buf.rs",
         [
             "    fn drop(&mut self) {\n        self.bytes.zeroize();\n",

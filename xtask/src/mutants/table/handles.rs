@@ -10,7 +10,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "a_handle_keeps_its_record_from_eviction_until_it_is_dropped",
     ),
     core(
-        "handles: the same value again is told as a change",
+        "handles: the same value again is reported as a change",
         "src/layers/cache/handle.rs",
         [
             "if self.print.replace(print) != Some(print) {",

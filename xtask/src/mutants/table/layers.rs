@@ -76,7 +76,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "a_full_queue_refuses_at_once_in_a_way_that_blames_no_store",
     ),
     core(
-        "limit: who has waited too long is sent with no time left",
+        "limit: a request that has waited too long is sent with no time left",
         "src/layers/limit/mod.rs",
         [
             "let latest = deadline.before(fair_time);",
@@ -94,7 +94,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "a_permit_that_came_in_time_and_is_taken_late_is_given_back",
     ),
     core(
-        "lanes: a prefix has no guards of its own",
+        "lanes: a prefix does not have its own guards",
         "src/layers/lanes.rs",
         [
             "self.lanes.get(request.name().path())",

@@ -1,4 +1,4 @@
-//! What is broken in reads that are no plain `get`: batches, exact versions, refreshes.
+//! What is broken in reads that are not a plain `get`: batches, exact versions, refreshes.
 
 use super::{Mutant, core};
 

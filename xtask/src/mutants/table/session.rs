@@ -112,7 +112,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "a_refusal_is_confirmed_once_and_a_refused_credential_is_not_shown_to_all",
     ),
     vault(
-        "logins: what says nothing of a credential is passed over at some endpoints",
+        "logins: what says nothing about a credential is passed over at some endpoints",
         "crates/session/src/login.rs",
         [
             "let mut others = 1..number;",

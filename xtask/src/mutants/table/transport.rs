@@ -186,7 +186,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     of(
         "secret-resolver-transport",
         core(
-            "connections: those who wait are held up by those that hang",
+            "connections: the waiters are held up by those that hang",
             "crates/transport/src/engine/connect.rs",
             [
                 "let soon = deadline.min(clock.now() + PATIENCE);",

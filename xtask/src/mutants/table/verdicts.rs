@@ -6,7 +6,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     of(
         "secret-resolver-session",
         core(
-            "verdicts: that an old token lives is believed of a new one",
+            "verdicts: that an old token lives is believed about a new one",
             "crates/session/src/verdict.rs",
             [
                 ".is_some_and(|(number, at)| number == token.number && at > sent);",
