@@ -275,7 +275,7 @@ mod tests {
         assert!(counts_as_ours());
         poll();
         assert!(!counts_as_ours());
-        // Also when the poll panicked.
+        // Even when the poll panicked.
         let panics = || ours(|| panic!("of the test's own making"));
         assert!(foreign(panics).is_none());
         poll();

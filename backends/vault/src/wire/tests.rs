@@ -213,7 +213,7 @@ fn body_with(before: &str, canary: &Canary, after: &str) -> SecretBuf {
 }
 
 #[test]
-fn a_value_and_a_token_leave_no_copy_but_the_one_that_is_wiped() {
+fn a_value_and_a_token_leave_no_copy_except_the_one_that_is_wiped() {
     let canary = Canary::new();
     let (before, after) = READ.split_once(r#""x""#).unwrap();
     let (before, after) = (format!("{before}\""), format!("\"{after}"));
