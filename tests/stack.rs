@@ -232,6 +232,38 @@ async fn a_request_may_ask_for_an_earlier_deadline_but_not_for_a_later_one() {
 }
 
 #[tokio::test]
+async fn a_request_that_asks_for_a_later_deadline_waits_no_longer_where_signals_keep_it_waiting() {
+    let (clock, backend, resolver) = setup();
+    let gates = [Gate::new(), Gate::new()];
+    let stored = gates.iter().map(|gate| gate.then(Reply::Stored));
+    backend.script(NAME, stored.chain([Reply::Hang]));
+    let later = clock.now() + Duration::from_secs(60);
+    let waits = tokio::spawn({
+        let resolver = resolver.clone();
+        async move {
+            let request = Request::new(NameRef::parse(NAME)?).with_deadline(later);
+            resolver.resolve(request).await.map(drop)
+        }
+    });
+    // What a fetch brings is older than the signal, so it is asked again.
+    let asked = async |fetches| until(|| backend.calls() >= fetches).await;
+    for (gate, fetches) in gates.iter().zip(1..) {
+        asked(fetches).await;
+        clock.advance(Duration::from_millis(1900));
+        resolver.invalidator().invalidate(NAME).unwrap();
+        gate.open();
+    }
+    asked(3).await;
+    clock.advance(Duration::from_millis(1199));
+    tokio::task::yield_now().await;
+    assert!(!waits.is_finished());
+    clock.advance(Duration::from_millis(1));
+    let ended = tokio::time::timeout(Duration::from_secs(10), waits).await;
+    let error = ended.expect("it waits past the deadline").unwrap();
+    assert_eq!(error.unwrap_err().kind(), ErrorKind::Timeout);
+}
+
+#[tokio::test]
 async fn an_answer_that_is_polled_late_is_not_older_than_its_poll() {
     let (clock, backend, resolver) = setup();
     resolver.get(NAME).await.unwrap();

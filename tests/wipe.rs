@@ -31,6 +31,11 @@ fn found(store: &Masked) -> usize {
     store.0.found().unwrap()
 }
 
+/// Whether it is soon found so often: the thread of the fetches drops an old copy when the answer is out already.
+fn is_found(store: &Masked, times: usize) -> bool {
+    (0..20).any(|_| found(store) == times)
+}
+
 fn resolver() -> (ManualClock, Masked, Resolver) {
     let (clock, store) = (ManualClock::strict(), Masked(Arc::new(Canary::new())));
     let builder = Resolver::builder(store.clone()).with_clock(clock.clone());
@@ -62,6 +67,25 @@ async fn a_value_is_gone_from_memory_after_shutdown() {
     assert_eq!(found(&store), 1);
     resolver.shutdown_within(Duration::from_secs(1)).await;
     assert_eq!(found(&store), 0);
+}
+
+#[tokio::test]
+async fn a_value_is_gone_from_memory_when_another_takes_its_place() {
+    let (clock, store) = (ManualClock::strict(), Masked(Arc::new(Canary::new())));
+    let builder = Resolver::builder(store.clone()).with_clock(clock.clone());
+    let resolver = builder.with_max_entries(3).build().unwrap();
+    for number in 0..10 {
+        drop(resolver.get(&format!("a/{number}")).await.unwrap());
+    }
+    assert!(is_found(&store, 3));
+    // Ahead of its expiry the same record comes again: the old copy goes.
+    clock.advance(Duration::from_secs(300) * 85 / 100);
+    let fetched = resolver.status().fetches;
+    drop(resolver.get("a/9").await.unwrap());
+    while resolver.status().fetches == fetched || resolver.status().flights > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert!(is_found(&store, 3));
 }
 
 #[tokio::test]

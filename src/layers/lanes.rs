@@ -180,10 +180,20 @@ mod tests {
         store.always(None);
         assert_eq!(shown(now(lanes.get("tenants/7"))), "Overloaded");
         // The others do not notice, and names of a longer prefix do not either; in a batch, too.
-        let names = ["tenants/42", NAME, "tenants/vip", NAME, "tenants/7"];
+        store.set("tenants2/42", "others");
+        let names = [
+            "tenants/42",
+            NAME,
+            "tenants/vip",
+            "tenants2/42",
+            "tenants/7",
+        ];
         let answers = now(lanes.get_many(&names)).into_iter().map(shown);
         let answers: Vec<_> = answers.collect();
-        assert_eq!(answers, ["Overloaded", "v1", "theirs", "v1", "Overloaded"]);
+        assert_eq!(
+            answers,
+            ["Overloaded", "v1", "theirs", "others", "Overloaded"]
+        );
     }
 
     #[test]

@@ -158,6 +158,50 @@ async fn a_flood_of_cold_names_on_a_healthy_store_asks_no_fallback_and_opens_no_
 }
 
 #[tokio::test]
+async fn a_store_whose_permits_and_queue_are_full_of_what_hangs_holds_up_no_other_store() {
+    let clock = ManualClock::strict();
+    let few = LimitConfig::default()
+        .with_max_concurrent(2)
+        .with_max_queued(2);
+    for primary_hangs in [true, false] {
+        let primary = MockBackend::new().with_value("prod/token", "answered");
+        let routed = MockBackend::new().with_value("legacy/token", "answered");
+        let resolver = Resolver::builder(primary.clone())
+            .with_attempts(1)
+            .with_clock(clock.clone())
+            .with_limit(few)
+            .with_route("legacy", routed.clone())
+            .build()
+            .unwrap();
+        let (hangs, below, other) = match primary_hangs {
+            true => (&primary, "prod", "legacy/token"),
+            false => (&routed, "legacy", "prod/token"),
+        };
+        hangs.always(Reply::Hang);
+        let flood = (0..100).map(|number| {
+            let resolver = resolver.clone();
+            tokio::spawn(async move { resolver.get(&format!("{below}/{number}")).await })
+        });
+        let flood: Vec<_> = flood.collect();
+        // Two hang, two wait for their permits, and the others are refused.
+        within(async {
+            while flood.iter().filter(|get| get.is_finished()).count() < 96 {
+                tokio::task::yield_now().await;
+            }
+            hangs.called(2).await;
+        })
+        .await;
+        let answer = within(resolver.get(other)).await.unwrap();
+        assert_eq!(answer.expose_str().unwrap(), "answered");
+        assert_eq!(hangs.calls(), 2);
+        clock.advance(Duration::from_secs(5));
+        for get in flood {
+            assert!(within(get).await.unwrap().is_err());
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_flood_below_a_prefix_with_its_own_limit_holds_up_no_other_name() {
     let clock = ManualClock::strict();
     let store = MockBackend::new().with_value(NAME, "primary");

@@ -281,10 +281,14 @@ fn an_endpoint_that_is_silent_holds_up_no_login_for_long() {
     }
     block_on(async {
         let get = read_at(&backend, 0);
-        for silent in &fakes[1..3] {
+        for (silent, next) in fakes[1..3].iter().zip(&fakes[2..]) {
             until("it is asked", || silent.asked("/login") == 1).await;
             a_moment().await;
-            clock.advance(SECOND / 2);
+            // It is waited for alone until then.
+            clock.advance(SECOND / 2 - Duration::from_millis(1));
+            a_moment().await;
+            assert_eq!(next.server.connections(), 0);
+            clock.advance(Duration::from_millis(1));
         }
         until("the last is asked", || fakes[3].asked("/login") == 1).await;
         assert_eq!(get.await.unwrap(), Err(ErrorKind::Malformed));

@@ -196,6 +196,30 @@ mod tests {
         assert_eq!(refused.why, Why::Tls(CertificateError::UnknownIssuer));
     }
 
+    #[test]
+    fn a_pin_is_good_within_its_dates_alone() {
+        let until_2050 = Validity {
+            from: (2020, 1, 1),
+            until: (2050, 1, 1),
+        };
+        let ca = TestCa::new(Validity::CURRENT).unwrap();
+        let issued = ca.issue(&["vault"], until_2050).unwrap();
+        let verifier = CurrentAuthorities {
+            trust: Trust::pinned(issued.certificate_pem.as_bytes()).unwrap(),
+            provider: Arc::new(chosen::default_provider()),
+        };
+        let (shown, name) = (certificate(&issued), ServerName::try_from("vault").unwrap());
+        let verdict = |now| verifier.verify_server_cert(&shown, &[], &name, &[], now);
+        assert!(verdict(at(2019)).is_err());
+        assert!(verdict(at(2049)).is_ok());
+        assert!(verdict(at(2051)).is_err());
+        for out_of_date in [Validity::EXPIRED, Validity::FUTURE] {
+            let issued = ca.issue(&["vault"], out_of_date).unwrap();
+            let refused = Trust::pinned(issued.certificate_pem.as_bytes()).unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::Misconfigured);
+        }
+    }
+
     /// Hands bytes back and forth in memory until neither side has anything to send, or one has an objection.
     fn shake_hands(
         client: Arc<ClientConfig>,

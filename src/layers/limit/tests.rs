@@ -213,6 +213,16 @@ fn a_free_permit_is_taken_whatever_the_time() {
 }
 
 #[test]
+fn by_default_sixteen_thousand_wait_and_one_more_is_refused() {
+    let (_, backend, limit) = limited(LimitConfig::default());
+    backend.always(Reply::Hang);
+    let mut gets: Vec<_> = (0..64 + 16_384).map(|_| get(&limit)).collect();
+    assert!(gets.iter_mut().all(|get| poll(get).is_pending()));
+    assert_eq!((backend.calls(), limit.queued()), (64, 16_384));
+    assert_eq!(kind(poll(&mut get(&limit))), ErrorKind::Overloaded);
+}
+
+#[test]
 fn of_ten_thousand_waiters_any_may_leave_and_the_rest_is_served() {
     let (clock, backend, limit) = limited(LimitConfig::default());
     let gate = Gate::new();

@@ -109,6 +109,9 @@ async fn a_connection_is_kept_only_after_a_whole_answer() {
                 .to_vec(),
         ),
         Reply::Raw(b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n{}".to_vec()),
+        // Here the server closes nothing: that it is not kept is the client's doing.
+        Reply::status(204).with_body("HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nunasked"),
+        Reply::status(304).with_body("HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nunasked"),
     ];
     for reply in replies {
         let world = counting(move |asked| if asked == 0 { reply.clone() } else { ok() });

@@ -11,6 +11,20 @@ use test_servers::{Reply, ScriptedHttps, Validity};
 
 use crate::support::{CANARY, Relay, World, builder, fails, get, real_clock, request};
 
+/// In a process of its own, where no other test has installed one.
+#[tokio::test]
+#[ignore = "run in a process of its own by the test after it"]
+async fn child_that_sends_without_a_provider() {
+    let world = World::answering(Reply::json(200, "{}"));
+    assert_eq!(world.get(&world.client()).await.unwrap().status(), 200);
+    assert!(rustls::crypto::CryptoProvider::get_default().is_none());
+}
+
+#[test]
+fn no_provider_has_to_be_installed_and_none_is() {
+    crate::environment::run_child("egress::child_that_sends_without_a_provider", &[]);
+}
+
 #[cfg(feature = "aws-lc-rs")]
 #[tokio::test]
 async fn a_provider_that_another_crate_installs_for_the_process_is_not_used() {

@@ -25,12 +25,55 @@ fn bounds_that_make_no_sense_are_refused() {
     refused(|config| config.max_bytes = 1);
 }
 
+#[test]
+fn a_time_to_live_is_from_a_second_to_a_day_for_a_prefix_too() {
+    let day = Duration::from_secs(24 * 3600);
+    let nano = Duration::from_nanos(1);
+    for (ttl, good) in [
+        (Duration::from_secs(1) - nano, false),
+        (Duration::from_secs(1), true),
+        (day, true),
+        (day + nano, false),
+    ] {
+        let all = CacheConfig {
+            ttl,
+            ..CacheConfig::default()
+        };
+        let prefix = CacheConfig::default().with_ttl_for("prod", ttl);
+        for config in [all, prefix] {
+            let clock = Arc::new(ManualClock::strict());
+            let cache = Cache::new(MockBackend::new(), clock, config);
+            assert_eq!(cache.is_ok(), good, "{ttl:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_record_that_is_too_large_is_refused_and_not_held() {
     let bench = bench();
     bench.backend.set("big/one", vec![b'x'; (64 << 10) + 1]);
     let error = bench.cache.get("big/one").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Overloaded);
+    assert_eq!(bench.cache.core.values(), 0);
+}
+
+#[tokio::test]
+async fn many_small_fields_are_one_record_that_is_too_large() {
+    let bench = bench();
+    for number in 0..64 {
+        bench
+            .backend
+            .set(&format!("big/one#{number}"), [b'x'; 1 << 10]);
+    }
+    // Of 64 KiB without their names.
+    let name = NameRef::parse("big/one#0").unwrap();
+    let error = bench.cache.get(name.as_str()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Overloaded);
+    let version = Version::number(64);
+    let exact = bench
+        .cache
+        .resolve(Request::new(name).with_version(&version));
+    assert_eq!(exact.await.unwrap_err().kind(), ErrorKind::Overloaded);
     assert_eq!(bench.cache.core.values(), 0);
 }
 

@@ -17,6 +17,12 @@ async fn what_is_not_there_is_asked_for_once_in_five_seconds() {
             assert_eq!(bench.cache.get("no/such").await.unwrap_err().kind(), kind);
         }
         assert_eq!(bench.backend.calls(), before + 1);
+        bench.clock.advance(Duration::from_millis(4_999));
+        assert_eq!(bench.cache.get("no/such").await.unwrap_err().kind(), kind);
+        assert_eq!(bench.backend.calls(), before + 1);
+        bench.clock.advance(Duration::from_millis(1));
+        assert_eq!(bench.cache.get("no/such").await.unwrap_err().kind(), kind);
+        assert_eq!(bench.backend.calls(), before + 2);
         bench.clock.advance(Duration::from_secs(5));
     }
 }

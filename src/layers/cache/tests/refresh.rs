@@ -76,6 +76,31 @@ async fn a_refresh_that_fails_is_not_repeated_at_every_read() {
 }
 
 #[tokio::test]
+async fn neither_a_hit_nor_a_refresh_that_fails_lengthens_a_life() {
+    let bench = bench();
+    bench.backend.set_conditional(NAME);
+    let expires = bench.get().await.unwrap().answer().expires_at().unwrap();
+    let fails = [
+        ErrorKind::Unavailable,
+        ErrorKind::Throttled,
+        ErrorKind::Malformed,
+    ];
+    // A read every second, from before a refresh is due to the last moment.
+    for kind in fails.iter().cycle() {
+        bench.backend.always(Reply::Error(*kind));
+        bench.clock.advance(Duration::from_secs(1));
+        if bench.clock.now() >= expires {
+            break;
+        }
+        let secret = bench.get().await.unwrap();
+        assert_eq!(secret.answer().expires_at(), Some(expires));
+    }
+    bench.backend.called(2).await;
+    assert!(bench.get().await.is_err());
+    assert_eq!(bench.cache.core.values(), 0);
+}
+
+#[tokio::test]
 async fn a_conditional_read_extends_the_life_of_the_same_bytes() {
     let bench = bench();
     bench.backend.set_conditional(NAME);

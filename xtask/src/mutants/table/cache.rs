@@ -393,4 +393,40 @@ pub(super) const MUTANTS: &[Mutant] = &[
         ],
         "a_later_signal_for_a_prefix_wants_the_latest_version_until_it_has_settled",
     ),
+    core(
+        "memory: only the largest field of a record counts",
+        "src/secret/record.rs",
+        [
+            "name.len() + value.capacity())\n            .sum()",
+            "name.len() + value.capacity())\n            .max()\n            .unwrap_or_default()",
+        ],
+        "many_small_fields_are_one_record_that_is_too_large",
+    ),
+    core(
+        "bounds: a time to live of two days is taken",
+        "src/layers/cache/config.rs",
+        [
+            "const LONGEST_TTL: Duration = Duration::from_secs(24 * 3600);",
+            "const LONGEST_TTL: Duration = Duration::from_secs(48 * 3600);",
+        ],
+        "a_time_to_live_is_from_a_second_to_a_day_for_a_prefix_too",
+    ),
+    core(
+        "negatives: what is not there is forgotten after a second",
+        "src/layers/cache/config.rs",
+        [
+            "negative_ttl: Self::LONGEST_NEGATIVE,",
+            "negative_ttl: Duration::from_secs(1),",
+        ],
+        "what_is_not_there_is_asked_for_once_in_five_seconds",
+    ),
+    core(
+        "12: a refresh that fails counts as one that found nothing new",
+        "src/layers/cache/judge.rs",
+        [
+            "            Err(error) => return Err(error.into()),\n        };\n        // The attempt",
+            "            Err(error) if error.kind().is_of_the_secret() || asked.held.is_none() => {\n                return Err(error.into());\n            }\n            Err(_) => Record::unchanged(\"mock\"),\n        };\n        // The attempt",
+        ],
+        "neither_a_hit_nor_a_refresh_that_fails_lengthens_a_life",
+    ),
 ];

@@ -159,4 +159,25 @@ pub(super) const MUTANTS: &[Mutant] = &[
         ],
         "addresses_of_two_stores_never_meet_and_those_of_one_store_do",
     ),
+    core(
+        "2: a request lengthens its deadline",
+        "src/layers/deadline.rs",
+        ["|asked| asked.min(limit)", "|asked| asked"],
+        "a_request_that_asks_for_a_later_deadline_waits_no_longer_where_signals_keep_it_waiting",
+    ),
+    core(
+        "2: all stores share the permits of one",
+        "src/stack/assemble.rs",
+        [
+            "Arc::new(route.otherwise(primary).build()?)",
+            "Arc::new(Limit::new(route.otherwise(primary).build()?, Arc::clone(&clock), *limit.get(\"-\"))?)",
+        ],
+        "a_store_whose_permits_and_queue_are_full_of_what_hangs_holds_up_no_other_store",
+    ),
+    core(
+        "limit: four times as many wait",
+        "src/layers/limit/mod.rs",
+        ["max_queued: 16_384,", "max_queued: 65_536,"],
+        "by_default_sixteen_thousand_wait_and_one_more_is_refused",
+    ),
 ];

@@ -390,4 +390,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         ],
         "a_token_that_a_read_still_uses_at_the_shutdown_is_revoked_and_counted_once",
     ),
+    vault(
+        "logins: an endpoint that is silent is not waited for alone",
+        "crates/session/src/login.rs",
+        [
+            "const ALONE: Duration = Duration::from_millis(500);",
+            "const ALONE: Duration = Duration::from_millis(1);",
+        ],
+        "an_endpoint_that_is_silent_holds_up_no_login_for_long",
+    ),
 ];

@@ -240,4 +240,37 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "a_server_with_the_right_certificate_and_another_key_is_refused",
         ),
     ),
+    of(
+        "secret-resolver-transport",
+        core(
+            "trust: a pin outlives its dates",
+            "crates/transport/src/trust/mod.rs",
+            [
+                "pin.der == certificate && pin.validity.contains(now)",
+                "pin.der == certificate && (pin.validity.contains(now) || !pin.der.is_empty())",
+            ],
+            "a_pin_is_good_within_its_dates_alone",
+        ),
+    ),
+    of(
+        "secret-resolver-transport",
+        core(
+            "tls: a provider is installed for the process",
+            "crates/transport/src/tls.rs",
+            [
+                "    // Given explicitly: the process",
+                "    let _ = chosen::default_provider().install_default();\n    // Given explicitly: the process",
+            ],
+            "no_provider_has_to_be_installed_and_none_is",
+        ),
+    ),
+    vault(
+        "logs: the headers of an answer are traced",
+        "crates/transport/src/engine/connection.rs",
+        [
+            "let (head, body) = response.into_parts();",
+            "let (head, body) = response.into_parts();\n                tracing::debug!(headers = ?head.headers, \"answered\");",
+        ],
+        "nothing_that_a_hostile_server_writes_is_in_any_text_or_trace",
+    ),
 ];
