@@ -383,7 +383,7 @@ impl Resolver {
         !self.stack.process.is_this()
     }
 
-    fn cache(&self) -> &Cache<Arc<dyn SecretResolver>> {
+    fn cache(&self) -> &Cache {
         self.stack.layers.inner().primary()
     }
 

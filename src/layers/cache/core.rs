@@ -41,8 +41,8 @@ use crate::secret::Record;
 use crate::status::Status;
 use crate::sync::{lock, preempt};
 
-pub(super) struct Core<R> {
-    pub(super) inner: R,
+pub(super) struct Core {
+    pub(super) inner: Arc<dyn SecretResolver>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) config: CacheConfig,
     pub(super) store: Arc<Store>,
@@ -73,9 +73,9 @@ pub(super) struct State {
 }
 
 /// A place among the fetches for one that is not a flight, given back when it is dropped.
-pub(super) struct Place<R: SecretResolver>(Arc<Core<R>>, usize);
+pub(super) struct Place(Arc<Core>, usize);
 
-impl<R: SecretResolver> Drop for Place<R> {
+impl Drop for Place {
     fn drop(&mut self) {
         self.0.lock().leave(self.1);
     }
@@ -95,9 +95,9 @@ pub(super) enum Joined {
     Refused(Error),
 }
 
-impl<R: SecretResolver> Core<R> {
+impl Core {
     pub(super) fn new(
-        inner: R,
+        inner: Arc<dyn SecretResolver>,
         clock: Arc<dyn Clock>,
         config: CacheConfig,
         downgrades: Downgrades,
@@ -202,7 +202,7 @@ impl<R: SecretResolver> Core<R> {
     }
 
     /// A place among the fetches for one that is not a flight.
-    pub(super) fn place(self: &Arc<Self>, name: NameRef<'_>) -> Result<Place<R>, Error> {
+    pub(super) fn place(self: &Arc<Self>, name: NameRef<'_>) -> Result<Place, Error> {
         let mut state = self.lock();
         if state.closed {
             return Err(closed_error());
@@ -394,7 +394,7 @@ impl State {
 }
 
 #[cfg(test)]
-impl<R: SecretResolver> Core<R> {
+impl Core {
     pub(super) fn flying_now(&self) -> HashMap<Arc<str>, Arc<Flight>> {
         self.lock().flights.clone()
     }

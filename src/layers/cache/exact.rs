@@ -6,10 +6,10 @@ use tokio::sync::oneshot;
 
 use crate::error::Error;
 use crate::layers::cache::{Cache, core};
-use crate::resolver::{Request, SecretResolver};
+use crate::resolver::Request;
 use crate::secret::Record;
 
-impl<R: SecretResolver> Cache<R> {
+impl Cache {
     /// A read of one given version: neither cached nor shared, but on the driver like every fetch,
     /// and within the same bounds.
     pub(super) async fn exact(&self, request: Request<'_>) -> Result<Record, Error> {

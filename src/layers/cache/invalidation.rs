@@ -15,7 +15,7 @@ use crate::resolver::SecretResolver;
 use crate::secret::Version;
 use crate::sync::preempt;
 
-impl<R: SecretResolver> Invalidates for Core<R> {
+impl Invalidates for Core {
     fn invalidate(&self, name: NameRef<'_>) -> usize {
         let located = self.inner.locate(name);
         self.invalidate_each(std::slice::from_ref(located.address()))
@@ -81,7 +81,7 @@ impl<R: SecretResolver> Invalidates for Core<R> {
     }
 }
 
-impl<R: SecretResolver> Core<R> {
+impl Core {
     fn invalidate_each(&self, addresses: &[Address<'_>]) -> usize {
         let taken = self.taking(|state, signal| {
             self.store.addressed.below(signal, None, addresses);

@@ -12,7 +12,7 @@ use crate::name::NameRef;
 use crate::resolver::SecretResolver;
 use crate::secret::{Freshness, Record};
 
-impl<R: SecretResolver> Landing<R> {
+impl Landing {
     /// Holds what was fetched, if it may be.
     pub(super) fn judge(
         &self,

@@ -261,7 +261,7 @@ impl Keeper {
     }
 }
 
-impl<R: SecretResolver> Core<R> {
+impl Core {
     /// Fetches what is due, until the cache is closed. The job of all handles, on the driver.
     pub(super) async fn keep_current(self: Arc<Self>) {
         let work = async {

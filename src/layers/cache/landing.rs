@@ -17,8 +17,8 @@ use crate::secret::{Record, Version};
 use crate::sync::preempt;
 
 /// A flight that must end, whatever happens to the job that carries it.
-pub(super) struct Landing<R: SecretResolver> {
-    pub(super) core: Arc<Core<R>>,
+pub(super) struct Landing {
+    pub(super) core: Arc<Core>,
     pub(super) flight: Arc<Flight>,
     /// The field that its name means.
     field: Option<Box<str>>,
@@ -70,7 +70,7 @@ impl From<Error> for Not {
     }
 }
 
-impl<R: SecretResolver> Core<R> {
+impl Core {
     /// Fetches until an answer may land. The job of the driver.
     pub(super) fn fly(
         self: Arc<Self>,
@@ -91,7 +91,7 @@ impl<R: SecretResolver> Core<R> {
     }
 }
 
-impl<R: SecretResolver> Landing<R> {
+impl Landing {
     async fn until_landed(&self, name: NameRef<'_>) {
         let others = self.core.inner.endpoints().saturating_sub(1);
         let mut other_endpoints = others;
@@ -288,7 +288,7 @@ impl<R: SecretResolver> Landing<R> {
     }
 }
 
-impl<R: SecretResolver> Drop for Landing<R> {
+impl Drop for Landing {
     fn drop(&mut self) {
         let mut state = self.core.lock();
         let unlanded = state.end(&self.flight);

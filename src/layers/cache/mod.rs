@@ -48,7 +48,7 @@ use crate::error::{Error, ErrorKind};
 use crate::foreign::foreign;
 use crate::invalidate::Invalidates;
 use crate::layers::batch::whole;
-use crate::name::{NameRef, SecretName};
+use crate::name::NameRef;
 use crate::policy::{Age, serve_held};
 use crate::race::race;
 use crate::resolver::{
@@ -66,7 +66,7 @@ use signals::Signals;
 use slot::Hit;
 use store::Store;
 
-/// A resolver that answers from memory what `R` has answered within its time to live.
+/// A resolver that answers from memory what another has answered within its time to live.
 ///
 /// # Order
 /// Inside the caller's deadline, outside retries and the breaker: a hit must not depend on the
@@ -79,23 +79,33 @@ use store::Store;
 /// Values are wiped within 1 s of their expiry, of an invalidation or of shutdown, unless a
 /// `Secret` that the application holds keeps them. After [`Invalidator::invalidate`](crate::Invalidator::invalidate) has returned,
 /// no value is answered whose fetch began before.
-pub(crate) struct Cache<R: SecretResolver> {
+pub(crate) struct Cache {
     // Dropped with the cache, which ends the flights; they hold only `core`.
     driver: Arc<Driver>,
-    core: Arc<Core<R>>,
+    core: Arc<Core>,
 }
 
-impl<R: SecretResolver> Cache<R> {
+impl Cache {
     /// Around `inner`, keeping time on `clock`. Starts the thread for fetches.
     #[cfg(test)]
-    pub(crate) fn new(inner: R, clock: Arc<dyn Clock>, config: CacheConfig) -> Result<Self, Error> {
+    pub(crate) fn new(
+        inner: impl SecretResolver,
+        clock: Arc<dyn Clock>,
+        config: CacheConfig,
+    ) -> Result<Self, Error> {
         let driver = Arc::new(Driver::for_a_store()?);
-        Self::shared(inner, clock, config, driver, Downgrades::default())
+        Self::shared(
+            Arc::new(inner),
+            clock,
+            config,
+            driver,
+            Downgrades::default(),
+        )
     }
 
     /// On a driver that another cache of the stack uses, too.
     pub(crate) fn shared(
-        inner: R,
+        inner: Arc<dyn SecretResolver>,
         clock: Arc<dyn Clock>,
         config: CacheConfig,
         driver: Arc<Driver>,
@@ -130,7 +140,7 @@ impl<R: SecretResolver> Cache<R> {
     }
 
     pub(crate) fn invalidates(&self) -> Weak<dyn Invalidates> {
-        let core: Weak<Core<R>> = Arc::downgrade(&self.core);
+        let core: Weak<Core> = Arc::downgrade(&self.core);
         core
     }
 
@@ -190,20 +200,6 @@ impl<R: SecretResolver> Cache<R> {
         self.core
             .store
             .require(&secrets.map(pin).collect::<Vec<_>>())
-    }
-
-    /// A handle on `name`, kept current on the driver.
-    /// Its errors name it as `shown`.
-    pub(crate) fn handle(
-        &self,
-        name: SecretName,
-        shown: NameRef<'_>,
-    ) -> Result<SecretHandle, Error> {
-        let (handle, start) = self.core.handle(name, shown.to_owned())?;
-        if start {
-            self.driver.spawn(Arc::clone(&self.core).keep_current());
-        }
-        Ok(handle)
     }
 
     /// Whether a signal that came after the epoch `asked_in` concerns the name: what was answered then
@@ -378,7 +374,7 @@ impl<R: SecretResolver> Cache<R> {
 }
 
 #[deny(clippy::missing_trait_methods)]
-impl<R: SecretResolver> SecretResolver for Cache<R> {
+impl SecretResolver for Cache {
     fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
         if request.version().is_some() {
             return ResolveFuture::new(self.exact(request));
@@ -430,14 +426,14 @@ impl<R: SecretResolver> SecretResolver for Cache<R> {
     }
 }
 
-impl<R: SecretResolver> Drop for Cache<R> {
+impl Drop for Cache {
     fn drop(&mut self) {
         // Wipes now, although a flight may hold the rest for a moment longer.
         self.close();
     }
 }
 
-impl<R: SecretResolver> fmt::Debug for Cache<R> {
+impl fmt::Debug for Cache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cache")
             .field("inner", &self.core.inner)

@@ -43,7 +43,7 @@ const TOGETHER: Duration = Duration::from_millis(100);
 /// What a task works with.
 #[derive(Clone)]
 struct Bench {
-    cache: Arc<Cache<Travelling>>,
+    cache: Arc<Cache>,
     world: Arc<World>,
     clock: ManualClock,
     stale: Duration,
@@ -145,7 +145,7 @@ fn drawn(seed: u64) -> (Bench, Arc<Model>) {
         ..CacheConfig::default()
     };
     let cache = Cache::shared(
-        Travelling(Arc::clone(&world)),
+        Arc::new(Travelling(Arc::clone(&world))),
         Arc::new(clock.clone()),
         config.serve_stale_up_to(stale),
         Arc::new(driver),

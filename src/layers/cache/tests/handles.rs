@@ -3,6 +3,7 @@
 use super::*;
 use crate::error::ErrorKind;
 use crate::layers::cache::slot::Slot;
+use crate::name::SecretName;
 use crate::secret::Version;
 use crate::testing::{Gate, Reply};
 

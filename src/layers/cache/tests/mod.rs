@@ -31,7 +31,7 @@ const TTL: Duration = Duration::from_secs(300);
 struct Bench {
     clock: ManualClock,
     backend: MockBackend,
-    cache: Arc<Cache<MockBackend>>,
+    cache: Arc<Cache>,
 }
 
 fn bench() -> Bench {
@@ -103,7 +103,7 @@ impl SecretResolver for TwoNames {
     }
 }
 
-fn two_names() -> (MockBackend, Cache<TwoNames>) {
+fn two_names() -> (MockBackend, Cache) {
     let store = MockBackend::new().with_value("one/record", "v1");
     let clock = Arc::new(ManualClock::strict());
     let cache = Cache::new(TwoNames(store.clone()), clock, CacheConfig::default());

@@ -154,7 +154,7 @@ impl SecretResolver for Unchanged {
     }
 }
 
-fn unchanged(lease: Option<Duration>) -> (ManualClock, Arc<Unchanged>, Cache<Arc<Unchanged>>) {
+fn unchanged(lease: Option<Duration>) -> (ManualClock, Arc<Unchanged>, Cache) {
     let clock = ManualClock::strict();
     let asked = std::sync::Mutex::default();
     let store = Arc::new(Unchanged { asked, lease });

@@ -5,7 +5,7 @@ use crate::address::Address;
 use crate::error::ErrorKind;
 use crate::testing::{Gate, Reply};
 
-async fn read(cache: &Cache<TwoNames>, name: &str) -> String {
+async fn read(cache: &Cache, name: &str) -> String {
     let secret = cache.get(name).await.unwrap();
     secret.expose_str().unwrap().to_owned()
 }
