@@ -165,8 +165,7 @@ impl Core {
     pub(super) fn hit_any(&self, name: NameRef<'_>) -> Option<Hit> {
         let located = self.inner.locate(name);
         let mut hit = self.slot_of(&located, name)?.read(self.clock.now())?;
-        self.store
-            .link(name, located.address().as_str(), located.field());
+        self.store.link(name, &located);
         hit.record = hit.record.select(located.field());
         Some(hit)
     }
@@ -188,7 +187,7 @@ impl Core {
         let now = self.clock.now();
         let held = self.slot_of(located, name).filter(|_| !anew);
         if let Some(hit) = held.and_then(|slot| slot.read(now)) {
-            self.store.link(name, address, located.field());
+            self.store.link(name, located);
             return Joined::Held(hit);
         }
         let said = state.negatives.get(address, now, identity);

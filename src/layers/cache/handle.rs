@@ -219,7 +219,7 @@ impl Cache {
         let located = core.inner.locate(name.borrowed());
         let address: Box<str> = Box::from(located.address().as_str());
         // Released with the place: a value that was evicted could not be read.
-        core.store.retain(&address)?;
+        core.store.pin(&[(address.clone(), 0)])?;
         let (news, start) = core.keeper.keep(&located, name.clone());
         if start {
             self.driver.spawn(Arc::clone(core).keep_current());

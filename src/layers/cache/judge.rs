@@ -1,13 +1,15 @@
 //! Whether what a store answered may be held, and for how long.
 
+use std::sync::Arc;
+
 use crate::clock::Moment;
 use crate::error::{Error, ErrorKind};
 use crate::layers::cache::core::State;
 use crate::layers::cache::landing::{Arrived, Asked, Landing, Next, Not};
-use crate::layers::cache::life::{Life, Terms};
+use crate::layers::cache::life::{Life, Terms, shortened};
 use crate::layers::cache::negative::Negatives;
 use crate::layers::cache::seen::Order;
-use crate::layers::cache::slot::{Detached, Landed};
+use crate::layers::cache::slot::{Detached, Slot};
 use crate::name::NameRef;
 use crate::resolver::SecretResolver;
 use crate::secret::{Freshness, Record};
@@ -69,16 +71,11 @@ impl Landing {
             false => error.with_backend(record.answer().backend()).into(),
         })?;
         let answer = record.answer().timed(sent, life.expires);
-        let (replaced, held) = core.store.put(
-            flight,
-            &Landed {
-                record: record.with_answer(answer),
-                life,
-                epoch: asked.epoch,
-            },
-        );
-        out.extend(replaced);
-        let slot = held?;
+        let record = record.with_answer(answer);
+        let awaited = flight.awaited_by() > 0;
+        let slot = Slot::new(&flight.address, &record, life, asked.epoch, awaited);
+        let slot = Arc::new(slot);
+        out.extend(core.store.put(&slot)?);
         state.negatives.remove(&flight.address);
         Ok(Arrived {
             slot,
@@ -135,13 +132,13 @@ impl Landing {
         let lease_over = over.map_or(lease_over, |over| over.min(lease_over));
         let lease_used = match lease_over {
             Moment::NEVER => Moment::NEVER,
-            over => sent + core.store.shortened(over.since(sent)),
+            over => sent + shortened(over.since(sent)),
         };
         let wide = core.store.signals.latest(name.path(), address);
         Life::begin(Terms {
             asked: sent,
             now,
-            ttl: core.store.shortened(core.config.ttl_of(name)),
+            ttl: shortened(core.config.ttl_of(name)),
             lease_over,
             lease_used,
             stale: core.config.stale_for(name).unwrap_or_default(),

@@ -310,8 +310,7 @@ impl Core {
         };
         if let Some(flight) = flight {
             // A task of its own: the flight may be awaited by others when this job ends.
-            let field = located.field().map(Box::from);
-            tokio::spawn(Arc::clone(self).fly(flight, name, field));
+            tokio::spawn(Arc::clone(self).fly(flight, name));
         }
     }
 }

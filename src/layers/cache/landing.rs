@@ -20,8 +20,6 @@ use crate::sync::preempt;
 pub(super) struct Landing {
     pub(super) core: Arc<Core>,
     pub(super) flight: Arc<Flight>,
-    /// The field that its name means.
-    field: Option<Box<str>>,
 }
 
 /// What was known when the store was asked.
@@ -76,15 +74,10 @@ impl Core {
         self: Arc<Self>,
         flight: Arc<Flight>,
         name: SecretName,
-        field: Option<Box<str>>,
     ) -> impl Future<Output = ()> + Send + 'static {
         // First of all, and not first when it is polled: it ends the flight also when the fetch, or a
         // subscriber, panics, and when the driver drops the job.
-        let landing = Landing {
-            core: self,
-            flight,
-            field,
-        };
+        let landing = Landing { core: self, flight };
         async move {
             landing.until_landed(name.borrowed()).await;
         }
@@ -212,8 +205,7 @@ impl Landing {
                 let slot = &held.slot;
                 core.sweeper.due_at(slot.life.ends);
                 core.succeeded(core.clock.now());
-                core.store
-                    .link(name, &flight.address, self.field.as_deref());
+                core.store.link(name, &core.inner.locate(name));
                 preempt();
                 let signals = &core.store.signals;
                 core.keeper.landed(slot, |name| {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::clock::Moment;
 use crate::error::{Error, ErrorKind};
+use crate::jitter::random_part;
 
 /// The moments in a value's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +78,12 @@ impl Life {
             lease_over,
         })
     }
+}
+
+/// `duration` less a random part of up to a tenth, so that what was fetched together does not
+/// expire together.
+pub(super) fn shortened(duration: Duration) -> Duration {
+    duration - random_part(duration / 10)
 }
 
 #[cfg(test)]

@@ -197,9 +197,7 @@ impl Cache {
             let located = self.core.inner.locate(name);
             (Box::from(located.address().as_str()), record.weight())
         };
-        self.core
-            .store
-            .require(&secrets.map(pin).collect::<Vec<_>>())
+        self.core.store.pin(&secrets.map(pin).collect::<Vec<_>>())
     }
 
     /// Whether a signal that came after the epoch `asked_in` concerns the name: what was answered then
@@ -245,7 +243,7 @@ impl Cache {
         };
         let located = self.core.inner.locate(name);
         if let Some(flight) = self.core.start_refresh(&located, name) {
-            self.launch(flight, name, &located);
+            self.launch(flight, name);
         }
     }
 
@@ -257,10 +255,9 @@ impl Cache {
         report
     }
 
-    fn launch(&self, flight: Arc<Flight>, name: NameRef<'_>, located: &Located<'_>) {
+    fn launch(&self, flight: Arc<Flight>, name: NameRef<'_>) {
         let core = Arc::clone(&self.core);
-        let field = located.field().map(Box::from);
-        self.driver.spawn(core.fly(flight, name.to_owned(), field));
+        self.driver.spawn(core.fly(flight, name.to_owned()));
     }
 
     /// Joins or starts flights until one brings an answer that may be given.
@@ -308,7 +305,7 @@ impl Cache {
             Joined::Other(waiter) => waiter,
             Joined::Started(flight) => {
                 let waiter = flight.waiter();
-                self.launch(flight, name, located);
+                self.launch(flight, name);
                 waiter
             }
         };
@@ -321,7 +318,7 @@ impl Cache {
                 let concerned = signals.concern(slot.epoch, name.path(), address);
                 let record = slot.peek(self.core.clock.now());
                 // Known from now on, so that a signal for its path finds the record.
-                self.core.store.link(name, address, located.field());
+                self.core.store.link(name, located);
                 Ok(record.filter(|_| !concerned))
             }
             Some(Outcome::Said(said)) => {

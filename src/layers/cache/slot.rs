@@ -20,8 +20,6 @@ pub(super) struct Slot {
     pub(super) life: Life,
     /// The epoch in which its fetch began.
     pub(super) epoch: u64,
-    /// Its place in the order of landings.
-    pub(super) number: u64,
     pub(super) weight: usize,
     answer: Answer,
     contents: ArcSwapOption<Contents>,
@@ -32,14 +30,6 @@ pub(super) struct Slot {
     awaited: AtomicBool,
     /// From when on a read asks for a refresh, in nanoseconds of the clock.
     refresh_from: AtomicU64,
-}
-
-/// What a flight has brought, for a slot.
-pub(super) struct Landed {
-    pub(super) record: Record,
-    pub(super) life: Life,
-    /// The epoch in which its fetch began.
-    pub(super) epoch: u64,
 }
 
 /// What a read found.
@@ -58,17 +48,18 @@ pub(super) struct Detached {
 }
 
 impl Slot {
-    pub(super) fn new(address: Arc<str>, landed: &Landed, number: u64, awaited: bool) -> Self {
-        let Landed {
-            record,
+    /// `awaited` says whether anybody waits for it.
+    pub(super) fn new(
+        address: &Arc<str>,
+        record: &Record,
+        life: Life,
+        epoch: u64,
+        awaited: bool,
+    ) -> Self {
+        Self {
+            address: Arc::clone(address),
             life,
             epoch,
-        } = landed;
-        Self {
-            address,
-            life: *life,
-            epoch: *epoch,
-            number,
             weight: record.weight(),
             answer: record.answer(),
             contents: ArcSwapOption::new(Some(Arc::clone(record.contents()))),

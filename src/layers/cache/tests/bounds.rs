@@ -123,7 +123,12 @@ async fn a_value_that_finds_no_room_is_refused_and_the_pinned_ones_stay() {
     assert_eq!(error.kind(), ErrorKind::Overloaded);
     bench.cache.get("pinned/one").await.unwrap();
     assert_eq!(bench.backend.calls_of("pinned/one"), 1);
-    let full = bench.cache.core.store.retain("pinned/two").unwrap_err();
+    let full = bench
+        .cache
+        .core
+        .store
+        .pin(&[("pinned/two".into(), 0)])
+        .unwrap_err();
     assert_eq!(full.kind(), ErrorKind::Overloaded);
 }
 
@@ -136,7 +141,8 @@ fn of_100_kb() -> Bench {
 
 fn exempt(bench: &Bench, name: &str) {
     let name = NameRef::parse(name).unwrap();
-    bench.cache.core.store.retain(name.path()).unwrap();
+    let pin = (name.path().into(), 0);
+    bench.cache.core.store.pin(&[pin]).unwrap();
 }
 
 #[tokio::test]
