@@ -154,11 +154,16 @@ impl Core {
         (!signals.concern(slot.epoch, name.path(), address)).then_some(slot)
     }
 
-    /// What the store has said instead of a value, if no signal concerns it under this name.
-    pub(super) fn still_said(&self, said: &Said, located: &Located<'_>, name: NameRef<'_>) -> bool {
-        let address = located.address().as_str();
+    /// Whether a signal since this epoch concerns the name, or the record at its address.
+    pub(super) fn was_signalled(
+        &self,
+        state: &State,
+        epoch: u64,
+        name: NameRef<'_>,
+        address: &str,
+    ) -> bool {
         let signals = &self.store.signals;
-        !said.is_void() && !signals.concern(said.epoch, name.path(), address)
+        signals.concern(epoch, name.path(), address) || state.settling.concern(epoch, address)
     }
 
     /// What is held for `name`, also where the read path does not know it.
@@ -191,8 +196,9 @@ impl Core {
             return Joined::Held(hit);
         }
         let said = state.negatives.get(address, now, identity);
-        if let Some(said) = said.filter(|said| self.still_said(said, located, name)) {
-            return Joined::Refused(said.error());
+        let over = |said: &&Arc<Said>| self.was_signalled(&state, said.epoch, name, address);
+        if let Some(said) = said.filter(|said| !over(said)) {
+            return Joined::Refused(said.error.clone());
         }
         match state.start(address, self.config.bound_of(name)) {
             Ok(flight) => Joined::Started(flight),
@@ -259,8 +265,7 @@ impl Core {
         self.epoch.fetch_add(1, Ordering::Release);
         let flights: Vec<_> = state.flights.drain().map(|(_, flight)| flight).collect();
         state.fetching.clear();
-        state.negatives.clear();
-        state.settling.clear();
+        state.negatives = Negatives::default();
         let values = self.store.take_all();
         drop(state);
         preempt();

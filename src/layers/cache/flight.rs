@@ -14,9 +14,9 @@ pub(super) struct Flight {
     pub(super) address: Arc<str>,
     /// Which bound it counts for.
     pub(super) bound: usize,
-    /// Raised by each invalidation of the address: what was fetched under an older number may not
-    /// land. Written and compared only under the lock of the table.
-    generation: AtomicU64,
+    /// The epoch of the last signal for the address: what was asked for before it may not land.
+    /// Written and compared only under the lock of the table.
+    fenced: AtomicU64,
     outcome: watch::Sender<Outcome>,
 }
 
@@ -57,7 +57,7 @@ impl Flight {
         Self {
             address: Arc::from(address),
             bound,
-            generation: AtomicU64::new(0),
+            fenced: AtomicU64::new(0),
             outcome: watch::Sender::new(Outcome::Flying),
         }
     }
@@ -71,13 +71,14 @@ impl Flight {
         self.outcome.receiver_count()
     }
 
-    pub(super) fn generation(&self) -> u64 {
-        self.generation.load(Ordering::Acquire)
+    /// Keeps what was asked for before this epoch from landing.
+    pub(super) fn fence(&self, epoch: u64) {
+        self.fenced.store(epoch, Ordering::Relaxed);
     }
 
-    /// Keeps what is being fetched from landing.
-    pub(super) fn fence(&self) {
-        self.generation.fetch_add(1, Ordering::Release);
+    /// Whether what was asked for in the epoch `began` may not land.
+    pub(super) fn is_fenced(&self, began: u64) -> bool {
+        began < self.fenced.load(Ordering::Relaxed)
     }
 
     /// Ends it, if it has not ended. Wakes the waiters: their wakers are foreign code.

@@ -178,7 +178,8 @@ impl Place {
 
     /// Why there is nothing; `None` while a fetch is under way.
     fn why_not(&self) -> Option<Error> {
-        match self.cache.lock().closed {
+        let closed = self.cache.lock().closed;
+        match closed {
             true => Some(closed_error()),
             false => self.cache.keeper.error(&self.address),
         }

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use crate::address::Address;
 use crate::invalidate::Invalidates;
 use crate::layers::cache::core::{Core, State};
+use crate::layers::cache::negative::Negatives;
 use crate::layers::cache::signals::Signal;
 use crate::layers::cache::slot::Detached;
 use crate::name::NameRef;
@@ -32,19 +33,9 @@ impl Invalidates for Core {
         // Foreign code, so before the lock.
         let addresses = self.inner.below(prefix);
         let prefix = prefix.path();
-        let taken = self.taking(|state, signal| {
-            self.store.signals.below(signal, Some(prefix), &addresses);
-            let taken = self.store.take_below(prefix, &addresses);
-            // A batch that was given one of these under another name asks again.
-            let out: Vec<_> = taken
-                .iter()
-                .map(|slot| Address::from(slot.address()))
-                .collect();
-            self.store.addressed.below(signal, None, &out);
-            for slot in &taken {
-                state.signal(slot.address(), Some(slot), signal);
-            }
-            taken
+        let taken = self.taking(|_, signal| {
+            self.store.signals.below(signal, prefix, &addresses);
+            self.store.take_below(prefix, &addresses)
         });
         let signals = &self.store.signals;
         self.keeper
@@ -59,12 +50,8 @@ impl Invalidates for Core {
     fn invalidate_all(&self) -> usize {
         let taken = self.taking(|state, signal| {
             self.store.signals.all(signal);
-            let taken = self.store.take_all();
-            for slot in &taken {
-                state.signal(slot.address(), Some(slot), signal);
-            }
-            state.negatives.clear();
-            taken
+            state.negatives = Negatives::default();
+            self.store.take_all()
         });
         self.keeper.signalled(|_, _, _| true);
         taken.len()
@@ -84,11 +71,10 @@ impl Invalidates for Core {
 impl Core {
     fn invalidate_each(&self, addresses: &[Address<'_>]) -> usize {
         let taken = self.taking(|state, signal| {
-            self.store.addressed.below(signal, None, addresses);
             let take = |address: &Address<'_>| {
-                let taken = self.store.take(address.as_str());
-                state.signal(address.as_str(), taken.as_ref(), signal);
-                taken
+                // Also where nothing is held.
+                state.signal(address.as_str(), None, signal);
+                self.store.take(address.as_str())
             };
             addresses.iter().filter_map(take).collect()
         });
@@ -104,7 +90,12 @@ impl Core {
         let mut state = self.lock();
         let epoch = 1 + self.epoch.fetch_add(1, Ordering::Release);
         let came = self.clock.now();
-        let taken = take(&mut state, Signal { epoch, came });
+        let signal = Signal { epoch, came };
+        let taken = take(&mut state, signal);
+        // Also the other names of these records: a waiter or a batch that was given one asks again.
+        for slot in &taken {
+            state.signal(slot.address(), slot.version(), signal);
+        }
         drop(state);
         preempt();
         taken.into_iter().map(Detached::into_address).collect()
@@ -112,13 +103,12 @@ impl Core {
 }
 
 impl State {
-    /// Fences what concerns one address; `taken` is what was held there.
-    fn signal(&mut self, address: &str, taken: Option<&Detached>, signal: Signal) {
-        self.negatives.remove(address);
-        let dropped = taken.and_then(Detached::version);
+    /// Fences what concerns one address, where `dropped` is the version that was held.
+    fn signal(&mut self, address: &str, dropped: Option<Version>, signal: Signal) {
+        self.negatives.forget(address);
         self.settling.signalled(address, dropped.as_ref(), signal);
         if let Some(flight) = self.flights.get(address) {
-            flight.fence();
+            flight.fence(signal.epoch);
         }
     }
 }

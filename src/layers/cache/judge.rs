@@ -76,7 +76,7 @@ impl Landing {
         let slot = Slot::new(&flight.address, &record, life, asked.epoch, awaited);
         let slot = Arc::new(slot);
         out.extend(core.store.put(&slot)?);
-        state.negatives.remove(&flight.address);
+        state.negatives.forget(&flight.address);
         Ok(Arrived {
             slot,
             told,

@@ -8,8 +8,7 @@ use crate::clock::Moment;
 use crate::error::Error;
 use crate::layers::cache::core::{Core, REFRESH_AGAIN, State, closed_error, lost};
 use crate::layers::cache::flight::{Flight, Outcome};
-use crate::layers::cache::negative::{Negatives, Saying};
-use crate::layers::cache::signals::Signals;
+use crate::layers::cache::negative::Negatives;
 use crate::layers::cache::slot::{Detached, Slot};
 use crate::name::{NameRef, SecretName};
 use crate::resolver::{Held, Holder, Request, SecretResolver, Tried};
@@ -24,7 +23,6 @@ pub(super) struct Landing {
 
 /// What was known when the store was asked.
 pub(super) struct Asked {
-    pub(super) generation: u64,
     pub(super) epoch: u64,
     pub(super) identity: u64,
     pub(super) began: Moment,
@@ -125,7 +123,6 @@ impl Landing {
         behind: Tried,
     ) -> (Asked, Result<Record, Error>) {
         let Self { core, flight, .. } = self;
-        let generation = flight.generation();
         let epoch = core.epoch();
         let wants_latest = core.wants_latest(&flight.address, name);
         let identity = core.inner.identity();
@@ -143,7 +140,6 @@ impl Landing {
         }
         let answer = core.ask(request, began, lost).await;
         let asked = Asked {
-            generation,
             epoch,
             identity,
             began,
@@ -169,7 +165,7 @@ impl Landing {
         let mut out = Vec::new();
         // What an invalidation was about is fenced, an error like a value: the secret may have been
         // created since.
-        let fenced = flight.generation() != asked.generation
+        let fenced = flight.is_fenced(asked.epoch)
             || core.store.was_signalled(asked.epoch, &flight.address, name);
         let landed = match fenced {
             true => Err(Not::Next(Next::Again)),
@@ -217,11 +213,8 @@ impl Landing {
                 }
             }
             Err(error) => {
-                let store = &core.store;
-                let concern =
-                    |signals: &Signals| signals.concern(asked.epoch, name.path(), &flight.address);
                 core.keeper.failed(&flight.address, error, || {
-                    concern(&store.signals) || concern(&store.addressed)
+                    core.was_signalled(&core.lock(), asked.epoch, name, &flight.address)
                 });
                 self.flight.end(outcome);
             }
@@ -267,16 +260,9 @@ impl Landing {
         let wide = core.store.signals.latest(name.path(), address);
         let unsettled = state.settling.trusted_for(address, None, now, wide);
         let word = core.config.negative_ttl;
-        let said = state.negatives.put(&Saying {
-            address,
-            error,
-            epoch: asked.epoch,
-            asked: asked.began,
-            now,
-            identity: asked.identity,
-            word: unsettled.map_or(word, |trusted| word.min(trusted)),
-        });
-        Outcome::Said(said)
+        let word = unsettled.map_or(word, |trusted| word.min(trusted));
+        let negatives = &mut state.negatives;
+        Outcome::Said(negatives.put(&flight.address, error, asked, now, word))
     }
 }
 

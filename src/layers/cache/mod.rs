@@ -62,9 +62,8 @@ pub use handle::SecretHandle;
 
 use core::{Core, Joined};
 use flight::{Flight, Outcome};
-use signals::Signals;
+use negative::Said;
 use slot::Hit;
-use store::Store;
 
 /// A resolver that answers from memory what another has answered within its time to live.
 ///
@@ -204,12 +203,8 @@ impl Cache {
     /// may not be answered any more.
     pub(crate) fn was_signalled(&self, name: NameRef<'_>, asked_in: u64) -> bool {
         let located = self.core.inner.locate(name);
-        let address = located.address().as_str();
-        let Store {
-            signals, addressed, ..
-        } = &*self.core.store;
-        let concern = |signals: &Signals| signals.concern(asked_in, name.path(), address);
-        concern(signals) || concern(addressed)
+        let (core, address) = (&self.core, located.address().as_str());
+        core.was_signalled(&core.lock(), asked_in, name, address)
     }
 
     /// Tells metrics how it is, and lets `also` tell more, every few seconds until it is closed.
@@ -323,8 +318,10 @@ impl Cache {
             }
             Some(Outcome::Said(said)) => {
                 let young = said.is_young(self.core.clock.now());
-                match young && self.core.still_said(&said, located, name) {
-                    true => Err(said.error()),
+                let state = self.core.lock();
+                let over = |said: &Said| self.core.was_signalled(&state, said.epoch, name, address);
+                match young && !state.closed && !over(&said) {
+                    true => Err(said.error.clone()),
                     false => Ok(None),
                 }
             }

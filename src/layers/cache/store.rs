@@ -26,8 +26,6 @@ use crate::sync::lock;
 pub(super) struct Store {
     index: Index,
     pub(super) signals: Signals,
-    /// Signals for single addresses, for batches: a value that is held is taken out by one.
-    pub(super) addressed: Signals,
     table: Mutex<Table>,
     max_entries: usize,
     max_bytes: usize,
@@ -89,7 +87,6 @@ impl Store {
         Self {
             index: Index::new(),
             signals: Signals::default(),
-            addressed: Signals::default(),
             table: Mutex::new(Table {
                 // Its bounds are those below, which are of bytes, too.
                 held: Recent::new(usize::MAX),
