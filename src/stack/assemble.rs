@@ -39,7 +39,7 @@ pub(super) fn assemble(config: ResolverBuilder, clock: Arc<dyn Clock>) -> Result
     // What has its own limit takes no place of others anywhere.
     for (prefix, limit) in limit.prefixes() {
         let most = limit.max_concurrent as usize + limit.max_queued as usize;
-        cache = cache.with_max_flights_for(prefix, most);
+        cache.max_flights.set(prefix, most);
     }
     let downgrades = Downgrades::new(on_downgrade);
     // Fetches of every cache run on one thread: it runs our code alone.
@@ -119,7 +119,7 @@ pub(super) fn assemble(config: ResolverBuilder, clock: Arc<dyn Clock>) -> Result
         );
         let mut short = CacheConfig::default();
         short.stores = ByPrefix::new(audit::Store::new("fallback"));
-        short.ttl = FALLBACK_TTL;
+        short.ttl = ByPrefix::new(FALLBACK_TTL);
         // What is left of a caller's deadline after the primary's budget, and no more.
         short.flight_budget = deadline / 5;
         let none = Downgrades::default();

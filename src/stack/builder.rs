@@ -36,7 +36,7 @@ impl ResolverBuilder {
     /// that ends earlier counts instead. Default 300 s; from 1 s to 24 h.
     #[must_use]
     pub fn with_ttl(mut self, ttl: Duration) -> Self {
-        self.cache.ttl = ttl;
+        self.cache.ttl.set_all(ttl);
         self
     }
 
@@ -44,7 +44,7 @@ impl ResolverBuilder {
     /// counts. A record has the time of the name that fetched it, under all of its names.
     #[must_use]
     pub fn with_ttl_for(mut self, prefix: &str, ttl: Duration) -> Self {
-        self.cache = self.cache.with_ttl_for(prefix, ttl);
+        self.cache.ttl.set(prefix, ttl);
         self
     }
 
@@ -102,7 +102,7 @@ impl ResolverBuilder {
     /// invalidated. Default: not at all. At most 24 h.
     #[must_use]
     pub fn serve_stale_up_to(mut self, limit: Duration) -> Self {
-        self.cache = self.cache.serve_stale_up_to(limit);
+        self.cache.stale.set_all(limit);
         self
     }
 
@@ -110,7 +110,7 @@ impl ResolverBuilder {
     /// `prefix`; zero for not at all.
     #[must_use]
     pub fn serve_stale_up_to_for(mut self, prefix: &str, limit: Duration) -> Self {
-        self.cache = self.cache.serve_stale_up_to_for(prefix, limit);
+        self.cache.stale.set(prefix, limit);
         self
     }
 
@@ -182,7 +182,7 @@ impl ResolverBuilder {
     /// Default 16,384.
     #[must_use]
     pub fn with_max_flights(mut self, flights: usize) -> Self {
-        self.cache.max_flights = flights;
+        self.cache.max_flights.set_all(flights);
         self
     }
 

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, watch};
 
 use crate::address::Located;
 use crate::aside::Aside;
@@ -37,6 +37,7 @@ use crate::layers::deadline::too_late;
 use crate::name::NameRef;
 use crate::race::race;
 use crate::resolver::{Request, SecretResolver, ShutdownReport};
+use crate::rules::ByPrefix;
 use crate::secret::Record;
 use crate::status::Status;
 use crate::sync::{lock, preempt};
@@ -55,6 +56,8 @@ pub(super) struct Core {
     /// How many hits metrics were told of.
     hits_told: AtomicU64,
     fetches: AtomicU64,
+    /// How many fetches there may be still, by prefix of the name.
+    places: ByPrefix<Arc<Semaphore>>,
     state: Mutex<State>,
     pub(super) epoch: AtomicU64,
     last_success: AtomicU64,
@@ -63,23 +66,15 @@ pub(super) struct Core {
 
 /// What the lock guards.
 pub(super) struct State {
-    pub(super) flights: HashMap<Arc<str>, Arc<Flight>>,
+    pub(super) flights: HashMap<Arc<str>, (Arc<Flight>, Place)>,
     pub(super) negatives: Negatives,
     pub(super) seen: Seen,
     pub(super) settling: Settling,
     pub(super) closed: bool,
-    /// How many fetches there are, by the bound that they count for.
-    fetching: HashMap<usize, usize>,
 }
 
-/// A place among the fetches for one that is not a flight, given back when it is dropped.
-pub(super) struct Place(Arc<Core>, usize);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.lock().leave(self.1);
-    }
-}
+/// A place among the fetches, given back when it is dropped.
+pub(super) type Place = OwnedSemaphorePermit;
 
 /// How long after a refresh that came to nothing the next read may ask for one, at the soonest.
 pub(super) const REFRESH_AGAIN: Duration = Duration::from_secs(1);
@@ -102,7 +97,12 @@ impl Core {
         config: CacheConfig,
         downgrades: Downgrades,
         aside: Aside,
-    ) -> Self {
+    ) -> Result<Self, Error> {
+        let places = |_: Option<&str>, most: usize| {
+            let places = Semaphore::new(most.min(Semaphore::MAX_PERMITS));
+            Ok(Arc::new(places))
+        };
+        let places = config.max_flights.clone().map(places)?;
         let store = Arc::new(Store::new(config.max_entries, config.max_bytes));
         let state = Mutex::new(State {
             flights: HashMap::new(),
@@ -111,9 +111,8 @@ impl Core {
             seen: Seen::new((config.max_entries as usize).saturating_mul(4)),
             settling: Settling::new(config.settle),
             closed: false,
-            fetching: HashMap::new(),
         });
-        Self {
+        Ok(Self {
             inner,
             sweeper: Sweeper::new(Arc::clone(&store), Arc::clone(&clock)),
             keeper: Keeper::new(Arc::clone(&clock)),
@@ -125,11 +124,12 @@ impl Core {
             hits: Sharded::default(),
             hits_told: AtomicU64::new(0),
             fetches: AtomicU64::new(0),
+            places,
             state,
             epoch: AtomicU64::new(0),
             last_success: AtomicU64::new(0),
             closed: watch::Sender::new(false),
-        }
+        })
     }
 
     /// The value held for a name that was answered before. The path of a hit.
@@ -185,7 +185,7 @@ impl Core {
         if state.closed {
             return Joined::Refused(closed_error());
         }
-        if let Some(flight) = state.flights.get(address) {
+        if let Some((flight, _)) = state.flights.get(address) {
             return Joined::Other(flight.waiter());
         }
         // A flight may have landed between the caller's look and this lock.
@@ -200,21 +200,22 @@ impl Core {
         if let Some(said) = said.filter(|said| !over(said)) {
             return Joined::Refused(said.error.clone());
         }
-        match state.start(address, self.config.bound_of(name)) {
-            Ok(flight) => Joined::Started(flight),
+        match self.place(name) {
+            Ok(place) => Joined::Started(state.start(address, place)),
             Err(error) => Joined::Refused(error),
         }
     }
 
-    /// A place among the fetches for one that is not a flight.
-    pub(super) fn place(self: &Arc<Self>, name: NameRef<'_>) -> Result<Place, Error> {
-        let mut state = self.lock();
-        if state.closed {
-            return Err(closed_error());
-        }
-        let (bound, most) = self.config.bound_of(name);
-        state.enter(bound, most)?;
-        Ok(Place(Arc::clone(self), bound))
+    /// A place among the fetches.
+    pub(super) fn place(&self, name: NameRef<'_>) -> Result<Place, Error> {
+        let places = Arc::clone(self.places.get(name.path()));
+        places.try_acquire_owned().map_err(|refused| match refused {
+            TryAcquireError::Closed => closed_error(),
+            TryAcquireError::NoPermits => Error::new(
+                ErrorKind::Overloaded,
+                "too many fetches are in flight; ask for fewer names at once, or raise the bound by with_max_flights, or by with_limit_for for a prefix",
+            ),
+        })
     }
 
     /// The record, if it is not larger than one may be.
@@ -239,11 +240,11 @@ impl Core {
         let mut state = self.lock();
         let idle = !state.closed && !state.flights.contains_key(address);
         let slot = self.store.at(address).filter(|_| idle)?;
-        let started = state.start(address, self.config.bound_of(name));
-        if started.is_err() {
+        let place = self.place(name);
+        if place.is_err() {
             slot.refresh_again(self.clock.now() + REFRESH_AGAIN);
         }
-        started.ok()
+        Some(state.start(address, place.ok()?))
     }
 
     /// Ready once the cache is closed.
@@ -263,8 +264,9 @@ impl Core {
         }
         state.closed = true;
         self.epoch.fetch_add(1, Ordering::Release);
-        let flights: Vec<_> = state.flights.drain().map(|(_, flight)| flight).collect();
-        state.fetching.clear();
+        let flights = state.flights.drain().map(|(_, (flight, _))| flight);
+        let flights: Vec<_> = flights.collect();
+        self.places.values().for_each(|places| places.close());
         state.negatives = Negatives::default();
         let values = self.store.take_all();
         drop(state);
@@ -354,44 +356,19 @@ impl Core {
 }
 
 impl State {
-    /// Takes a place among the fetches that count for `bound`, of which there are `most`.
-    fn enter(&mut self, bound: usize, most: usize) -> Result<(), Error> {
-        let fetching = self.fetching.entry(bound).or_default();
-        if *fetching >= most {
-            return Err(Error::new(
-                ErrorKind::Overloaded,
-                "too many fetches are in flight; ask for fewer names at once, or raise the bound by with_max_flights, or by with_limit_for for a prefix",
-            ));
-        }
-        *fetching += 1;
-        Ok(())
-    }
-
-    fn leave(&mut self, bound: usize) {
-        if let Some(fetching) = self.fetching.get_mut(&bound) {
-            *fetching = fetching.saturating_sub(1);
-        }
-    }
-
-    fn start(
-        &mut self,
-        address: &str,
-        (bound, most): (usize, usize),
-    ) -> Result<Arc<Flight>, Error> {
-        self.enter(bound, most)?;
-        let flight = Arc::new(Flight::new(address, bound));
-        self.flights
-            .insert(Arc::clone(&flight.address), Arc::clone(&flight));
-        Ok(flight)
+    fn start(&mut self, address: &str, place: Place) -> Arc<Flight> {
+        let flight = Arc::new(Flight::new(address));
+        let address = Arc::clone(&flight.address);
+        self.flights.insert(address, (Arc::clone(&flight), place));
+        flight
     }
 
     /// Takes a flight off the table, if it is there.
     pub(super) fn end(&mut self, flight: &Arc<Flight>) -> bool {
         let held = self.flights.get(&flight.address);
-        let there = held.is_some_and(|held| Arc::ptr_eq(held, flight));
+        let there = held.is_some_and(|(held, _)| Arc::ptr_eq(held, flight));
         if there {
             self.flights.remove(&flight.address);
-            self.leave(flight.bound);
         }
         there
     }
@@ -400,7 +377,10 @@ impl State {
 #[cfg(test)]
 impl Core {
     pub(super) fn flying_now(&self) -> HashMap<Arc<str>, Arc<Flight>> {
-        self.lock().flights.clone()
+        let state = self.lock();
+        let flights = state.flights.iter();
+        let flights = flights.map(|(address, (flight, _))| (address.clone(), flight.clone()));
+        flights.collect()
     }
 
     pub(super) fn values(&self) -> usize {

@@ -36,7 +36,8 @@ impl Cache {
             };
             let _ = answer.send(record);
             let name = name.borrowed();
-            core.config.store_of(name).fetched(name, told, now, took);
+            let store = core.config.stores.get(name.path());
+            store.fetched(name, told, now, took);
         };
         self.driver.spawn(job);
         let answer = self.driver.aside().woken(wait).await;

@@ -12,8 +12,6 @@ use crate::layers::cache::slot::Slot;
 /// A fetch of one address. It lives in the table of flights until it lands.
 pub(super) struct Flight {
     pub(super) address: Arc<str>,
-    /// Which bound it counts for.
-    pub(super) bound: usize,
     /// The epoch of the last signal for the address: what was asked for before it may not land.
     /// Written and compared only under the lock of the table.
     fenced: AtomicU64,
@@ -53,10 +51,9 @@ impl Waiter {
 }
 
 impl Flight {
-    pub(super) fn new(address: &str, bound: usize) -> Self {
+    pub(super) fn new(address: &str) -> Self {
         Self {
             address: Arc::from(address),
-            bound,
             fenced: AtomicU64::new(0),
             outcome: watch::Sender::new(Outcome::Flying),
         }

@@ -107,7 +107,7 @@ impl State {
     fn signal(&mut self, address: &str, dropped: Option<Version>, signal: Signal) {
         self.negatives.forget(address);
         self.settling.signalled(address, dropped.as_ref(), signal);
-        if let Some(flight) = self.flights.get(address) {
+        if let Some((flight, _)) = self.flights.get(address) {
             flight.fence(signal.epoch);
         }
     }

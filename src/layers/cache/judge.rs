@@ -138,10 +138,10 @@ impl Landing {
         Life::begin(Terms {
             asked: sent,
             now,
-            ttl: shortened(core.config.ttl_of(name)),
+            ttl: shortened(*core.config.ttl.get(name.path())),
             lease_over,
             lease_used,
-            stale: core.config.stale_for(name).unwrap_or_default(),
+            stale: *core.config.stale.get(name.path()),
             unsettled: state
                 .settling
                 .trusted_for(address, Some(record.version()), now, wide),

@@ -221,7 +221,7 @@ impl Landing {
         }
         let now = core.clock.now();
         let took = now.since(asked.began);
-        let store = core.config.store_of(name);
+        let store = core.config.stores.get(name.path());
         store.fetched(name, landed.map(|held| held.told), now, took);
         core.tell_hits();
         Next::Done

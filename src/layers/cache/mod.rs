@@ -123,7 +123,7 @@ impl Cache {
             config,
             downgrades,
             driver.aside().clone(),
-        ));
+        )?);
         Ok(Self { driver, core })
     }
 
@@ -351,8 +351,8 @@ impl Cache {
                 lease_over: now >= slot.life.ends,
             },
         };
-        let stale_up_to = self.core.config.stale_for(request.name());
-        let Some(freshness) = serve_held(error.kind(), age, stale_up_to) else {
+        let stale_up_to = *self.core.config.stale.get(request.name().path());
+        let Some(freshness) = serve_held(error.kind(), age, Some(stale_up_to)) else {
             return Err(error);
         };
         let record = match slot.record() {

@@ -24,6 +24,7 @@ use super::*;
 use crate::driver::Job;
 use crate::error::ErrorKind;
 use crate::race::turn;
+use crate::rules::ByPrefix;
 use crate::secret::{Freshness, Version};
 use crate::testing::ManualClock;
 use scheduler::{Draw, Model, leave, said};
@@ -137,7 +138,8 @@ fn drawn(seed: u64) -> (Bench, Arc<Model>) {
     let (driver, jobs) = Driver::collecting();
     let stale = draw.of(&[Duration::ZERO, Duration::ZERO, TTL / 2]);
     let config = CacheConfig {
-        ttl: TTL,
+        ttl: ByPrefix::new(TTL),
+        stale: ByPrefix::new(stale),
         // In every fourth there is room for one record only.
         max_entries: draw.of(&[1, 100, 100, 100]),
         // With the short one, refreshes offer the value that they are to replace.
@@ -147,7 +149,7 @@ fn drawn(seed: u64) -> (Bench, Arc<Model>) {
     let cache = Cache::shared(
         Arc::new(Travelling(Arc::clone(&world))),
         Arc::new(clock.clone()),
-        config.serve_stale_up_to(stale),
+        config,
         Arc::new(driver),
         Downgrades::default(),
     );

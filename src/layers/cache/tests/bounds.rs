@@ -17,11 +17,11 @@ fn bounds_that_make_no_sense_are_refused() {
         let error = Cache::new(MockBackend::new(), clock, config).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Misconfigured);
     };
-    refused(|config| config.ttl = Duration::ZERO);
-    refused(|config| config.ttl = Duration::MAX);
+    refused(|config| config.ttl.set_all(Duration::ZERO));
+    refused(|config| config.ttl.set_all(Duration::MAX));
     refused(|config| config.flight_budget = Duration::ZERO);
     refused(|config| config.max_entries = 0);
-    refused(|config| config.max_flights = 0);
+    refused(|config| config.max_flights.set_all(0));
     refused(|config| config.max_bytes = 1);
 }
 
@@ -231,7 +231,7 @@ async fn a_flood_of_names_does_not_evict_what_is_pinned_or_in_use() {
 #[tokio::test]
 async fn fetches_of_every_kind_share_one_bound() {
     let config = CacheConfig {
-        max_flights: 2,
+        max_flights: ByPrefix::new(2),
         ..CacheConfig::default()
     };
     let bench = bench_with(config);
@@ -322,11 +322,10 @@ async fn what_is_pinned_counts_its_bytes_and_leaves_room_for_others() {
 
 #[tokio::test]
 async fn a_flood_below_a_prefix_with_a_bound_of_its_own_takes_no_place_of_others() {
-    let config = CacheConfig {
-        max_flights: 4,
-        ..CacheConfig::default()
-    };
-    let bench = bench_with(config.with_max_flights_for("flood", 2));
+    let mut config = CacheConfig::default();
+    config.max_flights.set_all(4);
+    config.max_flights.set("flood", 2);
+    let bench = bench_with(config);
     bench.backend.script("flood/0", [Reply::Hang]);
     bench.backend.script("flood/1", [Reply::Hang]);
     let mut cx = Context::from_waker(Waker::noop());
@@ -344,7 +343,7 @@ async fn a_flood_below_a_prefix_with_a_bound_of_its_own_takes_no_place_of_others
 #[tokio::test]
 async fn an_exact_version_gives_its_place_back_whatever_was_answered() {
     let config = CacheConfig {
-        max_flights: 1,
+        max_flights: ByPrefix::new(1),
         ..CacheConfig::default()
     };
     let bench = bench_with(config);

@@ -22,6 +22,7 @@ use std::time::Duration;
 use super::*;
 use crate::address::Located;
 use crate::resolver::SecretResolverExt;
+use crate::rules::ByPrefix;
 use crate::secret::Secret;
 use crate::testing::{ManualClock, MockBackend};
 
@@ -51,6 +52,13 @@ fn bench_with(config: CacheConfig) -> Bench {
     }
 }
 
+fn stale_up_to(limit: Duration) -> CacheConfig {
+    CacheConfig {
+        stale: ByPrefix::new(limit),
+        ..CacheConfig::default()
+    }
+}
+
 impl Bench {
     async fn get(&self) -> Result<Secret, Error> {
         self.cache.get(NAME).await
@@ -68,7 +76,7 @@ impl Bench {
     /// Waits until `number` gets wait for the flight to the one address.
     async fn waiting(&self, number: usize) {
         loop {
-            let flight = self.cache.core.flying_now().values().next().cloned();
+            let flight = self.cache.core.flying_now().into_values().next();
             if flight.is_some_and(|flight| flight.awaited_by() >= number) {
                 return;
             }

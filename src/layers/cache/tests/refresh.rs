@@ -225,7 +225,7 @@ async fn a_refresh_that_is_due_is_begun_also_by_a_read_of_a_newer_version_that_i
 #[tokio::test]
 async fn a_refresh_that_finds_no_place_is_asked_for_again_by_a_read_a_second_later() {
     let config = CacheConfig {
-        max_flights: 1,
+        max_flights: ByPrefix::new(1),
         ..CacheConfig::default()
     };
     let budget = config.flight_budget;
