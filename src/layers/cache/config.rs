@@ -30,9 +30,6 @@ pub(crate) struct CacheConfig {
     /// How many fetches may be in flight at once. Those of a prefix with a bound of its own take no
     /// place of others. Default 16,384.
     pub max_flights: ByPrefix<usize>,
-    /// How long a NotFound or Denied is answered again without asking. Default 5 s, which is also
-    /// the most; zero for not at all.
-    pub negative_ttl: Duration,
     /// How long after an invalidation an answer that may still be the old value is trusted for a
     /// moment only: a quarter of a second, or as long as the invalidation is past. Default 2 s; at
     /// most 60 s.
@@ -51,7 +48,6 @@ impl Default for CacheConfig {
             max_bytes: 16 << 20,
             max_record_bytes: 64 << 10,
             max_flights: ByPrefix::new(16_384),
-            negative_ttl: Self::LONGEST_NEGATIVE,
             settle: Duration::from_secs(2),
             stores: ByPrefix::new(Store::new("primary")),
         }
@@ -60,7 +56,6 @@ impl Default for CacheConfig {
 
 impl CacheConfig {
     const LONGEST_TTL: Duration = Duration::from_secs(24 * 3600);
-    const LONGEST_NEGATIVE: Duration = Duration::from_secs(5);
     const LONGEST_SETTLE: Duration = Duration::from_secs(60);
 
     /// How long past its expiry a value may be of use to some name.
@@ -80,8 +75,6 @@ impl CacheConfig {
             "the bounds on entries and flights must not be zero"
         } else if self.max_record_bytes > self.max_bytes {
             "one record may not be larger than the whole cache: lower with_max_record_bytes, or raise with_max_bytes"
-        } else if self.negative_ttl > Self::LONGEST_NEGATIVE {
-            "what is not there may be remembered for 5 s at most"
         } else if self.settle > Self::LONGEST_SETTLE {
             "the settle time may be 60 s at most"
         } else if self.longest_stale() > Self::LONGEST_TTL {

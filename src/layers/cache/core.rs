@@ -25,7 +25,7 @@ use crate::downgrade::Downgrades;
 use crate::error::{Error, ErrorKind};
 use crate::in_time::{TimeLimit, in_time};
 use crate::layers::cache::CacheConfig;
-use crate::layers::cache::flight::{Counted, Flight, Outcome, Waiter};
+use crate::layers::cache::flight::{Flight, Outcome, Waiter};
 use crate::layers::cache::keeper::Keeper;
 use crate::layers::cache::negative::{Negatives, Said};
 use crate::layers::cache::seen::Seen;
@@ -38,7 +38,7 @@ use crate::name::NameRef;
 use crate::race::race;
 use crate::resolver::{Request, SecretResolver, ShutdownReport};
 use crate::rules::ByPrefix;
-use crate::secret::Record;
+use crate::secret::{Record, Version};
 use crate::status::Status;
 use crate::sync::{lock, preempt};
 
@@ -60,7 +60,7 @@ pub(super) struct Core {
     places: ByPrefix<Arc<Semaphore>>,
     state: Mutex<State>,
     pub(super) epoch: AtomicU64,
-    last_success: AtomicU64,
+    /// Written only under the lock.
     closed: watch::Sender<bool>,
 }
 
@@ -70,14 +70,11 @@ pub(super) struct State {
     pub(super) negatives: Negatives,
     pub(super) seen: Seen,
     pub(super) settling: Settling,
-    pub(super) closed: bool,
+    pub(super) last_success: Option<Moment>,
 }
 
 /// A place among the fetches, given back when it is dropped.
 pub(super) type Place = OwnedSemaphorePermit;
-
-/// How long after a refresh that came to nothing the next read may ask for one, at the soonest.
-pub(super) const REFRESH_AGAIN: Duration = Duration::from_secs(1);
 
 /// What came of asking for a flight.
 pub(super) enum Joined {
@@ -110,7 +107,7 @@ impl Core {
             // Versions outlive values: four of them for each value that can be held.
             seen: Seen::new((config.max_entries as usize).saturating_mul(4)),
             settling: Settling::new(config.settle),
-            closed: false,
+            last_success: None,
         });
         Ok(Self {
             inner,
@@ -127,7 +124,6 @@ impl Core {
             places,
             state,
             epoch: AtomicU64::new(0),
-            last_success: AtomicU64::new(0),
             closed: watch::Sender::new(false),
         })
     }
@@ -182,9 +178,6 @@ impl Core {
         let identity = self.inner.identity();
         preempt();
         let mut state = self.lock();
-        if state.closed {
-            return Joined::Refused(closed_error());
-        }
         if let Some((flight, _)) = state.flights.get(address) {
             return Joined::Other(flight.waiter());
         }
@@ -238,12 +231,8 @@ impl Core {
     ) -> Option<Arc<Flight>> {
         let address = located.address().as_str();
         let mut state = self.lock();
-        let idle = !state.closed && !state.flights.contains_key(address);
-        let slot = self.store.at(address).filter(|_| idle)?;
-        let place = self.place(name);
-        if place.is_err() {
-            slot.refresh_again(self.clock.now() + REFRESH_AGAIN);
-        }
+        let idle = !state.flights.contains_key(address) && self.store.at(address).is_some();
+        let place = idle.then(|| self.place(name))?;
         Some(state.start(address, place.ok()?))
     }
 
@@ -254,19 +243,22 @@ impl Core {
         let _ = closed.wait_for(|closed| *closed).await;
     }
 
-    /// Refuses what comes, ends what flies, drops what is held. The caller has to notify the waiters:
-    /// their wakers are foreign code. The second call does nothing.
-    pub(super) fn close(&self) -> (ShutdownReport, Vec<Arc<Flight>>) {
-        let mut state = self.lock();
+    /// Changes only under the lock.
+    pub(super) fn is_closed(&self) -> bool {
+        *self.closed.borrow()
+    }
+
+    /// Refuses what comes, ends what flies, drops what is held. The second call does nothing.
+    pub(super) fn close(&self) -> ShutdownReport {
         let mut report = ShutdownReport::default();
-        if state.closed {
-            return (report, Vec::new());
+        let mut state = self.lock();
+        // Only jobs on the driver wait for this: no foreign code is woken.
+        if self.closed.send_replace(true) {
+            return report;
         }
-        state.closed = true;
         self.epoch.fetch_add(1, Ordering::Release);
-        let flights = state.flights.drain().map(|(_, (flight, _))| flight);
-        let flights: Vec<_> = flights.collect();
         self.places.values().for_each(|places| places.close());
+        let flights: Vec<_> = state.flights.drain().collect();
         state.negatives = Negatives::default();
         let values = self.store.take_all();
         drop(state);
@@ -277,18 +269,12 @@ impl Core {
         let held = values.iter().filter(|value| value.is_held_elsewhere());
         report.values_still_held = held.count();
         drop(values);
-        (report, flights)
-    }
-
-    /// Notifies the waiters and the handles that it is closed.
-    pub(super) fn tell_closed(&self, flights: Vec<Arc<Flight>>) {
-        self.closed.send_replace(true);
-        for flight in flights {
+        // Each of those that wait is woken aside.
+        for (_, (flight, _)) in flights {
             flight.end(Outcome::Failed(closed_error()));
         }
         self.keeper.close();
-        // A recorder is foreign code, too.
-        self.tell_hits();
+        report
     }
 
     pub(super) fn status(&self) -> Status {
@@ -296,10 +282,9 @@ impl Core {
         let login_ends = self.inner.login_ends();
         let state = self.lock();
         let (entries, bytes) = self.store.size();
-        let success = self.last_success.load(Ordering::Relaxed);
         Status {
-            closed: state.closed,
-            last_success: (success > 0).then(|| Moment::from_nanos(success)),
+            closed: self.is_closed(),
+            last_success: state.last_success,
             login_ends,
             stale_allowed: !self.config.longest_stale().is_zero(),
             entries,
@@ -314,6 +299,18 @@ impl Core {
 
     pub(super) fn tell_hits(&self) {
         audit::hits(self.hits.sum(), &self.hits_told);
+    }
+
+    /// Reports a fetch that has ended: the backend and the version that it brought, or why it failed.
+    pub(super) fn tell_fetched(
+        &self,
+        name: NameRef<'_>,
+        began: Moment,
+        told: Result<(&'static str, Version), Error>,
+    ) {
+        let now = self.clock.now();
+        let store = self.config.stores.get(name.path());
+        store.fetched(name, told, now, now.since(began));
     }
 
     /// Whether a signal a short time ago concerns the record: a replica of the store may be behind it.
@@ -333,7 +330,6 @@ impl Core {
         began: Moment,
         lost: Duration,
     ) -> Result<Record, Error> {
-        let mut counted = Counted::new(&self.fetches);
         let until = began + self.config.flight_budget;
         let closed = async {
             self.closed().await;
@@ -343,15 +339,12 @@ impl Core {
         let answer = self.inner.resolve(request.while_running(until, lost));
         let answer = in_time(limit, race(closed, answer)).await;
         let answer = answer.unwrap_or_else(|| Err(too_late()));
+        // Without asking the store, as a breaker does: that is no fetch.
         let refused = |error: &Error| error.is_held_back() && error.endpoint().is_none();
-        counted.asked = !answer.as_ref().is_err_and(refused);
+        if !answer.as_ref().is_err_and(refused) {
+            self.fetches.fetch_add(1, Ordering::Relaxed);
+        }
         answer
-    }
-
-    pub(super) fn succeeded(&self, now: Moment) {
-        // At the very beginning of a clock counts as one nanosecond later.
-        self.last_success
-            .store(now.nanos().max(1), Ordering::Relaxed);
     }
 }
 

@@ -28,16 +28,12 @@ impl Cache {
             let record = core.ask(read, began, lost).await;
             drop(place);
             let record = record.and_then(|record| core.fits(record));
-            let now = core.clock.now();
-            let took = now.since(began);
             let told = match &record {
                 Ok(record) => Ok((record.answer().backend(), record.version().clone())),
                 Err(error) => Err(error.clone()),
             };
             let _ = answer.send(record);
-            let name = name.borrowed();
-            let store = core.config.stores.get(name.path());
-            store.fetched(name, told, now, took);
+            core.tell_fetched(name.borrowed(), began, told);
         };
         self.driver.spawn(job);
         let answer = self.driver.aside().woken(wait).await;

@@ -97,25 +97,3 @@ impl Flight {
         }
     }
 }
-
-/// Counts a fetch when it ends, however it does, unless the store was not asked.
-pub(super) struct Counted<'a> {
-    fetches: &'a AtomicU64,
-    pub(super) asked: bool,
-}
-
-impl<'a> Counted<'a> {
-    pub(super) fn new(fetches: &'a AtomicU64) -> Self {
-        Self {
-            fetches,
-            asked: true,
-        }
-    }
-}
-
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        self.fetches
-            .fetch_add(u64::from(self.asked), Ordering::Relaxed);
-    }
-}

@@ -178,8 +178,7 @@ impl Place {
 
     /// Why there is nothing; `None` while a fetch is under way.
     fn why_not(&self) -> Option<Error> {
-        let closed = self.cache.lock().closed;
-        match closed {
+        match self.cache.is_closed() {
             true => Some(closed_error()),
             false => self.cache.keeper.error(&self.address),
         }

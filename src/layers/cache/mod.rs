@@ -164,7 +164,7 @@ impl Cache {
 
     /// Why nothing is answered from memory.
     pub(crate) fn not_cached(&self) -> Error {
-        match self.core.lock().closed {
+        match self.core.is_closed() {
             true => core::closed_error(),
             false => Error::new(
                 ErrorKind::NotFound,
@@ -243,10 +243,10 @@ impl Cache {
     }
 
     fn close(&self) -> ShutdownReport {
-        let (report, ended) = self.core.close();
+        let report = self.core.close();
         let core = Arc::clone(&self.core);
-        // Wakers of waiters may block, and this is a shutdown's limit or a drop.
-        self.driver.aside().run(move || core.tell_closed(ended));
+        // A recorder may block, and this is a shutdown's limit or a drop.
+        self.driver.aside().run(move || core.tell_hits());
         report
     }
 
@@ -320,7 +320,7 @@ impl Cache {
                 let young = said.is_young(self.core.clock.now());
                 let state = self.core.lock();
                 let over = |said: &Said| self.core.was_signalled(&state, said.epoch, name, address);
-                match young && !state.closed && !over(&said) {
+                match young && !self.core.is_closed() && !over(&said) {
                     true => Err(said.error.clone()),
                     false => Ok(None),
                 }

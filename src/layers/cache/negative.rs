@@ -43,8 +43,9 @@ impl Said {
 
 impl Negatives {
     const MOST: usize = 4096;
-    /// How long the second error in a row is held, and how long the last.
+    /// How long the second error in a row is held.
     const FIRST: Duration = Duration::from_millis(100);
+    /// How long the last is held, and what the store has said of a secret.
     pub(super) const LONGEST: Duration = Duration::from_secs(5);
     /// What a store may ask for at most.
     const LONGEST_ASKED: Duration = Duration::from_secs(60);
@@ -55,20 +56,23 @@ impl Negatives {
         (now < said.until && said.identity == identity).then_some(said)
     }
 
-    /// Holds what was said: the store's own word about a secret for the time `word` after it was asked,
-    /// any other error for as long as it deserves.
+    /// Holds what was said: the store's own word about a secret from the time at which it was asked, and
+    /// only for the time `unsettled` where it may be old; any other error for as long as it deserves.
     pub(super) fn put(
         &mut self,
         address: &Arc<str>,
         error: &Error,
         asked: &Asked,
         now: Moment,
-        word: Duration,
+        unsettled: Option<Duration>,
     ) -> Arc<Said> {
         let before = self.0.get(address);
         let times = before.map_or(1, |before| before.times.saturating_add(1));
         let until = match error.kind().is_of_the_secret() {
-            true => asked.began + word,
+            true => {
+                let word = Self::LONGEST;
+                asked.began + unsettled.map_or(word, |trusted| word.min(trusted))
+            }
             false => now + Self::deserved(error, times),
         };
         let said = Arc::new(Said {

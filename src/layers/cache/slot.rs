@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 
@@ -48,6 +49,9 @@ pub(super) struct Detached {
 }
 
 impl Slot {
+    /// How long after it was asked for, or has failed, the next refresh may be asked for at the soonest.
+    pub(super) const REFRESH_AGAIN: Duration = Duration::from_secs(1);
+
     /// `awaited` says whether anybody waits for it.
     pub(super) fn new(
         address: &Arc<str>,
@@ -105,22 +109,19 @@ impl Slot {
         contents.map_or(Selected::Missing, |contents| contents.find(field))
     }
 
-    /// Lets reads ask for a refresh again from `moment` on: the last one has failed.
+    /// Lets reads ask for a refresh again only from `moment` on: the last one has failed.
     pub(super) fn refresh_again(&self, moment: Moment) {
         self.refresh_from.store(moment.nanos(), Ordering::Relaxed);
     }
 
-    /// Whether a refresh is due and nobody else has asked for it.
+    /// Whether a refresh is due and this read is the one to ask for it. Should nothing come of it, a
+    /// read asks again a little later.
     fn claim_refresh(&self, now: Moment) -> bool {
         let from = self.refresh_from.load(Ordering::Relaxed);
         let claim = || {
-            let never = Moment::NEVER.nanos();
-            let claimed = self.refresh_from.compare_exchange(
-                from,
-                never,
-                Ordering::Relaxed,
-                Ordering::Relaxed,
-            );
+            let again = (now + Self::REFRESH_AGAIN).nanos();
+            let (write, read) = (Ordering::Relaxed, Ordering::Relaxed);
+            let claimed = self.refresh_from.compare_exchange(from, again, write, read);
             claimed.is_ok()
         };
         now.nanos() >= from && claim()
