@@ -73,12 +73,6 @@ impl<'a> Located<'a> {
         Self::new(name.path(), name.field().map(Cow::Borrowed))
     }
 
-    /// An owned copy, which can be kept.
-    pub(crate) fn into_owned(self) -> Located<'static> {
-        let field = self.field.map(|field| Cow::Owned(field.into_owned()));
-        Located::new(self.address.into_owned(), field)
-    }
-
     /// Where the record is.
     #[must_use]
     pub fn address(&self) -> &Address<'a> {

@@ -220,7 +220,7 @@ impl Cache {
         let address: Box<str> = Box::from(located.address().as_str());
         // Released with the place: a value that was evicted could not be read.
         core.store.pin(&[(address.clone(), 0)])?;
-        let (news, start) = core.keeper.keep(&located, name.clone());
+        let (news, start) = core.keeper.keep(&address, &name);
         if start {
             self.driver.spawn(Arc::clone(core).keep_current());
         }

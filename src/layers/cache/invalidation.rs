@@ -2,6 +2,7 @@
 //!
 //! Each is one critical section of `core`, whose docs say why that is a fence.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -12,7 +13,7 @@ use crate::layers::cache::negative::Negatives;
 use crate::layers::cache::signals::Signal;
 use crate::layers::cache::slot::Detached;
 use crate::name::NameRef;
-use crate::resolver::SecretResolver;
+use crate::rules::is_below;
 use crate::secret::Version;
 use crate::sync::preempt;
 
@@ -37,13 +38,15 @@ impl Invalidates for Core {
             self.store.signals.below(signal, prefix, &addresses);
             self.store.take_below(prefix, &addresses)
         });
-        let signals = &self.store.signals;
-        self.keeper
-            .signalled(|epoch, path, address| signals.concern(epoch, path, address));
-        // Also those of another name of a record that was taken out.
-        taken
-            .iter()
-            .for_each(|address| self.keeper.due_now(address));
+        self.keeper.signalled(|address, names| {
+            // Also those of another name of a record that was taken out.
+            if taken.contains(address) {
+                return true;
+            }
+            let mut addresses = addresses.iter();
+            names.iter().any(|name| is_below(name.path(), prefix))
+                || addresses.any(|prefix| is_below(address, prefix.as_str()))
+        });
         taken.len()
     }
 
@@ -53,7 +56,7 @@ impl Invalidates for Core {
             state.negatives = Negatives::default();
             self.store.take_all()
         });
-        self.keeper.signalled(|_, _, _| true);
+        self.keeper.signalled(|_, _| true);
         taken.len()
     }
 
@@ -86,7 +89,7 @@ impl Core {
 
     /// Runs an invalidation in its critical section, and drops outside of it what it took out; returns
     /// where that was held.
-    fn taking(&self, take: impl FnOnce(&mut State, Signal) -> Vec<Detached>) -> Vec<Arc<str>> {
+    fn taking(&self, take: impl FnOnce(&mut State, Signal) -> Vec<Detached>) -> HashSet<Arc<str>> {
         let mut state = self.lock();
         let epoch = 1 + self.epoch.fetch_add(1, Ordering::Release);
         let came = self.clock.now();
