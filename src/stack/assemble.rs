@@ -117,11 +117,13 @@ pub(super) fn assemble(config: ResolverBuilder, clock: Arc<dyn Clock>) -> Result
         tracing::warn!(
             "a dangerous fallback is configured: an outage of the store makes it the source"
         );
-        let mut short = CacheConfig::default();
-        short.stores = ByPrefix::new(audit::Store::new("fallback"));
-        short.ttl = ByPrefix::new(FALLBACK_TTL);
-        // What is left of a caller's deadline after the primary's budget, and no more.
-        short.flight_budget = deadline / 5;
+        let short = CacheConfig {
+            stores: ByPrefix::new(audit::Store::new("fallback")),
+            ttl: ByPrefix::new(FALLBACK_TTL),
+            // What is left of a caller's deadline after the primary's budget, and no more.
+            flight_budget: deadline / 5,
+            ..CacheConfig::default()
+        };
         let none = Downgrades::default();
         // As above: it is a store, too.
         let fallback: Arc<dyn SecretResolver> = Arc::new(OwnThread::start(fallback)?);

@@ -8,7 +8,6 @@ use crate::rules::ByPrefix;
 
 /// Bounds and times of a [`Cache`](super::Cache).
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 pub(crate) struct CacheConfig {
     /// How long a value is used after the store was asked for it, less a jitter of up to 10 %; a
     /// lease that ends earlier counts instead. A record has the time of the name that fetched it, under

@@ -50,10 +50,10 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     core(
         "3: what was fetched before an invalidation lands",
-        "src/layers/cache/landing.rs",
+        "src/layers/cache/judge.rs",
         [
-            "let fenced = flight.generation() != asked.generation",
-            "let fenced = flight.generation() == u64::MAX",
+            "flight.is_fenced(asked.epoch)",
+            "flight.is_fenced(u64::MAX)",
         ],
         "after_invalidate_no_get_answers_what_was_fetched_before",
     ),
@@ -70,8 +70,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "3: a signal fences no flight",
         "src/layers/cache/invalidation.rs",
         [
-            "        if let Some(flight) = self.flights.get(address) {\n            flight.fence();",
-            "        if let Some(flight) = self.flights.get(\"\") {\n            flight.fence();",
+            "if let Some((flight, _)) = self.flights.get(address) {",
+            "if let Some((flight, _)) = self.flights.get(\"\") {",
         ],
         "no_schedule_breaks_the_fence_the_single_flight_or_the_expiry",
     ),
@@ -80,7 +80,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "src/layers/cache/mod.rs",
         [
             "let Some(slot) = self.core.slot_of(located, request.name()) else {",
-            "let Some(slot) = self.flights.store.at(located.address().as_str()) else {",
+            "let Some(slot) = self.core.store.at(located.address().as_str()) else {",
         ],
         "no_stale_value_is_answered_under_a_name_that_was_signalled_before_it_was_asked_for",
     ),
@@ -124,8 +124,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "3: a signal costs strangers what they have",
         "src/layers/cache/signals.rs",
         [
-            "latest.is_some_and(|signal| began < signal.epoch)",
-            "latest.is_none_or(|signal| began < signal.epoch)",
+            "latest().is_some_and(|signal| began < signal.epoch)",
+            "latest().is_none_or(|signal| began < signal.epoch)",
         ],
         "a_signal_for_strangers_costs_nothing",
     ),
@@ -133,7 +133,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "3: a signal that falls off the list is forgotten",
         "src/layers/cache/signals.rs",
         [
-            "self.forgotten = oldest.or(self.forgotten);",
+            "self.forgotten = oldest.max(self.forgotten);",
             "self.forgotten = self.forgotten.filter(|_| oldest.is_none());",
         ],
         "what_falls_off_the_list_concerns_everything_that_was_fetched_before",
@@ -159,15 +159,15 @@ pub(super) const MUTANTS: &[Mutant] = &[
     core(
         "3: a flood of signals makes an old answer trusted",
         "src/layers/cache/settle.rs",
-        ["self.forgotten = Some(oldest.came);", "drop(oldest);"],
+        ["        self.forget(oldest);\n    }\n\n    /// A keyed", "        drop(oldest);\n    }\n\n    /// A keyed"],
         "a_flood_of_other_signals_makes_no_old_answer_trusted",
     ),
     core(
         "4: a get does not join the flight of another",
         "src/layers/cache/core.rs",
         [
-            "if let Some(flight) = state.flights.get(address) {",
-            "if let Some(flight) = flying.flights.get(\"\") {",
+            "if let Some((flight, _)) = state.flights.get(address) {",
+            "if let Some((flight, _)) = state.flights.get(\"\") {",
         ],
         "the_assembled_resolver_keeps_all_laws_of_caching",
     ),
@@ -229,8 +229,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "bounds: required secrets are evicted",
         "src/layers/cache/store.rs",
         [
-            "let kept = slot.is_awaited() || self.pinned.contains_key(&*slot.address);",
-            "let kept = slot.is_awaited();",
+            "if (any || !kept) && !self.pinned.contains_key(&*slot.address) {",
+            "if any || !kept {",
         ],
         "a_flood_of_names_does_not_evict_what_is_pinned_or_in_use",
     ),
@@ -256,8 +256,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "bounds: a value that does not fit evicts the others first",
         "src/layers/cache/store.rs",
         [
-            "if let Err(error) = self.make_room(&mut table, &slot) {",
-            "if let (Err(error), 0) = (self.make_room(&mut table, &slot), self.max_entries) {",
+            "self.make_room(&mut table, slot)?;",
+            "let _ = self.make_room(&mut table, slot);",
         ],
         "a_value_that_finds_no_room_costs_nobody_else_his_own",
     ),
@@ -265,8 +265,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "bounds: a value is evicted before its waiter has read it",
         "src/layers/cache/store.rs",
         [
-            "let kept = slot.is_awaited() || self.pinned.contains_key(&*slot.address);",
-            "let kept = self.pinned.contains_key(&*slot.address);",
+            "let kept = slot.is_awaited() || slot.take_visited();",
+            "let kept = slot.take_visited();",
         ],
         "a_burst_of_cold_names_on_a_full_cache_is_one_fetch_a_name",
     ),
@@ -281,7 +281,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     core(
         "negatives: a refusal soon after a signal is trusted",
-        "src/layers/cache/landing.rs",
+        "src/layers/cache/negative.rs",
         [
             "unsettled.map_or(word, |trusted| word.min(trusted))",
             "unsettled.map_or(word, |trusted| word.max(trusted))",
@@ -310,8 +310,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "back-off: what is useless is asked for at every get",
         "src/layers/cache/negative.rs",
         [
-            "saying.now + held.min(Self::LONGEST)",
-            "saying.now + held.min(Duration::ZERO)",
+            "held.min(Self::LONGEST).max(asked)",
+            "held.min(Duration::ZERO).max(asked)",
         ],
         "an_answer_that_is_no_good_is_asked_for_again_less_and_less_often",
     ),
@@ -343,8 +343,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "batches: a record that was signalled under another name is answered",
         "src/layers/cache/invalidation.rs",
         [
-            "self.store.addressed.below(signal, None, &out);",
-            "let _ = out;",
+            "for slot in &taken {",
+            "for slot in taken.iter().take(0) {",
         ],
         "a_batch_answers_no_record_that_was_signalled_under_another_name_while_it_waited",
     ),
@@ -370,8 +370,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "status: what a breaker refused is a fetch",
         "src/layers/cache/core.rs",
         [
-            "counted.asked = !answer.as_ref().is_err_and(refused);",
-            "let _ = refused; counted.asked = true;",
+            "if !answer.as_ref().is_err_and(refused) {",
+            "let _ = refused;\n        if true {",
         ],
         "the_status_counts_as_fetches_only_what_asked_the_store",
     ),

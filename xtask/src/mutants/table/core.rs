@@ -124,7 +124,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "bounds: a flood below a prefix takes the fetches of others",
         "src/stack/assemble.rs",
         [
-            "cache = cache.with_max_flights_for(prefix, most);",
+            "cache.max_flights.set(prefix, most);",
             "let _ = (prefix, most);",
         ],
         "a_flood_below_a_prefix_with_its_own_limit_takes_no_fetch_of_others",

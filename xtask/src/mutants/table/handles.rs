@@ -6,7 +6,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     core(
         "bounds: a handle's record is evicted",
         "src/layers/cache/handle.rs",
-        ["self.store.retain(&address)?;", ""],
+        ["core.store.pin(&[(address.clone(), 0)])?;", ""],
         "a_handle_keeps_its_record_from_eviction_until_it_is_dropped",
     ),
     core(
@@ -31,7 +31,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "handles: a signal between a landing and its news is forgotten",
         "src/layers/cache/keeper.rs",
         [
-            "match taken || names.any(|(name, _)| concerned(name)) {",
+            "match taken || names.any(&concerned) {",
             "match false {",
         ],
         "a_signal_between_a_landing_and_its_news_is_not_forgotten",
@@ -58,8 +58,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "handles: the first of two that is dropped lets their record be evicted",
         "src/layers/cache/store.rs",
         [
-            "            handles: known.handles + 1,",
-            "            handles: 1,",
+            "let users = known.users + more;",
+            "let users = more.max(known.users);",
         ],
         "a_record_is_exempt_from_eviction_until_its_last_handle_is_dropped",
     ),
@@ -67,8 +67,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "handles: what the last one was for is never evicted",
         "src/layers/cache/store.rs",
         [
-            "if !required && handles == 0 {",
-            "if !required && handles == usize::MAX {",
+            "if pin.users == 0 {",
+            "if pin.users == usize::MAX {",
         ],
         "a_record_is_exempt_from_eviction_until_its_last_handle_is_dropped",
     ),
