@@ -39,7 +39,6 @@ use crate::race::race;
 use crate::resolver::{Request, SecretResolver, ShutdownReport};
 use crate::rules::ByPrefix;
 use crate::secret::{Record, Version};
-use crate::status::Status;
 use crate::sync::{lock, preempt};
 
 pub(super) struct Core {
@@ -55,7 +54,7 @@ pub(super) struct Core {
     pub(super) hits: Sharded,
     /// How many hits metrics were told of.
     hits_told: AtomicU64,
-    fetches: AtomicU64,
+    pub(super) fetches: AtomicU64,
     /// How many fetches there may be still, by prefix of the name.
     places: ByPrefix<Arc<Semaphore>>,
     state: Mutex<State>,
@@ -80,11 +79,8 @@ pub(super) type Place = OwnedSemaphorePermit;
 pub(super) enum Joined {
     /// It landed in the meantime.
     Held(Hit),
-    /// Somebody else's is under way.
-    Other(Waiter),
-    /// None was: the caller has to put this one on the driver.
-    Started(Arc<Flight>),
-    Refused(Error),
+    /// It is under way. Where it is new, the caller has to put it on the driver.
+    Flight(Waiter, Option<Arc<Flight>>),
 }
 
 impl Core {
@@ -163,40 +159,45 @@ impl Core {
     }
 
     /// What is held for `name`, also where the read path does not know it.
-    pub(super) fn hit_any(&self, name: NameRef<'_>) -> Option<Hit> {
-        let located = self.inner.locate(name);
-        let mut hit = self.slot_of(&located, name)?.read(self.clock.now())?;
-        self.store.link(name, &located);
+    pub(super) fn held(&self, name: NameRef<'_>) -> Option<Hit> {
+        let found = || self.found(&self.inner.locate(name), name);
+        self.hit(name.as_str()).or_else(found)
+    }
+
+    /// The same, the long way; the next look-up takes the short one.
+    fn found(&self, located: &Located<'_>, name: NameRef<'_>) -> Option<Hit> {
+        let mut hit = self.slot_of(located, name)?.read(self.clock.now())?;
+        self.store.link(name, located);
         hit.record = hit.record.select(located.field());
         Some(hit)
     }
 
-    /// What is held, unless it is to be had `anew`, or the flight that brings it.
-    pub(super) fn join(&self, located: &Located<'_>, name: NameRef<'_>, anew: bool) -> Joined {
+    /// What is held, unless it is to be fetched `again`, or the flight that brings it.
+    pub(super) fn join(
+        &self,
+        located: &Located<'_>,
+        name: NameRef<'_>,
+        again: bool,
+    ) -> Result<Joined, Error> {
         let address = located.address().as_str();
         // Foreign code, so before the lock.
         let identity = self.inner.identity();
         preempt();
         let mut state = self.lock();
         if let Some((flight, _)) = state.flights.get(address) {
-            return Joined::Other(flight.waiter());
+            return Ok(Joined::Flight(flight.waiter(), None));
         }
         // A flight may have landed between the caller's look and this lock.
-        let now = self.clock.now();
-        let held = self.slot_of(located, name).filter(|_| !anew);
-        if let Some(hit) = held.and_then(|slot| slot.read(now)) {
-            self.store.link(name, located);
-            return Joined::Held(hit);
+        if !again && let Some(hit) = self.found(located, name) {
+            return Ok(Joined::Held(hit));
         }
-        let said = state.negatives.get(address, now, identity);
-        let over = |said: &&Arc<Said>| self.was_signalled(&state, said.epoch, name, address);
+        let said = state.negatives.get(address, self.clock.now(), identity);
+        let over = |said: &Said| self.was_signalled(&state, said.epoch, name, address);
         if let Some(said) = said.filter(|said| !over(said)) {
-            return Joined::Refused(said.error.clone());
+            return Err(said.error.clone());
         }
-        match self.place(name) {
-            Ok(place) => Joined::Started(state.start(address, place)),
-            Err(error) => Joined::Refused(error),
-        }
+        let flight = state.start(address, self.place(name)?);
+        Ok(Joined::Flight(flight.waiter(), Some(flight)))
     }
 
     /// A place among the fetches.
@@ -223,12 +224,13 @@ impl Core {
         Ok(record)
     }
 
-    /// A flight to refresh what is held, unless one is under way or nothing is held any more.
+    /// A new flight to refresh what is held, if there is anything and none is under way.
     pub(super) fn start_refresh(
         &self,
         located: &Located<'_>,
         name: NameRef<'_>,
     ) -> Option<Arc<Flight>> {
+        // A hit comes by here before it is answered, so nothing else may run in between.
         let address = located.address().as_str();
         let mut state = self.lock();
         let idle = !state.flights.contains_key(address) && self.store.at(address).is_some();
@@ -275,26 +277,6 @@ impl Core {
         }
         self.keeper.close();
         report
-    }
-
-    pub(super) fn status(&self) -> Status {
-        // Foreign code, so before the lock.
-        let login_ends = self.inner.login_ends();
-        let state = self.lock();
-        let (entries, bytes) = self.store.size();
-        Status {
-            closed: self.is_closed(),
-            last_success: state.last_success,
-            login_ends,
-            stale_allowed: !self.config.longest_stale().is_zero(),
-            entries,
-            bytes,
-            flights: state.flights.len(),
-            hits: self.hits.sum(),
-            fetches: self.fetches.load(Ordering::Relaxed),
-            outlived: self.sweeper.outlived(),
-            ..Status::default()
-        }
     }
 
     pub(super) fn tell_hits(&self) {
@@ -364,24 +346,6 @@ impl State {
             self.flights.remove(&flight.address);
         }
         there
-    }
-}
-
-#[cfg(test)]
-impl Core {
-    pub(super) fn flying_now(&self) -> HashMap<Arc<str>, Arc<Flight>> {
-        let state = self.lock();
-        let flights = state.flights.iter();
-        let flights = flights.map(|(address, (flight, _))| (address.clone(), flight.clone()));
-        flights.collect()
-    }
-
-    pub(super) fn values(&self) -> usize {
-        self.store.weights().len()
-    }
-
-    pub(super) fn bytes(&self) -> usize {
-        self.store.weights().into_iter().sum()
     }
 }
 

@@ -15,13 +15,13 @@ pub(super) struct Flight {
     /// The epoch of the last signal for the address: what was asked for before it may not land.
     /// Written and compared only under the lock of the table.
     fenced: AtomicU64,
-    outcome: watch::Sender<Outcome>,
+    /// `None` while it is under way.
+    outcome: watch::Sender<Option<Outcome>>,
 }
 
 /// What became of a flight.
 #[derive(Clone)]
 pub(super) enum Outcome {
-    Flying,
     /// Where the value is until its end: a waiter who comes late finds the slot empty.
     Landed(Arc<Slot>),
     /// What the store has said instead, until it is invalidated.
@@ -31,11 +31,11 @@ pub(super) enum Outcome {
 }
 
 /// A claim on the outcome of a flight.
-pub(super) struct Waiter(watch::Receiver<Outcome>);
+pub(super) struct Waiter(watch::Receiver<Option<Outcome>>);
 
 impl Drop for Waiter {
     fn drop(&mut self) {
-        if let Outcome::Landed(slot) = &*self.0.borrow() {
+        if let Some(Outcome::Landed(slot)) = &*self.0.borrow() {
             slot.not_awaited();
         }
     }
@@ -44,9 +44,8 @@ impl Drop for Waiter {
 impl Waiter {
     /// The end of the flight; `None` when it was dropped without one.
     pub(super) async fn outcome(&mut self) -> Option<Outcome> {
-        let flying = |outcome: &Outcome| matches!(outcome, Outcome::Flying);
-        let ended = self.0.wait_for(|outcome| !flying(outcome)).await;
-        ended.ok().map(|outcome| outcome.clone())
+        let ended = self.0.wait_for(Option::is_some).await;
+        ended.ok()?.clone()
     }
 }
 
@@ -55,7 +54,7 @@ impl Flight {
         Self {
             address: Arc::from(address),
             fenced: AtomicU64::new(0),
-            outcome: watch::Sender::new(Outcome::Flying),
+            outcome: watch::Sender::new(None),
         }
     }
 
@@ -85,9 +84,9 @@ impl Flight {
             _ => None,
         };
         self.outcome.send_if_modified(|held| {
-            let flying = matches!(held, Outcome::Flying);
+            let flying = held.is_none();
             if flying {
-                *held = outcome;
+                *held = Some(outcome);
             }
             flying
         });

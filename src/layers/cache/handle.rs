@@ -170,9 +170,8 @@ impl SecretHandle {
 impl Place {
     /// What a `get` of the name would find in memory.
     fn value(&self) -> Option<Record> {
+        let hit = self.cache.held(self.name.borrowed())?;
         // When to refresh it is the keeper's to say.
-        let hit = self.cache.hit(self.name.as_str());
-        let hit = hit.or_else(|| self.cache.hit_any(self.name.borrowed()))?;
         Some(hit.record)
     }
 

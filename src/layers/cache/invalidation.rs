@@ -101,7 +101,9 @@ impl Core {
         }
         drop(state);
         preempt();
-        taken.into_iter().map(Detached::into_address).collect()
+        // Wiped here, after the lock.
+        let address = |slot: Detached| Arc::clone(slot.address());
+        taken.into_iter().map(address).collect()
     }
 }
 

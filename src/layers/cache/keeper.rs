@@ -250,9 +250,9 @@ impl Core {
             }
             Some(_) => self.start_refresh(&located, name.borrowed()),
             None => match self.join(&located, name.borrowed(), false) {
-                Joined::Started(flight) => Some(flight),
-                Joined::Other(_) | Joined::Held(_) => None,
-                Joined::Refused(error) => {
+                Ok(Joined::Flight(_, started)) => started,
+                Ok(Joined::Held(_)) => None,
+                Err(error) => {
                     let address = located.address().as_str();
                     self.keeper.failed(address, &error, || false);
                     None

@@ -60,21 +60,16 @@ impl Life {
                 ),
             });
         }
-        if let Some(trusted) = terms.unsettled {
-            // Never stale. Asked for again in time, so that no caller has to do without.
-            let expires = full.min(now + trusted);
-            return Ok(Self {
-                refresh: now + expires.since(now) / 5 * 4,
-                expires,
-                ends: expires,
-                lease_over,
-            });
-        }
+        // Never stale where it may be old.
+        let (expires, stale) = match terms.unsettled {
+            Some(trusted) => (full.min(now + trusted), Duration::ZERO),
+            None => (full, terms.stale),
+        };
         Ok(Self {
             // In the last fifth of its life a value in use is refreshed before a caller has to wait.
-            refresh: now + full.since(now) / 5 * 4,
-            expires: full,
-            ends: (full + terms.stale).min(lease_over).max(full),
+            refresh: now + expires.since(now) / 5 * 4,
+            expires,
+            ends: (expires + stale).min(lease_over).max(expires),
             lease_over,
         })
     }

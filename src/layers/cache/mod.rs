@@ -34,6 +34,7 @@ mod store;
 mod sweeper;
 
 use std::fmt;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use tokio::sync::oneshot;
@@ -50,7 +51,7 @@ use crate::invalidate::Invalidates;
 use crate::layers::batch::whole;
 use crate::name::NameRef;
 use crate::policy::{Age, serve_held};
-use crate::race::race;
+use crate::race::first;
 use crate::resolver::{
     Request, ResolveFuture, ResolveManyFuture, SecretResolver, ShutdownFuture, ShutdownReport,
 };
@@ -85,24 +86,7 @@ pub(crate) struct Cache {
 }
 
 impl Cache {
-    /// Around `inner`, keeping time on `clock`. Starts the thread for fetches.
-    #[cfg(test)]
-    pub(crate) fn new(
-        inner: impl SecretResolver,
-        clock: Arc<dyn Clock>,
-        config: CacheConfig,
-    ) -> Result<Self, Error> {
-        let driver = Arc::new(Driver::for_a_store()?);
-        Self::shared(
-            Arc::new(inner),
-            clock,
-            config,
-            driver,
-            Downgrades::default(),
-        )
-    }
-
-    /// On a driver that another cache of the stack uses, too.
+    /// Around `inner`, keeping time on `clock`; on a driver that another cache of the stack uses, too.
     pub(crate) fn shared(
         inner: Arc<dyn SecretResolver>,
         clock: Arc<dyn Clock>,
@@ -127,12 +111,6 @@ impl Cache {
         Ok(Self { driver, core })
     }
 
-    /// What a rotation signal calls.
-    #[cfg(test)]
-    pub(crate) fn invalidator(&self) -> crate::invalidate::Invalidator {
-        crate::invalidate::Invalidator::new([self.invalidates()])
-    }
-
     /// The number of invalidations so far.
     pub(crate) fn epoch(&self) -> u64 {
         self.core.epoch()
@@ -147,18 +125,16 @@ impl Cache {
     /// waits. A value in the last fifth of its life is refreshed in the background. Takes a lock for a
     /// name that the read path does not know: a record has more spellings than are linked.
     pub(crate) fn peek(&self, name: NameRef<'_>) -> Option<Record> {
-        self.peek_text(name.as_str()).or_else(|| {
-            let hit = self.core.hit_any(name)?;
-            self.answered(name.as_str(), &hit);
-            Some(hit.record)
-        })
+        let hit = self.core.held(name)?;
+        self.noted(name.as_str(), &hit, true);
+        Some(hit.record)
     }
 
     /// The same for text that may be no name: what was never a name was never cached, so a hit
     /// needs no parsing.
     pub(crate) fn peek_text(&self, text: &str) -> Option<Record> {
         let hit = self.core.hit(text)?;
-        self.answered(text, &hit);
+        self.noted(text, &hit, true);
         Some(hit.record)
     }
 
@@ -173,15 +149,12 @@ impl Cache {
         }
     }
 
-    /// Counts a hit, and starts the refresh that it may be the one to ask for.
-    fn answered(&self, text: &str, hit: &Hit) {
-        self.core.hits.add_one();
-        audit::hit(text);
-        self.asks_for(text, hit);
-    }
-
-    /// Starts the refresh that a hit may be the one to ask for: nobody else will.
-    fn asks_for(&self, text: &str, hit: &Hit) {
+    /// Counts a hit, if it is the answer, and starts the refresh that it may be the only one to ask for.
+    fn noted(&self, text: &str, hit: &Hit, is_answer: bool) {
+        if is_answer {
+            self.core.hits.add_one();
+            audit::hit(text);
+        }
         if hit.refresh {
             self.refresh(text);
         }
@@ -223,12 +196,29 @@ impl Cache {
                     core.clock.sleep_until(now + audit::PERIOD).await;
                 }
             };
-            race(core.closed(), work).await;
+            first(core.closed(), work).await;
         });
     }
 
     pub(crate) fn status(&self) -> Status {
-        self.core.status()
+        let core = &self.core;
+        // Foreign code, so before the lock.
+        let login_ends = core.inner.login_ends();
+        let state = core.lock();
+        let (entries, bytes) = core.store.size();
+        Status {
+            closed: core.is_closed(),
+            last_success: state.last_success,
+            login_ends,
+            stale_allowed: !core.config.longest_stale().is_zero(),
+            entries,
+            bytes,
+            flights: state.flights.len(),
+            hits: core.hits.sum(),
+            fetches: core.fetches.load(Ordering::Relaxed),
+            outlived: core.sweeper.outlived(),
+            ..Status::default()
+        }
     }
 
     #[cold]
@@ -258,52 +248,46 @@ impl Cache {
     /// Joins or starts flights until one brings an answer that may be given.
     async fn miss(&self, request: Request<'_>) -> Result<Record, Error> {
         let located = self.core.inner.locate(request.name());
-        let mut anew = 0;
+        let mut again = 0;
         loop {
-            let record = match self.fetched(&located, &request, anew > 0).await {
+            let record = match self.fetched(&located, &request, again > 0).await {
                 Ok(Some(record)) => record,
                 Ok(None) => continue,
                 Err(error) => return self.without_primary(&request, &located, error),
             };
-            if anew == 2 || request.accepts(record.version()) {
+            if again == 2 || request.accepts(record.version()) {
                 return request.admit(record.select(located.field()));
             }
             // The caller knows of a newer version. What is held stays until that one lands: only the
             // store can say that there is one. Twice, for a flight that was joined may have begun
             // before the caller knew.
-            anew += 1;
+            again += 1;
         }
     }
 
-    /// What is held, unless it is to be had anew, or one flight brings. `None` when it may not be
-    /// answered any more: between its landing and this poll it has expired or been fenced. Then the
+    /// What is held, unless it is to be fetched `again`, or what one flight brings. `None` when it may
+    /// not be answered any more: between its landing and this poll it has expired or been fenced. Then the
     /// caller asks again, and its deadline bounds how often.
     async fn fetched(
         &self,
         located: &Located<'_>,
         request: &Request<'_>,
-        anew: bool,
+        again: bool,
     ) -> Result<Option<Record>, Error> {
         let name = request.name();
-        let mut waiter = match self.core.join(located, name, anew) {
-            Joined::Refused(error) => {
-                audit::refused_unasked(name, &error);
-                return Err(error);
-            }
+        let joined = self.core.join(located, name, again);
+        let joined = joined.inspect_err(|error| audit::refused_unasked(name, error))?;
+        let (mut waiter, started) = match joined {
             Joined::Held(hit) => {
-                match request.accepts(hit.record.version()) {
-                    true => self.answered(name.as_str(), &hit),
-                    false => self.asks_for(name.as_str(), &hit),
-                }
+                let accepted = request.accepts(hit.record.version());
+                self.noted(name.as_str(), &hit, accepted);
                 return Ok(Some(hit.record));
             }
-            Joined::Other(waiter) => waiter,
-            Joined::Started(flight) => {
-                let waiter = flight.waiter();
-                self.launch(flight, name);
-                waiter
-            }
+            Joined::Flight(waiter, started) => (waiter, started),
         };
+        if let Some(flight) = started {
+            self.launch(flight, name);
+        }
         // The caller's waker is called aside: by one job, which holds up no other.
         let outcome = self.core.aside.woken(waiter.outcome()).await;
         let address = located.address().as_str();
@@ -326,7 +310,6 @@ impl Cache {
                 }
             }
             Some(Outcome::Failed(error)) => Err(error),
-            Some(Outcome::Flying) => Ok(None),
             None => Err(core::lost()),
         }
     }
@@ -374,17 +357,14 @@ impl SecretResolver for Cache {
             return ResolveFuture::new(self.exact(request));
         }
         let name = request.name().as_str();
-        match self.core.hit(name) {
-            Some(hit) if request.accepts(hit.record.version()) => {
-                self.answered(name, &hit);
-                ResolveFuture::ready(Ok(hit.record))
+        if let Some(hit) = self.core.hit(name) {
+            let accepted = request.accepts(hit.record.version());
+            self.noted(name, &hit, accepted);
+            if accepted {
+                return ResolveFuture::ready(Ok(hit.record));
             }
-            Some(hit) => {
-                self.asks_for(name, &hit);
-                ResolveFuture::new(self.miss(request))
-            }
-            None => ResolveFuture::new(self.miss(request)),
         }
+        ResolveFuture::new(self.miss(request))
     }
 
     fn resolve_many<'a>(&'a self, requests: &'a [Request<'a>]) -> ResolveManyFuture<'a> {
@@ -406,16 +386,12 @@ impl SecretResolver for Cache {
             self.driver.spawn(async move {
                 let _ = done.send(core.inner.shutdown(deadline).await);
             });
-            let unfinished = || ShutdownReport {
+            let late = self.core.clock.sleep_until(deadline);
+            let inner = first(wait, late).await.and_then(Result::ok);
+            report.and(inner.unwrap_or(ShutdownReport {
                 timed_out: true,
                 ..ShutdownReport::default()
-            };
-            let inner = async { wait.await.unwrap_or_else(|_| unfinished()) };
-            let late = async {
-                self.core.clock.sleep_until(deadline).await;
-                unfinished()
-            };
-            report.and(race(inner, late).await)
+            }))
         })
     }
 }

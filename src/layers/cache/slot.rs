@@ -163,13 +163,8 @@ impl Detached {
         Self { slot, contents }
     }
 
-    pub(super) fn address(&self) -> &str {
+    pub(super) fn address(&self) -> &Arc<str> {
         &self.slot.address
-    }
-
-    /// Drops the value; where it was is left.
-    pub(super) fn into_address(self) -> Arc<str> {
-        Arc::clone(&self.slot.address)
     }
 
     /// The version of the value, for those who must know what was dropped.

@@ -85,7 +85,7 @@ impl Entry {
 impl Store {
     pub(super) fn new(max_entries: u32, max_bytes: u32) -> Self {
         Self {
-            index: Index::new(),
+            index: Index::default(),
             signals: Signals::default(),
             table: Mutex::new(Table {
                 // Its bounds are those below, which are of bytes, too.

@@ -17,10 +17,12 @@ mod versions;
 mod wishes;
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::time::Duration;
 
 use super::*;
 use crate::address::Located;
+use crate::invalidate::Invalidator;
 use crate::resolver::SecretResolverExt;
 use crate::rules::ByPrefix;
 use crate::secret::Secret;
@@ -56,6 +58,46 @@ fn stale_up_to(limit: Duration) -> CacheConfig {
     CacheConfig {
         stale: ByPrefix::new(limit),
         ..CacheConfig::default()
+    }
+}
+
+impl Cache {
+    /// Around `inner`, keeping time on `clock`. Starts the thread for fetches.
+    pub(crate) fn new(
+        inner: impl SecretResolver,
+        clock: Arc<dyn Clock>,
+        config: CacheConfig,
+    ) -> Result<Self, Error> {
+        let driver = Arc::new(Driver::for_a_store()?);
+        Self::shared(
+            Arc::new(inner),
+            clock,
+            config,
+            driver,
+            Downgrades::default(),
+        )
+    }
+
+    /// What a rotation signal calls.
+    pub(crate) fn invalidator(&self) -> Invalidator {
+        Invalidator::new([self.invalidates()])
+    }
+}
+
+impl Core {
+    pub(super) fn flying_now(&self) -> HashMap<Arc<str>, Arc<Flight>> {
+        let state = self.lock();
+        let flights = state.flights.iter();
+        let flights = flights.map(|(address, (flight, _))| (address.clone(), flight.clone()));
+        flights.collect()
+    }
+
+    pub(super) fn values(&self) -> usize {
+        self.store.weights().len()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.store.weights().into_iter().sum()
     }
 }
 

@@ -159,7 +159,10 @@ pub(super) const MUTANTS: &[Mutant] = &[
     core(
         "3: a flood of signals makes an old answer trusted",
         "src/layers/cache/settle.rs",
-        ["        self.forget(oldest);\n    }\n\n    /// A keyed", "        drop(oldest);\n    }\n\n    /// A keyed"],
+        [
+            "        self.forget(oldest);\n    }\n\n    /// A keyed",
+            "        drop(oldest);\n    }\n\n    /// A keyed",
+        ],
         "a_flood_of_other_signals_makes_no_old_answer_trusted",
     ),
     core(
@@ -222,7 +225,10 @@ pub(super) const MUTANTS: &[Mutant] = &[
     core(
         "refresh: a hot name waits for its refresh",
         "src/layers/cache/life.rs",
-        ["refresh: now + full.since(now) / 5 * 4,", "refresh: full,"],
+        [
+            "refresh: now + expires.since(now) / 5 * 4,",
+            "refresh: expires,",
+        ],
         "a_value_in_use_is_refreshed_before_anybody_has_to_wait",
     ),
     core(
@@ -342,10 +348,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     core(
         "batches: a record that was signalled under another name is answered",
         "src/layers/cache/invalidation.rs",
-        [
-            "for slot in &taken {",
-            "for slot in taken.iter().take(0) {",
-        ],
+        ["for slot in &taken {", "for slot in taken.iter().take(0) {"],
         "a_batch_answers_no_record_that_was_signalled_under_another_name_while_it_waited",
     ),
     core(

@@ -30,10 +30,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     core(
         "handles: a signal between a landing and its news is forgotten",
         "src/layers/cache/keeper.rs",
-        [
-            "match taken || names.any(&concerned) {",
-            "match false {",
-        ],
+        ["match taken || names.any(&concerned) {", "match false {"],
         "a_signal_between_a_landing_and_its_news_is_not_forgotten",
     ),
     core(
@@ -41,7 +38,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "src/layers/cache/handle.rs",
         [
             "Some(hit.record)",
-            "if hit.refresh { self.keeper.due_now(self.inner.locate(name.as_ref()).address().as_str()); } Some(hit.record)",
+            "if hit.refresh { self.cache.keeper.due_now(&self.address); } Some(hit.record)",
         ],
         "a_handle_that_is_read_often_asks_no_more_often",
     ),
@@ -66,10 +63,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     core(
         "handles: what the last one was for is never evicted",
         "src/layers/cache/store.rs",
-        [
-            "if pin.users == 0 {",
-            "if pin.users == usize::MAX {",
-        ],
+        ["if pin.users == 0 {", "if pin.users == usize::MAX {"],
         "a_record_is_exempt_from_eviction_until_its_last_handle_is_dropped",
     ),
 ];
