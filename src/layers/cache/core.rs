@@ -295,15 +295,6 @@ impl Core {
         store.fetched(name, told, now, now.since(began));
     }
 
-    /// Whether a signal a short time ago concerns the record: a replica of the store may be behind it.
-    pub(super) fn wants_latest(&self, address: &str, name: NameRef<'_>) -> bool {
-        let now = self.clock.now();
-        let wide = self.store.signals.latest(name.path(), address);
-        let state = self.lock();
-        let seen = state.seen.epoch(address);
-        state.settling.wants_latest(address, now, wide, seen)
-    }
-
     /// Asks the store, within the budget of a fetch and until the cache is closed. `lost` is what the
     /// clock had lost before `began`, read in this order.
     pub(super) async fn ask(

@@ -30,16 +30,8 @@ pub(super) enum Outcome {
     Failed(Error),
 }
 
-/// A claim on the outcome of a flight.
+/// A claim on the outcome of a flight: what has landed is not evicted while there is one.
 pub(super) struct Waiter(watch::Receiver<Option<Outcome>>);
-
-impl Drop for Waiter {
-    fn drop(&mut self) {
-        if let Some(Outcome::Landed(slot)) = &*self.0.borrow() {
-            slot.not_awaited();
-        }
-    }
-}
 
 impl Waiter {
     /// The end of the flight; `None` when it was dropped without one.
@@ -79,10 +71,6 @@ impl Flight {
 
     /// Ends it, if it has not ended. Wakes the waiters: their wakers are foreign code.
     pub(super) fn end(&self, outcome: Outcome) {
-        let landed = match &outcome {
-            Outcome::Landed(slot) => Some(Arc::clone(slot)),
-            _ => None,
-        };
         self.outcome.send_if_modified(|held| {
             let flying = held.is_none();
             if flying {
@@ -90,9 +78,5 @@ impl Flight {
             }
             flying
         });
-        // Waiters that left before cannot say so.
-        if let Some(slot) = landed.filter(|_| self.awaited_by() == 0) {
-            slot.not_awaited();
-        }
     }
 }

@@ -73,9 +73,7 @@ impl Landing {
         })?;
         let answer = record.answer().timed(sent, life.expires);
         let record = record.with_answer(answer);
-        let awaited = flight.awaited_by() > 0;
-        let slot = Slot::new(address, &record, life, asked.epoch, awaited);
-        let slot = Arc::new(slot);
+        let slot = Arc::new(Slot::new(address, &record, life, asked.epoch));
         out.extend(core.store.put(&slot)?);
         state.negatives.forget(address);
         Ok(Arrived {

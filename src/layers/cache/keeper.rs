@@ -239,30 +239,24 @@ impl Core {
         let located = self.inner.locate(name.borrowed());
         let slot = self.slot_of(&located, name.borrowed());
         let live = slot.filter(|slot| now < slot.life.expires && slot.record().is_some());
-        let flight = match live {
-            Some(slot) if now < slot.life.refresh => {
-                // Of this name alone: another that is concerned is due by itself.
-                let concerned = |kept: &SecretName| {
-                    *kept == name && self.slot_of(&located, name.borrowed()).is_none()
-                };
-                self.keeper.landed(&slot, concerned);
-                None
+        if let Some(slot) = live.as_ref().filter(|slot| now < slot.life.refresh) {
+            // Of this name alone: another that is concerned is due by itself.
+            let concerned = |kept: &SecretName| {
+                *kept == name && self.slot_of(&located, name.borrowed()).is_none()
+            };
+            return self.keeper.landed(slot, concerned);
+        }
+        match self.join(&located, name.borrowed(), live.is_some()) {
+            Ok(Joined::Flight(_, Some(flight))) => {
+                // A task of its own: the flight may be awaited by others when this job ends.
+                tokio::spawn(Arc::clone(self).fly(flight, name.clone()));
             }
-            Some(_) => self.start_refresh(&located, name.borrowed()),
-            None => match self.join(&located, name.borrowed(), false) {
-                Ok(Joined::Flight(_, started)) => started,
-                Ok(Joined::Held(_)) => None,
-                Err(error) => {
-                    let address = located.address().as_str();
-                    self.keeper.failed(address, &error, || false);
-                    None
-                }
-            },
-        };
-        drop(located);
-        if let Some(flight) = flight {
-            // A task of its own: the flight may be awaited by others when this job ends.
-            tokio::spawn(Arc::clone(self).fly(flight, name));
+            Err(error) if live.is_none() => {
+                let address = located.address().as_str();
+                self.keeper.failed(address, &error, || false);
+            }
+            // It is due again in a second.
+            Ok(_) | Err(_) => {}
         }
     }
 }

@@ -117,7 +117,14 @@ impl Landing {
         let Self { core, flight, .. } = self;
         let name = self.name.borrowed();
         let epoch = core.epoch();
-        let wants_latest = core.wants_latest(&flight.address, name);
+        // A replica of the store may be behind a signal.
+        let wide = core.store.signals.latest(name.path(), &flight.address);
+        let wants_latest = {
+            let (now, state) = (core.clock.now(), core.lock());
+            let seen = state.seen.epoch(&flight.address);
+            let settling = &state.settling;
+            settling.wants_latest(&flight.address, now, wide, seen)
+        };
         let identity = core.inner.identity();
         preempt();
         let lost = core.clock.lost();

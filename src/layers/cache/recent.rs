@@ -36,7 +36,7 @@ impl<V> Recent<V> {
     pub(super) fn put(&mut self, address: Arc<str>, value: V) -> Option<V> {
         self.remove(&address);
         let made_room = match self.len() >= self.most {
-            true => self.remove_oldest(),
+            true => self.remove_oldest(|_| true),
             false => None,
         };
         self.numbers.insert(Arc::clone(&address), self.next);
@@ -50,12 +50,13 @@ impl<V> Recent<V> {
         self.values.remove(&number).map(|(_, value)| value)
     }
 
-    pub(super) fn oldest(&self) -> Option<&V> {
-        self.round_from(0).next().map(|(_, value)| value)
-    }
-
-    pub(super) fn remove_oldest(&mut self) -> Option<V> {
-        let (_, (address, value)) = self.values.pop_first()?;
+    /// Removes the oldest value, if it is meant.
+    pub(super) fn remove_oldest(&mut self, is_meant: impl Fn(&V) -> bool) -> Option<V> {
+        let oldest = self.values.first_entry()?;
+        if !is_meant(&oldest.get().1) {
+            return None;
+        }
+        let (address, value) = oldest.remove();
         self.numbers.remove(&address);
         Some(value)
     }
@@ -89,16 +90,14 @@ mod tests {
         ] {
             assert_eq!(recent.put(Arc::from(name), name), made_room);
         }
-        assert_eq!(
-            (recent.len(), recent.get("b"), recent.oldest()),
-            (3, None, Some(&"c"))
-        );
+        assert_eq!((recent.len(), recent.get("b")), (3, None));
         let round = |number| recent.round_from(number).map(|(_, value)| *value);
         assert_eq!(round(0).collect::<Vec<_>>(), ["c", "a", "d"]);
         assert_eq!(round(4).collect::<Vec<_>>(), ["d", "c", "a"]);
         assert_eq!(recent.remove("c"), Some("c"));
-        assert_eq!(recent.remove_oldest(), Some("a"));
-        assert_eq!((recent.len(), recent.oldest()), (1, Some(&"d")));
+        assert_eq!(recent.remove_oldest(|oldest| *oldest == "d"), None);
+        assert_eq!(recent.remove_oldest(|oldest| *oldest == "a"), Some("a"));
+        assert_eq!((recent.len(), recent.get("d")), (1, Some(&"d")));
     }
 
     #[test]

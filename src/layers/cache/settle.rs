@@ -92,8 +92,7 @@ impl Settling {
     fn forget_settled(&mut self, now: Moment) {
         let kept = self.time.max(Self::LATELY);
         let over = |oldest: &Signalled| now >= oldest.own.came + kept;
-        while self.signalled.oldest().is_some_and(over) {
-            let oldest = self.signalled.remove_oldest();
+        while let oldest @ Some(_) = self.signalled.remove_oldest(over) {
             self.forget(oldest);
         }
     }

@@ -26,9 +26,6 @@ pub(super) struct Slot {
     contents: ArcSwapOption<Contents>,
     /// Whether it was read since the last look for something to evict.
     visited: AtomicBool,
-    /// Whether nobody of those who wait for it has looked yet: evicted now, it would be fetched again
-    /// at once.
-    awaited: AtomicBool,
     /// From when on a read asks for a refresh, in nanoseconds of the clock.
     refresh_from: AtomicU64,
 }
@@ -52,14 +49,7 @@ impl Slot {
     /// How long after it was asked for, or has failed, the next refresh may be asked for at the soonest.
     pub(super) const REFRESH_AGAIN: Duration = Duration::from_secs(1);
 
-    /// `awaited` says whether anybody waits for it.
-    pub(super) fn new(
-        address: &Arc<str>,
-        record: &Record,
-        life: Life,
-        epoch: u64,
-        awaited: bool,
-    ) -> Self {
+    pub(super) fn new(address: &Arc<str>, record: &Record, life: Life, epoch: u64) -> Self {
         Self {
             address: Arc::clone(address),
             life,
@@ -68,7 +58,6 @@ impl Slot {
             answer: record.answer(),
             contents: ArcSwapOption::new(Some(Arc::clone(record.contents()))),
             visited: AtomicBool::new(false),
-            awaited: AtomicBool::new(awaited),
             refresh_from: AtomicU64::new(life.refresh.nanos()),
         }
     }
@@ -130,15 +119,6 @@ impl Slot {
     /// Whether it was read since the last call.
     pub(super) fn take_visited(&self) -> bool {
         self.visited.swap(false, Ordering::Relaxed)
-    }
-
-    pub(super) fn is_awaited(&self) -> bool {
-        self.awaited.load(Ordering::Relaxed)
-    }
-
-    /// One who waited for it has looked, or has left.
-    pub(super) fn not_awaited(&self) {
-        self.awaited.store(false, Ordering::Relaxed);
     }
 }
 

@@ -72,6 +72,12 @@ impl Entry {
         !known && self.names.len() < Self::MOST && !missing()
     }
 
+    /// Whether somebody has a claim on the slot beside the table and the index: one who waits and has
+    /// not looked yet. Evicted now, it would be fetched again at once.
+    fn is_awaited(&self) -> bool {
+        Arc::strong_count(&self.slot) > 1 + self.names.len()
+    }
+
     /// Whether it is known to be below the prefix, by its address or by one of its names.
     fn is_below(&self, prefix: &str, addresses: &[Address<'_>]) -> bool {
         let address = &self.slot.address;
@@ -345,8 +351,9 @@ impl Table {
         // The first round may find marks everywhere; it takes them away, so the second ends. Unless
         // readers have marked every slot between the two, or all are waited for: then any is as good.
         for any in [false, false, true] {
-            for (number, Entry { slot, .. }) in self.held.round_from(self.hand) {
-                let kept = slot.is_awaited() || slot.take_visited();
+            for (number, held) in self.held.round_from(self.hand) {
+                let slot = &held.slot;
+                let kept = held.is_awaited() || slot.take_visited();
                 if (any || !kept) && !self.pinned.contains_key(&*slot.address) {
                     self.hand = number + 1;
                     return Some(Arc::clone(&slot.address));

@@ -271,7 +271,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "bounds: a value is evicted before its waiter has read it",
         "src/layers/cache/store.rs",
         [
-            "let kept = slot.is_awaited() || slot.take_visited();",
+            "let kept = held.is_awaited() || slot.take_visited();",
             "let kept = slot.take_visited();",
         ],
         "a_burst_of_cold_names_on_a_full_cache_is_one_fetch_a_name",
