@@ -1,11 +1,11 @@
-//! Who flies where, what may be answered, and the fence.
+//! All flights, what may be answered, and the fence.
 //!
 //! One lock orders everything that changes what a `get` may see: starting a flight, landing one
 //! (`landing`), invalidating, closing. Hits do not take it. No foreign code runs under it.
 //!
-//! The fence: an invalidation raises the epoch and the generation of the flight to its address, and
-//! takes the held value out, in one critical section. A flight lands in one, too, and only under
-//! the generation it began with; its waiters are handed the slot, not the value. A signal for a
+//! The fence: an invalidation raises the epoch, notes it in the flight to its address, and takes the
+//! held value out, in one critical section. A flight lands in one, too, and only what was asked for
+//! since the epoch in it; its waiters are handed the slot, not the value. A signal for a
 //! prefix is compared with the epoch in which a fetch began (`signals`). So after `invalidate` has
 //! returned, nothing that was fetched before is answered.
 
@@ -52,8 +52,8 @@ pub(super) struct Core {
     /// Where the wakers of callers run.
     pub(super) aside: Aside,
     pub(super) hits: Sharded,
-    /// How many hits metrics were told of.
-    hits_told: AtomicU64,
+    /// How many hits were reported to metrics.
+    hits_reported: AtomicU64,
     pub(super) fetches: AtomicU64,
     /// How many fetches there may be still, by prefix of the name.
     places: ByPrefix<Arc<Semaphore>>,
@@ -115,7 +115,7 @@ impl Core {
             downgrades,
             aside,
             hits: Sharded::default(),
-            hits_told: AtomicU64::new(0),
+            hits_reported: AtomicU64::new(0),
             fetches: AtomicU64::new(0),
             places,
             state,
@@ -280,7 +280,7 @@ impl Core {
     }
 
     pub(super) fn tell_hits(&self) {
-        audit::hits(self.hits.sum(), &self.hits_told);
+        audit::hits(self.hits.sum(), &self.hits_reported);
     }
 
     /// Reports a fetch that has ended: the backend and the version that it brought, or why it failed.
@@ -296,7 +296,7 @@ impl Core {
     }
 
     /// Asks the store, within the budget of a fetch and until the cache is closed. `lost` is what the
-    /// clock had lost before `began`, read in this order.
+    /// clock lost before `began`, read in this order.
     pub(super) async fn ask(
         &self,
         request: Request<'_>,

@@ -1,4 +1,4 @@
-//! One fetch in progress, and those who wait for it.
+//! One fetch in progress, and its waiters.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,7 +22,7 @@ pub(super) struct Flight {
 /// What became of a flight.
 #[derive(Clone)]
 pub(super) enum Outcome {
-    /// Where the value is until its end: a waiter who comes late finds the slot empty.
+    /// Where the value is until its end: a waiter that comes late finds the slot empty.
     Landed(Arc<Slot>),
     /// What the store has said instead, until it is invalidated.
     Said(Arc<Said>),

@@ -48,7 +48,7 @@ use crate::secret::{Record, Secret, print};
 pub struct SecretHandle {
     place: Arc<Place>,
     news: watch::Receiver<()>,
-    /// A keyed hash of the value that was seen last, to tell it from the next.
+    /// A keyed hash of the value that was seen last: the next may differ.
     print: Option<u64>,
 }
 

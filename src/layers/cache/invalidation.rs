@@ -1,6 +1,6 @@
 //! Invalidation: what a signal takes out, and what it keeps from landing.
 //!
-//! Each is one critical section of `core`, whose docs say why that is a fence.
+//! Each is one critical section of `core`. Why that is a fence is said there.
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -29,7 +29,7 @@ pub(super) struct Asked {
     pub(super) began: Moment,
     /// How much time this process lost until then.
     pub(super) lost: Duration,
-    /// Whose version was offered for a conditional read.
+    /// What was held: its version was offered for a conditional read.
     pub(super) held: Option<Arc<Slot>>,
 }
 

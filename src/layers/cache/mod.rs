@@ -2,9 +2,9 @@
 //! invalidation.
 //!
 //! A hit is one look-up, no lock and no allocation. A miss joins the flight for its address, or
-//! starts one on the cache's own driver, so that a caller who leaves neither ends nor delays it.
+//! starts one on the cache's own driver, so that a caller that leaves neither ends nor delays it.
 //! The parts: `slot` (one value), `store` (what is held, and its bounds), `index` (the read path),
-//! `flight` (one fetch in progress), `core` (who flies where, and the fence), `landing` (what a
+//! `flight` (one fetch in progress), `core` (all flights, and the fence), `landing` (what a
 //! fetch may leave behind), `life` (how long it lives), `signals` (what a prefix concerns), `sweeper`
 //! (drops what has ended without being asked), `keeper` (keeps handles current); and three small
 //! memories of the store's answers: `negative`, `seen`, `settle`.
@@ -78,7 +78,7 @@ use slot::Hit;
 /// # Security
 /// Values are wiped within 1 s of their expiry, of an invalidation or of shutdown, unless a
 /// `Secret` that the application holds keeps them. After [`Invalidator::invalidate`](crate::Invalidator::invalidate) has returned,
-/// no value is answered whose fetch began before.
+/// no value is answered that was fetched before.
 pub(crate) struct Cache {
     // Dropped with the cache, which ends the flights; they hold only `core`.
     driver: Arc<Driver>,
@@ -180,7 +180,7 @@ impl Cache {
         core.was_signalled(&core.lock(), asked_in, name, address)
     }
 
-    /// Tells metrics how it is, and lets `also` tell more, every few seconds until it is closed.
+    /// Reports to metrics how it is, and lets `also` report more, every few seconds until it is closed.
     #[cfg(feature = "metrics")]
     pub(crate) fn publish(&self, also: impl Fn(Moment) + Send + Sync + 'static) {
         let core = Arc::clone(&self.core);

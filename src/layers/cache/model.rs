@@ -52,13 +52,13 @@ struct Bench {
     stands_still: bool,
 }
 
-async fn get(bench: Bench, name: &'static str, anew: bool) {
+async fn get(bench: Bench, name: &'static str, newest: bool) {
     let Bench { cache, world, .. } = &bench;
     let name = NameRef::parse(name).unwrap();
     let written = Version::number(world.version(name.path()));
     let mut request = Request::new(name);
-    if anew {
-        // Of a caller who was told what is written, before anybody else was.
+    if newest {
+        // Of a caller that knows what is written before all others do.
         request = request.at_least(&written);
     }
     let answer = cache.resolve(request).await;
@@ -72,12 +72,12 @@ async fn get(bench: Bench, name: &'static str, anew: bool) {
                     world.may_be_deleted(name.path()),
                     "{name}: not found after an invalidation at {floor}"
                 ),
-                // The store hangs, throttles, or has not what this caller was told of.
+                // The store hangs, throttles, or does not have what this caller knows of.
                 ErrorKind::Throttled => {}
                 // Only this process was late.
                 ErrorKind::Timeout => assert!(!bench.stands_still, "{name}: timed out"),
-                ErrorKind::Refused => assert!(anew, "{name}: refused"),
-                kind => panic!("{name}: {kind:?}, which is nobody's answer"),
+                ErrorKind::Refused => assert!(newest, "{name}: refused"),
+                kind => panic!("{name}: {kind:?}, which nothing answers"),
             }
             return;
         }
@@ -199,8 +199,8 @@ fn run(seed: u64) {
     let draw = &model.draw;
     for _ in 0..12 {
         for _ in 0..draw.below(6) {
-            let anew = draw.below(6) == 0;
-            let get: Job = Box::pin(get(bench.clone(), draw.of(&NAMES), anew));
+            let newest = draw.below(6) == 0;
+            let get: Job = Box::pin(get(bench.clone(), draw.of(&NAMES), newest));
             model.spawn(match draw.below(8) {
                 // A caller that leaves: dropped at one of its first turns.
                 0 => Box::pin(leaving(get, draw.below(4))),
@@ -234,7 +234,7 @@ fn run(seed: u64) {
     assert!(core.flying_now().is_empty(), "a flight never ended");
     bench.clock.advance(TTL + bench.stale);
     assert_eq!(core.values(), 0, "a value outlived its time");
-    assert_eq!(bench.world.held(), 0, "somebody still holds a value");
+    assert_eq!(bench.world.held(), 0, "a value is still held");
 }
 
 /// Polls `future` for some turns, then drops it.

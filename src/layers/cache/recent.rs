@@ -32,7 +32,7 @@ impl<V> Recent<V> {
         Some(value)
     }
 
-    /// Puts `value` in the place of what was held at the address; returns the one that had to make room.
+    /// Puts `value` in the place of what was held at the address; returns the one that made room.
     pub(super) fn put(&mut self, address: Arc<str>, value: V) -> Option<V> {
         self.remove(&address);
         let made_room = match self.len() >= self.most {

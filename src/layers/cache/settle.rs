@@ -78,7 +78,7 @@ impl Settling {
         self.forget(oldest);
     }
 
-    /// A keyed hash that tells versions apart: a version may be a digest of a value.
+    /// A keyed hash, by which versions differ: a version may be a digest of a value.
     /// `None` of one that cannot be compared.
     fn print(&self, version: &Version) -> Option<u64> {
         let known = version.as_number().map(|number| number.to_be_bytes());

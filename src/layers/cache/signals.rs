@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_concerns_the_names_and_addresses_below_it_and_nobody_else() {
+    fn a_prefix_concerns_the_names_and_addresses_below_it_and_no_others() {
         let signals = Signals::default();
         signals.below(
             signal(5),

@@ -14,8 +14,8 @@ use crate::secret::{Answer, Contents, Record, Selected, Version};
 
 /// A value until its end, its eviction or its invalidation. A slot is filled once and emptied once.
 ///
-/// Whoever is to be given the value, the waiters of its flight among them, is given the slot: so
-/// emptying it is all that it takes for nobody to be answered the value any more.
+/// All callers, also the waiters of its flight, are given the slot and not the value. So once it is
+/// emptied, no caller is answered the value any more.
 pub(super) struct Slot {
     pub(super) address: Arc<str>,
     pub(super) life: Life,
@@ -137,7 +137,7 @@ impl fmt::Debug for Slot {
 }
 
 impl Detached {
-    /// Takes the value out of `slot`: from here on nobody reads it there.
+    /// Takes the value out of `slot`: from here on it is read nowhere.
     pub(super) fn new(slot: Arc<Slot>) -> Self {
         let contents = slot.contents.swap(None);
         Self { slot, contents }
@@ -147,7 +147,7 @@ impl Detached {
         &self.slot.address
     }
 
-    /// The version of the value, for those who must know what was dropped.
+    /// The version of the value that was dropped.
     pub(super) fn version(&self) -> Option<Version> {
         let contents = self.contents.as_deref();
         contents.map(|contents| contents.version().clone())

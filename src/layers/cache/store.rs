@@ -6,7 +6,7 @@
 //! Eviction is SIEVE (Zhang et al., NSDI 2024): a hit only sets a mark, so that the read path stays
 //! free of locks and of bookkeeping; the hand walks from old to new, takes marks away and evicts
 //! the first slot without one. Names that an attacker makes up are read once and go first. What is
-//! waited for stays until somebody has looked, or it would be fetched again at once.
+//! waited for stays until its waiters have looked, or it would be fetched again at once.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
@@ -72,8 +72,8 @@ impl Entry {
         !known && self.names.len() < Self::MOST && !missing()
     }
 
-    /// Whether somebody has a claim on the slot beside the table and the index: one who waits and has
-    /// not looked yet. Evicted now, it would be fetched again at once.
+    /// Whether there is a claim on the slot beside the table and the index: of a waiter that has not
+    /// looked yet. Evicted now, it would be fetched again at once.
     fn is_awaited(&self) -> bool {
         Arc::strong_count(&self.slot) > 1 + self.names.len()
     }
@@ -140,7 +140,7 @@ impl Store {
         held.names.push(spelling);
     }
 
-    /// Holds a value; returns what it replaces and what had to make room.
+    /// Holds a value; returns what it replaces and what made room.
     ///
     /// Fails when there is no room beside what is pinned.
     pub(super) fn put(&self, slot: &Arc<Slot>) -> Result<Vec<Detached>, Error> {
@@ -190,9 +190,9 @@ impl Store {
         entries > self.max_entries || bytes > self.max_bytes
     }
 
-    /// Exempts these addresses, whose values weigh so much, from eviction, now and whenever they are
-    /// held: all of them, or none. For what a service cannot do without; and for a handle, until
-    /// [`release`](Self::release), whose value may be still to come.
+    /// Exempts these addresses, each with the weight of its value, from eviction, now and whenever they are
+    /// held: all of them, or none. It is for what a service requires, and for a handle until
+    /// [`release`](Self::release); the value of a handle may not be there yet.
     pub(super) fn pin(&self, pins: &[(Box<str>, usize)]) -> Result<(), Error> {
         let mut table = lock(&self.table);
         for (done, (address, weight)) in pins.iter().enumerate() {
@@ -286,7 +286,7 @@ impl Store {
         self.detach(&mut lock(&self.table), address)
     }
 
-    /// Takes out what has come to its end at `now`; tells when the next one does.
+    /// Takes out what has come to its end at `now`; returns when the next one does.
     pub(super) fn take_ended(&self, now: Moment) -> (Vec<Detached>, Option<Moment>) {
         let mut table = lock(&self.table);
         let mut out = Vec::new();

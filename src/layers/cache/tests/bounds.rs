@@ -1,4 +1,4 @@
-//! Bounds: of entries, bytes, records and fetches, and who has to go when they are reached.
+//! Bounds: of entries, bytes, records and fetches, and what has to go when they are reached.
 
 use std::pin::pin;
 use std::task::{Context, Waker};
@@ -146,7 +146,7 @@ fn exempt(bench: &Bench, name: &str) {
 }
 
 #[tokio::test]
-async fn a_value_that_finds_no_room_costs_nobody_else_his_own() {
+async fn a_value_that_finds_no_room_costs_no_other_value_its_place() {
     let bench = of_100_kb();
     exempt(&bench, "pinned/one");
     bench.backend.set("pinned/one", [b'x'; 50_000]);

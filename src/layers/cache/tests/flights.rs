@@ -1,4 +1,4 @@
-//! One fetch for all who wait for it: who shares it, what ends it, and what does not.
+//! One fetch for all waiters: which callers share it, what ends it, and what does not.
 
 use super::*;
 use crate::error::ErrorKind;
@@ -67,7 +67,7 @@ async fn no_get_waits_on_another_names_fetch() {
 }
 
 #[tokio::test]
-async fn an_error_is_shared_by_all_who_wait_and_is_not_cached() {
+async fn an_error_is_shared_by_all_waiters_and_is_not_cached() {
     let bench = bench();
     let gate = Gate::new();
     bench

@@ -64,7 +64,7 @@ async fn a_thousand_handles_are_one_fetch_a_refresh() {
     assert_eq!(bench.backend.calls_of(NAME), 2);
 }
 
-/// How often a handle asks in a second for a record whose lease is that short.
+/// How often a handle asks in a second for a record with such a short lease.
 async fn asked_in_a_second(lease: Duration, each_millisecond: impl Fn(&SecretHandle)) -> usize {
     let bench = bench();
     bench.backend.set_lease(NAME, lease);
@@ -272,7 +272,7 @@ async fn another_handle_on_a_name_leaves_its_back_off_alone() {
     let calls = bench.backend.calls_of(NAME);
     let due = bench.cache.core.keeper.due_at("prod/db");
     let _others: Vec<_> = (0..10).map(|_| handle(&bench)).collect();
-    // The job has had its turn when a fetch that was queued behind it has failed, too.
+    // Once a fetch that was queued behind the job has failed, too, the job is done.
     bench.cache.get("other/name").await.unwrap_err();
     assert_eq!(bench.backend.calls_of(NAME), calls);
     assert_eq!(bench.cache.core.keeper.due_at("prod/db"), due);
@@ -314,18 +314,18 @@ async fn a_waker_that_panics_costs_no_other_handle_and_no_other_get_its_news() {
             .is_pending()
     );
     let gets: Vec<_> = (0..40).map(|_| bench.spawn_get()).collect();
-    let told = handles
+    let changes = handles
         .into_iter()
         .map(|mut handle| tokio::spawn(async move { handle.changed().await.map(|()| handle) }));
-    let told: Vec<_> = told.collect();
+    let changes: Vec<_> = changes.collect();
     bench.waiting(41).await;
     gate.open();
     for get in gets {
         assert_eq!(get.await.unwrap().unwrap().expose_str().unwrap(), "v2");
     }
     let mut handles = Vec::new();
-    for told in told {
-        handles.push(told.await.unwrap().unwrap());
+    for change in changes {
+        handles.push(change.await.unwrap().unwrap());
     }
     // And at the end, too.
     drop(get);

@@ -1,4 +1,4 @@
-//! How long a value lives: its time to live, its lease, and its end when nobody asks.
+//! How long a value lives: its time to live, its lease, and its end when no caller asks.
 
 use std::collections::HashSet;
 use std::pin::pin;

@@ -1,4 +1,4 @@
-//! Refreshing ahead of the end: who asks for it, what it may change, and what it may not keep.
+//! Refreshing ahead of the end: which read asks for it, what it may change, and what it may not keep.
 
 use super::*;
 use crate::error::ErrorKind;
@@ -217,7 +217,7 @@ async fn a_refresh_that_is_due_is_begun_also_by_a_read_of_a_newer_version_that_i
     bench.text().await;
     bench.clock.advance(TTL * 89 / 100);
     let (name, newer) = (NameRef::parse(NAME).unwrap(), Version::number(9));
-    // The one read that is told that a refresh is due.
+    // The one read that learns that a refresh is due.
     drop(bench.cache.resolve(Request::new(name).at_least(&newer)));
     bench.backend.called(2).await;
 }

@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn a_peek_answers_what_is_cached_and_asks_nobody() {
+async fn a_peek_answers_what_is_cached_and_asks_no_store() {
     let bench = bench();
     let name = NameRef::parse(NAME).unwrap();
     assert!(bench.cache.peek_text(name.as_str()).is_none());

@@ -265,7 +265,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "self.make_room(&mut table, slot)?;",
             "let _ = self.make_room(&mut table, slot);",
         ],
-        "a_value_that_finds_no_room_costs_nobody_else_his_own",
+        "a_value_that_finds_no_room_costs_no_other_value_its_place",
     ),
     core(
         "bounds: a value is evicted before its waiter has read it",
