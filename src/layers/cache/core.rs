@@ -126,7 +126,8 @@ impl Core {
 
     /// The value held for a name that was answered before. The path of a hit.
     pub(super) fn hit(&self, text: &str) -> Option<Hit> {
-        self.store.get(text, &*self.clock)
+        let Store { index, signals, .. } = &*self.store;
+        index.get(text, signals, &*self.clock)
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -271,7 +272,7 @@ impl Core {
         let held = values.iter().filter(|value| value.is_held_elsewhere());
         report.values_still_held = held.count();
         drop(values);
-        // Each of those that wait is woken aside.
+        // Without the lock, for it wakes waiters.
         for (_, (flight, _)) in flights {
             flight.end(Outcome::Failed(closed_error()));
         }

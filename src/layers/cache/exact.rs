@@ -28,10 +28,8 @@ impl Cache {
             let record = core.ask(read, began, lost).await;
             drop(place);
             let record = record.and_then(|record| core.fits(record));
-            let told = match &record {
-                Ok(record) => Ok((record.answer().backend(), record.version().clone())),
-                Err(error) => Err(error.clone()),
-            };
+            let brought = |record: &Record| (record.answer().backend(), record.version().clone());
+            let told = record.as_ref().map(brought).map_err(Error::clone);
             let _ = answer.send(record);
             core.tell_fetched(name.borrowed(), began, told);
         };

@@ -69,7 +69,8 @@ impl Flight {
         began < self.fenced.load(Ordering::Relaxed)
     }
 
-    /// Ends it, if it has not ended. Wakes the waiters: their wakers are foreign code.
+    /// Ends it, if it has not ended, and wakes the waiters. Not to be called under a lock: where no
+    /// thread can be started for their wakers, which are foreign code, these run here.
     pub(super) fn end(&self, outcome: Outcome) {
         self.outcome.send_if_modified(|held| {
             let flying = held.is_none();

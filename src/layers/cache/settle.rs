@@ -150,11 +150,10 @@ impl Settling {
         now: Moment,
         wide: Option<Signal>,
     ) -> Option<Duration> {
-        // An old signal is not kept alive by a new one for more.
-        self.forget_settled(now);
         let print = version.and_then(|version| self.print(version));
         let time = self.time;
         let flooded = self.is_flooded(now, time);
+        // An old signal is not kept alive by a new one for more.
         let narrow = self.signalled.get_mut(address);
         let narrow = narrow.filter(|narrow| now < narrow.own.came + time);
         let signal = match narrow {

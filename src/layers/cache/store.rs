@@ -12,19 +12,19 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 
 use crate::address::{Address, Located};
-use crate::clock::{Clock, Moment};
+use crate::clock::Moment;
 use crate::error::{Error, ErrorKind};
 use crate::layers::cache::index::{Index, Spelling};
 use crate::layers::cache::recent::Recent;
 use crate::layers::cache::signals::Signals;
-use crate::layers::cache::slot::{Detached, Hit, Slot};
+use crate::layers::cache::slot::{Detached, Slot};
 use crate::name::{NameRef, path_of};
 use crate::rules::is_below;
 use crate::secret::Selected;
 use crate::sync::lock;
 
 pub(super) struct Store {
-    index: Index,
+    pub(super) index: Index,
     pub(super) signals: Signals,
     table: Mutex<Table>,
     max_entries: usize,
@@ -105,11 +105,6 @@ impl Store {
             max_entries: max_entries as usize,
             max_bytes: max_bytes as usize,
         }
-    }
-
-    /// The value of a name that was answered before. The path of a hit.
-    pub(super) fn get(&self, text: &str, clock: &dyn Clock) -> Option<Hit> {
-        self.index.get(text, &self.signals, clock)
     }
 
     /// The slot at `address`, the long way.

@@ -342,7 +342,10 @@ pub(super) const MUTANTS: &[Mutant] = &[
     core(
         "settle: a prefix revives what an old signal has dropped",
         "src/layers/cache/settle.rs",
-        ["self.forget_settled(now);\n        let print", "let print"],
+        [
+            "narrow.filter(|narrow| now < narrow.own.came + time);",
+            "narrow.filter(|narrow| narrow.own.came < now + time);",
+        ],
         "nor_does_one_for_a_prefix",
     ),
     core(
@@ -383,7 +386,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "src/layers/cache/landing.rs",
         [
             "Some(refused) if error.kind().permits().stale => Error::clone(refused),",
-            "Some(_) if error.kind() == ErrorKind::Closed => error.clone(),",
+            "Some(refused) if Error::kind(refused).permits().stale => Error::clone(refused),",
         ],
         "a_rollback_while_the_other_endpoint_is_left_alone_is_refused",
     ),
