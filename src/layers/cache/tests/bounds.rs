@@ -35,11 +35,9 @@ fn a_time_to_live_is_from_a_second_to_a_day_for_a_prefix_too() {
         (day, true),
         (day + nano, false),
     ] {
-        let all = CacheConfig {
-            ttl,
-            ..CacheConfig::default()
-        };
-        let prefix = CacheConfig::default().with_ttl_for("prod", ttl);
+        let (mut all, mut prefix) = (CacheConfig::default(), CacheConfig::default());
+        all.ttl.set_all(ttl);
+        prefix.ttl.set("prod", ttl);
         for config in [all, prefix] {
             let clock = Arc::new(ManualClock::strict());
             let cache = Cache::new(MockBackend::new(), clock, config);

@@ -419,10 +419,10 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     core(
         "negatives: what is not there is forgotten after a second",
-        "src/layers/cache/config.rs",
+        "src/layers/cache/negative.rs",
         [
-            "negative_ttl: Self::LONGEST_NEGATIVE,",
-            "negative_ttl: Duration::from_secs(1),",
+            "let word = Self::LONGEST;",
+            "let word = Duration::from_secs(1);",
         ],
         "what_is_not_there_is_asked_for_once_in_five_seconds",
     ),
@@ -430,8 +430,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "12: a refresh that fails counts as one that found nothing new",
         "src/layers/cache/judge.rs",
         [
-            "            Err(error) => return Err(error.into()),\n        };\n        // The attempt",
-            "            Err(error) if error.kind().is_of_the_secret() || asked.held.is_none() => {\n                return Err(error.into());\n            }\n            Err(_) => Record::unchanged(\"mock\"),\n        };\n        // The attempt",
+            "        let answer = answer?;\n",
+            "        let answer = match answer {\n            Err(error) if !error.kind().is_of_the_secret() && asked.held.is_some() => Record::unchanged(\"mock\"),\n            answer => answer?,\n        };\n",
         ],
         "neither_a_hit_nor_a_refresh_that_fails_lengthens_a_life",
     ),
