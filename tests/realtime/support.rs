@@ -243,6 +243,8 @@ pub(crate) fn start(test: &str, environment: &[(&str, &str)]) -> Child {
     process
         .args([test, "--exact", "--ignored", "--test-threads=1"])
         .arg("--nocapture")
+        // To look up the lines of a backtrace takes a second of all that is measured here.
+        .env("RUST_BACKTRACE", "0")
         .envs(environment.iter().copied())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
