@@ -10,5 +10,5 @@ pub use crate::error::{Permits, Repeat};
 pub use crate::jitter::random_part;
 pub use crate::name::NameRef;
 pub use crate::race::first;
-pub use crate::resolver::{Request, ResolveFuture, ResolveManyFuture, ShutdownFuture};
+pub use crate::resolver::{Batch, Request, ResolveFuture, ResolveManyFuture, ShutdownFuture};
 pub use crate::secret::RecordBuilder;

@@ -37,6 +37,10 @@ macro_rules! pass_on {
             $inner.below(prefix)
         }
 
+        fn at_once(&$this, request: &crate::resolver::Request<'_>) -> usize {
+            $inner.at_once(request)
+        }
+
         fn endpoints(&$this) -> usize {
             $inner.endpoints()
         }
@@ -77,6 +81,7 @@ mod breaker;
 pub(crate) mod cache;
 pub(crate) mod deadline;
 mod fallback;
+mod gather;
 mod lanes;
 mod limit;
 mod own_thread;
@@ -91,6 +96,7 @@ pub use cache::SecretHandle;
 pub(crate) use cache::{Cache, CacheConfig, closed_error};
 pub(crate) use deadline::Deadline;
 pub(crate) use fallback::Fallback;
+pub(crate) use gather::Gather;
 pub(crate) use lanes::Lanes;
 pub(crate) use limit::Limit;
 pub use limit::LimitConfig;

@@ -15,7 +15,7 @@ pub use ext::SecretResolverExt;
 pub(crate) use ext::{field_of, named, required};
 pub(crate) use future::join_all;
 pub use future::{ResolveFuture, ResolveManyFuture};
-pub use request::Request;
+pub use request::{Batch, Request};
 pub(crate) use request::{Held, Holder, OwnedRequest, Tried};
 pub use require::{RequireError, Required};
 pub use shutdown::{ShutdownFuture, ShutdownReport};
@@ -112,6 +112,16 @@ pub trait SecretResolver: fmt::Debug + Send + Sync + 'static {
         vec![self.locate(prefix).address().clone()]
     }
 
+    /// How many requests like this one the store reads in one: then those that arrive while another is under way are put
+    /// together ([`Request::batch`]), and what guards the store sees one request. Asked before each read: it is pure, and
+    /// answers at once.
+    ///
+    /// Provided: 1, each alone.
+    fn at_once(&self, request: &Request<'_>) -> usize {
+        let _ = request;
+        1
+    }
+
     /// Whether it answers from its own memory. Such a resolver cannot be a store of a
     /// [`Resolver`](crate::Resolver): an invalidation would not reach what it remembers.
     ///
@@ -189,6 +199,10 @@ macro_rules! forward {
 
             fn locate<'a>(&'a self, name: NameRef<'a>) -> Located<'a> {
                 (**self).locate(name)
+            }
+
+            fn at_once(&self, request: &Request<'_>) -> usize {
+                (**self).at_once(request)
             }
 
             fn addresses<'a>(&'a self, own: &'a Address<'a>) -> Vec<Address<'a>> {

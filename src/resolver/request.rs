@@ -1,5 +1,6 @@
 //! What a layer passes on to the next.
 
+mod batch;
 mod owned;
 
 use std::fmt;
@@ -11,6 +12,7 @@ use crate::error::{Error, ErrorKind};
 use crate::in_time::TimeLimit;
 use crate::name::NameRef;
 use crate::secret::{Record, Version};
+pub use batch::Batch;
 pub(crate) use owned::OwnedRequest;
 
 /// One read: small, passed by value.
@@ -38,6 +40,7 @@ pub struct Request<'a> {
     tried: Tried,
     alternative: bool,
     latest: bool,
+    batch: Option<&'a Arc<Batch>>,
 }
 
 /// Endpoints that were asked already: the first 64 of a store.
@@ -91,6 +94,7 @@ impl<'a> Request<'a> {
             tried: Tried::default(),
             alternative: false,
             latest: false,
+            batch: None,
         }
     }
 
@@ -213,7 +217,22 @@ impl<'a> Request<'a> {
         request.endpoint = None;
         request.tried = Tried::default();
         request.alternative = false;
+        request.batch = None;
         request
+    }
+
+    /// The same request for these names, too. It accepts any version: a name whose version is refused fails alone.
+    pub(crate) fn with_batch(mut self, batch: &'a Arc<Batch>) -> Self {
+        self.batch = Some(batch);
+        self.floor = None;
+        self
+    }
+
+    /// Other names to be read in the same request of the store; for a backend that reads several
+    /// [at once](crate::SecretResolver::at_once).
+    #[must_use]
+    pub fn batch(&self) -> Option<&'a Batch> {
+        self.batch.map(|batch| &**batch)
     }
 
     /// The name asked for.

@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::fork::Process;
 use crate::invalidate::Invalidator;
 use crate::layers::{
-    Attempt, Breaker, BreakerMonitor, Cache, CacheConfig, Deadline, Fallback, Lanes, Limit,
+    Attempt, Breaker, BreakerMonitor, Cache, CacheConfig, Deadline, Fallback, Gather, Lanes, Limit,
     OwnThread, Retry, Route,
 };
 use crate::resolver::SecretResolver;
@@ -77,7 +77,9 @@ pub(super) fn assemble(config: ResolverBuilder, clock: Arc<dyn Clock>) -> Result
             let layers = Limit::new(layers, Arc::clone(&clock), limit)?;
             // Retries go round both: a back-off holds no permit, and the next attempt finds the next
             // endpoint.
-            Retry::new(layers, Arc::clone(&clock), retry)
+            let layers = Retry::new(layers, Arc::clone(&clock), retry)?;
+            // Above all guards, so that names which the store reads in one request are one request to them.
+            Ok(Gather::new(layers, Arc::clone(&clock)))
         })?;
         // One virtual call, at the edge: what is above is compiled as one.
         Ok::<Arc<dyn SecretResolver>, Error>(Arc::new(layers))

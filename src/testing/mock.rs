@@ -82,6 +82,7 @@ struct State {
     clock: Option<Arc<dyn Clock>>,
     closed: bool,
     identity: u64,
+    at_once: usize,
 }
 
 #[derive(Clone, Default)]
@@ -110,6 +111,14 @@ impl MockBackend {
     #[must_use]
     pub fn with_value(self, name: &str, value: impl AsRef<[u8]>) -> Self {
         self.set(name, value);
+        self
+    }
+
+    /// Reading up to so many names in one call, as a store with batch reads does. A call is counted once, and for each of its
+    /// names; a scripted outage of the first name is one of the whole call.
+    #[must_use]
+    pub fn reading_at_once(self, names: usize) -> Self {
+        lock(&self.0.state).at_once = names;
         self
     }
 
@@ -240,8 +249,8 @@ impl MockBackend {
         let _ = calls.wait_for(|calls| *calls >= number).await;
     }
 
-    /// Takes a call in: what is answered, and from which state of the store.
-    fn take(&self, name: NameRef<'_>) -> (Reply, Option<Stored>, Option<Arc<dyn Clock>>) {
+    /// Takes a call in.
+    fn take(&self, name: NameRef<'_>) -> Taken {
         let mut state = lock(&self.0.state);
         *state.calls.entry(name.path().to_owned()).or_default() += 1;
         let scripted = state
@@ -253,8 +262,11 @@ impl MockBackend {
             Some(reply) => reply,
             None => state.always.clone().unwrap_or(Reply::Stored),
         };
-        let stored = state.records.get(name.path()).cloned();
-        (reply, stored, state.clock.clone())
+        Taken {
+            reply,
+            stored: state.records.get(name.path()).cloned(),
+            clock: state.clock.clone(),
+        }
     }
 }
 
@@ -279,37 +291,30 @@ impl Gate {
 
 impl SecretResolver for MockBackend {
     fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
-        let (mut reply, stored, clock) = self.take(request.name());
+        let own = self.take(request.name());
+        let others = request.batch().map(|batch| {
+            let taken: Vec<_> = batch.names().map(|name| self.take(name)).collect();
+            (batch, taken)
+        });
         let future = async move {
-            loop {
-                match reply {
-                    Reply::Stored => return answer(stored, request),
-                    Reply::Error(kind) => {
-                        return Err(Error::new(kind, "scripted by the test").with_backend("mock"));
-                    }
-                    Reply::Delay(time, then) => {
-                        let Some(clock) = &clock else {
-                            return Err(Error::new(
-                                ErrorKind::Misconfigured,
-                                "a delay needs a clock: MockBackend::with_clock",
-                            ));
-                        };
-                        clock.sleep_until(clock.now() + time).await;
-                        reply = *then;
-                    }
-                    Reply::Gate(gate, then) => {
-                        let mut open = gate.0.subscribe();
-                        let _ = open.wait_for(|open| *open).await;
-                        reply = *then;
-                    }
-                    Reply::Hang => std::future::pending().await,
-                    Reply::Panic => panic!("scripted by the test"),
-                }
+            let answer = own.answer(request).await;
+            let failed = |error: &Error| !error.kind().is_of_the_secret();
+            let Some((batch, taken)) = others.filter(|_| !answer.as_ref().is_err_and(failed))
+            else {
+                return answer;
+            };
+            for (place, (name, taken)) in batch.names().zip(taken).enumerate() {
+                batch.answer(place, taken.answer(Request::new(name)).await);
             }
+            answer
         };
         // Counted once the reply is settled, so that a waiter for the call finds it taken in.
         self.0.calls.send_modify(|calls| *calls += 1);
         ResolveFuture::new(future)
+    }
+
+    fn at_once(&self, _: &Request<'_>) -> usize {
+        lock(&self.0.state).at_once.max(1)
     }
 
     fn identity(&self) -> u64 {
@@ -319,6 +324,44 @@ impl SecretResolver for MockBackend {
     fn shutdown(&self, _deadline: Moment) -> ShutdownFuture<'_> {
         lock(&self.0.state).closed = true;
         ShutdownFuture::ready(ShutdownReport::default())
+    }
+}
+
+/// A call that was taken in: what is answered, and from which state of the store.
+struct Taken {
+    reply: Reply,
+    stored: Option<Stored>,
+    clock: Option<Arc<dyn Clock>>,
+}
+
+impl Taken {
+    async fn answer(self, request: Request<'_>) -> Result<Record, Error> {
+        let mut reply = self.reply;
+        loop {
+            match reply {
+                Reply::Stored => return answer(self.stored, request),
+                Reply::Error(kind) => {
+                    return Err(Error::new(kind, "scripted by the test").with_backend("mock"));
+                }
+                Reply::Delay(time, then) => {
+                    let Some(clock) = &self.clock else {
+                        return Err(Error::new(
+                            ErrorKind::Misconfigured,
+                            "a delay needs a clock: MockBackend::with_clock",
+                        ));
+                    };
+                    clock.sleep_until(clock.now() + time).await;
+                    reply = *then;
+                }
+                Reply::Gate(gate, then) => {
+                    let mut open = gate.0.subscribe();
+                    let _ = open.wait_for(|open| *open).await;
+                    reply = *then;
+                }
+                Reply::Hang => std::future::pending().await,
+                Reply::Panic => panic!("scripted by the test"),
+            }
+        }
     }
 }
 

@@ -199,6 +199,11 @@ impl SecretResolver for Route {
         numbers.into_iter().flat_map(of).collect()
     }
 
+    /// Each store's own affair: its layers stand below.
+    fn at_once(&self, _: &Request<'_>) -> usize {
+        1
+    }
+
     fn remembers(&self) -> bool {
         self.stores.iter().any(|store| store.remembers())
     }

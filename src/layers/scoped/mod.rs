@@ -150,6 +150,11 @@ impl<R: SecretResolver> SecretResolver for Scoped<R> {
         addresses.map(Address::into_owned).collect()
     }
 
+    /// Of no use to what stands above a whole resolver.
+    fn at_once(&self, _: &Request<'_>) -> usize {
+        1
+    }
+
     fn remembers(&self) -> bool {
         self.inner.remembers()
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Held, Holder, Request, Tried};
+use super::{Batch, Held, Holder, Request, Tried};
 use crate::clock::Moment;
 use crate::name::SecretName;
 use crate::secret::Version;
@@ -17,6 +17,7 @@ pub(crate) struct OwnedRequest {
     tried: Tried,
     alternative: bool,
     latest: bool,
+    batch: Option<Arc<Batch>>,
 }
 
 enum OwnedHeld {
@@ -39,6 +40,7 @@ impl OwnedRequest {
             tried,
             alternative,
             latest,
+            batch,
         } = *request;
         Self {
             name: name.to_owned(),
@@ -53,6 +55,7 @@ impl OwnedRequest {
             tried,
             alternative,
             latest,
+            batch: batch.cloned(),
         }
     }
 
@@ -71,6 +74,7 @@ impl OwnedRequest {
             tried: self.tried,
             alternative: self.alternative,
             latest: self.latest,
+            batch: self.batch.as_ref(),
         }
     }
 }
