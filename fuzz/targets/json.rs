@@ -2,7 +2,7 @@
 #![allow(missing_docs, reason = "a program, described in the manifest")]
 
 #[cfg(fuzzing)]
-libfuzzer_sys::fuzz_target!(|data: &[u8]| secret_resolver_vault::fuzzing::json(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| secret_resolver_json::fuzzing::json(data));
 
 #[cfg(not(fuzzing))]
 fn main() {}

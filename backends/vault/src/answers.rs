@@ -9,12 +9,12 @@
 //! are RFC 9110, 15.5.9 and 15.5.20, 425 is RFC 8470, 5.2.
 
 use secret_resolver::{Error, ErrorKind};
+use secret_resolver_json::Object;
+use secret_resolver_transport::Reply;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::client::Reply;
 use crate::error;
-use crate::object::Object;
 
 /// What a request was for: one answer means different things for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

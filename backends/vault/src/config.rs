@@ -8,7 +8,7 @@ use std::time::Duration;
 use secret_resolver::backend::SystemClock;
 use secret_resolver::{Clock, Error};
 use secret_resolver_session::Session;
-use secret_resolver_transport::{self as transport, Origin, Trust};
+use secret_resolver_transport::{self as transport, Endpoints, Origin, Trust};
 
 use crate::alias::{Given, Names};
 use crate::auth::{Auth, Vault};
@@ -68,9 +68,6 @@ pub struct VaultBuilder {
     connect_timeout: Option<Duration>,
     response_timeout: Option<Duration>,
 }
-
-/// As many as can be told apart when others are asked.
-const MOST_ENDPOINTS: usize = 64;
 
 impl VaultTarget {
     /// A KV v2 store mounted at `secret`, in the root namespace.
@@ -263,9 +260,6 @@ impl VaultBuilder {
         let trust = trust.map_err(error::ours)?;
         auth.check()?;
         let mount = checked(&mount, "mount")?;
-        if endpoints.len() > MOST_ENDPOINTS {
-            return Err(error::misconfigured("a target has at most 64 endpoints"));
-        }
         let namespace = namespace
             .map(|namespace| checked(&namespace, "namespace"))
             .transpose()?;
@@ -300,7 +294,8 @@ impl VaultBuilder {
             http = http.with_response_timeout(timeout);
         }
         let http = http.build().map_err(error::ours)?;
-        let client = Client::new(http, endpoints.into(), namespace);
+        let endpoints = Endpoints::new(http, endpoints).map_err(error::ours)?;
+        let client = Client::new(endpoints, namespace);
         let data = format!("/v1/{}/data/", encode(&mount));
         Ok(VaultBackend::new(Parts {
             session: Session::new(Vault { client, auth }, clock),

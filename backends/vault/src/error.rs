@@ -39,13 +39,6 @@ pub(crate) fn misconfigured(what: &'static str) -> Error {
     ours(Error::new(ErrorKind::Misconfigured, what))
 }
 
-pub(crate) fn value_too_large() -> Error {
-    ours(Error::new(
-        ErrorKind::Overloaded,
-        "a value of the record is larger than the bound on one value; raise it with with_value_limit",
-    ))
-}
-
 /// Marks an error, which may be the transport's or the core's, as met by this backend.
 pub(crate) fn ours(error: Error) -> Error {
     match error.backend() {

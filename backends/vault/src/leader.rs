@@ -12,10 +12,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use secret_resolver::Error;
+use secret_resolver_json::Object;
 use secret_resolver_transport::{Request, Response};
 use serde::{Deserialize, Serialize};
-
-use crate::object::Object;
 
 /// The cluster whose leader is asked for, once it is known.
 #[derive(Debug, Default)]

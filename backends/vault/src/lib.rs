@@ -46,9 +46,7 @@ mod auth;
 mod client;
 mod config;
 mod error;
-mod json;
 mod leader;
-mod object;
 mod path;
 mod resolver;
 mod wire;
@@ -56,11 +54,6 @@ mod wire;
 /// What `fuzz/` asserts; not part of an ordinary build.
 #[cfg(fuzzing)]
 pub mod fuzzing {
-    /// Of JSON strings.
-    pub fn json(data: &[u8]) {
-        let _ = crate::json::properties::hold(data);
-    }
-
     /// Of the bodies of answers.
     pub fn body(data: &[u8]) {
         let _ = crate::wire::properties::hold(data);

@@ -4,6 +4,7 @@
 
 use secret_resolver::Error;
 use secret_resolver::backend::NameRef;
+use secret_resolver_transport::percent_encode;
 
 use crate::error;
 
@@ -36,35 +37,17 @@ pub(crate) fn checked_id(text: &str) -> Result<Box<str>, Error> {
     Ok(Box::from(text))
 }
 
-/// `path` with everything outside RFC 3986's unreserved characters percent-encoded, and its
-/// slashes kept.
+/// `path` percent-encoded, and its slashes kept.
 ///
 /// A path with an empty segment has its slashes encoded too: the server answers a plain `//` with
 /// a redirect to the path without it (OpenBao 2.7.2, by Go's `ServeMux`).
 pub(crate) fn encode(path: &str) -> String {
-    let mut out = String::with_capacity(path.len() + 16);
-    let slash = if path.split('/').any(str::is_empty) {
-        "%2F"
-    } else {
-        "/"
+    let keep: &[u8] = match path.split('/').any(str::is_empty) {
+        true => b"",
+        false => b"/",
     };
-    for &byte in path.as_bytes() {
-        match byte {
-            b'/' => out.push_str(slash),
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                out.push(char::from(byte))
-            }
-            _ => {
-                out.push('%');
-                out.push(char::from(HEX[usize::from(byte >> 4)]));
-                out.push(char::from(HEX[usize::from(byte & 15)]));
-            }
-        }
-    }
-    out
+    percent_encode(path, keep)
 }
-
-const HEX: &[u8; 16] = b"0123456789ABCDEF";
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod properties;

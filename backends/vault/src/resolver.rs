@@ -7,12 +7,12 @@ use std::sync::Arc;
 use secret_resolver::backend::{Located, NameRef, Request, ResolveFuture, ShutdownFuture};
 use secret_resolver::{Address, Error, Moment, Record, SecretResolver, Version};
 use secret_resolver_session::{Session, Verdict};
-use secret_resolver_transport::Method;
+use secret_resolver_transport::{Method, Reply};
 
 use crate::alias::Names;
 use crate::answers::{self, Asked};
 use crate::auth::Vault;
-use crate::client::{Ask, Client, Reply};
+use crate::client::{Ask, Client};
 use crate::config::{VaultBuilder, VaultTarget};
 use crate::error;
 use crate::path::encode;
@@ -137,7 +137,7 @@ impl SecretResolver for VaultBackend {
     }
 
     fn endpoints(&self) -> usize {
-        self.0.client().endpoints()
+        self.0.client().endpoints().origins().len()
     }
 
     fn spreads(&self) -> bool {
@@ -149,7 +149,10 @@ impl SecretResolver for VaultBackend {
     }
 
     fn origins(&self) -> Vec<String> {
-        self.0.client().origins()
+        {
+            let origins = self.0.client().endpoints().origins().iter();
+            origins.map(ToString::to_string).collect()
+        }
     }
 
     fn login_ends(&self) -> Option<Moment> {
@@ -197,7 +200,7 @@ impl Parts {
                 // Once: a third login would not make a refusal less likely.
                 Ok(Verdict::Dead) => again = true,
                 Err(error) => {
-                    self.client().leave_after(&reply);
+                    self.client().endpoints().leave_after(&reply);
                     return Err(error);
                 }
             }
@@ -229,7 +232,7 @@ impl Parts {
         }
         if !request.accepts(record.version()) {
             // Perhaps a standby that is behind: another endpoint answers the next attempt.
-            self.client().leave_after(reply);
+            self.client().endpoints().leave_after(reply);
         }
         request.admit(record)
     }

@@ -5,18 +5,16 @@
 //! no stack, because what is not wanted, and the inside of each value, is skipped without
 //! recursion. The shapes are those of OpenBao's API, recorded from 2.7.2.
 
-use std::borrow::Cow;
-use std::fmt;
 use std::time::Duration;
 
 use secret_resolver::{Error, Record, SecretBuf, Version};
+use secret_resolver_json::{self as json, Members, Object};
 use secret_resolver_session::Grant;
 use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-use crate::object::Object;
-use crate::{error, json};
+use crate::error;
 
 /// Far above any token that Vault or OpenBao issues; a batch token has a few hundred bytes.
 const TOKEN_LIMIT: usize = 16 << 10;
@@ -44,13 +42,13 @@ pub(crate) fn record(body: &[u8], value_limit: usize) -> Result<Record, Error> {
         "the answer is not that of a KV v2 store; check the mount's version",
     )?;
     let Object(Kv { data, metadata }) = read.data;
-    let (Some(Fields(fields)), Some(Object(metadata))) = (data, metadata) else {
+    let (Some(Members(fields)), Some(Object(metadata))) = (data, metadata) else {
         return Err(error::malformed(
             "the answer is not that of a KV v2 store; check the mount's version",
         ));
     };
     // The builder refuses a field that is there twice. It does not see one that is null, because that is left out.
-    let mut keys: Vec<&str> = fields.iter().map(|(key, _)| &*key.0).collect();
+    let mut keys: Vec<&str> = fields.iter().map(|(key, _)| &**key).collect();
     keys.sort_unstable();
     if keys.windows(2).any(|pair| pair[0] == pair[1]) {
         return Err(error::malformed("the store's record has one field twice"));
@@ -58,7 +56,7 @@ pub(crate) fn record(body: &[u8], value_limit: usize) -> Result<Record, Error> {
     let mut builder = Record::builder(error::BACKEND).version(Version::number(metadata.version));
     for (key, raw) in fields {
         if let Some(value) = json::value(raw.get(), value_limit)? {
-            builder = builder.field(key.0, value);
+            builder = builder.field(key, value);
         }
     }
     builder.build()
@@ -124,9 +122,9 @@ pub(crate) fn approle_login(role_id: &[u8], secret_id: &[u8]) -> Result<SecretBu
     Ok(body)
 }
 
-/// serde_json's error is dropped here: its text quotes what it met.
+/// As the shared one, for the object that each answer is.
 fn parse<'a, T: Deserialize<'a>>(body: &'a [u8], what: &'static str) -> Result<T, Error> {
-    let read = serde_json::from_slice(body).map_err(|_| error::malformed(what));
+    let read = json::parse(body, what).map_err(error::ours);
     read.map(|Object(read)| read)
 }
 
@@ -139,7 +137,7 @@ struct Read<'a> {
 #[derive(Deserialize)]
 struct Kv<'a> {
     #[serde(borrow)]
-    data: Option<Fields<'a>>,
+    data: Option<Members<'a>>,
     metadata: Option<Object<Metadata>>,
 }
 
@@ -191,36 +189,6 @@ struct Own {
     renewable: bool,
     expire_time: Option<IgnoredAny>,
     num_uses: Option<i64>,
-}
-
-/// An object's members in their order, each value as its JSON text. A key is not a secret.
-struct Fields<'a>(Vec<(Key<'a>, &'a RawValue)>);
-
-#[derive(Deserialize)]
-struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(Members)
-    }
-}
-
-struct Members;
-
-impl<'de> Visitor<'de> for Members {
-    type Value = Fields<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut members = Vec::new();
-        while let Some(member) = map.next_entry()? {
-            members.push(member);
-        }
-        Ok(Fields(members))
-    }
 }
 
 #[cfg(any(test, fuzzing))]

@@ -6,7 +6,9 @@
 use std::fmt;
 
 use hyper::body::Bytes;
-use hyper::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use hyper::header::{
+    ACCEPT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT,
+};
 use hyper::http::uri::PathAndQuery;
 use secret_resolver::{Error, SecretBuf};
 
@@ -70,6 +72,7 @@ pub struct Request {
     target: PathAndQuery,
     headers: HeaderMap,
     body: Option<(&'static str, SecretBuf)>,
+    coding: Option<&'static str>,
 }
 
 impl Request {
@@ -89,6 +92,7 @@ impl Request {
             target,
             headers: HeaderMap::new(),
             body: None,
+            coding: None,
         })
     }
 
@@ -130,6 +134,14 @@ impl Request {
         self
     }
 
+    /// Asks for the body in this coding (`Accept-Encoding`), which the caller decodes: an answer may then say that it has it. Without
+    /// it, and for any other, an answer that says so is [`Malformed`](secret_resolver::ErrorKind::Malformed).
+    #[must_use]
+    pub fn accepting(mut self, coding: &'static str) -> Self {
+        self.coding = Some(coding);
+        self
+    }
+
     /// Whether asking twice has the same effect as asking once.
     pub(crate) fn is_repeatable(&self) -> bool {
         matches!(self.method, Method::Get | Method::Head) && self.body.is_none()
@@ -144,6 +156,10 @@ impl Request {
         let mut headers = self.headers.clone();
         headers.insert(HOST, host.clone());
         headers.insert(USER_AGENT, HeaderValue::from_static(OURSELVES));
+        if let Some(coding) = self.coding {
+            let value = HeaderValue::from_str(coding).map_err(|_| unwritable())?;
+            headers.insert(ACCEPT_ENCODING, value);
+        }
         let body = match self.body.take() {
             None => Outgoing::empty(),
             Some((content_type, body)) => {

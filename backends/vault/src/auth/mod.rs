@@ -142,11 +142,11 @@ impl Store for Vault {
     }
 
     fn endpoints(&self) -> usize {
-        self.client.endpoints()
+        self.client.endpoints().origins().len()
     }
 
     fn endpoint(&self) -> usize {
-        self.client.endpoint()
+        self.client.endpoints().current()
     }
 
     async fn load(&self) -> Result<Loaded, Error> {

@@ -2,10 +2,10 @@
 
 use secret_resolver::{Error, SecretBuf};
 use secret_resolver_session::Grant;
-use secret_resolver_transport::Method;
+use secret_resolver_transport::{Method, Reply};
 
 use crate::answers::{self, Asked};
-use crate::client::{Ask, Client, Reply};
+use crate::client::{Ask, Client};
 use crate::wire::{self, Lookup};
 
 /// The life that is left to the token, and whether its uses are counted.

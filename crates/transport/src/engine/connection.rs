@@ -6,7 +6,9 @@ use std::task::{Context, Poll};
 
 use hyper::StatusCode;
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
+use hyper::header::{
+    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING,
+};
 use hyper_util::rt::TokioIo;
 use secret_resolver::{Error, ErrorKind, SecretBuf};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -65,6 +67,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         body_limit: usize,
     ) -> Result<Response, Error> {
         let Self { sender, driver } = self;
+        let accepted = request.headers().get(ACCEPT_ENCODING).cloned();
         driver
             .run(async {
                 let response = sender
@@ -92,6 +95,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 let is_other =
                     |coding: &HeaderValue| !coding.as_bytes().eq_ignore_ascii_case(b"chunked");
                 if codings.next().is_some_and(is_other) || codings.next().is_some() {
+                    return Err(malformed(
+                        "the answer's body is in a coding that was not asked for",
+                    ));
+                }
+                // The same for a coding of the content. Of an error only the status counts.
+                let mut codings = head.headers.get_all(CONTENT_ENCODING).iter();
+                let unasked = |coding: &HeaderValue| {
+                    accepted.as_ref() != Some(coding)
+                        && !coding.as_bytes().eq_ignore_ascii_case(b"identity")
+                };
+                let is_unasked = codings.next().is_some_and(unasked) || codings.next().is_some();
+                if head.status.is_success() && is_unasked {
                     return Err(malformed(
                         "the answer's body is in a coding that was not asked for",
                     ));

@@ -219,6 +219,52 @@ async fn a_body_in_a_coding_that_was_not_asked_for_is_malformed() {
 }
 
 #[tokio::test]
+async fn a_value_in_a_coding_of_the_content_that_was_not_asked_for_is_malformed() {
+    let answer = |codings: &str| {
+        raw(format!(
+            "HTTP/1.1 200 OK\r\n{codings}Content-Length: 4\r\n\r\neA=="
+        ))
+    };
+    let base64 = "Content-Encoding: base64\r\n";
+    let ask = || get().accepting("base64");
+    for unasked in [
+        "Content-Encoding: gzip\r\n",
+        "Content-Encoding: base64, gzip\r\n",
+        "Content-Encoding: \r\n",
+        &base64.repeat(2),
+    ] {
+        let world = answer(unasked);
+        world.fails(&world.client(), ErrorKind::Malformed).await;
+        let sent = world.client().send(&world.origin, ask()).await;
+        assert_eq!(sent.unwrap_err().kind(), ErrorKind::Malformed, "{unasked}");
+    }
+    let world = answer(base64);
+    world.fails(&world.client(), ErrorKind::Malformed).await;
+    for asked in [base64, "", "Content-Encoding: identity\r\n"] {
+        let world = answer(asked);
+        let sent = world.client().send(&world.origin, ask()).await.unwrap();
+        assert_eq!(sent.body(), b"eA==");
+    }
+    // Of an error only the status counts.
+    let world = raw(
+        "HTTP/1.1 503 Service Unavailable\r\nContent-Encoding: gzip\r\nContent-Length: 1\r\n\r\nx",
+    );
+    assert_eq!(world.get(&world.client()).await.unwrap().status(), 503);
+}
+
+#[tokio::test]
+async fn a_coding_is_asked_for_only_where_it_was_chosen() {
+    let world = World::answering(Reply::status(200));
+    let client = world.client();
+    world.get(&client).await.unwrap();
+    let ask = get().accepting("base64");
+    client.send(&world.origin, ask).await.unwrap();
+    let requests = world.server.requests();
+    assert_eq!(requests[0].header("Accept-Encoding"), None);
+    assert_eq!(requests[1].header("Accept-Encoding"), Some("base64"));
+}
+
+#[tokio::test]
 async fn the_server_learns_which_client_asks_it() {
     let world = World::answering(Reply::status(200));
     world.get(&world.client()).await.unwrap();

@@ -3,25 +3,27 @@
 //! A string is decoded twice: once to learn its length, once into a buffer of exactly that size.
 //! Nothing else is parsed here; `serde_json` finds where each value begins and ends.
 
-use secret_resolver::{Error, SecretBuf};
+use secret_resolver::{Error, ErrorKind, SecretBuf};
 
-use crate::error;
-
-/// The bytes that a field with this JSON text has: a string's characters, the text itself of a
-/// number, boolean, array or object; `None` for `null`.
-pub(crate) fn value(raw: &str, limit: usize) -> Result<Option<SecretBuf>, Error> {
+/// The bytes that a field with this JSON text has: a string's characters, the text itself of a number, boolean, array or object;
+/// `None` for `null`.
+///
+/// # Errors
+/// [`ErrorKind::Overloaded`] for more than `limit` bytes, or without memory; [`ErrorKind::Malformed`] for a string that is not one.
+pub fn value(raw: &str, limit: usize) -> Result<Option<SecretBuf>, Error> {
     match raw {
         "null" => Ok(None),
         _ if raw.starts_with('"') => string(raw, limit).map(Some),
-        _ if raw.len() > limit => Err(error::value_too_large()),
-        _ => SecretBuf::from_slice(raw.as_bytes())
-            .map(Some)
-            .map_err(error::ours),
+        _ if raw.len() > limit => Err(too_large()),
+        _ => SecretBuf::from_slice(raw.as_bytes()).map(Some),
     }
 }
 
 /// The characters of a JSON string, given with its quotes.
-pub(crate) fn string(raw: &str, limit: usize) -> Result<SecretBuf, Error> {
+///
+/// # Errors
+/// As [`value`].
+pub fn string(raw: &str, limit: usize) -> Result<SecretBuf, Error> {
     let inner = raw
         .strip_prefix('"')
         .and_then(|rest| rest.strip_suffix('"'))
@@ -32,15 +34,18 @@ pub(crate) fn string(raw: &str, limit: usize) -> Result<SecretBuf, Error> {
         Ok(())
     })?;
     if len > limit {
-        return Err(error::value_too_large());
+        return Err(too_large());
     }
-    let mut buf = SecretBuf::with_capacity(len).map_err(error::ours)?;
-    decode(inner, &mut |bytes| buf.push(bytes).map_err(error::ours))?;
+    let mut buf = SecretBuf::with_capacity(len)?;
+    decode(inner, &mut |bytes| buf.push(bytes))?;
     Ok(buf)
 }
 
 /// Appends `text` as a JSON string with its quotes; the room needed is at most [`quoted_len`].
-pub(crate) fn quote(text: &[u8], into: &mut SecretBuf) -> Result<(), Error> {
+///
+/// # Errors
+/// As [`SecretBuf::push`], where there is less room.
+pub fn quote(text: &[u8], into: &mut SecretBuf) -> Result<(), Error> {
     into.push(b"\"")?;
     for &byte in text {
         match byte {
@@ -60,7 +65,8 @@ pub(crate) fn quote(text: &[u8], into: &mut SecretBuf) -> Result<(), Error> {
 }
 
 /// The length that [`quote`] needs at most.
-pub(crate) fn quoted_len(text: &[u8]) -> usize {
+#[must_use]
+pub fn quoted_len(text: &[u8]) -> usize {
     text.len().saturating_mul(6).saturating_add(2)
 }
 
@@ -131,7 +137,17 @@ fn hex4(text: &[u8]) -> Result<(u32, &[u8]), Error> {
 }
 
 fn broken() -> Error {
-    error::malformed("a string of the answer is not valid JSON")
+    Error::new(
+        ErrorKind::Malformed,
+        "a string of the answer is not valid JSON",
+    )
+}
+
+fn too_large() -> Error {
+    Error::new(
+        ErrorKind::Overloaded,
+        "a value of the record is larger than the bound on one value; raise it with with_value_limit",
+    )
 }
 
 #[cfg(any(test, fuzzing))]
