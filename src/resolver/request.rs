@@ -77,6 +77,7 @@ pub(crate) enum Held<'a> {
 /// that hangs must not keep the version then either: it may be a digest of the value.
 pub(crate) trait Holder: fmt::Debug + Send + Sync {
     fn version(&self) -> Option<Version>;
+    fn validator(&self) -> Option<Version>;
 }
 
 impl<'a> Request<'a> {
@@ -270,6 +271,17 @@ impl<'a> Request<'a> {
             Held::Version(version) => Some(version.clone()),
             Held::By(holder) => holder.version(),
         }
+    }
+
+    /// The store's mark of the value already held, if it is still there ([`Version::as_tag`]): for a conditional read. Ask when it is
+    /// to be sent, and keep it no longer: it may be a digest of the value.
+    #[must_use]
+    pub fn validator(&self) -> Option<Version> {
+        let mark = match self.held? {
+            Held::Version(version) => Some(version.clone()),
+            Held::By(holder) => holder.validator(),
+        };
+        mark.filter(|mark| mark.as_tag().is_some())
     }
 
     /// When the caller stops waiting.

@@ -77,6 +77,7 @@ pub struct RecordBuilder {
     backend: &'static str,
     fields: Vec<(Box<str>, SecretBuf)>,
     version: Version,
+    validator: Version,
     lease: Option<Duration>,
 }
 
@@ -84,6 +85,8 @@ pub struct RecordBuilder {
 pub(crate) struct Contents {
     fields: Box<[(Box<str>, SecretBuf)]>,
     version: Version,
+    /// The store's mark for conditional reads, where the version is not one itself.
+    validator: Version,
     lease: Option<Duration>,
     unchanged: bool,
 }
@@ -104,6 +107,7 @@ impl Record {
             backend,
             fields: Vec::new(),
             version: Version::none(),
+            validator: Version::none(),
             lease: None,
         }
     }
@@ -275,6 +279,14 @@ impl Contents {
         &self.version
     }
 
+    /// The mark that a conditional read is made with; none where the store has none.
+    pub(crate) fn validator(&self) -> &Version {
+        match self.validator.as_tag() {
+            Some(_) => &self.validator,
+            None => &self.version,
+        }
+    }
+
     /// Where the field is; without a name, the only one there is.
     pub(crate) fn find(&self, field: Option<&str>) -> Selected {
         let fields = &self.fields;
@@ -300,6 +312,14 @@ impl RecordBuilder {
     #[must_use]
     pub fn version(mut self, version: Version) -> Self {
         self.version = version;
+        self
+    }
+
+    /// Sets the store's mark for conditional reads ([`Request::validator`](crate::backend::Request::validator)), where the version
+    /// is a number. It may be a digest of the value: the record's own copy is wiped with it.
+    #[must_use]
+    pub fn validator(mut self, mark: &[u8]) -> Self {
+        self.validator = Version::tag(mark);
         self
     }
 
@@ -345,6 +365,7 @@ impl RecordBuilder {
             contents: Arc::new(Contents {
                 fields,
                 version: self.version,
+                validator: self.validator,
                 lease: self.lease,
                 unchanged: false,
             }),

@@ -128,6 +128,12 @@ impl Holder for Slot {
         let contents = contents.as_deref();
         contents.map(|contents| contents.version().clone())
     }
+
+    fn validator(&self) -> Option<Version> {
+        let contents = self.contents.load();
+        let contents = contents.as_deref();
+        contents.map(|contents| contents.validator().clone())
+    }
 }
 
 impl fmt::Debug for Slot {
