@@ -65,11 +65,13 @@
 #[cfg(not(any(feature = "aws-lc-rs", feature = "ring")))]
 compile_error!("secret-resolver-transport needs one of its features aws-lc-rs and ring");
 
+mod certificate;
 mod client;
 mod encode;
 mod endpoints;
 mod engine;
 mod error;
+mod identity;
 mod origin;
 mod request;
 mod response;
@@ -100,6 +102,7 @@ pub mod fuzzing {
     }
 }
 
+pub use certificate::{CertificateFiles, CertificateSource, ClientCertificate};
 pub use client::{Client, ClientBuilder};
 pub use encode::percent_encode;
 pub use endpoints::{Endpoints, Reply};
