@@ -114,6 +114,12 @@ impl Endpoints {
         &self.origins
     }
 
+    /// The client that speaks to them.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// The endpoint in use: one that has not failed since it was come to.
     #[must_use]
     pub fn current(&self) -> usize {
