@@ -1,0 +1,51 @@
+//! Conjur as a [`SecretResolver`](secret_resolver::SecretResolver): variables over TLS.
+//!
+//! A name `prod/db#password` is the variable `prod/db/password`. Logins are by API key, by JWT (`authn-jwt`), by client certificate
+//! (`authn-cert`), or with the tokens that a sidecar writes into a file.
+//!
+//! # Security
+//! - Values, tokens and ETags (a digest of the value) go from the answer into buffers that are wiped. No error, log line or `Debug` text
+//!   holds one; no text of the store's is passed on.
+//! - A refresh is a conditional read: "not changed" carries no value and proves the right to read it. The metadata of a variable prove
+//!   no such thing, and lengthen no life.
+//! - A read is not sent with a token whose life is over. The life is `exp - iat` of the token, counted from the request for it: no clock
+//!   of the server or of this machine has to be right.
+//! - Tokens and credentials go to the endpoints of the target and nowhere else: no redirect is followed.
+//! - The administrator does not log in here, unless it is allowed by a call that is named dangerous.
+//!
+//! # Many names
+//! Names that are asked for at the same time through a [`Resolver`](secret_resolver::Resolver) are read in one request, as many as fit
+//! into 6 KiB. Each is answered for itself: one that is not there or may not be read is looked for, asked alone, and stays apart for five
+//! seconds. An answer with other ids than those asked for is believed for none of them.
+//!
+//! Variables are read one by one or together, and no common moment of several is promised: a user name and its password are two
+//! variables.
+//!
+//! # Limits
+//! A token cannot be revoked: it lives to its end, eight minutes by default, also after its API key was rotated. Conjur answers 404 alike
+//! for a variable that is not there, that has no value, and that this identity may not see. Without
+//! [`ConjurBuilder::with_versions`] a value that a follower gives late cannot be told from a newer one.
+//!
+//! Where the protocol's facts come from: exchanges recorded from Conjur OSS 1.24.0 and 1.22.2 (`tests/transcripts`), to which this
+//! crate's tests hold it.
+
+mod answers;
+mod auth;
+mod batch;
+mod client;
+mod config;
+mod error;
+mod names;
+mod resolver;
+mod wire;
+
+pub use auth::Auth;
+pub use config::{ConjurBuilder, ConjurTarget};
+pub use resolver::ConjurBackend;
+pub use secret_resolver_session::{Credential, JwtFile, JwtSource};
+pub use secret_resolver_transport::{CertificateFiles, CertificateSource, LeftOut, Origin, Trust};
+
+/// The README's examples, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
