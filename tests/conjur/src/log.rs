@@ -61,7 +61,7 @@ pub struct Logged {
     pub kind: Kind,
     /// All of it, credentials too.
     pub request: RequestHead,
-    /// The status of its answer, once there is one.
+    /// The status of its answer, once that is computed.
     pub status: Option<u16>,
 }
 
@@ -103,6 +103,8 @@ pub(crate) struct Log {
 #[derive(Default)]
 pub(crate) struct Records {
     pub(crate) requests: Vec<Logged>,
+    /// How many came before those.
+    pub(crate) forgotten: usize,
     pub(crate) connections: Vec<Connection>,
 }
 
@@ -152,7 +154,10 @@ impl ConjurDouble {
 
     /// Forgets the requests so far; the connections stay.
     pub fn forget_requests(&self) {
-        self.shared().log.change(|records| records.requests.clear());
+        self.shared().log.change(|records| {
+            records.forgotten += records.requests.len();
+            records.requests.clear();
+        });
     }
 
     /// Waits until at least `count` requests of a kind have been read; `false` when that has not happened within `limit`.
@@ -160,6 +165,16 @@ impl ConjurDouble {
     pub fn wait_for(&self, kind: Kind, count: usize, limit: Duration) -> bool {
         self.shared().log.wait(limit, |records| {
             records.requests.iter().filter(|it| it.kind == kind).count() >= count
+        })
+    }
+
+    /// Waits until at least `count` requests of a kind have an answer, whether or not it was sent by now: an answer that is held or
+    /// late is of the moment before this returns. `false` when that has not happened within `limit`.
+    #[must_use]
+    pub fn wait_for_answers(&self, kind: Kind, count: usize, limit: Duration) -> bool {
+        self.shared().log.wait(limit, |records| {
+            let answered = |it: &&Logged| it.kind == kind && it.status.is_some();
+            records.requests.iter().filter(answered).count() >= count
         })
     }
 

@@ -92,7 +92,7 @@ pub(crate) fn verify(
     };
     let (head, claims) = (parse(header)?, parse(payload)?);
     let of_account = |(account, key): &(&String, &[u8; 32])| {
-        head.get("kid").and_then(Value::as_str) == Some(key_id(account, *key).as_str())
+        head.get("kid").and_then(Value::as_str) == Some(key_id(account, key).as_str())
     };
     let (account, key) = state
         .signing_keys

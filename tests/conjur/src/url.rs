@@ -20,6 +20,11 @@ impl<'a> Target<'a> {
         }
     }
 
+    /// Whether all of the query can be decoded.
+    pub(crate) fn check_query(&self) -> Result<(), NotUtf8> {
+        decode(self.query).map(drop)
+    }
+
     /// The first parameter of this name, decoded. `a` and `a=` both give an empty one.
     pub(crate) fn parameter(&self, name: &str) -> Result<Option<String>, NotUtf8> {
         form_value(self.query, name)

@@ -84,7 +84,7 @@ impl Conversation<'_> {
         };
         let at = self.endpoint.shared.log.change(|records| {
             records.requests.push(logged);
-            records.requests.len() - 1
+            records.forgotten + records.requests.len() - 1
         });
         let fault = {
             let mut faults = self.endpoint.faults();
@@ -93,14 +93,21 @@ impl Conversation<'_> {
                 false => faults.take(kind, &request.target),
             }
         };
-        let honest = || routes::answer(self.endpoint, request, &self.peer);
+        let honest = || {
+            let answer = routes::answer(self.endpoint, request, &self.peer);
+            self.record_status(at, answer.status);
+            answer
+        };
         let mut framing = match self.endpoint.shared.switches().version {
             Version::V1_24 => Framing::Length,
             Version::V1_22 => Framing::Chunked,
         };
         let answer = match fault {
             None => honest(),
-            Some(Fault::Answer(answer)) => answer,
+            Some(Fault::Answer(answer)) => {
+                self.record_status(at, answer.status);
+                answer
+            }
             Some(Fault::Delay(time)) => match self.pause(time) {
                 true => honest(),
                 false => return Ok(false),
@@ -136,7 +143,6 @@ impl Conversation<'_> {
                 honest()
             }
         };
-        self.record_status(at, request, answer.status);
         write_answer(self.stream.get_mut(), &answer, framing)?;
         let asked_to_close =
             |value: Option<&str>| value.is_some_and(|value| value.eq_ignore_ascii_case("close"));
@@ -151,11 +157,11 @@ impl Conversation<'_> {
         pause(self.endpoint, self.opening, time)
     }
 
-    fn record_status(&self, at: usize, request: &RequestHead, status: u16) {
+    fn record_status(&self, at: usize, status: u16) {
         self.endpoint.shared.log.change(|records| {
-            // The record may have been emptied meanwhile.
-            let logged = records.requests.get_mut(at);
-            if let Some(logged) = logged.filter(|it| it.request.target == request.target) {
+            // The record may have been forgotten meanwhile.
+            let at = at.checked_sub(records.forgotten);
+            if let Some(logged) = at.and_then(|at| records.requests.get_mut(at)) {
                 logged.status = Some(status);
             }
         });

@@ -31,6 +31,10 @@ pub(crate) struct Port {
 }
 
 impl Port {
+    fn is_open(&self) -> bool {
+        self.opening % 2 == 1
+    }
+
     pub(crate) fn close_connections(&self) {
         for (_, stream) in &self.streams {
             // It fails when the peer has closed it before.
@@ -42,7 +46,7 @@ impl Port {
 /// Opens the port, any free one for 0, and accepts connections from now on. Where it is open already it stays so.
 pub(crate) fn listen(endpoint: &Arc<Endpoint>, number: u16) -> Result<(), Error> {
     let mut port = endpoint.port();
-    if port.opening % 2 == 1 {
+    if port.is_open() {
         return Ok(());
     }
     let listener =
@@ -62,7 +66,7 @@ pub(crate) fn listen(endpoint: &Arc<Endpoint>, number: u16) -> Result<(), Error>
 /// Closes the port and its connections, and returns when the port is free.
 pub(crate) fn close(endpoint: &Endpoint) {
     let mut port = endpoint.port();
-    if port.opening % 2 == 0 {
+    if !port.is_open() {
         return;
     }
     port.opening += 1;

@@ -17,7 +17,9 @@ pub(super) fn root(ask: &Ask<'_>) -> Answer {
         false => Answer::text(
             200,
             "text/html; charset=utf-8",
-            &format!("<html><body>Your Conjur server is running! {version}</body></html>"),
+            &format!(
+                "<html><body><h1>Your Conjur server is running!</h1> Version {version}</body></html>"
+            ),
         ),
     };
     answer.with_header("Vary", "Accept")

@@ -75,6 +75,7 @@ impl Route {
             (all, _) => all,
         };
         // Reading the query's parameters is a part of routing: what is not UTF-8 there is refused as it is in the path.
+        target.check_query()?;
         let check = target.parameter("check")?;
         // HEAD is GET without the body.
         let method = if method == "HEAD" { "GET" } else { method };
