@@ -199,7 +199,7 @@ impl ConjurDouble {
         })
     }
 
-    /// The certificates that clients have presented, in DER, one for each connection that had one.
+    /// The certificates that clients have presented, in DER, one for each connection with one.
     #[must_use]
     pub fn peer_certificates(&self) -> Vec<Vec<u8>> {
         let records = self.shared().log.lock();

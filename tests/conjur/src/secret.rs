@@ -27,7 +27,7 @@ pub(crate) fn random(into: &mut [u8]) {
     let _ = aws_lc_rs::rand::fill(into);
 }
 
-/// Who a token speaks for.
+/// The login that a token speaks for.
 #[derive(Clone, Debug)]
 pub(crate) struct Identity {
     pub(crate) account: String,

@@ -40,6 +40,12 @@ impl Host {
 
 /// Roles. A role is named with its kind: `host:apps/reader`, `group:prod/readers`, `user:alice`.
 impl ConjurDouble {
+    /// Creates one more account with its administrator, and returns that one's API key. What else is in it comes by policy.
+    pub fn add_account(&self, account: &str) -> String {
+        let now = self.shared().clock.now_ms();
+        self.shared().state().add_account(account, now)
+    }
+
     /// Creates a host, unless it is there, and returns its API key.
     pub fn add_host(&self, id: &str) -> String {
         self.add_host_with(&Host::new(id))

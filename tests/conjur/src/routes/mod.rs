@@ -87,7 +87,7 @@ pub(crate) fn kind(endpoint: &Endpoint, request: &RequestHead) -> Kind {
     Route::find(&request.method, &target, &switches).map_or(Kind::Other, |route| route.kind())
 }
 
-/// The answer to a request, complete but for its framing.
+/// The answer to a request, complete except for its framing.
 pub(crate) fn answer(endpoint: &Endpoint, request: &RequestHead, peer: &Peer) -> Answer {
     let switches = endpoint.shared.switches().clone();
     let target = Target::parse(&request.target);

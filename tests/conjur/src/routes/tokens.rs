@@ -8,7 +8,7 @@ use crate::Answer;
 use crate::secret::{Identity, Refusal, claims, sign, verify};
 use crate::state::State;
 
-/// Who asks, by the token of the request.
+/// The login that asks, by the token of the request.
 pub(super) fn authorize(ask: &Ask<'_>) -> Result<Identity, Answer> {
     let given = ask.request.header("authorization").and_then(quoted_token);
     let Some(given) = given else {

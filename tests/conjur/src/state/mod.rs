@@ -28,7 +28,7 @@ pub(crate) struct State {
     pub(crate) signing_keys: BTreeMap<String, [u8; 32]>,
 }
 
-/// Somebody who can be granted something.
+/// What privileges are granted to: a host, a user, a group.
 #[derive(Clone, Default)]
 pub(crate) struct Role {
     /// Hosts and users have one.

@@ -1,4 +1,4 @@
-//! An HTTPS client of a few lines, which shares no code with the double but rustls: it sends what it is told, and hides nothing.
+//! An HTTPS client of a few lines, which shares rustls alone with the double: it sends what it is given, and hides nothing.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;

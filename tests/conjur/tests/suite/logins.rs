@@ -162,6 +162,38 @@ fn a_token_is_refused_for_what_is_wrong_with_it() {
     }
 }
 
+#[test]
+fn the_roles_of_one_account_are_strangers_in_another() {
+    let conjur = ConjurDouble::start().unwrap();
+    let mut client = Client::new(&conjur);
+    let key = conjur.add_account("theirs");
+    conjur.set("v", "value");
+    let mut login = |account: &str| {
+        let target = format!("/authn/{account}/admin/authenticate");
+        client.ask("POST", &target, &[], key.as_bytes())
+    };
+    let (theirs, ours) = (login("theirs"), login("myorg").status);
+    assert_eq!((theirs.status, ours), (200, 401));
+    let whoami = client.get("/whoami", theirs.text());
+    assert!(
+        whoami
+            .text()
+            .contains(r#""account":"theirs","username":"admin""#)
+    );
+    assert_eq!(
+        client
+            .get("/secrets/myorg/variable/v", theirs.text())
+            .status,
+        404
+    );
+    assert_eq!(
+        client
+            .get("/secrets/myorg/variable/v", &conjur.token("admin"))
+            .text(),
+        "value"
+    );
+}
+
 /// What a service says to a JWT.
 fn login(client: &mut Client, service: &str, jwt: &Jwt) -> (u16, String) {
     let target = format!("/authn-jwt/{service}/myorg/authenticate");

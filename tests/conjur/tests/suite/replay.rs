@@ -117,7 +117,7 @@ impl Replay {
         }
     }
 
-    /// What the person did who recorded this, beside sending requests.
+    /// What was done at the recording beside sending requests.
     fn before(&mut self, file: &str, at: usize, name: &str) {
         match (file, at, name) {
             ("10-outage.json", 0, _) => self.conjur.set_outage(true),
