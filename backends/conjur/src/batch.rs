@@ -21,8 +21,10 @@ pub(crate) struct Bad(Mutex<HashMap<Box<str>, Moment>>);
 const APART: Duration = Duration::from_secs(5);
 const MOST_BAD: usize = 4096;
 
-/// How many spoilers of one batch are looked for. The names that are left then are asked alone.
+/// How many spoilers of one batch are looked for, and how many that the answer names are left out. The names that are left then are
+/// asked alone.
 const MOST_SEARCHES: usize = 3;
+const MOST_NAMED: usize = 16;
 
 impl Bad {
     pub(crate) fn has(&self, id: &str, now: Moment) -> bool {
@@ -60,14 +62,17 @@ impl Parts {
         batch: &Batch,
     ) -> Result<Read<Record>, Error> {
         let mut search = Search::new(self, id, batch);
-        let mut searches = 0;
-        while search.rest.len() > 1 && searches < MOST_SEARCHES {
+        let (mut searches, mut names) = (0, 0);
+        while search.rest.len() > 1 && searches < MOST_SEARCHES && names < MOST_NAMED {
             let rest = std::mem::take(&mut search.rest);
             match self.ask(token, request, &search.ids, &rest).await? {
                 Answer::Values(values) => search.answered(&rest, values),
                 Answer::Refused(endpoint) => return Ok(Read::Refused(endpoint)),
                 Answer::Spoiled(named) => {
-                    searches += 1;
+                    match named {
+                        Some(_) => names += 1,
+                        None => searches += 1,
+                    }
                     let found = self.find(token, request, &mut search, rest, named).await?;
                     if let Some(endpoint) = found {
                         return Ok(Read::Refused(endpoint));

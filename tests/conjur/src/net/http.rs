@@ -26,6 +26,7 @@ pub(super) fn read_request<S: Read + Write>(
         target: target.into(),
         headers: Vec::new(),
         body: Vec::new(),
+        client: None,
     };
     loop {
         let line = read_line(&mut head)?;
