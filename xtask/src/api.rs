@@ -10,12 +10,14 @@ use public_api::Builder;
 
 use crate::workspace::{Result, cargo, root, run as run_command, target};
 
-const CRATES: [&str; 5] = [
+const CRATES: [&str; 7] = [
     "secret-resolver",
+    "secret-resolver-json",
     "secret-resolver-session",
     "secret-resolver-transport",
     "secret-resolver-env",
     "secret-resolver-vault",
+    "secret-resolver-conjur",
 ];
 
 /// Compares, or with `--bless` writes.

@@ -5,12 +5,14 @@ use std::process::Command;
 
 use crate::workspace::{Result, output_of, root, run as run_command, target};
 
-const CRATES: [&str; 5] = [
+const CRATES: [&str; 7] = [
     "secret-resolver",
+    "secret-resolver-json",
     "secret-resolver-session",
     "secret-resolver-transport",
     "secret-resolver-env",
     "secret-resolver-vault",
+    "secret-resolver-conjur",
 ];
 
 pub(crate) fn run() -> Result {
