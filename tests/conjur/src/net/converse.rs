@@ -25,9 +25,10 @@ pub(super) fn serve(
     stream: &TcpStream,
     number: u64,
     opening: u64,
+    swallowed: bool,
 ) -> io::Result<()> {
     let mut raw = stream;
-    if endpoint.faults().black_hole {
+    if swallowed {
         return io::copy(&mut raw, &mut io::sink()).map(drop);
     }
     let tls = Arc::clone(&lock(&endpoint.tls));
@@ -82,10 +83,7 @@ impl Conversation<'_> {
             request: request.clone(),
             status: None,
         };
-        let at = self.endpoint.shared.log.change(|records| {
-            records.requests.push(logged);
-            records.forgotten + records.requests.len() - 1
-        });
+        // Decided before it is recorded, so that a test that has seen the record can end the fault for all later requests.
         let fault = {
             let mut faults = self.endpoint.faults();
             match faults.black_hole {
@@ -93,6 +91,10 @@ impl Conversation<'_> {
                 false => faults.take(kind, &request.target),
             }
         };
+        let at = self.endpoint.shared.log.change(|records| {
+            records.requests.push(logged);
+            records.forgotten + records.requests.len() - 1
+        });
         let honest = || {
             let answer = routes::answer(self.endpoint, request, &self.peer);
             self.record_status(at, answer.status);

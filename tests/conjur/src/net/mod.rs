@@ -102,6 +102,8 @@ fn accept(listener: &TcpListener, endpoint: &Arc<Endpoint>, opening: u64) {
         let Ok(kept) = stream.try_clone() else {
             continue;
         };
+        // Decided before it is recorded, as the faults of requests are.
+        let swallowed = endpoint.faults().black_hole;
         let number = endpoint.shared.log.change(|records| {
             let number = records.connections.len() as u64;
             records.connections.push(Connection {
@@ -120,7 +122,7 @@ fn accept(listener: &TcpListener, endpoint: &Arc<Endpoint>, opening: u64) {
         std::thread::spawn(move || {
             let _ = stream.set_nodelay(true);
             // Every way in which a connection can fail is the peer's leaving; the test sees its side of it.
-            let _ = serve(&endpoint, &stream, number, opening);
+            let _ = serve(&endpoint, &stream, number, opening, swallowed);
             // The list has a handle on this socket, so that only this closes it.
             let _ = stream.shutdown(Shutdown::Both);
             endpoint.port().streams.retain(|(kept, _)| *kept != number);

@@ -155,6 +155,7 @@ fn a_token_is_refused_for_what_is_wrong_with_it() {
         "token token=\"x\"",
         "Token token=x",
         "Token  token=\"x\"",
+        "Token token=\"x",
     ] {
         let headers = [("Authorization", scheme)];
         let response = client.ask("GET", "/nowhere", &headers, b"");
@@ -311,6 +312,45 @@ fn a_service_takes_the_jwts_that_its_variables_and_the_hosts_annotations_allow()
         401
     );
     assert_eq!(login(&mut client, "nowhere", &good).0, 401);
+}
+
+#[test]
+fn a_service_or_a_host_that_is_set_up_amiss_lets_nobody_in() {
+    let conjur = ConjurDouble::start().unwrap();
+    let mut client = Client::new(&conjur);
+    let jwt = conjur.jwt("x").claim("jti", "1");
+    for (at, annotation, value, status) in [
+        (0, "sub", "x", 200),
+        // Of the claims that every JWT has, none says which host it is.
+        (1, "jti", "1", 401),
+        (2, "iss", "https://issuer.example", 401),
+        (3, "aud", "conjur", 401),
+    ] {
+        let (service, path) = (format!("s{at}"), format!("p{at}"));
+        let how = JwtService::default().identity_path(Some(&path));
+        conjur.add_authn_jwt(&service, &how);
+        let host = Host::new(&format!("{path}/x"));
+        let annotation = format!("authn-jwt/{service}/{annotation}");
+        conjur.add_host_with(&host.annotation(&annotation, value));
+        conjur.allow_login(&format!("host:{path}/x"), &format!("authn-jwt/{service}"));
+        assert_eq!(login(&mut client, &service, &jwt).0, status, "{annotation}");
+    }
+    // Keys that stand in a variable say nothing of an issuer.
+    let how = JwtService::default().issuer(None).identity_path(Some("p0"));
+    conjur.add_authn_jwt("s0-without", &how);
+    conjur.annotate("host:p0/x", "authn-jwt/s0-without/sub", "x");
+    conjur.allow_login("host:p0/x", "authn-jwt/s0-without");
+    assert_eq!(
+        login(&mut client, "s0-without", &jwt.clone().without("iss")).0,
+        401
+    );
+    assert_eq!(login(&mut client, "s0-without", &jwt).0, 401);
+    // There is one source of keys.
+    conjur.set(
+        "conjur/authn-jwt/s0/jwks-uri",
+        "https://issuer.example/keys",
+    );
+    assert_eq!(login(&mut client, "s0", &jwt).0, 401);
 }
 
 #[test]

@@ -73,6 +73,14 @@ fn an_etag_is_of_the_value_alone_and_permission_comes_before_it() {
     assert_eq!(conditional("two", &tags[1]).status, 403);
     conjur.revoke_all(HOST, "two");
     assert_eq!(conditional("two", &tags[1]).status, 404);
+    let admin = crate::client::header(&conjur.token("admin"));
+    let written = client.ask(
+        "POST",
+        &secret("three"),
+        &[("Authorization", &admin), ("If-None-Match", &tags[2])],
+        b"other",
+    );
+    assert_eq!(written.status, 201);
     let head = client.ask(
         "HEAD",
         &secret("three"),
@@ -204,5 +212,11 @@ fn descriptions_and_lists_show_what_may_be_seen_and_no_value() {
         ("nowhere", "read", 404),
     ] {
         assert_eq!(json(&one(id, &may(privilege))), status, "{id} {privilege}");
+    }
+    // The same of another role.
+    for (role, status) in [("user:admin", 204), ("user:nobody", 404)] {
+        let role = encode(&format!("{ACCOUNT}:{role}"));
+        let asked = format!("{}&role={role}", may("update"));
+        assert_eq!(json(&one("red/apple", &asked)), status, "{role}");
     }
 }
