@@ -1,6 +1,6 @@
 //! The recorded exchanges, as they lie beside the backend's tests.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -28,9 +28,7 @@ pub(crate) struct Exchange {
 
 impl Transcript {
     pub(crate) fn read(file: &'static str) -> Self {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../backends/conjur/tests");
-        let text = std::fs::read(folder.join("transcripts").join(file)).unwrap();
-        let document: Value = serde_json::from_slice(&text).unwrap();
+        let document = document(file);
         let exchanges = document["exchanges"].as_array().unwrap();
         Self {
             file,
@@ -38,6 +36,20 @@ impl Transcript {
             jwts: document["jwts"].as_object().cloned().unwrap_or_default(),
         }
     }
+}
+
+/// One file, as it is.
+pub(crate) fn document(file: &str) -> Value {
+    let folder = package().join("../../backends/conjur/tests/transcripts");
+    let text = std::fs::read(folder.join(file)).unwrap();
+    serde_json::from_slice(&text).unwrap()
+}
+
+/// This package's folder. Cargo says it to every program that it runs: checkouts that share a folder for what is compiled also share
+/// what the compiler was given.
+pub(crate) fn package() -> PathBuf {
+    let given = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    given.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into())
 }
 
 impl Exchange {

@@ -48,6 +48,20 @@ fn a_key_logs_its_own_role_in_until_it_is_rotated() {
     assert_eq!(authenticate(&mut client, "zoë@b", &second), 401);
     assert_eq!(authenticate(&mut client, "zoë@b", rotated.text()), 200);
 
+    let basic = format!(
+        "Basic {}",
+        STANDARD.encode(format!("zoë@b:{}", rotated.text()))
+    );
+    for (role, status) in [("user:zo%C3%AB@b", 200), ("host:a%2F1%20%25", 401)] {
+        let target = format!("/authn/myorg/api_key?role={role}");
+        let headers = [("Authorization", basic.as_str())];
+        assert_eq!(
+            client.ask("PUT", &target, &headers, b"").status,
+            status,
+            "{role}"
+        );
+    }
+
     let admin = crate::client::header(&conjur.token("admin"));
     let other = "/authn/myorg/api_key?role=host%3Aa%2F1%20%25";
     let rotated = client.ask("PUT", other, &[("Authorization", &admin)], b"");

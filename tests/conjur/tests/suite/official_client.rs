@@ -6,15 +6,14 @@ use std::process::{Command, Stdio};
 use conjur_double::{ConjurDouble, Host, JwtService, Kind};
 use serde_json::{Value, json};
 
+use crate::exchanges::package;
+
 const SUBJECT: &str = "spiffe://example.org/billing";
 
 /// Runs the client; what each of its operations came to.
 fn run(arguments: &Value) -> Value {
     let python = test_servers::tools::conjur_client().unwrap();
-    let script = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/tests/suite/client_of_conjur.py"
-    );
+    let script = package().join("tests/suite/client_of_conjur.py");
     // Without our environment, so that no proxy and no search path of ours is between the two.
     let mut child = Command::new(python)
         .arg("-I")

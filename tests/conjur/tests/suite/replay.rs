@@ -8,7 +8,7 @@ use conjur_double::{Algorithm, ConjurDouble, JwtKey, Version};
 use serde_json::{Value, json};
 
 use crate::client::{Client, Response, encode};
-use crate::exchanges::{Exchange, Transcript};
+use crate::exchanges::{Exchange, Transcript, document};
 use crate::placeholders::Minted;
 
 /// In their order; 11 is of another kind, and 12 is of another version.
@@ -267,15 +267,7 @@ impl Replay {
 /// The token that was recorded in full.
 pub(crate) fn sample_token() -> &'static Value {
     static SAMPLE: OnceLock<Value> = OnceLock::new();
-    SAMPLE.get_or_init(|| {
-        let folder = concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/../../backends/conjur/tests/transcripts"
-        );
-        let text = std::fs::read(format!("{folder}/03-authenticate.json")).unwrap();
-        let document: Value = serde_json::from_slice(&text).unwrap();
-        document["sample_token"].clone()
-    })
+    SAMPLE.get_or_init(|| document("03-authenticate.json")["sample_token"].clone())
 }
 
 #[test]
