@@ -2,7 +2,7 @@
 
 use conjur_double::{CertService, ClientCa, ClientCertificates, ConjurDouble, Host};
 
-use crate::client::Client;
+use crate::client::{Client, config};
 
 const MODES: [ClientCertificates; 3] = [
     ClientCertificates::Off,
@@ -47,6 +47,28 @@ fn a_certificate_is_asked_for_or_needed_or_not_wanted() {
         .filter(|it| !it.established)
         .count();
     assert_eq!(failed, 3);
+}
+
+#[test]
+fn a_connection_that_goes_on_from_another_shows_as_one_with_the_same_certificate() {
+    let conjur = ConjurDouble::start().unwrap();
+    conjur
+        .set_client_certificates(ClientCertificates::Optional)
+        .unwrap();
+    let own = conjur.client_ca().issue(Some("own"), &[]).unwrap();
+    let (kept, other) = (config(&conjur, Some(&own)), config(&conjur, Some(&own)));
+    for config in [&kept, &kept, &other] {
+        let mut client = Client::with_config(&conjur, config).unwrap();
+        // What it takes to go on comes with the first answer.
+        assert_eq!(client.ask("GET", "/authenticators", &[], b"").status, 200);
+    }
+    let connections = conjur.connections();
+    let resumed: Vec<_> = connections.iter().map(|it| it.resumed).collect();
+    assert_eq!(resumed, [false, true, false]);
+    assert_eq!(
+        conjur.peer_certificates(),
+        [(); 3].map(|()| own.der.clone())
+    );
 }
 
 #[test]

@@ -51,28 +51,18 @@ impl Client {
         conjur: &ConjurDouble,
         certificate: Option<&ClientCertificate>,
     ) -> std::io::Result<Self> {
-        let mut roots = RootCertStore::empty();
-        let ca = CertificateDer::from_pem_slice(conjur.ca_pem().as_bytes()).unwrap();
-        roots.add(ca).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots);
-        let config = match certificate {
-            None => builder.with_no_client_auth(),
-            Some(own) => {
-                let chain = CertificateDer::from_pem_slice(own.certificate_pem.as_bytes());
-                let key = PrivateKeyDer::from_pem_slice(own.key_pem.as_bytes());
-                builder
-                    .with_client_auth_cert(vec![chain.unwrap()], key.unwrap())
-                    .unwrap()
-            }
-        };
+        Self::with_config(conjur, &config(conjur, certificate))
+    }
+
+    /// Connections with one configuration may go on where an earlier one ended.
+    pub(crate) fn with_config(
+        conjur: &ConjurDouble,
+        config: &Arc<ClientConfig>,
+    ) -> std::io::Result<Self> {
         let mut stream = TcpStream::connect(("127.0.0.1", conjur.port()))?;
         stream.set_read_timeout(Some(PATIENCE))?;
         let name = ServerName::try_from("localhost").unwrap();
-        let mut connection = ClientConnection::new(Arc::new(config), name).unwrap();
+        let mut connection = ClientConnection::new(Arc::clone(config), name).unwrap();
         connection.complete_io(&mut stream)?;
         Ok(Self {
             stream: BufReader::new(StreamOwned::new(connection, stream)),
@@ -162,6 +152,32 @@ impl Client {
         self.stream.read_line(&mut line)?;
         Ok(line.trim_end_matches(['\r', '\n']).to_owned())
     }
+}
+
+/// Trust in the server's authority alone, and a certificate where there is one.
+pub(crate) fn config(
+    conjur: &ConjurDouble,
+    certificate: Option<&ClientCertificate>,
+) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    let ca = CertificateDer::from_pem_slice(conjur.ca_pem().as_bytes()).unwrap();
+    roots.add(ca).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots);
+    let config = match certificate {
+        None => builder.with_no_client_auth(),
+        Some(own) => {
+            let chain = CertificateDer::from_pem_slice(own.certificate_pem.as_bytes());
+            let key = PrivateKeyDer::from_pem_slice(own.key_pem.as_bytes());
+            builder
+                .with_client_auth_cert(vec![chain.unwrap()], key.unwrap())
+                .unwrap()
+        }
+    };
+    Arc::new(config)
 }
 
 /// The Authorization header of a token, given as JSON.
