@@ -227,6 +227,7 @@ impl Loader<'_> {
 
     fn may_take_away(&self, node: &Node) -> Result<(), Failure> {
         match self.mode {
+            // That it is refused is documented, and with which status is not recorded.
             Mode::Add => Err(Failure::text(
                 node.line,
                 "a load that only adds takes nothing away",

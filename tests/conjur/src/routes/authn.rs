@@ -36,7 +36,8 @@ pub(super) fn authenticate(
     }
 }
 
-/// `PUT /authn/{account}/api_key`: one's own with Basic credentials; another's, `?role=`, with a token that may update it.
+/// `PUT /authn/{account}/api_key`: one's own with Basic credentials; another's, `?role=`, with a token that may update it
+/// (that half is not recorded).
 pub(super) fn rotate(ask: &Ask<'_>, account: &str) -> Result<Answer, Answer> {
     let identity = match basic(ask) {
         Some(_) => None,

@@ -40,6 +40,7 @@ pub(super) fn list(
         ));
     }
     let limit = number(ask, "limit", 1, "must be a positive integer.")?;
+    // Only the refusal of a limit is recorded; that of an offset follows it.
     let offset = number(
         ask,
         "offset",

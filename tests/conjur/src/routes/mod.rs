@@ -128,6 +128,7 @@ fn dispatch(ask: &Ask<'_>) -> Result<Answer, Answer> {
         return Err(Answer::framework(400, accept));
     };
     if ask.endpoint.follower && route.writes() {
+        // The status and the words are documented; that they come in the usual shape is not recorded.
         let refusal = "Write operations are not allowed";
         return Err(Answer::error(405, "method_not_allowed", refusal));
     }
