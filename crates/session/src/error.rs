@@ -88,6 +88,16 @@ pub(crate) fn stranger() -> Error {
     )
 }
 
+/// A text that was given as a JWT. Nothing of it is told.
+pub(crate) fn no_jwt() -> Error {
+    misconfigured("this is no signed JWT: three parts in base64url with dots between them")
+}
+
+/// What a login would be made with has ended. The store was not asked, and a source may have another soon.
+pub(crate) fn credential_ended() -> Error {
+    unauthenticated("the JWT for the login has ended, and its source has no newer one").held_back()
+}
+
 pub(crate) fn misconfigured(what: &'static str) -> Error {
     Error::new(ErrorKind::Misconfigured, what)
 }

@@ -46,7 +46,7 @@
 //!         let grant = Grant { lease: None, renewable: false };
 //!         Ok(Issued { token: Arc::clone(key), grant, revocable: false, unfit: None })
 //!     }
-//!     async fn renew(&self, _: &SecretBuf) -> Result<Grant, Error> { unreachable!() }
+//!     async fn renew(&self, _: &SecretBuf, _: u64) -> Result<Grant, Error> { unreachable!() }
 //!     async fn revoke(&self, _: &SecretBuf, _: Option<usize>) -> Result<(), Error> { unreachable!() }
 //!     async fn knows(&self, _: &SecretBuf, _: Option<usize>) -> Result<bool, Error> { Ok(true) }
 //! }
@@ -83,6 +83,7 @@
 
 mod credential;
 mod error;
+mod jwt;
 mod leaving;
 mod life;
 mod login;
@@ -96,6 +97,7 @@ mod task;
 mod verdict;
 
 pub use credential::Credential;
+pub use jwt::{Jwt, JwtFile, JwtFuture, JwtSource};
 pub use session::{Session, Stats};
 pub use state::Token;
 pub use store::{Grant, Issued, Store};

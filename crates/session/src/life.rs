@@ -22,6 +22,10 @@ pub(crate) struct Life {
     until: Option<Until>,
     /// A renewal was sent whose answer is not known: the store may count a longer life.
     may_be_longer: bool,
+    /// What its login was made with ends then: it is not used past that, whatever the store grants.
+    bound: Option<Moment>,
+    /// When a login replaces it, whatever a renewal could do.
+    replace_at: Option<Moment>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -58,12 +62,27 @@ impl Life {
             grant,
             until,
             may_be_longer: false,
+            bound: None,
+            replace_at: None,
+        }
+    }
+
+    /// The same life, but over before `end`, when what the login sent at `asked` was made with ends.
+    pub(crate) fn bounded(self, asked: Moment, end: Option<Moment>) -> Self {
+        let Some(left) = end.map(|end| end.since(asked)) else {
+            return self;
+        };
+        Self {
+            bound: Some(asked + (left - (left / 10).min(MARGIN))),
+            replace_at: Some(asked + random::spread(left / 3 * 2, 1)),
+            ..self
         }
     }
 
     /// When it ends, a margin before the store's own count; `None` for never.
     pub(crate) fn ends(self) -> Option<Moment> {
-        self.until.map(|until| until.dies)
+        let dies = self.until.map(|until| until.dies);
+        dies.into_iter().chain(self.bound).min()
     }
 
     /// The life after a renewal sent at `asked`. One that is shorter than the last is cut by the
@@ -75,18 +94,22 @@ impl Life {
             (None, Some(_)) => true,
             (_, None) => false,
         };
-        Self::begin(
-            asked,
-            Grant {
-                renewable: grant.renewable && !cut,
-                ..grant
-            },
-        )
+        let renewable = grant.renewable && !cut;
+        Self {
+            bound: self.bound,
+            replace_at: self.replace_at,
+            ..Self::begin(asked, Grant { renewable, ..grant })
+        }
+    }
+
+    /// A login is to replace it from now on.
+    pub(crate) fn replace(&mut self, now: Moment) {
+        self.replace_at = Some(now);
     }
 
     /// Whether the token must not be sent any more.
     pub(crate) fn is_over(&self, now: Moment) -> bool {
-        self.until.is_some_and(|until| now >= until.dies)
+        self.ends().is_some_and(|end| now >= end)
     }
 
     /// A renewal was sent, and its answer did not come.
@@ -107,6 +130,9 @@ impl Life {
 
     /// What is to be done now for a token that is in use.
     pub(crate) fn refresh_due(&self, now: Moment) -> Option<Refresh> {
+        if self.replace_at.is_some_and(|at| now >= at) {
+            return Some(Refresh::Login);
+        }
         self.until
             .filter(|until| now >= until.refresh_at)
             .map(|until| until.refresh)
@@ -114,9 +140,13 @@ impl Life {
 
     /// Puts the next refresh off after one that failed.
     pub(crate) fn postpone(&mut self, now: Moment, next: Option<Refresh>) {
+        let left = self.ends().map_or(RETRY.1, |end| end.since(now) / 4);
+        let again_at = now + random::spread(left.clamp(RETRY.0, RETRY.1), 1);
+        if let Some(at) = &mut self.replace_at {
+            *at = again_at.max(*at);
+        }
         if let Some(until) = &mut self.until {
-            let wait = (until.dies.since(now) / 4).clamp(RETRY.0, RETRY.1);
-            until.refresh_at = now + random::spread(wait, 1);
+            until.refresh_at = again_at;
             until.refresh = next.unwrap_or(until.refresh);
         }
     }

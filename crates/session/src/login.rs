@@ -20,13 +20,31 @@ use crate::session::{AUDIT, Shared};
 use crate::state::{Failed, Installed, New};
 use crate::store::{Issued, Store};
 
+/// What was so when a login was sent.
+struct Sent {
+    asked: Moment,
+    certificate: u64,
+}
+
 impl<S: Store> Shared<S> {
     pub(crate) async fn login(self: Arc<Self>, endpoint: Option<usize>) -> Result<(), Error> {
         let credentials = self.store.load().await?;
         let asked = self.clock.now();
+        if self
+            .store
+            .ends(&credentials)
+            .is_some_and(|end| end <= asked)
+        {
+            return Err(error::credential_ended());
+        }
+        // Before it is sent: a token is taken for one of an older certificate rather than of a newer.
+        let certificate = self.store.certificate();
         self.lock().admit(&credentials, asked)?;
         let outcome = match self.login_at(&credentials, endpoint).await {
-            Ok((issued, at)) => self.install(credentials, issued, asked, at).await,
+            Ok((issued, at)) => {
+                let sent = Sent { asked, certificate };
+                self.install(credentials, issued, sent, at).await
+            }
             Err(failed) => {
                 let now = self.clock.now();
                 self.lock().failed(credentials, &failed, asked, now);
@@ -108,7 +126,7 @@ impl<S: Store> Shared<S> {
         self: &Arc<Self>,
         credentials: S::Credentials,
         issued: Issued,
-        asked: Moment,
+        Sent { asked, certificate }: Sent,
         endpoint: Option<usize>,
     ) -> Result<(), Error> {
         let Issued {
@@ -117,7 +135,7 @@ impl<S: Store> Shared<S> {
             revocable,
             unfit,
         } = issued;
-        let life = Life::begin(asked, grant);
+        let life = Life::begin(asked, grant).bounded(asked, self.store.ends(&credentials));
         let now = self.clock.now();
         let issues = self.store.issues_tokens();
         let left = Left::new(Arc::clone(&secret), life.dead_by());
@@ -139,6 +157,7 @@ impl<S: Store> Shared<S> {
                     life,
                     revocable,
                     given: (!issues).then_some(credentials),
+                    certificate,
                     asked,
                 },
                 now,

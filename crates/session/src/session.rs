@@ -214,12 +214,14 @@ impl<S: Store> Shared<S> {
     /// The token, if it may be sent; else what to wait for, which is started if need be.
     fn look(self: &Arc<Self>, endpoint: Option<usize>, patience: Moment) -> Result<Look, Error> {
         let now = self.clock.now();
+        let certificate = self.store.certificate();
         let mut state = self.lock();
         if state.ended {
             return Err(error::closed());
         }
         state.errands.retain(|errand| !errand.task.is_over(now));
-        if let Some(live) = &state.live {
+        if let Some(live) = &mut state.live {
+            live.vouched_by(certificate, now);
             if !live.life.is_over(now) {
                 let token = Arc::clone(&live.token);
                 // Nobody waits for it: the token is good meanwhile.
@@ -289,7 +291,8 @@ impl<S: Store> Shared<S> {
 
     async fn renew(self: &Arc<Self>, token: &Token) -> Result<(), Error> {
         let asked = self.clock.now();
-        let grant = self.store.renew(token.secret()).await?;
+        let renewal = self.store.renew(token.secret(), token.certificate);
+        let grant = renewal.await?;
         let life = self.lock().renewed(token.number, asked, grant);
         if let Some(life) = life {
             self.counts.renewals.fetch_add(1, Ordering::Relaxed);

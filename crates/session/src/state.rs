@@ -39,6 +39,8 @@ pub(crate) struct Live<C> {
     revocable: bool,
     /// The credential, where it is the token.
     given: Option<C>,
+    /// The client certificate that was in use when it was last looked at.
+    certificate: u64,
 }
 
 pub(crate) struct Errand {
@@ -60,6 +62,8 @@ struct Held<C> {
 pub struct Token {
     secret: Arc<SecretBuf>,
     pub(crate) number: u64,
+    /// The client certificate that vouched for its login.
+    pub(crate) certificate: u64,
     /// When it was put into use.
     pub(crate) since: Moment,
     /// Whether a request with it was answered.
@@ -74,6 +78,7 @@ pub(crate) struct New<C> {
     pub(crate) life: Life,
     pub(crate) revocable: bool,
     pub(crate) given: Option<C>,
+    pub(crate) certificate: u64,
     /// When its login was sent.
     pub(crate) asked: Moment,
 }
@@ -148,6 +153,13 @@ impl fmt::Debug for Token {
 }
 
 impl<C> Live<C> {
+    /// The client certificate now: once it is another, the token is to be replaced.
+    pub(crate) fn vouched_by(&mut self, certificate: u64, now: Moment) {
+        if std::mem::replace(&mut self.certificate, certificate) != certificate {
+            self.life.replace(now);
+        }
+    }
+
     /// The token, if it is to be revoked once nobody uses it.
     pub(crate) fn left(self, now: Moment) -> Option<Left> {
         let dies = self.life.dead_by();
@@ -316,6 +328,7 @@ impl<C: PartialEq> State<C> {
         let token = Arc::new(Token {
             secret: new.secret,
             number: self.issued,
+            certificate: new.certificate,
             since: now,
             worked: AtomicBool::new(false),
             in_use: watch::Sender::new(()),
@@ -325,6 +338,7 @@ impl<C: PartialEq> State<C> {
             life: new.life,
             revocable: new.revocable && new.given.is_none(),
             given: new.given,
+            certificate: new.certificate,
         };
         let before = self.live.replace(live);
         self.leaving.extend(before.and_then(|live| live.left(now)));

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use secret_resolver::{Error, SecretBuf};
+use secret_resolver::{Error, Moment, SecretBuf};
 
 /// A store that gives a token for credentials.
 ///
@@ -42,6 +42,19 @@ pub trait Store: Send + Sync + 'static {
     /// The credentials as they are now.
     fn load(&self) -> impl Future<Output = Result<Self::Credentials, Error>> + Send;
 
+    /// When these credentials end, if that is known. From then on they are not sent, and the token that they gave
+    /// is not used; it is replaced before. By default never.
+    fn ends(&self, _credentials: &Self::Credentials) -> Option<Moment> {
+        None
+    }
+
+    /// The number of the client certificate that vouches for a login; it changes with the certificate. A token of
+    /// another number is not renewed: it is replaced by a login with the next request, and used meanwhile. By
+    /// default always 0: no certificate vouches for tokens.
+    fn certificate(&self) -> u64 {
+        0
+    }
+
     /// A token for credentials, asked for at `endpoint`, or at the one in use.
     fn login(
         &self,
@@ -49,8 +62,14 @@ pub trait Store: Send + Sync + 'static {
         endpoint: Option<usize>,
     ) -> impl Future<Output = Result<Issued, Error>> + Send;
 
-    /// Lengthens the life of a token whose [`Grant`] is renewable.
-    fn renew(&self, token: &SecretBuf) -> impl Future<Output = Result<Grant, Error>> + Send;
+    /// Lengthens the life of a token whose [`Grant`] is renewable. Its login was vouched for by the
+    /// [`certificate`](Store::certificate) of this number: with another one nothing may be sent, and the answer is
+    /// [`Refused`](secret_resolver::ErrorKind::Refused).
+    fn renew(
+        &self,
+        token: &SecretBuf,
+        certificate: u64,
+    ) -> impl Future<Output = Result<Grant, Error>> + Send;
 
     /// Ends a token, asked for at `endpoint`, or at the one in use. `Unauthenticated` says that the store
     /// does not know it, or does not let it end itself.

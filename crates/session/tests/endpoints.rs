@@ -59,7 +59,7 @@ impl Store for Fake {
             unfit: None,
         })
     }
-    async fn renew(&self, _: &SecretBuf) -> Result<Grant, Error> {
+    async fn renew(&self, _: &SecretBuf, _: u64) -> Result<Grant, Error> {
         unreachable!()
     }
     async fn revoke(&self, _: &SecretBuf, at: Option<usize>) -> Result<(), Error> {

@@ -68,7 +68,7 @@ impl Store for Numbers {
         })
     }
 
-    async fn renew(&self, _: &SecretBuf) -> Result<Grant, Error> {
+    async fn renew(&self, _: &SecretBuf, _: u64) -> Result<Grant, Error> {
         unreachable!()
     }
 
