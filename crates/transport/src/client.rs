@@ -13,8 +13,10 @@ use secret_resolver::backend::first;
 use secret_resolver::{Clock, Error, ErrorKind, Moment};
 use tokio::runtime::Handle;
 
-use crate::engine::{Connection, Pool, Target, connect};
+use crate::certificate::CertificateSource;
+use crate::engine::{Connection, Pool, Target, Tls, connect};
 use crate::error::misconfigured;
+use crate::identity::Identity;
 use crate::origin::Origin;
 use crate::request::Request;
 use crate::response::Response;
@@ -42,7 +44,7 @@ pub struct Client(Arc<Inner>);
 struct Inner {
     clock: Arc<dyn Clock>,
     tls: Arc<ClientConfig>,
-    trust: Trust,
+    identity: Arc<Identity>,
     targets: HashMap<Origin, Target>,
     limits: Limits,
     pool: Pool,
@@ -60,6 +62,7 @@ struct Limits {
 #[must_use = "a builder does nothing until it builds"]
 pub struct ClientBuilder {
     trust: Trust,
+    certificate: Option<Arc<dyn CertificateSource>>,
     clock: Arc<dyn Clock>,
     origins: Vec<Origin>,
     limits: Limits,
@@ -76,6 +79,7 @@ impl Client {
         };
         ClientBuilder {
             trust,
+            certificate: None,
             clock,
             origins: Vec::new(),
             limits,
@@ -86,6 +90,25 @@ impl Client {
     #[must_use]
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.0.clock
+    }
+
+    /// The number of the client certificate that the next connection shows: another for each one, and 0 where there
+    /// is none to show. See [`Request::with_certificate`].
+    #[must_use]
+    pub fn certificate(&self) -> u64 {
+        self.0.identity.stamp().certificate
+    }
+
+    /// Looks whether there is another client certificate by now, or other authorities, if it is time for it; a new
+    /// connection does so by itself. To be polled on a tokio runtime; elsewhere it does nothing.
+    ///
+    /// # Cancel safety
+    /// The look goes on.
+    pub async fn look_again(&self) {
+        if let Ok(runtime) = Handle::try_current() {
+            let now = self.0.clock.now();
+            self.0.identity.look_again(now, false, &runtime).await;
+        }
     }
 
     /// Sends `request` to `origin` and reads the whole answer, whatever its status unless that is
@@ -100,7 +123,10 @@ impl Client {
     /// Each with the origin as its detail.
     /// - [`ErrorKind::Refused`]: the origin is not on the list (nothing was sent); the server's
     ///   certificate is not from the given authorities, not for this host or not valid now; the
-    ///   answer is a redirect (with its status).
+    ///   answer is a redirect (with its status); the client certificate is another than the request is for (nothing
+    ///   was sent).
+    /// - [`ErrorKind::Unauthenticated`]: the server demands a client certificate, or does not take this one; the
+    ///   client certificate is expired, or its source has none, and then nothing was sent.
     /// - [`ErrorKind::Unavailable`]: the name does not resolve, the connection cannot be made in
     ///   time, or it ended before the whole answer had come.
     /// - [`ErrorKind::Timeout`]: the request was sent and the answer's last byte did not come in
@@ -145,6 +171,11 @@ impl Inner {
         let deadline = now + self.limits.response_timeout;
         let latest = now + self.limits.response_timeout / 2;
         let reads = request.is_repeatable();
+        // A request on a kept connection does not wait for it, and where nothing but kept ones are used, a change
+        // has to be seen, too.
+        if reads {
+            drop(self.identity.begin_look(now, false, &runtime));
+        }
         let kept = async || match reads {
             true => self.pool.take(origin, &runtime).await,
             false => None,
@@ -170,42 +201,57 @@ impl Inner {
             }
         }
         let connected_by = deadline.min(self.clock.now() + self.limits.connect_timeout);
-        self.trust_again(&runtime, false).await;
+        self.identity
+            .look_again(self.clock.now(), false, &runtime)
+            .await;
         // A read takes a kept connection, where one is there for it.
         let readers = reads.then_some(&runtime);
         self.pool.keep(origin, readers, || target.free_places());
         // It is large, and rare.
-        let connection = || {
-            Box::pin(connect(
-                origin,
-                target,
-                &self.tls,
-                connected_by,
-                &*self.clock,
-            ))
-        };
+        let connection = || Box::pin(self.connect(origin, target, connected_by));
         let new = match connection().await {
-            // Its authority may have been changed a moment ago.
-            Err(error)
-                if error.kind() == ErrorKind::Refused && self.trust_again(&runtime, true).await =>
-            {
-                connection().await?
-            }
+            // An authority, or the client certificate, may have been changed a moment ago.
+            Err(error) if self.has_changed_since(&error, &runtime).await => connection().await?,
             new => new?,
         };
-        self.exchange(new, origin, target, &mut request, deadline, &runtime)
-            .await
+        let answer = self
+            .exchange(new, origin, target, &mut request, deadline, &runtime)
+            .await;
+        match answer {
+            // With TLS 1.3 a server refuses a client certificate after it has got the request.
+            Err(error) if reads && self.has_changed_since(&error, &runtime).await => {
+                let new = connection().await?;
+                self.exchange(new, origin, target, &mut request, deadline, &runtime)
+                    .await
+            }
+            answer => answer,
+        }
     }
 
-    /// Reads the file of authorities again, if it is time for it; returns whether they have changed.
-    async fn trust_again(&self, runtime: &Handle, urgent: bool) -> bool {
-        if !self.trust.is_due(self.clock.now(), urgent) {
-            return false;
-        }
-        let trust = self.trust.clone();
-        // A slow disk holds up nobody else.
-        let read = runtime.spawn_blocking(move || trust.read_again());
-        read.await.unwrap_or_default()
+    async fn connect(
+        &self,
+        origin: &Origin,
+        target: &Target,
+        deadline: Moment,
+    ) -> Result<Connection, Error> {
+        // Before the certificate is taken: a change in between closes the connection later, not never.
+        let stamp = self.identity.stamp();
+        let config = match self.identity.certificate()? {
+            None => Arc::clone(&self.tls),
+            Some(certificate) => Arc::new(tls::showing(&self.tls, &certificate)?),
+        };
+        let tls = Tls { config, stamp };
+        connect(origin, target, &tls, deadline, &*self.clock).await
+    }
+
+    /// Whether there is something new to try after this failure, which may be one of a certificate.
+    async fn has_changed_since(&self, error: &Error, runtime: &Handle) -> bool {
+        let of_certificate = matches!(
+            error.kind(),
+            ErrorKind::Refused | ErrorKind::Unauthenticated
+        );
+        let now = self.clock.now();
+        of_certificate && self.identity.look_again(now, true, runtime).await
     }
 
     /// One exchange; the connection is kept only when it went well.
@@ -218,6 +264,7 @@ impl Inner {
         deadline: Moment,
         runtime: &Handle,
     ) -> Result<Response, Error> {
+        request.check_certificate(connection.stamp.certificate)?;
         let request = request.for_host(&target.host_header)?;
         let exchange = connection.exchange(request, self.limits.body_limit);
         let late = || {
@@ -239,6 +286,13 @@ impl ClientBuilder {
     /// One client is one trust domain: whoever may send through it may send to each of these.
     pub fn allow(mut self, origin: Origin) -> Self {
         self.origins.push(origin);
+        self
+    }
+
+    /// Shows a client certificate on every connection. While its source has none, or one that is out of its dates,
+    /// no connection is made. By default none is shown.
+    pub fn with_client_certificate(mut self, source: impl CertificateSource) -> Self {
+        self.certificate = Some(Arc::new(source));
         self
     }
 
@@ -293,16 +347,18 @@ impl ClientBuilder {
         }
         let target =
             |origin: Origin| Target::new(&origin, connections).map(|target| (origin, target));
+        let tls = Arc::new(tls::config(self.trust.clone())?);
+        let identity = Arc::new(Identity::new(self.trust, self.certificate));
         Ok(Client(Arc::new(Inner {
-            tls: Arc::new(tls::config(self.trust.clone())?),
-            trust: self.trust,
+            tls,
+            identity: Arc::clone(&identity),
             targets: self
                 .origins
                 .into_iter()
                 .map(target)
                 .collect::<Result<_, _>>()?,
             limits: self.limits,
-            pool: Pool::new(Arc::clone(&self.clock)),
+            pool: Pool::new(Arc::clone(&self.clock), identity),
             clock: self.clock,
         })))
     }
@@ -312,6 +368,7 @@ impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
             .field("origins", &self.0.targets.keys().collect::<Vec<_>>())
+            .field("identity", &self.0.identity)
             .field("limits", &self.0.limits)
             .finish_non_exhaustive()
     }
@@ -321,6 +378,7 @@ impl fmt::Debug for ClientBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientBuilder")
             .field("trust", &self.trust)
+            .field("certificate", &self.certificate)
             .field("origins", &self.origins)
             .field("limits", &self.limits)
             .finish_non_exhaustive()

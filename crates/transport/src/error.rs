@@ -39,9 +39,13 @@ pub(crate) fn of_exchange(error: &hyper::Error) -> Error {
 
 fn of_tls(error: &rustls::Error) -> Error {
     use AlertDescription::{
-        CertificateRequired, CloseNotify, HandshakeFailure, InternalError, ProtocolVersion,
-        UserCanceled,
+        CloseNotify, HandshakeFailure, InternalError, ProtocolVersion, UserCanceled,
     };
+    if let rustls::Error::AlertReceived(alert) = error
+        && let Some(why) = of_client_certificate(*alert)
+    {
+        return Error::new(ErrorKind::Unauthenticated, why);
+    }
     match error {
         rustls::Error::InvalidCertificate(CertificateError::Other(other)) => {
             of_refusal(other.0.downcast_ref())
@@ -51,23 +55,42 @@ fn of_tls(error: &rustls::Error) -> Error {
         rustls::Error::AlertReceived(CloseNotify | InternalError | UserCanceled) => {
             unavailable("connect failed: the server ended the TLS handshake")
         }
-        rustls::Error::AlertReceived(CertificateRequired) => {
-            malformed("the server asks for a client certificate, which this client does not have")
-        }
         rustls::Error::AlertReceived(ProtocolVersion)
         | rustls::Error::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13) => {
             malformed("the server speaks neither TLS 1.2 nor 1.3")
         }
         rustls::Error::AlertReceived(HandshakeFailure) | rustls::Error::PeerIncompatible(_) => {
             malformed(
-                "the server shares no cipher, curve or signature with this client, or asks for a client certificate",
+                "the server shares no cipher, curve or signature with this client, or demands a client certificate",
             )
         }
         rustls::Error::AlertReceived(_) => {
-            malformed("the server refuses this client's TLS; does it ask for a client certificate?")
+            malformed("the server refuses this client's TLS; does it demand a client certificate?")
         }
         _ => malformed("what listens there does not speak TLS 1.2 or 1.3 with HTTP/1.1"),
     }
+}
+
+/// What a server says of the certificate that this client has shown, or has not (RFC 8446, 6.2).
+fn of_client_certificate(alert: AlertDescription) -> Option<&'static str> {
+    use AlertDescription as Alert;
+    Some(match alert {
+        Alert::CertificateRequired | Alert::NoCertificate => {
+            "the server demands a client certificate, and none was shown; give the target one by with_client_certificate"
+        }
+        Alert::CertificateExpired => {
+            "the server says that the client certificate is expired; check the clocks, too"
+        }
+        Alert::CertificateRevoked => "the server says that the client certificate was revoked",
+        Alert::UnknownCA => "the server knows no authority that vouches for the client certificate",
+        Alert::BadCertificate
+        | Alert::UnsupportedCertificate
+        | Alert::CertificateUnknown
+        | Alert::AccessDenied => {
+            "the server does not take the client certificate, or demands one and none was shown"
+        }
+        _ => return None,
+    })
 }
 
 fn of_refusal(certificate: Option<&RefusedCertificate>) -> Error {

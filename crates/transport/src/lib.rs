@@ -65,9 +65,11 @@
 #[cfg(not(any(feature = "aws-lc-rs", feature = "ring")))]
 compile_error!("secret-resolver-transport needs one of its features aws-lc-rs and ring");
 
+mod certificate;
 mod client;
 mod engine;
 mod error;
+mod identity;
 mod origin;
 mod request;
 mod response;
@@ -98,6 +100,7 @@ pub mod fuzzing {
     }
 }
 
+pub use certificate::{CertificateFiles, CertificateSource, ClientCertificate};
 pub use client::{Client, ClientBuilder};
 pub use origin::Origin;
 pub use request::{Method, Request};

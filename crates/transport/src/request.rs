@@ -8,7 +8,7 @@ use std::fmt;
 use hyper::body::Bytes;
 use hyper::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use hyper::http::uri::PathAndQuery;
-use secret_resolver::{Error, SecretBuf};
+use secret_resolver::{Error, ErrorKind, SecretBuf};
 
 use crate::engine::Outgoing;
 use crate::error::misconfigured;
@@ -70,6 +70,7 @@ pub struct Request {
     target: PathAndQuery,
     headers: HeaderMap,
     body: Option<(&'static str, SecretBuf)>,
+    certificate: Option<u64>,
 }
 
 impl Request {
@@ -89,6 +90,7 @@ impl Request {
             target,
             headers: HeaderMap::new(),
             body: None,
+            certificate: None,
         })
     }
 
@@ -128,6 +130,28 @@ impl Request {
     pub fn with_body(mut self, content_type: &'static str, body: SecretBuf) -> Self {
         self.body = Some((content_type, body));
         self
+    }
+
+    /// Lets it be sent with the client certificate of this number alone
+    /// ([`Client::certificate`](crate::Client::certificate)): for what belongs to that certificate, such as the renewal
+    /// of a token that it vouches for. With another one nothing is sent, and the answer is
+    /// [`Refused`](secret_resolver::ErrorKind::Refused).
+    #[must_use]
+    pub fn with_certificate(mut self, number: u64) -> Self {
+        self.certificate = Some(number);
+        self
+    }
+
+    /// Whether it may be sent where the certificate of this number is shown.
+    pub(crate) fn check_certificate(&self, shown: u64) -> Result<(), Error> {
+        if self.certificate.is_none_or(|wanted| wanted == shown) {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Refused,
+            "the request belongs to another client certificate than the one in use; nothing was sent",
+        )
+        .held_back())
     }
 
     /// Whether asking twice is as good as asking once.

@@ -11,11 +11,14 @@ use std::sync::Arc;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::sign::SigningKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, OtherError, SignatureScheme};
 use secret_resolver::{Error, ErrorKind};
 
+use crate::certificate::ClientCertificate;
+use crate::error::misconfigured;
 use crate::trust::{Trust, subject};
 
 #[cfg(feature = "aws-lc-rs")]
@@ -42,18 +45,33 @@ pub(crate) fn config(trust: Trust) -> Result<ClientConfig, Error> {
         // The name is a warning about what a verifier could do; this one takes trust away, and accepts pins.
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))
-        // Where a client certificate goes once there is one. A pooled connection keeps the one it
-        // was opened with, so whoever changes it must empty the pool.
+        // `showing` adds the certificate, where there is one, for each connection.
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    // A resumed session is not checked again: it would outlive its authority and, later, keep an
-    // old client certificate. Its tickets are secrets in memory, too. A handshake costs a
+    // A resumed session is not checked again: it would outlive its authority and keep an old client
+    // certificate. Its tickets are secrets in memory, too. A handshake costs a
     // millisecond, and the pool makes it rare.
     config.resumption = Resumption::disabled();
     Ok(config)
 }
 
-/// A server shows the certificate of an authority as its own.
+/// The same, for a connection that shows this certificate.
+pub(crate) fn showing(
+    config: &ClientConfig,
+    certificate: &ClientCertificate,
+) -> Result<ClientConfig, Error> {
+    let mut config = config.clone();
+    config.client_auth_cert_resolver = certificate.resolver()?;
+    Ok(config)
+}
+
+/// The private key, for signatures. Its bytes are not taken, so that the caller can wipe them.
+pub(crate) fn signing_key(key: &PrivateKeyDer<'_>) -> Result<Arc<dyn SigningKey>, Error> {
+    chosen::sign::any_supported_type(key).map_err(|_| {
+        misconfigured("the private key is damaged, or of a kind that TLS does not use here; use ECDSA P-256 or P-384, Ed25519 or RSA of 2,048 bits")
+    })
+}
+
 /// Why a server's certificate is refused, and whose it says that it is.
 #[derive(Debug)]
 pub(crate) struct RefusedCertificate {

@@ -20,7 +20,14 @@ use tokio_rustls::TlsConnector;
 
 use crate::engine::Connection;
 use crate::error::{misconfigured, of_connect, unavailable};
+use crate::identity::Stamp;
 use crate::origin::Origin;
+
+/// How TLS is spoken on a connection, and what that is made of.
+pub(crate) struct Tls {
+    pub(crate) config: Arc<ClientConfig>,
+    pub(crate) stamp: Stamp,
+}
 
 /// An allowed origin and what is derived from it once.
 pub(crate) struct Target {
@@ -129,7 +136,7 @@ impl Drop for Waits<'_> {
 pub(crate) async fn connect(
     origin: &Origin,
     target: &Target,
-    tls: &Arc<ClientConfig>,
+    tls: &Tls,
     deadline: Moment,
     clock: &dyn Clock,
 ) -> Result<Connection, Error> {
@@ -159,7 +166,7 @@ impl Target {
     async fn any_of(
         &self,
         addresses: Vec<SocketAddr>,
-        tls: &Arc<ClientConfig>,
+        tls: &Tls,
         clock: &dyn Clock,
     ) -> Result<Connection, Error> {
         let mut waiting = self.in_order(addresses).into_iter();
@@ -197,18 +204,14 @@ impl Target {
         }
     }
 
-    async fn open(
-        &self,
-        address: SocketAddr,
-        tls: &Arc<ClientConfig>,
-    ) -> Result<Connection, Error> {
+    async fn open(&self, address: SocketAddr, tls: &Tls) -> Result<Connection, Error> {
         let of_connect = |error| of_connect(&error);
         let stream = TcpStream::connect(address).await.map_err(of_connect)?;
         // Small requests, each of which waits for its answer: nothing to gather.
         stream.set_nodelay(true).map_err(of_connect)?;
-        let tls = TlsConnector::from(Arc::clone(tls));
-        let stream = tls.connect(self.server_name.clone(), stream).await;
-        Connection::open(stream.map_err(of_connect)?).await
+        let connector = TlsConnector::from(Arc::clone(&tls.config));
+        let stream = connector.connect(self.server_name.clone(), stream).await;
+        Connection::open(stream.map_err(of_connect)?, tls.stamp).await
     }
 
     /// The address that was good the last time first, then the two families in turn.
@@ -265,7 +268,10 @@ mod tests {
         let certificate = other.issue(&["127.0.0.1"], Validity::CURRENT).unwrap();
         let wrong = ScriptedHttps::start(&certificate, |_| Reply::status(200)).unwrap();
         let at = |server: &ScriptedHttps| SocketAddr::from(([127, 0, 0, 1], server.port()));
-        let config = Arc::new(tls::config(Trust::from_pem(ca.pem().as_bytes()).unwrap()).unwrap());
+        let config = Tls {
+            config: Arc::new(tls::config(Trust::from_pem(ca.pem().as_bytes()).unwrap()).unwrap()),
+            stamp: Stamp::default(),
+        };
         let origin = Origin::parse(&good.origin()).unwrap();
         let clock = SystemClock::shared().unwrap();
         let (_listener, silent) = silent();

@@ -16,6 +16,7 @@ use tokio_rustls::client::TlsStream;
 use crate::engine::Outgoing;
 use crate::engine::body::collect;
 use crate::error::{malformed, of_exchange};
+use crate::identity::Stamp;
 use crate::response::Response;
 
 /// The largest head of an answer, and the most that hyper reads ahead.
@@ -31,6 +32,8 @@ where
 {
     sender: SendRequest<Outgoing>,
     driver: Driver<S>,
+    /// What it was made with.
+    pub(crate) stamp: Stamp,
 }
 
 /// The half that moves bytes; `None` once the connection has ended. Boxed, because it has some kilobytes and is
@@ -40,7 +43,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin;
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    pub(crate) async fn open(stream: S) -> Result<Self, Error> {
+    pub(crate) async fn open(stream: S, stamp: Stamp) -> Result<Self, Error> {
         let (sender, driver) = http1::Builder::new()
             .max_headers(MOST_HEADERS)
             .max_header_size(LARGEST_HEAD)
@@ -51,6 +54,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Ok(Self {
             sender,
             driver: Driver(Some(Box::new(driver))),
+            stamp,
         })
     }
 
@@ -64,7 +68,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         request: hyper::Request<Outgoing>,
         body_limit: usize,
     ) -> Result<Response, Error> {
-        let Self { sender, driver } = self;
+        let Self { sender, driver, .. } = self;
         driver
             .run(async {
                 let response = sender

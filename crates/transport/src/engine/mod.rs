@@ -14,6 +14,6 @@ mod pool;
 pub(crate) mod properties;
 
 pub(crate) use body::Outgoing;
-pub(crate) use connect::{Target, connect};
+pub(crate) use connect::{Target, Tls, connect};
 pub(crate) use connection::Connection;
 pub(crate) use pool::Pool;

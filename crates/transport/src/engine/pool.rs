@@ -2,17 +2,20 @@
 //!
 //! As many as a burst uses are kept while it lasts, and two a second after it. They are few and
 //! short-lived on purpose: each holds buffers in which the last answer may still stand, and one that is
-//! kept is not checked against the authorities again.
+//! kept is not checked against the authorities again. One that was made with other authorities, or with another
+//! client certificate, than the next would be is closed: at once when it is idle, else when its request has ended.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use secret_resolver::backend::first;
 use secret_resolver::{Clock, Moment};
 use tokio::runtime::{Handle, Id};
 use tokio::task::JoinHandle;
 
 use crate::engine::Connection;
+use crate::identity::{Identity, Stamp};
 use crate::origin::Origin;
 
 /// The most that one origin keeps for longer than a burst.
@@ -26,6 +29,7 @@ const SPARE_FOR: Duration = Duration::from_secs(1);
 
 pub(crate) struct Pool {
     clock: Arc<dyn Clock>,
+    identity: Arc<Identity>,
     state: Arc<Mutex<State>>,
 }
 
@@ -49,9 +53,10 @@ struct Idle {
 }
 
 impl Pool {
-    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(clock: Arc<dyn Clock>, identity: Arc<Identity>) -> Self {
         Self {
             clock,
+            identity,
             state: Arc::default(),
         }
     }
@@ -59,7 +64,11 @@ impl Pool {
     /// The connection to `origin` that was used last, of this runtime's.
     pub(crate) async fn take(&self, origin: &Origin, runtime: &Handle) -> Option<Connection> {
         loop {
-            let mut connection = lock(&self.state).take(origin, runtime.id(), self.clock.now())?;
+            let now = self.clock.now();
+            let mut connection = {
+                let mut state = lock(&self.state);
+                state.take(origin, runtime.id(), self.identity.stamp(), now)?
+            };
             if connection.is_usable().await {
                 return Some(connection);
             }
@@ -113,6 +122,14 @@ impl Pool {
             runtime: runtime.id(),
         };
         let mut state = lock(&self.state);
+        // Under the lock, so that what changes later finds it among the idle ones.
+        let stamp = self.identity.stamp();
+        if idle.connection.stamp != stamp {
+            drop(state);
+            return;
+        }
+        // The sweeper may not have come to the others yet, and the next one only looks for later changes.
+        state.close_old(stamp, now);
         let kept = state.idle.entry(origin.clone()).or_default();
         kept.push(idle);
         let spare = kept.len().saturating_sub(MOST_IDLE);
@@ -125,12 +142,23 @@ impl Pool {
             .as_ref()
             .is_none_or(|sweeper| sweeper.is_late_for(next))
         {
-            let sweep = sweep(Arc::downgrade(&self.state), Arc::clone(&self.clock), next);
+            let sweep = sweep(
+                Arc::downgrade(&self.state),
+                Arc::clone(&self.identity),
+                Arc::clone(&self.clock),
+                (stamp, next),
+            );
             state.sweep_by(Sweeper {
                 task: runtime.spawn(sweep),
                 wakes_at: next,
             });
         }
+    }
+}
+
+impl Idle {
+    fn is_good(&self, stamp: Stamp, now: Moment) -> bool {
+        now < self.expires_at && self.connection.stamp == stamp
     }
 }
 
@@ -165,25 +193,35 @@ impl Drop for Doubt<'_> {
 }
 
 impl State {
-    fn take(&mut self, origin: &Origin, runtime: Id, now: Moment) -> Option<Connection> {
+    fn take(
+        &mut self,
+        origin: &Origin,
+        runtime: Id,
+        stamp: Stamp,
+        now: Moment,
+    ) -> Option<Connection> {
         let kept = self.idle.get_mut(origin)?;
-        kept.retain(|idle| now < idle.expires_at);
+        kept.retain(|idle| idle.is_good(stamp, now));
         let newest = kept.iter().rposition(|idle| idle.runtime == runtime)?;
         Some(kept.remove(newest).connection)
     }
 
-    /// Closes what has expired; when the next one will.
-    fn sweep(&mut self, now: Moment) -> Option<Moment> {
-        self.idle.retain(|_, kept| {
-            kept.retain(|idle| now < idle.expires_at);
-            !kept.is_empty()
-        });
+    /// Closes what has expired, or was made with something else than `stamp`; when the next one will expire.
+    fn sweep(&mut self, stamp: Stamp, now: Moment) -> Option<Moment> {
+        self.close_old(stamp, now);
         let next = self.next();
         match (next, &mut self.sweeper) {
             (Some(next), Some(sweeper)) => sweeper.wakes_at = next,
             _ => self.sweeper = None,
         }
         next
+    }
+
+    fn close_old(&mut self, stamp: Stamp, now: Moment) {
+        self.idle.retain(|_, kept| {
+            kept.retain(|idle| idle.is_good(stamp, now));
+            !kept.is_empty()
+        });
     }
 
     /// When the next connection expires.
@@ -207,14 +245,20 @@ impl Drop for State {
     }
 }
 
-/// Closes connections on time, whether or not another request comes. It ends with the last of
-/// them, or with the pool.
-async fn sweep(pool: Weak<Mutex<State>>, clock: Arc<dyn Clock>, first: Moment) {
-    let mut next = first;
+/// Closes connections on time, and when they are not made in the same way any more, whether or not another request
+/// comes. It ends with the last of them, or with the pool.
+async fn sweep(
+    pool: Weak<Mutex<State>>,
+    identity: Arc<Identity>,
+    clock: Arc<dyn Clock>,
+    (mut stamp, mut next): (Stamp, Moment),
+) {
     loop {
-        clock.sleep_until(next).await;
+        first(identity.changed(stamp), clock.sleep_until(next)).await;
         let Some(pool) = pool.upgrade() else { return };
-        match lock(&pool).sweep(clock.now()) {
+        let mut state = lock(&pool);
+        stamp = identity.stamp();
+        match state.sweep(stamp, clock.now()) {
             Some(later) => next = later,
             None => return,
         }

@@ -12,6 +12,7 @@ use secret_resolver::{Error, ErrorKind};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::engine::Connection;
+use crate::identity::Stamp;
 use crate::request::{Method, Request};
 use crate::response::Response;
 
@@ -54,7 +55,7 @@ fn exchange(answer: &[u8], pace: usize) -> Result<Response, Error> {
     let mut request = Request::new(Method::Get, "/v1/secret/data/a")?;
     let request = request.for_host(&HeaderValue::from_static("vault.example"))?;
     at_once(async {
-        let mut connection = Connection::open(stream).await?;
+        let mut connection = Connection::open(stream, Stamp::default()).await?;
         connection.exchange(request, LIMIT).await
     })
 }

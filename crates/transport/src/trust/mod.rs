@@ -3,25 +3,26 @@
 //! It parses and dates the authorities, and reads their file again. The system's own set is read only by
 //! its name; what the set is used for, and the second look at the dates at each handshake, is `tls.rs`.
 
-mod pem;
+pub(crate) mod pem;
 mod source;
 mod subject;
 mod validity;
 
 pub(crate) use subject::subject;
+pub(crate) use validity::Validity;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use secret_resolver::{Error, ErrorKind, Moment};
+use tokio::sync::watch;
 
 use self::pem::Found;
 use self::source::{Source, read};
-use self::validity::Validity;
 
 /// The given set of certificate authorities and nothing else. A clone shares it.
 ///
@@ -39,12 +40,18 @@ use self::validity::Validity;
 pub struct Trust(Arc<Inner>);
 
 struct Inner {
-    set: Mutex<Set>,
+    set: watch::Sender<Numbered>,
     /// The file that is read again.
     source: Option<Source>,
 }
 
 type Set = Arc<[Authority]>;
+
+/// A set, and how many there were before it.
+pub(crate) struct Numbered {
+    number: u64,
+    set: Set,
+}
 
 struct Authority {
     der: Vec<u8>,
@@ -75,9 +82,10 @@ impl Trust {
         Self::from_pem_at(pem, now()?)
     }
 
-    /// Reads a file as [`Trust::from_pem`] reads text. It is read again when a connection is made, at most
+    /// Reads a file as [`Trust::from_pem`] reads text. It is read again while requests are sent, at most
     /// once a minute, and when a server shows a certificate that no authority vouches for. So a new
-    /// authority needs no restart. A file that cannot be used is logged at WARN, and the authorities stay
+    /// authority needs no restart, and connections that were made with other authorities are closed: idle ones at
+    /// once, busy ones when their request has ended. A file that cannot be used is logged at WARN, and the authorities stay
     /// as they were.
     ///
     /// # Errors
@@ -145,12 +153,22 @@ impl Trust {
     }
 
     fn of(set: Set, source: Option<Source>) -> Self {
-        let set = Mutex::new(set);
+        let set = watch::Sender::new(Numbered { number: 0, set });
         Self(Arc::new(Inner { set, source }))
     }
 
     fn set(&self) -> Set {
-        Arc::clone(&self.0.set.lock().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.0.set.borrow().set)
+    }
+
+    /// Changes with the set.
+    pub(crate) fn number(&self) -> u64 {
+        self.0.set.borrow().number
+    }
+
+    /// Tells each change of the set.
+    pub(crate) fn changes(&self) -> watch::Receiver<Numbered> {
+        self.0.set.subscribe()
     }
 
     /// Those that are good at `now`; maybe none.
@@ -193,12 +211,16 @@ impl Trust {
         };
         match now().and_then(|now| source.load(now)) {
             Ok(set) => {
-                let mut held = self.0.set.lock().unwrap_or_else(PoisonError::into_inner);
                 let ders =
                     |set: &Set| -> Vec<Vec<u8>> { set.iter().map(|one| one.der.clone()).collect() };
-                let changed = ders(&set) != ders(&held);
-                *held = set;
-                drop(held);
+                let changed = self.0.set.send_if_modified(|held| {
+                    let changed = ders(&set) != ders(&held.set);
+                    if changed {
+                        held.number += 1;
+                        held.set = set;
+                    }
+                    changed
+                });
                 if changed {
                     tracing::info!(path = %source.path().display(), "other certificate authorities are believed from now on");
                 }
@@ -271,7 +293,7 @@ fn not_empty(set: Vec<Authority>) -> Result<Set, Error> {
     }
 }
 
-fn now() -> Result<UnixTime, Error> {
+pub(crate) fn now() -> Result<UnixTime, Error> {
     let now = DefaultTimeProvider.current_time();
     now.ok_or_else(|| misconfigured("the system clock stands before 1970; set it"))
 }

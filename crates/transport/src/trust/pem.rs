@@ -10,8 +10,8 @@ use secret_resolver::Error;
 use super::misconfigured;
 
 /// A certificate, and where its section begins.
-pub(super) struct Found {
-    pub(super) der: Vec<u8>,
+pub(crate) struct Found {
+    pub(crate) der: Vec<u8>,
     /// Which section it is, and at which line it begins; both counted from 1.
     pub(super) section: usize,
     pub(super) line: usize,
@@ -22,7 +22,7 @@ const END: &[u8] = b"-----END ";
 const DASHES: &[u8] = b"-----";
 
 /// All certificates of a text. What stands between the sections is skipped.
-pub(super) fn certificates(text: &[u8]) -> Result<Vec<Found>, Error> {
+pub(crate) fn certificates(text: &[u8]) -> Result<Vec<Found>, Error> {
     if text.starts_with(&[0xff, 0xfe]) || text.starts_with(&[0xfe, 0xff]) {
         return Err(misconfigured(
             "there is no PEM certificate among the authorities: the text is UTF-16; save it as UTF-8",

@@ -13,7 +13,7 @@ use secret_resolver::{Error, ErrorKind};
 
 /// The first and the last second, counted from 1970.
 #[derive(Clone, Copy)]
-pub(super) struct Validity {
+pub(crate) struct Validity {
     from: Duration,
     until: Duration,
 }
@@ -21,7 +21,7 @@ pub(super) struct Validity {
 impl Validity {
     /// Of a certificate in DER. RFC 5280, 4.1: the fifth field of the signed part, of which the
     /// first is often left out.
-    pub(super) fn of(certificate: &[u8]) -> der::Result<Self> {
+    pub(crate) fn of(certificate: &[u8]) -> der::Result<Self> {
         let mut reader = SliceReader::new(certificate)?;
         let validity = reader.sequence(|certificate| {
             let validity = certificate.sequence(|signed| {
@@ -59,8 +59,12 @@ impl Validity {
         (self.from.as_secs(), self.until.as_secs())
     }
 
-    pub(super) fn contains(self, now: UnixTime) -> bool {
+    pub(crate) fn contains(self, now: UnixTime) -> bool {
         (self.from.as_secs()..=self.until.as_secs()).contains(&now.as_secs())
+    }
+
+    pub(crate) fn begins_after(self, now: UnixTime) -> bool {
+        now.as_secs() < self.from.as_secs()
     }
 
     pub(super) fn check(self, now: UnixTime) -> Result<(), Error> {
@@ -69,7 +73,7 @@ impl Validity {
         }
         Err(Error::new(
             ErrorKind::Misconfigured,
-            if now.as_secs() < self.from.as_secs() {
+            if self.begins_after(now) {
                 "a certificate authority is not valid yet; check the system clock too"
             } else {
                 "a certificate authority is expired"

@@ -1,0 +1,197 @@
+//! What connections are made with now: the authorities that servers are checked against, and the certificate
+//! that this client shows. A connection that was made with others is not used again.
+//!
+//! It knows when to look whether there are others by now. Which requests wait for that, and which
+//! connections are closed, is for the client and its pool to know.
+
+use std::fmt;
+use std::future::pending;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::{Either, select};
+use secret_resolver::{Error, Moment};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+use crate::certificate::{CertificateSource, ClientCertificate};
+use crate::trust::Trust;
+
+pub(crate) struct Identity {
+    trust: Trust,
+    shown: Option<Shown>,
+}
+
+/// The certificate that is shown, and its source.
+struct Shown {
+    source: Arc<dyn CertificateSource>,
+    held: Mutex<Held>,
+}
+
+struct Held {
+    offered: watch::Receiver<Result<ClientCertificate, Error>>,
+    last: Option<ClientCertificate>,
+    /// How many there were; each has its own.
+    number: u64,
+    /// When its source has looked last.
+    looked: Option<Moment>,
+}
+
+/// Tells what a connection was made with from what the next would be made with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    authorities: u64,
+    /// 0 where none is shown.
+    pub(crate) certificate: u64,
+}
+
+/// How long after its source has looked it looks again, at the soonest.
+const AGAIN: Duration = Duration::from_secs(10);
+const URGENT: Duration = Duration::from_secs(1);
+
+impl Identity {
+    pub(crate) fn new(trust: Trust, source: Option<Arc<dyn CertificateSource>>) -> Self {
+        let shown = source.map(|source| Shown {
+            held: Mutex::new(Held::new(source.subscribe())),
+            source,
+        });
+        Self { trust, shown }
+    }
+
+    pub(crate) fn stamp(&self) -> Stamp {
+        Stamp {
+            authorities: self.trust.number(),
+            certificate: self.shown.as_ref().map_or(0, |shown| shown.lock().look()),
+        }
+    }
+
+    /// The certificate to show, where one is to be shown at all.
+    pub(crate) fn certificate(&self) -> Result<Option<ClientCertificate>, Error> {
+        let offered = |shown: &Shown| shown.lock().offered.borrow().clone();
+        self.shown.as_ref().map(offered).transpose()
+    }
+
+    /// Ready once connections are not made any more as those of `seen` were.
+    ///
+    /// # Cancel safety
+    /// It holds nothing.
+    pub(crate) async fn changed(&self, seen: Stamp) {
+        let mut authorities = self.trust.changes();
+        let mut certificate = self
+            .shown
+            .as_ref()
+            .map(|shown| shown.lock().offered.clone());
+        // Both are subscribed to before the first look, so no change is missed.
+        while self.stamp() == seen {
+            let authorities = std::pin::pin!(next(Some(&mut authorities)));
+            let certificate = std::pin::pin!(next(certificate.as_mut()));
+            match select(authorities, certificate).await {
+                Either::Left(_) | Either::Right(_) => {}
+            }
+        }
+    }
+
+    /// Looks whether there are others by now, if it is time for it; returns whether there are.
+    ///
+    /// # Cancel safety
+    /// The look goes on, on a thread for what blocks.
+    pub(crate) async fn look_again(
+        self: &Arc<Self>,
+        now: Moment,
+        urgent: bool,
+        runtime: &Handle,
+    ) -> bool {
+        let before = self.stamp();
+        if let Some(look) = self.begin_look(now, urgent, runtime) {
+            // It ends without a result when it panics, or its runtime is dropped: then nothing is known.
+            let _ = look.await;
+        }
+        self.stamp() != before
+    }
+
+    /// As [`Identity::look_again`], for a request that does not wait for it.
+    pub(crate) fn begin_look(
+        self: &Arc<Self>,
+        now: Moment,
+        urgent: bool,
+        runtime: &Handle,
+    ) -> Option<tokio::task::JoinHandle<()>> {
+        let trust = self.trust.is_due(now, urgent);
+        let shown = self
+            .shown
+            .as_ref()
+            .is_some_and(|shown| shown.lock().is_due(now, urgent));
+        let identity = Arc::clone(self);
+        // A slow disk holds up nobody else.
+        (trust || shown).then(|| {
+            runtime.spawn_blocking(move || {
+                if trust {
+                    identity.trust.read_again();
+                }
+                if let Some(one) = identity.shown.as_ref().filter(|_| shown) {
+                    one.source.look_again();
+                }
+            })
+        })
+    }
+}
+
+/// The next change; never, where there is nothing that could change.
+async fn next<T>(changes: Option<&mut watch::Receiver<T>>) {
+    if let Some(changes) = changes
+        && changes.changed().await.is_ok()
+    {
+        return;
+    }
+    pending().await
+}
+
+impl Shown {
+    /// Each critical section leaves it whole.
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Held {
+    fn new(offered: watch::Receiver<Result<ClientCertificate, Error>>) -> Self {
+        let last = offered.borrow().as_ref().ok().cloned();
+        Self {
+            offered,
+            last,
+            number: 1,
+            looked: None,
+        }
+    }
+
+    /// The number of the certificate that is offered now.
+    fn look(&mut self) -> u64 {
+        let offered = self.offered.borrow().as_ref().ok().cloned();
+        if offered != self.last {
+            self.last = offered;
+            self.number += 1;
+        }
+        self.number
+    }
+
+    /// Whether its source is to look again now; then it counts as having looked.
+    fn is_due(&mut self, now: Moment, urgent: bool) -> bool {
+        let wait = if urgent { URGENT } else { AGAIN };
+        // The first time was when it was made.
+        let due = self.looked.map_or(urgent, |looked| now >= looked + wait);
+        if due || self.looked.is_none() {
+            self.looked = Some(now);
+        }
+        due
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let source = self.shown.as_ref().map(|shown| &shown.source);
+        f.debug_struct("Identity")
+            .field("trust", &self.trust)
+            .field("certificate", &source)
+            .finish_non_exhaustive()
+    }
+}
