@@ -19,11 +19,19 @@ use crate::object::Object;
 /// What a request was for: one answer means different things for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Asked {
-    Login,
+    Login(By),
     Read,
     Lookup,
     Renewal,
     Revocation,
+}
+
+/// What a login was made with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum By {
+    AppRole,
+    Cert,
+    Jwt,
 }
 
 /// The form of an answer's body.
@@ -41,6 +49,8 @@ enum Body {
     Sealed,
     /// The store says that an administrator has locked the namespace.
     Locked,
+    /// The store says that what has logged in has no name.
+    Nameless,
     /// It is not the store's.
     Foreign,
 }
@@ -56,6 +66,9 @@ const PASSING: [&str; 3] = [
 /// What the store says in a 503.
 const SEALED: &str = "is sealed";
 const LOCKED: &str = "locked by an administrator";
+
+/// What OpenBao says in a 500 to a login by a certificate without a common name.
+const NAMELESS: &str = "missing name in alias";
 
 /// The error for an answer that does not carry what was asked for.
 pub(crate) fn error_of(asked: Asked, target: &str, reply: &Reply<'_>) -> Error {
@@ -99,6 +112,10 @@ fn meaning(asked: Asked, status: u16, body: Body) -> (ErrorKind, &'static str) {
             Unavailable,
             "the namespace is locked by an administrator; unlock it",
         ),
+        (500, Body::Nameless, Asked::Login(By::Cert)) => (
+            Misconfigured,
+            "the store takes no login by a certificate without a common name; issue one that has it",
+        ),
         (500..=599, Body::Nothing | Body::Deleted | Body::Foreign, _) => (
             Unavailable,
             "the store, or a proxy before it, cannot answer now",
@@ -120,10 +137,7 @@ fn meaning(asked: Asked, status: u16, body: Body) -> (ErrorKind, &'static str) {
             Malformed,
             "the answer is not that of a Vault server; check what is listening there, or a proxy before it",
         ),
-        (400 | 401 | 403, _, Asked::Login) => (
-            Unauthenticated,
-            "the login was refused; check the role id, the secret id and the auth mount",
-        ),
+        (400 | 401 | 403, _, Asked::Login(by)) => (Unauthenticated, by.is_refused()),
         (401 | 403, _, Asked::Lookup) => (
             Unauthenticated,
             "the token is dead, or its policies do not let it look itself up; give it a live one with the default policy",
@@ -145,6 +159,23 @@ fn meaning(asked: Asked, status: u16, body: Body) -> (ErrorKind, &'static str) {
             Malformed,
             "a status that the protocol does not have; check what is listening there",
         ),
+    }
+}
+
+impl By {
+    /// What to check. The store says more, but it may quote what it was sent.
+    fn is_refused(self) -> &'static str {
+        match self {
+            Self::AppRole => {
+                "the login was refused; check the role id, the secret id and the auth mount"
+            }
+            Self::Cert => {
+                "the login was refused; check the client certificate, what the role demands of it, the role's name and the auth mount"
+            }
+            Self::Jwt => {
+                "the login was refused; check that the JWT has not ended, its issuer and audience, what the role demands of it, the role's name and the auth mount"
+            }
+        }
     }
 }
 
@@ -176,6 +207,7 @@ impl Body {
             _ if PASSING.iter().any(|text| says(text)) => Self::Passing,
             _ if says(LOCKED) => Self::Locked,
             _ if says(SEALED) => Self::Sealed,
+            _ if says(NAMELESS) => Self::Nameless,
             _ => Self::Reason,
         }
     }

@@ -39,6 +39,23 @@ pub(crate) struct Ask<'a> {
     pub(crate) endpoint: Option<usize>,
     /// Whether only the leader's answer is good enough, where it can be asked for.
     pub(crate) of_leader: bool,
+    /// The client certificate that it may be sent with, by its number; any, if none is named.
+    pub(crate) certificate: Option<u64>,
+}
+
+impl<'a> Ask<'a> {
+    /// Without a token or a body, to any endpoint.
+    pub(crate) fn new(method: Method, target: &'a str) -> Self {
+        Self {
+            method,
+            target,
+            token: None,
+            body: None,
+            endpoint: None,
+            of_leader: false,
+            certificate: None,
+        }
+    }
 }
 
 /// An answer, and who gave it.
@@ -129,6 +146,16 @@ impl Client {
         self.current.load(Ordering::Relaxed)
     }
 
+    /// The number of the client certificate that is shown; 0 for none.
+    pub(crate) fn certificate(&self) -> u64 {
+        self.http.certificate()
+    }
+
+    /// Looks whether there is another by now.
+    pub(crate) async fn look_again(&self) {
+        self.http.look_again().await;
+    }
+
     /// Lets the next exchange go to another endpoint than the one that gave this answer, for a
     /// reason that its content gave.
     pub(crate) fn leave_after(&self, reply: &Reply<'_>) {
@@ -153,6 +180,9 @@ impl Client {
         }
         if let Some(token) = ask.token {
             request = request.with_secret_header("X-Vault-Token", token.expose())?;
+        }
+        if let Some(number) = ask.certificate {
+            request = request.with_certificate(number);
         }
         if ask.of_leader {
             request = self.leader.only(request)?;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use secret_resolver::backend::SystemClock;
 use secret_resolver::{Clock, Error};
 use secret_resolver_session::Session;
-use secret_resolver_transport::{self as transport, Origin, Trust};
+use secret_resolver_transport::{self as transport, CertificateSource, Origin, Trust};
 
 use crate::alias::{Given, Names};
 use crate::auth::{Auth, Vault};
@@ -39,6 +39,7 @@ pub struct VaultTarget {
     spread: bool,
     of_leader: bool,
     trust: Result<Trust, Error>,
+    certificate: Option<Arc<dyn CertificateSource>>,
     namespace: Option<String>,
     mount: String,
     auth: Auth,
@@ -88,6 +89,7 @@ impl VaultTarget {
             spread: false,
             of_leader: false,
             trust: trust.try_into().map_err(Into::into),
+            certificate: None,
             namespace: None,
             mount: "secret".into(),
             auth,
@@ -99,6 +101,25 @@ impl VaultTarget {
     #[must_use]
     pub fn with_endpoint(mut self, endpoint: impl TryInto<Origin, Error: Into<Error>>) -> Self {
         self.endpoints.push(endpoint.try_into().map_err(Into::into));
+        self
+    }
+
+    /// Shows a client certificate on every connection, whatever the login is:
+    /// [`CertificateFiles`](crate::CertificateFiles), or another source. While the source has none, or one that is out
+    /// of its dates, no connection is made. When it becomes another, connections that were made with the one before
+    /// are closed: idle ones at once, busy ones when their request has ended.
+    ///
+    /// ```no_run
+    /// use secret_resolver_vault::{Auth, CertificateFiles, JwtFile, VaultTarget};
+    ///
+    /// let auth = Auth::jwt("billing", JwtFile::new("/run/tokens/bao.jwt"));
+    /// let target = VaultTarget::new("https://bao.internal:8200", "/etc/app/bao-ca.pem", auth)
+    ///     .with_client_certificate(CertificateFiles::new("/run/tls/tls.crt", "/run/tls/tls.key")?);
+    /// # Ok::<(), secret_resolver::Error>(())
+    /// ```
+    #[must_use]
+    pub fn with_client_certificate(mut self, source: impl CertificateSource) -> Self {
+        self.certificate = Some(Arc::new(source));
         self
     }
 
@@ -242,8 +263,9 @@ impl VaultBuilder {
     /// # Errors
     /// [`ErrorKind::Misconfigured`](secret_resolver::ErrorKind::Misconfigured) for an endpoint that is no
     /// origin, for authorities that cannot be read, for a mount,
-    /// namespace, prefix or alias that is no path, for more than 64 endpoints, for a token with an auth mount, or where the
-    /// transport cannot be built; [`ErrorKind::Unauthenticated`](secret_resolver::ErrorKind::Unauthenticated)
+    /// namespace, prefix or alias that is no path, for more than 64 endpoints, for a token with an auth mount, for a role
+    /// that is empty or of a login that has none, for a login by certificate without a client certificate, or where
+    /// the transport cannot be built; [`ErrorKind::Unauthenticated`](secret_resolver::ErrorKind::Unauthenticated)
     /// for an empty credential; [`ErrorKind::Overloaded`](secret_resolver::ErrorKind::Overloaded)
     /// when the clock's thread cannot be started.
     pub fn build(self) -> Result<VaultBackend, Error> {
@@ -252,6 +274,7 @@ impl VaultBuilder {
             spread,
             of_leader,
             trust,
+            certificate,
             namespace,
             mount,
             auth,
@@ -261,7 +284,7 @@ impl VaultBuilder {
             .collect::<Result<_, _>>()
             .map_err(error::ours)?;
         let trust = trust.map_err(error::ours)?;
-        auth.check()?;
+        auth.check(certificate.is_some())?;
         let mount = checked(&mount, "mount")?;
         if endpoints.len() > MOST_ENDPOINTS {
             return Err(error::misconfigured("a target has at most 64 endpoints"));
@@ -287,6 +310,9 @@ impl VaultBuilder {
         };
         let mut http = transport::Client::builder(trust, Arc::clone(&clock))
             .with_connections(self.connections);
+        if let Some(source) = certificate {
+            http = http.with_client_certificate(source);
+        }
         for endpoint in &endpoints {
             http = http.allow(endpoint.clone());
         }
@@ -319,6 +345,7 @@ impl fmt::Debug for VaultTarget {
             .field("endpoints", &self.endpoints)
             .field("spread", &self.spread)
             .field("of_leader", &self.of_leader)
+            .field("certificate", &self.certificate)
             .field("namespace", &self.namespace)
             .field("mount", &self.mount)
             .field("auth", &self.auth)

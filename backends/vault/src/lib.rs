@@ -80,8 +80,10 @@ pub mod fuzzing {
 pub use auth::Auth;
 pub use config::{VaultBuilder, VaultTarget};
 pub use resolver::{VaultBackend, VaultStats};
-pub use secret_resolver_session::Credential;
-pub use secret_resolver_transport::{LeftOut, Origin, Trust};
+pub use secret_resolver_session::{Credential, Jwt, JwtFile, JwtFuture, JwtSource};
+pub use secret_resolver_transport::{
+    CertificateFiles, CertificateSource, ClientCertificate, LeftOut, Origin, Trust,
+};
 
 /// The README's examples, as tests.
 #[cfg(doctest)]

@@ -174,12 +174,10 @@ impl Parts {
             let token = self.session.token(request.endpoint()).await?;
             let sent = self.session.mark();
             let ask = Ask {
-                method: Method::Get,
-                target: &target,
                 token: Some(token.secret()),
-                body: None,
                 endpoint: request.endpoint(),
                 of_leader: self.of_leader || request.wants_latest(),
+                ..Ask::new(Method::Get, &target)
             };
             let reply = self.client().send(ask).await?;
             if reply.status() == 200 {

@@ -110,17 +110,21 @@ pub(crate) fn lookup(body: &[u8]) -> Result<Lookup, Error> {
     })
 }
 
-/// `{"role_id":…,"secret_id":…}`.
-pub(crate) fn approle_login(role_id: &[u8], secret_id: &[u8]) -> Result<SecretBuf, Error> {
-    let (open, middle, close) = (b"{\"role_id\":", b",\"secret_id\":", b"}");
-    let frame = open.len() + middle.len() + close.len();
-    let mut body =
-        SecretBuf::with_capacity(frame + json::quoted_len(role_id) + json::quoted_len(secret_id))?;
-    body.push(open)?;
-    json::quote(role_id, &mut body)?;
-    body.push(middle)?;
-    json::quote(secret_id, &mut body)?;
-    body.push(close)?;
+/// The body of a login: an object of these members, whose names need no escapes.
+pub(crate) fn login_body(members: &[(&str, &[u8])]) -> Result<SecretBuf, Error> {
+    let room = members
+        .iter()
+        .map(|(name, value)| name.len() + json::quoted_len(value) + br#","":"#.len());
+    let mut body = SecretBuf::with_capacity(room.sum::<usize>() + b"{}".len())?;
+    body.push(b"{")?;
+    for (place, (name, value)) in members.iter().enumerate() {
+        let open: &[u8] = if place == 0 { b"\"" } else { b",\"" };
+        body.push(open)?;
+        body.push(name.as_bytes())?;
+        body.push(b"\":")?;
+        json::quote(value, &mut body)?;
+    }
+    body.push(b"}")?;
     Ok(body)
 }
 

@@ -35,7 +35,7 @@ pub(crate) fn hold(data: &[u8]) -> bool {
         }
         ErrorKind::Unauthenticated => {
             assert!(of_store && matches!(status, 400 | 401 | 403));
-            assert!(status != 400 || asked == Asked::Login);
+            assert!(status != 400 || matches!(asked, Asked::Login(_)));
         }
         ErrorKind::Misconfigured => assert!(of_store && matches!(status, 400 | 404)),
         ErrorKind::Malformed => {}
@@ -44,8 +44,10 @@ pub(crate) fn hold(data: &[u8]) -> bool {
     of_store && !passes
 }
 
-const ASKED: [Asked; 5] = [
-    Asked::Login,
+const ASKED: [Asked; 7] = [
+    Asked::Login(By::AppRole),
+    Asked::Login(By::Cert),
+    Asked::Login(By::Jwt),
     Asked::Read,
     Asked::Lookup,
     Asked::Renewal,

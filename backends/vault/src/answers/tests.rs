@@ -5,8 +5,10 @@ use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use super::*;
 use ErrorKind::{Malformed, Misconfigured, NotFound, Throttled, Unauthenticated, Unavailable};
 
-const ASKED: [Asked; 5] = [
-    Asked::Login,
+const ASKED: [Asked; 7] = [
+    Asked::Login(By::AppRole),
+    Asked::Login(By::Cert),
+    Asked::Login(By::Jwt),
     Asked::Read,
     Asked::Lookup,
     Asked::Renewal,
@@ -54,7 +56,7 @@ fn the_stores_own_answers_are_judged_by_what_was_asked() {
             assert_eq!(kind(403, body), Unauthenticated, "{asked:?}");
             assert_eq!(kind(404, body), Misconfigured, "{asked:?}");
             let bad_request = match asked {
-                Asked::Login => Unauthenticated,
+                Asked::Login(_) => Unauthenticated,
                 _ => Misconfigured,
             };
             assert_eq!(kind(400, body), bad_request, "{asked:?}");

@@ -1,11 +1,11 @@
-//! The AppRole login (`POST /v1/auth/{mount}/login`): a role id and a secret id for a token.
+//! The AppRole login: a role id and a secret id for a token.
 
 use secret_resolver::{Error, SecretBuf};
-use secret_resolver_transport::Method;
 
-use crate::answers::{self, Asked};
-use crate::client::{Ask, Client};
-use crate::wire::{self, Login};
+use crate::answers::By;
+use crate::auth::Login;
+use crate::client::Client;
+use crate::wire;
 
 /// A wrong role id or secret id is a 400, a mount that is not there a 403: both are refusals.
 pub(super) async fn login(
@@ -14,21 +14,15 @@ pub(super) async fn login(
     role_id: &SecretBuf,
     secret_id: &SecretBuf,
     endpoint: Option<usize>,
-) -> Result<Login, Error> {
-    let body = wire::approle_login(role_id.expose(), secret_id.expose())?;
-    let target = format!("/v1/auth/{mount}/login");
-    let reply = client
-        .send(Ask {
-            method: Method::Post,
-            target: &target,
-            token: None,
-            body: Some(&body),
-            endpoint,
-            of_leader: false,
-        })
-        .await?;
-    match reply.status() {
-        200 => wire::login(reply.body()),
-        _ => Err(answers::error_of(Asked::Login, &target, &reply)),
-    }
+) -> Result<wire::Login, Error> {
+    let members = [
+        ("role_id", role_id.expose()),
+        ("secret_id", secret_id.expose()),
+    ];
+    let login = Login {
+        by: By::AppRole,
+        mount,
+        body: wire::login_body(&members)?,
+    };
+    login.send(client, endpoint).await
 }

@@ -1,21 +1,28 @@
 //! How the backend authenticates to the store: what a login is for Vault.
 //!
-//! `approle` and `token` turn credentials into a token; the life of that token is the session's
-//! (`secret-resolver-session`), which asks here for what is Vault's own.
+//! `approle`, `cert`, `jwt` and `token` turn credentials into a token; the life of that token is the session's
+//! (`secret-resolver-session`), which asks `store` for what is Vault's own.
 
 mod approle;
+mod cert;
+mod jwt;
+mod store;
 mod token;
+
+pub(crate) use store::Vault;
 
 use std::fmt;
 use std::sync::Arc;
 
-use secret_resolver::{Error, ErrorKind, SecretBuf};
-use secret_resolver_session::{Credential, Grant, Issued, Store};
+use secret_resolver::{Error, SecretBuf};
+use secret_resolver_session::{Credential, JwtSource};
+use secret_resolver_transport as transport;
 
-use crate::client::Client;
+use crate::answers::{self, Asked, By};
+use crate::client::{Ask, Client};
 use crate::error;
 use crate::path::{self, checked};
-use crate::wire::Login;
+use crate::wire;
 
 /// How the backend authenticates: part of the target, fixed in code.
 ///
@@ -36,6 +43,7 @@ use crate::wire::Login;
 pub struct Auth {
     method: Method,
     mount: Option<String>,
+    role: Option<String>,
 }
 
 #[derive(Clone)]
@@ -44,23 +52,10 @@ enum Method {
         role_id: Credential,
         secret_id: Credential,
     },
+    Cert,
+    Jwt(Arc<dyn JwtSource>),
+    Kubernetes(Arc<dyn JwtSource>),
     Token(Credential),
-}
-
-/// Vault as the session sees it: where to log in, and how.
-pub(crate) struct Vault {
-    pub(crate) client: Client,
-    pub(crate) auth: Auth,
-}
-
-/// Credentials as they were at one login.
-#[derive(PartialEq, Eq)]
-pub(crate) enum Loaded {
-    AppRole {
-        role_id: Arc<SecretBuf>,
-        secret_id: Arc<SecretBuf>,
-    },
-    Token(Arc<SecretBuf>),
 }
 
 impl Auth {
@@ -74,10 +69,66 @@ impl Auth {
     /// or revoked, so each lives to its end.
     #[must_use]
     pub fn approle(role_id: Credential, secret_id: Credential) -> Self {
-        Self {
-            method: Method::AppRole { role_id, secret_id },
-            mount: None,
-        }
+        Self::by(Method::AppRole { role_id, secret_id })
+    }
+
+    /// Logs in at `auth/jwt/login` with a JWT of `source` and this role, which says what the JWT must hold.
+    ///
+    /// The source is asked at each login, and another JWT ends a back-off. A JWT whose end is known is not sent
+    /// after it, and no token that it gave is used past it. The tokens are the backend's own, as those of
+    /// [`Auth::approle`] are, with the same demands on the role.
+    ///
+    /// The role's `bound_audiences` must hold an audience of the JWT (`aud`), and the mount's
+    /// `jwt_supported_algs` the algorithm: OpenBao takes RS256 alone without it.
+    ///
+    /// ```
+    /// use secret_resolver_vault::{Auth, JwtFile};
+    ///
+    /// let auth = Auth::jwt("billing", JwtFile::new("/run/tokens/bao.jwt")).with_mount("ci/jwt");
+    /// ```
+    #[must_use]
+    pub fn jwt(role: impl Into<String>, source: impl JwtSource) -> Self {
+        Self::by(Method::Jwt(Arc::new(source))).with_role(role)
+    }
+
+    /// As [`Auth::jwt`], at `auth/kubernetes/login`: the store asks the Kubernetes API about the JWT. The source
+    /// is [`JwtFile::service_account`](secret_resolver_session::JwtFile::service_account) as a rule, or the file of a
+    /// projected token with an audience of its own.
+    ///
+    /// ```
+    /// use secret_resolver_vault::{Auth, JwtFile};
+    ///
+    /// let auth = Auth::kubernetes("billing", JwtFile::service_account());
+    /// ```
+    #[must_use]
+    pub fn kubernetes(role: impl Into<String>, source: impl JwtSource) -> Self {
+        Self::by(Method::Kubernetes(Arc::new(source))).with_role(role)
+    }
+
+    /// Logs in at `auth/cert/login` with the client certificate that the target must have
+    /// ([`VaultTarget::with_client_certificate`](crate::VaultTarget::with_client_certificate)), and with the role that
+    /// [`Auth::with_role`] names, or the first that takes the certificate.
+    ///
+    /// The tokens are the backend's own, as those of [`Auth::approle`] are, with the same demands on the role. When
+    /// the certificate becomes another, the next request begins a new login; the token is used meanwhile and never
+    /// renewed with the new certificate, for which OpenBao answers a 500. The certificate needs a common name.
+    ///
+    /// # Security
+    /// OpenBao does not bind the token to the certificate. The listener's
+    /// `tls_require_and_verify_client_cert` alone makes a copied token worth nothing without one.
+    ///
+    /// ```no_run
+    /// use secret_resolver_vault::{Auth, CertificateFiles, VaultTarget};
+    ///
+    /// let certificate = CertificateFiles::new("/run/tls/tls.crt", "/run/tls/tls.key")?;
+    /// let auth = Auth::cert().with_role("billing");
+    /// let target = VaultTarget::new("https://bao.internal:8200", "/etc/app/bao-ca.pem", auth)
+    ///     .with_client_certificate(certificate);
+    /// # Ok::<(), secret_resolver::Error>(())
+    /// ```
+    #[must_use]
+    pub fn cert() -> Self {
+        Self::by(Method::Cert)
     }
 
     /// Uses a token that somebody else issued, and who ends it too: it is renewed while it is in
@@ -89,14 +140,27 @@ impl Auth {
     /// in it is taken at once.
     #[must_use]
     pub fn token(token: Credential) -> Self {
+        Self::by(Method::Token(token))
+    }
+
+    fn by(method: Method) -> Self {
         Self {
-            method: Method::Token(token),
+            method,
             mount: None,
+            role: None,
         }
     }
 
-    /// Where the login method is mounted, below `auth/`; by default `approle`. A plain token has
-    /// no mount: with one, `build()` is
+    /// The role of the store to log in with, for a certificate or a JWT. Other logins have none: with one, `build()`
+    /// is [`ErrorKind::Misconfigured`](secret_resolver::ErrorKind::Misconfigured).
+    #[must_use]
+    pub fn with_role(mut self, role: impl Into<String>) -> Self {
+        self.role = Some(role.into());
+        self
+    }
+
+    /// Where the login method is mounted, below `auth/`; by default `approle`, `cert`, `jwt` or `kubernetes`, as
+    /// the method is called. A plain token has no mount: with one, `build()` is
     /// [`ErrorKind::Misconfigured`](secret_resolver::ErrorKind::Misconfigured).
     #[must_use]
     pub fn with_mount(mut self, mount: impl Into<String>) -> Self {
@@ -104,13 +168,22 @@ impl Auth {
         self
     }
 
-    pub(crate) fn check(&self) -> Result<(), Error> {
+    /// Refuses what no login could use; `with_certificate` says that the target has a client certificate.
+    pub(crate) fn check(&self, with_certificate: bool) -> Result<(), Error> {
         let mount = self
             .mount
             .as_deref()
             .map(|mount| checked(mount, "auth mount"))
             .transpose()?;
+        if self.role.as_deref() == Some("") {
+            return Err(error::misconfigured(
+                "the name of the login's role is empty",
+            ));
+        }
         match (&self.method, mount) {
+            (Method::AppRole { .. } | Method::Token(_), _) if self.role.is_some() => Err(
+                error::misconfigured("a login by AppRole or with a plain token names no role"),
+            ),
             (Method::Token(_), Some(_)) => {
                 Err(error::misconfigured("a plain token has no auth mount"))
             }
@@ -118,116 +191,52 @@ impl Auth {
             (Method::AppRole { role_id, secret_id }, _) => {
                 role_id.check().and_then(|()| secret_id.check())
             }
+            (Method::Cert, _) if !with_certificate => Err(error::misconfigured(
+                "a login by certificate needs a client certificate; give the target one by with_client_certificate",
+            )),
+            (Method::Cert | Method::Jwt(_) | Method::Kubernetes(_), _) => Ok(()),
         }
     }
 
+    /// What it is called, and where it is mounted by default.
     fn name(&self) -> &'static str {
         match self.method {
             Method::AppRole { .. } => "approle",
+            Method::Cert => "cert",
+            Method::Jwt(_) => "jwt",
+            Method::Kubernetes(_) => "kubernetes",
             Method::Token(_) => "token",
         }
     }
-}
 
-impl Store for Vault {
-    const NAME: &'static str = error::BACKEND;
-    type Credentials = Loaded;
-
-    fn method(&self) -> &'static str {
-        self.auth.name()
-    }
-
-    fn issues_tokens(&self) -> bool {
-        matches!(self.auth.method, Method::AppRole { .. })
-    }
-
-    fn endpoints(&self) -> usize {
-        self.client.endpoints()
-    }
-
-    fn endpoint(&self) -> usize {
-        self.client.endpoint()
-    }
-
-    async fn load(&self) -> Result<Loaded, Error> {
-        Ok(match &self.auth.method {
-            Method::AppRole { role_id, secret_id } => Loaded::AppRole {
-                role_id: role_id.load().await?,
-                secret_id: secret_id.load().await?,
-            },
-            Method::Token(token) => {
-                let loaded = token.load().await?;
-                if !loaded.expose().iter().all(u8::is_ascii_graphic) {
-                    let what = "the token has a blank, or a character that no token has; does its file have more than one line?";
-                    return Err(token.located(error::misconfigured(what)));
-                }
-                Loaded::Token(loaded)
-            }
-        })
-    }
-
-    async fn login(&self, loaded: &Loaded, endpoint: Option<usize>) -> Result<Issued, Error> {
-        let client = &self.client;
-        match loaded {
-            Loaded::AppRole { role_id, secret_id } => {
-                let mount = path::encode(self.auth.mount.as_deref().unwrap_or("approle"));
-                let login = approle::login(client, &mount, role_id, secret_id, endpoint).await?;
-                Ok(issued(login))
-            }
-            Loaded::Token(token) => {
-                let lookup = token::lookup(client, token, endpoint).await?;
-                let unfit = lookup.is_limited.then(|| {
-                    error::misconfigured("the token that was given may be used a limited number of times, and was used once to look it up; give one without a limit")
-                });
-                Ok(Issued {
-                    token: Arc::clone(token),
-                    grant: lookup.grant,
-                    revocable: false,
-                    unfit,
-                })
-            }
-        }
-    }
-
-    async fn renew(&self, token: &SecretBuf) -> Result<Grant, Error> {
-        token::renew(&self.client, token).await
-    }
-
-    async fn revoke(&self, token: &SecretBuf, endpoint: Option<usize>) -> Result<(), Error> {
-        token::revoke(&self.client, token, endpoint).await
-    }
-
-    async fn knows(&self, token: &SecretBuf, endpoint: Option<usize>) -> Result<bool, Error> {
-        match token::lookup(&self.client, token, endpoint).await {
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == ErrorKind::Unauthenticated => Ok(false),
-            Err(error) => Err(error),
-        }
+    /// Encoded.
+    fn mount(&self) -> String {
+        path::encode(self.mount.as_deref().unwrap_or(self.name()))
     }
 }
 
-fn issued(login: Login) -> Issued {
-    let limited = || {
-        error::misconfigured(
-            "the role issues tokens for a limited number of uses; set its token_num_uses to 0",
-        )
-    };
-    let odd = || {
-        error::malformed("the answer to a login has a token, and does not say how long it lives")
-    };
-    let grant = login.grant.unwrap_or(Grant {
-        lease: None,
-        renewable: false,
-    });
-    Issued {
-        token: Arc::new(login.token),
-        grant,
-        // The store ends a batch token with its life, and not before.
-        revocable: !login.is_batch,
-        unfit: match login.grant {
-            None => Some(odd()),
-            Some(_) => login.is_limited.then(limited),
-        },
+/// A login at `/v1/auth/{mount}/login`.
+struct Login<'a> {
+    by: By,
+    mount: &'a str,
+    /// JSON.
+    body: SecretBuf,
+}
+
+impl Login<'_> {
+    async fn send(self, client: &Client, endpoint: Option<usize>) -> Result<wire::Login, Error> {
+        let target = format!("/v1/auth/{}/login", self.mount);
+        let reply = client
+            .send(Ask {
+                body: Some(&self.body),
+                endpoint,
+                ..Ask::new(transport::Method::Post, &target)
+            })
+            .await?;
+        match reply.status() {
+            200 => wire::login(reply.body()),
+            _ => Err(answers::error_of(Asked::Login(self.by), &target, &reply)),
+        }
     }
 }
 
@@ -236,6 +245,7 @@ impl fmt::Debug for Auth {
         f.debug_struct("Auth")
             .field("method", &self.name())
             .field("mount", &self.mount)
+            .field("role", &self.role)
             .finish_non_exhaustive()
     }
 }

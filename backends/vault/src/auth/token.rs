@@ -5,7 +5,7 @@ use secret_resolver_session::Grant;
 use secret_resolver_transport::Method;
 
 use crate::answers::{self, Asked};
-use crate::client::{Ask, Client, Reply};
+use crate::client::{Ask, Client};
 use crate::wire::{self, Lookup};
 
 /// The life that is left to the token, and whether its uses are counted.
@@ -15,17 +15,32 @@ pub(super) async fn lookup(
     endpoint: Option<usize>,
 ) -> Result<Lookup, Error> {
     let target = "/v1/auth/token/lookup-self";
-    let reply = ask(client, Method::Get, target, token, endpoint).await?;
+    let ask = Ask {
+        token: Some(token),
+        endpoint,
+        ..Ask::new(Method::Get, target)
+    };
+    let reply = client.send(ask).await?;
     match reply.status() {
         200 => wire::lookup(reply.body()),
         _ => Err(answers::error_of(Asked::Lookup, target, &reply)),
     }
 }
 
-/// The life that a renewal gives it: as long as its role says, within its longest.
-pub(super) async fn renew(client: &Client, token: &SecretBuf) -> Result<Grant, Error> {
+/// The life that a renewal gives it: as long as its role says, within its longest. It is sent with the client
+/// certificate of this number alone, if one vouches for it.
+pub(super) async fn renew(
+    client: &Client,
+    token: &SecretBuf,
+    certificate: Option<u64>,
+) -> Result<Grant, Error> {
     let target = "/v1/auth/token/renew-self";
-    let reply = ask(client, Method::Post, target, token, None).await?;
+    let ask = Ask {
+        token: Some(token),
+        certificate,
+        ..Ask::new(Method::Post, target)
+    };
+    let reply = client.send(ask).await?;
     match reply.status() {
         200 => wire::renewal(reply.body()),
         _ => Err(answers::error_of(Asked::Renewal, target, &reply)),
@@ -39,28 +54,14 @@ pub(super) async fn revoke(
     endpoint: Option<usize>,
 ) -> Result<(), Error> {
     let target = "/v1/auth/token/revoke-self";
-    let reply = ask(client, Method::Post, target, token, endpoint).await?;
+    let ask = Ask {
+        token: Some(token),
+        endpoint,
+        ..Ask::new(Method::Post, target)
+    };
+    let reply = client.send(ask).await?;
     match reply.status() {
         200 | 204 => Ok(()),
         _ => Err(answers::error_of(Asked::Revocation, target, &reply)),
     }
-}
-
-async fn ask<'a>(
-    client: &'a Client,
-    method: Method,
-    target: &str,
-    token: &SecretBuf,
-    endpoint: Option<usize>,
-) -> Result<Reply<'a>, Error> {
-    client
-        .send(Ask {
-            method,
-            target,
-            token: Some(token),
-            body: None,
-            endpoint,
-            of_leader: false,
-        })
-        .await
 }

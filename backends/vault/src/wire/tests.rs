@@ -194,7 +194,7 @@ fn only_a_token_without_a_time_of_expiry_lives_for_ever() {
 
 #[test]
 fn a_login_body_escapes_what_a_credential_may_hold() {
-    let body = approle_login(b"a\"b", "\\\n é".as_bytes()).unwrap();
+    let body = login_body(&[("role_id", b"a\"b"), ("secret_id", "\\\n é".as_bytes())]).unwrap();
     let value: serde_json::Value = serde_json::from_slice(body.expose()).unwrap();
     assert_eq!(
         value,

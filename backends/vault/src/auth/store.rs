@@ -1,0 +1,172 @@
+//! What the session asks of Vault: credentials as they are now, and what becomes of tokens.
+
+use std::sync::Arc;
+
+use secret_resolver::{Error, ErrorKind, Moment, SecretBuf};
+use secret_resolver_session::{Grant, Issued, Jwt, Store};
+
+use crate::auth::{Auth, Method, approle, cert, jwt, token};
+use crate::client::Client;
+use crate::error;
+use crate::wire;
+
+/// Vault as the session sees it: where to log in, and how.
+pub(crate) struct Vault {
+    pub(crate) client: Client,
+    pub(crate) auth: Auth,
+}
+
+/// Credentials as they were at one login.
+#[derive(PartialEq, Eq)]
+pub(crate) struct Loaded {
+    with: With,
+    /// The number of the client certificate. It is a part of every login: another one ends a back-off.
+    certificate: u64,
+}
+
+#[derive(PartialEq, Eq)]
+enum With {
+    AppRole {
+        role_id: Arc<SecretBuf>,
+        secret_id: Arc<SecretBuf>,
+    },
+    /// What the connection shows.
+    Certificate,
+    Jwt(Jwt),
+    Token(Arc<SecretBuf>),
+}
+
+impl Store for Vault {
+    const NAME: &'static str = error::BACKEND;
+    type Credentials = Loaded;
+
+    fn method(&self) -> &'static str {
+        self.auth.name()
+    }
+
+    fn issues_tokens(&self) -> bool {
+        !matches!(self.auth.method, Method::Token(_))
+    }
+
+    fn endpoints(&self) -> usize {
+        self.client.endpoints()
+    }
+
+    fn endpoint(&self) -> usize {
+        self.client.endpoint()
+    }
+
+    async fn load(&self) -> Result<Loaded, Error> {
+        let with = match &self.auth.method {
+            Method::AppRole { role_id, secret_id } => With::AppRole {
+                role_id: role_id.load().await?,
+                secret_id: secret_id.load().await?,
+            },
+            Method::Cert => {
+                // Now rather than with the connection that the login makes: its token would be taken for one of
+                // the certificate before.
+                self.client.look_again().await;
+                With::Certificate
+            }
+            Method::Jwt(source) | Method::Kubernetes(source) => {
+                With::Jwt(source.jwt().await.map_err(error::ours)?)
+            }
+            Method::Token(token) => {
+                let loaded = token.load().await?;
+                if !loaded.expose().iter().all(u8::is_ascii_graphic) {
+                    let what = "the token has a blank, or a character that no token has; does its file have more than one line?";
+                    return Err(token.located(error::misconfigured(what)));
+                }
+                With::Token(loaded)
+            }
+        };
+        let certificate = self.client.certificate();
+        Ok(Loaded { with, certificate })
+    }
+
+    fn ends(&self, loaded: &Loaded) -> Option<Moment> {
+        match &loaded.with {
+            With::Jwt(jwt) => jwt.ends(),
+            With::AppRole { .. } | With::Certificate | With::Token(_) => None,
+        }
+    }
+
+    fn certificate(&self) -> u64 {
+        // Only these tokens are issued to the certificate.
+        match self.auth.method {
+            Method::Cert => self.client.certificate(),
+            _ => 0,
+        }
+    }
+
+    async fn login(&self, loaded: &Loaded, endpoint: Option<usize>) -> Result<Issued, Error> {
+        let (client, mount) = (&self.client, self.auth.mount());
+        let role = self.auth.role.as_deref();
+        match &loaded.with {
+            With::AppRole { role_id, secret_id } => {
+                let login = approle::login(client, &mount, role_id, secret_id, endpoint).await?;
+                Ok(issued(login))
+            }
+            With::Certificate => Ok(issued(cert::login(client, &mount, role, endpoint).await?)),
+            With::Jwt(jwt) => {
+                let role = role.unwrap_or_default();
+                let login = jwt::login(client, &mount, role, jwt, endpoint).await?;
+                Ok(issued(login))
+            }
+            With::Token(token) => {
+                let lookup = token::lookup(client, token, endpoint).await?;
+                let unfit = lookup.is_limited.then(|| {
+                    error::misconfigured("the token that was given may be used a limited number of times, and was used once to look it up; give one without a limit")
+                });
+                Ok(Issued {
+                    token: Arc::clone(token),
+                    grant: lookup.grant,
+                    revocable: false,
+                    unfit,
+                })
+            }
+        }
+    }
+
+    async fn renew(&self, token: &SecretBuf, certificate: u64) -> Result<Grant, Error> {
+        let vouched = matches!(self.auth.method, Method::Cert).then_some(certificate);
+        token::renew(&self.client, token, vouched).await
+    }
+
+    async fn revoke(&self, token: &SecretBuf, endpoint: Option<usize>) -> Result<(), Error> {
+        token::revoke(&self.client, token, endpoint).await
+    }
+
+    async fn knows(&self, token: &SecretBuf, endpoint: Option<usize>) -> Result<bool, Error> {
+        match token::lookup(&self.client, token, endpoint).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::Unauthenticated => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn issued(login: wire::Login) -> Issued {
+    let limited = || {
+        error::misconfigured(
+            "the role issues tokens for a limited number of uses; set its token_num_uses to 0",
+        )
+    };
+    let odd = || {
+        error::malformed("the answer to a login has a token, and does not say how long it lives")
+    };
+    let grant = login.grant.unwrap_or(Grant {
+        lease: None,
+        renewable: false,
+    });
+    Issued {
+        token: Arc::new(login.token),
+        grant,
+        // The store ends a batch token with its life, and not before.
+        revocable: !login.is_batch,
+        unfit: match login.grant {
+            None => Some(odd()),
+            Some(_) => login.is_limited.then(limited),
+        },
+    }
+}
