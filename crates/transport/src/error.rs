@@ -86,6 +86,7 @@ fn of_client_certificate(alert: AlertDescription) -> Option<&'static str> {
         Alert::BadCertificate
         | Alert::UnsupportedCertificate
         | Alert::CertificateUnknown
+        | Alert::DecryptError
         | Alert::AccessDenied => {
             "the server does not take the client certificate, or demands one and none was shown"
         }

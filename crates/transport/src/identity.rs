@@ -164,9 +164,11 @@ impl Held {
         }
     }
 
-    /// The number of the certificate that is offered now.
+    /// The number of the certificate that is offered now. One that has ended is none: connections that were made
+    /// with it are not used any more, either.
     fn look(&mut self) -> u64 {
         let offered = self.offered.borrow().as_ref().ok().cloned();
+        let offered = offered.filter(ClientCertificate::is_good);
         if offered != self.last {
             self.last = offered;
             self.number += 1;

@@ -207,6 +207,13 @@ impl Cli {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        let [certificate, key] = ["admin.pem", "admin-key.pem"].map(|file| self.home.join(file));
+        if certificate.exists() {
+            // Of a server that demands one.
+            command
+                .env("BAO_CLIENT_CERT", certificate)
+                .env("BAO_CLIENT_KEY", key);
+        }
         let mut child = command.spawn().map_err(Error::during("starting bao"))?;
         if let Some(mut stdin) = child.stdin.take() {
             // It may end without reading; its own message then says more than a broken pipe does.

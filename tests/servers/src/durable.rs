@@ -12,7 +12,16 @@ impl OpenBao {
     /// # Errors
     /// As [`OpenBao::start`].
     pub fn start_durable() -> Result<Self, Error> {
-        Self::start_by(durable)
+        Self::start_by(|port, program| durable(port, program, None))
+    }
+
+    /// As [`OpenBao::start_durable`], for a server that takes no connection without a client certificate of `clients`
+    /// (`tls_require_and_verify_client_cert`).
+    ///
+    /// # Errors
+    /// As [`OpenBao::start`].
+    pub fn start_demanding(clients: &TestCa) -> Result<Self, Error> {
+        Self::start_by(|port, program| durable(port, program, Some(clients)))
     }
 
     /// Starts a stopped durable server at its port again, and returns once it is unsealed and answers.
@@ -32,9 +41,10 @@ impl OpenBao {
 }
 
 /// `None` when somebody else has the port.
-fn durable(port: u16, program: &Path) -> Result<Option<OpenBao>, Error> {
+fn durable(port: u16, program: &Path, clients: Option<&TestCa>) -> Result<Option<OpenBao>, Error> {
     let ca = TestCa::new(Validity::CURRENT)?;
-    let mut server = spawn_with_raft(&ca, "one", port, cluster_address(port), program)?;
+    let told = cluster_address(port);
+    let mut server = spawn_with_raft(&ca, "one", (port, told), program, clients)?;
     if initialize(&mut server)?.is_none() {
         return Ok(None);
     }
@@ -53,18 +63,28 @@ pub(crate) fn cluster_address(port: u16) -> SocketAddr {
 }
 
 /// A server whose data are in its directory, not initialized yet. `told` is where it tells the other nodes of its cluster to find it.
+/// It demands certificates of `clients`, if there is such an authority.
 pub(crate) fn spawn_with_raft(
     ca: &TestCa,
     name: &str,
-    port: u16,
-    told: SocketAddr,
+    (port, told): (u16, SocketAddr),
     program: &Path,
+    clients: Option<&TestCa>,
 ) -> Result<OpenBao, Error> {
     let directory = tempfile::tempdir().map_err(Error::during("making a directory for OpenBao"))?;
     let home = directory.path();
     let certificate = ca.issue(&["127.0.0.1", "localhost"], Validity::CURRENT)?;
     let data = home.join("data");
     std::fs::create_dir(&data).map_err(Error::during("making a directory for OpenBao's data"))?;
+    let demand = match clients {
+        None => String::new(),
+        Some(_) => format!(
+            r#"
+  tls_require_and_verify_client_cert = true
+  tls_client_ca_file = "{}/clients.pem""#,
+            home.display()
+        ),
+    };
     let config = format!(
         r#"
 storage "raft" {{
@@ -78,7 +98,7 @@ listener "tcp" {{
   address = "127.0.0.1:{port}"
   cluster_address = "{cluster}"
   tls_cert_file = "{home}/server.pem"
-  tls_key_file = "{home}/server-key.pem"
+  tls_key_file = "{home}/server-key.pem"{demand}
 }}
 api_addr = "https://127.0.0.1:{port}"
 cluster_addr = "https://{told}"
@@ -93,6 +113,18 @@ cluster_addr = "https://{told}"
         ("server.pem", &certificate.certificate_pem),
         ("server-key.pem", &certificate.key_pem),
     ];
+    if let Some(clients) = clients {
+        let admin = clients.issue_client("admin", Validity::CURRENT)?;
+        let files = [
+            ("clients.pem", clients.pem()),
+            ("admin.pem", &admin.certificate_pem),
+            ("admin-key.pem", &admin.key_pem),
+        ];
+        for (name, content) in files {
+            std::fs::write(home.join(name), content)
+                .map_err(Error::during("writing the server's files"))?;
+        }
+    }
     for (name, content) in files {
         std::fs::write(home.join(name), content)
             .map_err(Error::during("writing the server's files"))?;

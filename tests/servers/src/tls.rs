@@ -2,10 +2,11 @@
 //! nothing here is a CA that anything outside a test would trust.
 
 use std::fmt;
+use std::time::{Duration, SystemTime};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    KeyUsagePurpose, PKCS_RSA_SHA256, RsaKeySize,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
@@ -83,6 +84,75 @@ impl TestCa {
             key,
         })
     }
+
+    /// A client's certificate with this common name.
+    ///
+    /// # Errors
+    /// A certificate cannot be made of this.
+    ///
+    /// # Panics
+    /// A date of `validity` is in no calendar.
+    pub fn issue_client(&self, name: &str, validity: Validity) -> Result<ServerCert, Error> {
+        self.issue_to_client(Some(name), params(&[], validity)?, new_key()?)
+    }
+
+    /// As [`TestCa::issue_client`], with an RSA key.
+    ///
+    /// # Errors
+    /// A certificate cannot be made of this.
+    pub fn issue_client_with_rsa(&self, name: &str) -> Result<ServerCert, Error> {
+        let key = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048)
+            .map_err(Error::during("generating a key"))?;
+        self.issue_to_client(Some(name), params(&[], Validity::CURRENT)?, key)
+    }
+
+    /// A client's certificate without any name in its subject, as SPIFFE's are.
+    ///
+    /// # Errors
+    /// A certificate cannot be made of this.
+    pub fn issue_nameless(&self) -> Result<ServerCert, Error> {
+        let params = params(&["client.example"], Validity::CURRENT)?;
+        self.issue_to_client(None, params, new_key()?)
+    }
+
+    /// A client's certificate with this common name that ends so soon from now.
+    ///
+    /// # Errors
+    /// A certificate cannot be made of this.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a certificate ends by the wall clock, which no test's clock can steer"
+    )]
+    pub fn issue_client_for(&self, name: &str, life: Duration) -> Result<ServerCert, Error> {
+        let mut params = params(&[], Validity::CURRENT)?;
+        let since = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .map_err(Error::during("reading the clock"))?;
+        params.not_after = rcgen::date_time_ymd(1970, 1, 1) + since + life;
+        self.issue_to_client(Some(name), params, new_key()?)
+    }
+
+    fn issue_to_client(
+        &self,
+        name: Option<&str>,
+        mut params: CertificateParams,
+        key: KeyPair,
+    ) -> Result<ServerCert, Error> {
+        if let Some(name) = name {
+            params.distinguished_name.push(DnType::CommonName, name);
+        }
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        let certificate = params
+            .signed_by(&key, &self.issuer)
+            .map_err(Error::during("signing a client certificate"))?;
+        Ok(ServerCert {
+            certificate_pem: certificate.pem(),
+            key_pem: key.serialize_pem(),
+            certificate: certificate.into(),
+            key,
+        })
+    }
 }
 
 impl fmt::Debug for TestCa {
@@ -91,7 +161,7 @@ impl fmt::Debug for TestCa {
     }
 }
 
-/// A server's certificate and its key.
+/// A server's certificate, or a client's, and its key.
 pub struct ServerCert {
     /// The certificate alone, without its CA.
     pub certificate_pem: String,
@@ -125,6 +195,12 @@ impl ServerCert {
             certificate: certificate.into(),
             key,
         })
+    }
+
+    /// The certificate in DER.
+    #[must_use]
+    pub fn der(&self) -> &[u8] {
+        &self.certificate
     }
 
     pub(crate) fn chain(&self) -> Vec<CertificateDer<'static>> {

@@ -132,6 +132,11 @@ impl ClientCertificate {
         })
     }
 
+    /// Whether it can be shown now.
+    pub(crate) fn is_good(&self) -> bool {
+        now().is_ok_and(|now| self.why_not(now).is_none())
+    }
+
     /// What shows it, if it is good now.
     pub(crate) fn resolver(&self) -> Result<Arc<SingleCertAndKey>, Error> {
         match self.why_not(now()?) {
@@ -168,3 +173,6 @@ impl fmt::Debug for ClientCertificate {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -55,7 +55,7 @@ impl Validity {
 
     /// The first and the last second.
     #[cfg(any(test, fuzzing))]
-    pub(super) fn bounds(self) -> (u64, u64) {
+    pub(crate) fn bounds(self) -> (u64, u64) {
         (self.from.as_secs(), self.until.as_secs())
     }
 

@@ -10,6 +10,7 @@
 )]
 
 mod answers;
+mod certificates;
 mod connections;
 mod egress;
 mod environment;

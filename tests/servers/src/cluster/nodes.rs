@@ -55,9 +55,9 @@ fn start_at(ports: [u16; NODES], program: &Path) -> Result<Option<Cluster>, Erro
     let [one, two, three] = ports;
     let [to_one, to_two, to_three] = relayed;
     let nodes = [
-        spawn_with_raft(&ca, "one", one, to_one, program)?,
-        spawn_with_raft(&ca, "two", two, to_two, program)?,
-        spawn_with_raft(&ca, "three", three, to_three, program)?,
+        spawn_with_raft(&ca, "one", (one, to_one), program, None)?,
+        spawn_with_raft(&ca, "two", (two, to_two), program, None)?,
+        spawn_with_raft(&ca, "three", (three, to_three), program, None)?,
     ];
     let pids = nodes.each_ref().map(OpenBao::pid);
     let relay = Relay::serve(listeners, relayed, ports.map(cluster_address), pids);

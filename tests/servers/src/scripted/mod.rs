@@ -12,11 +12,14 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 
 pub use self::wire::{ENDLESS_LIMIT, Reply, RequestHead};
 use self::wire::{Then, read_request, write_reply};
-use crate::{Error, ServerCert};
+use crate::{Error, ServerCert, TestCa};
 
 /// A running server. Dropping it closes its port and all of its connections.
 ///
@@ -50,7 +53,26 @@ impl ScriptedHttps {
         certificate: &ServerCert,
         script: impl Fn(&RequestHead) -> Reply + Send + Sync + 'static,
     ) -> Result<Self, Error> {
-        let tls = Arc::new(tls_config(certificate)?);
+        Self::start_with(tls_config(certificate, None)?, script)
+    }
+
+    /// As [`ScriptedHttps::start`], and asks each client for a certificate of `clients`; one without it is refused.
+    ///
+    /// # Errors
+    /// As [`ScriptedHttps::start`].
+    pub fn start_demanding(
+        certificate: &ServerCert,
+        clients: &TestCa,
+        script: impl Fn(&RequestHead) -> Reply + Send + Sync + 'static,
+    ) -> Result<Self, Error> {
+        Self::start_with(tls_config(certificate, Some(clients))?, script)
+    }
+
+    fn start_with(
+        tls: ServerConfig,
+        script: impl Fn(&RequestHead) -> Reply + Send + Sync + 'static,
+    ) -> Result<Self, Error> {
+        let tls = Arc::new(tls);
         let listener =
             TcpListener::bind(("127.0.0.1", 0)).map_err(Error::during("opening a port"))?;
         let port = listener
@@ -91,6 +113,13 @@ impl ScriptedHttps {
     #[must_use]
     pub fn connections(&self) -> usize {
         self.shared.lock().connections.len()
+    }
+
+    /// How many of them are open.
+    #[must_use]
+    pub fn open_connections(&self) -> usize {
+        let state = self.shared.lock();
+        state.connections.len() - state.closed
     }
 
     /// Waits until at least `count` requests have been read; `false` when that has not happened within `limit`.
@@ -144,6 +173,8 @@ struct Shared {
 struct State {
     requests: Vec<RequestHead>,
     connections: Vec<TcpStream>,
+    /// How many of the connections have ended.
+    closed: usize,
     stopped: bool,
 }
 
@@ -171,13 +202,27 @@ impl State {
     }
 }
 
-fn tls_config(certificate: &ServerCert) -> Result<ServerConfig, Error> {
+fn tls_config(certificate: &ServerCert, clients: Option<&TestCa>) -> Result<ServerConfig, Error> {
     // Named rather than taken from the process default, which is the code under test's to leave alone.
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let demands = match clients {
+        None => WebPkiClientVerifier::no_client_auth(),
+        Some(ca) => {
+            let mut roots = RootCertStore::empty();
+            let ca = CertificateDer::from_pem_slice(ca.pem().as_bytes())
+                .map_err(Error::during("reading the clients' CA"))?;
+            roots
+                .add(ca)
+                .map_err(Error::during("taking the clients' CA"))?;
+            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+                .build()
+                .map_err(Error::during("demanding client certificates"))?
+        }
+    };
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(Error::during("choosing TLS versions"))?
-        .with_no_client_auth()
+        .with_client_cert_verifier(demands)
         .with_single_cert(certificate.chain(), certificate.key())
         .map_err(Error::during("serving a certificate"))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
@@ -213,6 +258,8 @@ fn serve(stream: &TcpStream, tls: Arc<ServerConfig>, script: &Script, shared: &S
     let _ = converse(stream, tls, script, shared);
     // The state keeps a handle on this socket, so that only this closes it.
     let _ = stream.shutdown(Shutdown::Both);
+    shared.lock().closed += 1;
+    shared.changed.notify_all();
 }
 
 fn converse(
@@ -223,7 +270,9 @@ fn converse(
 ) -> std::io::Result<()> {
     let connection = ServerConnection::new(tls).map_err(std::io::Error::other)?;
     let mut peer = BufReader::new(StreamOwned::new(connection, stream.try_clone()?));
-    while let Some(request) = read_request(&mut peer)? {
+    while let Some(mut request) = read_request(&mut peer)? {
+        let shown = peer.get_ref().conn.peer_certificates();
+        request.client = shown.and_then(|chain| Some(chain.first()?.to_vec()));
         shared.lock().requests.push(request.clone());
         shared.changed.notify_all();
         let asked_to_close = request

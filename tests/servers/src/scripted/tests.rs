@@ -221,6 +221,7 @@ fn another_ca_of_the_same_name_is_not_trusted() {
 #[test]
 fn debug_output_shows_no_credential() {
     let request = RequestHead {
+        client: None,
         method: "GET".into(),
         target: "/".into(),
         headers: vec![("X-Vault-Token".into(), "hunter2".into())],

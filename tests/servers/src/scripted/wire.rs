@@ -22,6 +22,8 @@ pub struct RequestHead {
     pub headers: Vec<(String, String)>,
     /// The body, as long as `Content-Length` said.
     pub body: Vec<u8>,
+    /// The certificate that the client has shown, in DER, where the server asks for one.
+    pub client: Option<Vec<u8>>,
 }
 
 impl RequestHead {
@@ -159,6 +161,7 @@ pub(super) fn read_request(peer: &mut impl BufRead) -> io::Result<Option<Request
         target: target.into(),
         headers: Vec::new(),
         body: Vec::new(),
+        client: None,
     };
     loop {
         let line = read_line(&mut head)?;
