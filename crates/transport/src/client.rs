@@ -99,15 +99,15 @@ impl Client {
         self.0.identity.stamp().certificate
     }
 
-    /// Looks whether there is another client certificate by now, or other authorities, if it is time for it; a new
-    /// connection does so by itself. To be polled on a tokio runtime; elsewhere it does nothing.
+    /// Looks whether there is another client certificate by now, or other authorities, at most once a second: before a
+    /// login, whose credential the certificate may be. Connections do so by themselves, less often. To be polled on a tokio runtime; elsewhere it does nothing.
     ///
     /// # Cancel safety
     /// The look goes on.
     pub async fn look_again(&self) {
         if let Ok(runtime) = Handle::try_current() {
             let now = self.0.clock.now();
-            self.0.identity.look_again(now, false, &runtime).await;
+            self.0.identity.look_again(now, true, &runtime).await;
         }
     }
 

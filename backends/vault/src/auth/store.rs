@@ -57,17 +57,15 @@ impl Store for Vault {
     }
 
     async fn load(&self) -> Result<Loaded, Error> {
+        // Now rather than with the connection that the login makes: a login that is held back makes none, and a token
+        // would be taken for one of the certificate before.
+        self.client.look_again().await;
         let with = match &self.auth.method {
             Method::AppRole { role_id, secret_id } => With::AppRole {
                 role_id: role_id.load().await?,
                 secret_id: secret_id.load().await?,
             },
-            Method::Cert => {
-                // Now rather than with the connection that the login makes: its token would be taken for one of
-                // the certificate before.
-                self.client.look_again().await;
-                With::Certificate
-            }
+            Method::Cert => With::Certificate,
             Method::Jwt(source) | Method::Kubernetes(source) => {
                 With::Jwt(source.jwt().await.map_err(error::ours)?)
             }
