@@ -348,19 +348,6 @@ fn a_renewal_is_not_sent_with_another_client_certificate() {
         let meant = requests.iter().filter(|one| one.target.ends_with(ending));
         meant.map(|one| one.client.clone().unwrap()).collect()
     };
-    for r in fake
-        .server
-        .requests()
-        .iter()
-        .filter(|r| !r.target.contains("/data/"))
-    {
-        eprintln!(
-            "DBG {} {}",
-            r.target,
-            r.client.as_deref() == Some(new.der())
-        );
-    }
-    eprintln!("DBG {:?} {}", backend.stats(), fake.server.requests().len());
     assert!(by("/login") == [old.der(), new.der()]);
     assert!(by("renew-self") == [old.der()]);
     assert_eq!(fake.server.requests()[0].body, b"{}");

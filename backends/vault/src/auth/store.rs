@@ -5,6 +5,7 @@ use std::sync::Arc;
 use secret_resolver::{Error, ErrorKind, Moment, SecretBuf};
 use secret_resolver_session::{Grant, Issued, Jwt, Store};
 
+use crate::answers::By;
 use crate::auth::{Auth, Method, approle, cert, jwt, token};
 use crate::client::Client;
 use crate::error;
@@ -108,7 +109,11 @@ impl Store for Vault {
             With::Certificate => Ok(issued(cert::login(client, &mount, role, endpoint).await?)),
             With::Jwt(jwt) => {
                 let role = role.unwrap_or_default();
-                let login = jwt::login(client, &mount, role, jwt, endpoint).await?;
+                let by = match self.auth.method {
+                    Method::Kubernetes(_) => By::Kubernetes,
+                    _ => By::Jwt,
+                };
+                let login = jwt::login(client, (by, &mount), role, jwt, endpoint).await?;
                 Ok(issued(login))
             }
             With::Token(token) => {

@@ -178,3 +178,87 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         (refusal.kind() == ErrorKind::Unauthenticated).then_some(refusal)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use hyper::header::HeaderValue;
+    use rustls::AlertDescription;
+
+    use super::*;
+    use crate::request::{Method, Request};
+
+    /// A peer that has refused the client's certificate and hung up: writing fails, and what it has said is still
+    /// to be read.
+    struct HungUp {
+        said: Option<AlertDescription>,
+        is_broken: bool,
+    }
+
+    impl AsyncRead for HungUp {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            match (self.is_broken, self.said) {
+                (false, _) => Poll::Pending,
+                (true, None) => Poll::Ready(Ok(())),
+                (true, Some(alert)) => Poll::Ready(Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    rustls::Error::AlertReceived(alert),
+                ))),
+            }
+        }
+    }
+
+    impl AsyncWrite for HungUp {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.is_broken = true;
+            Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_server_has_said_before_it_hung_up_is_told() {
+        for (said, kind) in [
+            (
+                Some(AlertDescription::BadCertificate),
+                ErrorKind::Unauthenticated,
+            ),
+            (
+                Some(AlertDescription::CertificateRequired),
+                ErrorKind::Unauthenticated,
+            ),
+            // It says nothing of the certificate.
+            (
+                Some(AlertDescription::InternalError),
+                ErrorKind::Unavailable,
+            ),
+            (None, ErrorKind::Unavailable),
+        ] {
+            let peer = HungUp {
+                said,
+                is_broken: false,
+            };
+            let mut connection = Connection::open(peer, Stamp::default()).await.unwrap();
+            let mut request = Request::new(Method::Get, "/").unwrap();
+            let request = request.for_host(&HeaderValue::from_static("host")).unwrap();
+            let error = connection.exchange(request, 100).await.unwrap_err();
+            assert_eq!(error.kind(), kind, "{said:?}");
+        }
+    }
+}
