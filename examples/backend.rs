@@ -1,4 +1,4 @@
-//! A backend of one's own, in less than a hundred lines: secrets that a platform mounts as files. And the laws that it must keep.
+//! Your own backend, in less than a hundred lines: secrets that a platform mounts as files. And the laws that it must keep.
 //!
 //! `cargo run --example backend`
 //!
@@ -44,7 +44,7 @@ fn read(folder: &Path) -> Result<Record, Error> {
     for entry in fs::read_dir(folder).map_err(|error| ours(&error, folder))? {
         let file = entry.map_err(|error| ours(&error, folder))?.path();
         let name = file.file_name().and_then(|name| name.to_str());
-        // Platforms keep what is theirs in names that start with a dot.
+        // Platforms keep their own files under names that start with a dot.
         if let Some(name) = name.filter(|name| !name.starts_with('.'))
             && file.is_file()
         {
@@ -54,7 +54,7 @@ fn read(folder: &Path) -> Result<Record, Error> {
     record.build()
 }
 
-/// What is larger is no secret. The cache has a bound of its own, but only for what has been read already.
+/// A larger file is not a secret. The cache has its own bound, but only for what has been read already.
 const LARGEST: u64 = 64 * 1024;
 
 /// The file's bytes, with no copy left behind: `fs::read` may grow its buffer, and frees the old one as it is.

@@ -14,7 +14,7 @@ use secret_resolver::testing::{ManualClock, MockBackend, Reply};
 use secret_resolver::{Error, ErrorKind, Resolver};
 use secret_resolver_env::{EnvBackend, EnvSource};
 
-/// An environment of the example's own, so that it needs no preparation; leave `with_source` out to
+/// The example's own environment, so that it needs no preparation; leave `with_source` out to
 /// read the process's.
 #[derive(Clone, Debug, Default)]
 struct Variables {
@@ -88,7 +88,7 @@ async fn main() -> Result<(), Error> {
     let resolver = Resolver::builder(store).build()?;
     let before = variables.reads();
     let Err(error) = resolver.get("prod/db#password").await else {
-        panic!("a value was answered that no store stands behind");
+        panic!("a value was answered although no store is behind it");
     };
     println!("store away {error}");
     let reads = variables.reads() - before;

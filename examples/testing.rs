@@ -2,7 +2,7 @@
 //!
 //! `cargo run --example testing`
 //!
-//! In a project each of these functions is a `#[tokio::test]`, and the feature `testing` stands among the dev-dependencies alone.
+//! In a project each of these functions is a `#[tokio::test]`, and the feature `testing` is used only in the dev-dependencies.
 //! Here `main` runs them. An assertion that fails ends the program with an exit code that says so.
 
 #![allow(clippy::print_stdout, reason = "an example speaks to a person")]
@@ -16,7 +16,7 @@ use secret_resolver::{Error, ErrorKind, Resolver, secret_name};
 
 const PASSWORD: &str = secret_name!("prod/db#password");
 
-/// The code under test: it logs in with the password of now. When the database refuses it, the password may have changed since it
+/// The code under test: it logs in with the current password. When the database refuses it, the password may have changed since it
 /// was cached, so it is asked for once more.
 async fn connect(resolver: &Resolver, database: &Database) -> Result<Connection, Error> {
     let password = resolver.get(PASSWORD).await?;
@@ -32,7 +32,7 @@ async fn connect(resolver: &Resolver, database: &Database) -> Result<Connection,
 #[tokio::main]
 async fn main() -> Result<(), Error> {
     a_login_that_is_refused_learns_of_a_rotation().await?;
-    an_outage_is_an_error_and_no_old_password().await?;
+    an_outage_is_an_error_and_not_an_old_password().await?;
     a_store_that_hangs_costs_no_more_than_the_deadline().await?;
     a_rush_is_one_request().await?;
     println!("all four passed");
@@ -58,7 +58,7 @@ async fn a_login_that_is_refused_learns_of_a_rotation() -> Result<(), Error> {
     Ok(())
 }
 
-async fn an_outage_is_an_error_and_no_old_password() -> Result<(), Error> {
+async fn an_outage_is_an_error_and_not_an_old_password() -> Result<(), Error> {
     let store = MockBackend::new().with_value(PASSWORD, "first");
     let clock = ManualClock::new();
     let resolver = Resolver::builder(store.clone())

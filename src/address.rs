@@ -44,7 +44,7 @@ impl<'a> Address<'a> {
         &self.0
     }
 
-    /// An address of its own, which can be kept.
+    /// An owned address, which can be kept.
     #[must_use]
     pub fn into_owned(self) -> Address<'static> {
         Address(Cow::Owned(self.0.into_owned()))
@@ -71,12 +71,6 @@ impl<'a> Located<'a> {
     #[must_use]
     pub fn by_path(name: NameRef<'a>) -> Self {
         Self::new(name.path(), name.field().map(Cow::Borrowed))
-    }
-
-    /// One of its own, which can be kept.
-    pub(crate) fn into_owned(self) -> Located<'static> {
-        let field = self.field.map(|field| Cow::Owned(field.into_owned()));
-        Located::new(self.address.into_owned(), field)
     }
 
     /// Where the record is.

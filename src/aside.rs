@@ -18,7 +18,7 @@ use crate::sync::lock;
 
 type Job = Box<dyn FnOnce() + Send + 'static>;
 
-/// Runs jobs on threads of its own. A clone shares them.
+/// Runs jobs on its own threads. A clone shares them.
 #[derive(Clone)]
 pub(crate) struct Aside(Option<Arc<Owner>>);
 
@@ -51,7 +51,7 @@ thread_local! {
 
 /// Reports to foreign code: a subscriber, a recorder. On a thread that must go on, it does so aside.
 /// There a report is dropped when too many wait: a sink that hangs must not fill the memory.
-pub(crate) fn tell(job: impl FnOnce() + Send + 'static) {
+pub(crate) fn report(job: impl FnOnce() + Send + 'static) {
     match HERE.with(|here| here.get().cloned()) {
         Some(aside) if aside.is_full() => {}
         Some(aside) => aside.run(job),
@@ -62,7 +62,7 @@ pub(crate) fn tell(job: impl FnOnce() + Send + 'static) {
 impl Aside {
     /// At most this many jobs may block at once; all others then wait for one of them.
     const MOST: usize = 512;
-    /// A job that waits for longer gets a thread of its own.
+    /// A job that waits for longer gets its own thread.
     const PATIENCE: Duration = Duration::from_millis(5);
     /// Unless each thread has run this many in that time.
     const QUICK: u64 = 20;
@@ -81,7 +81,7 @@ impl Aside {
         })))))
     }
 
-    /// One that runs each job where it is given, for the model check.
+    /// Runs each job where it is given, for the model check.
     #[cfg(test)]
     pub(crate) fn inline() -> Self {
         Self(None)
@@ -99,7 +99,7 @@ impl Aside {
     }
 
     /// Awaits `future`, and calls the waker of the awaiting task aside: the code that wakes it goes
-    /// on, and each waker is a job of its own.
+    /// on, and each waker is its own job.
     ///
     /// # Cancel safety
     /// Dropping it drops the future.
@@ -115,7 +115,7 @@ impl Aside {
         .await
     }
 
-    /// Runs `job` soon, and does not wait for it. What it panics with is its own.
+    /// Runs `job` soon, and does not wait for it. If it panics, no other notices.
     pub(crate) fn run(&self, job: impl FnOnce() + Send + 'static) {
         let Some(Owner(shared)) = self.0.as_deref() else {
             foreign(job);
@@ -145,7 +145,7 @@ impl Wake for Proxy {
     fn wake(self: Arc<Self>) {
         let aside = self.aside.clone();
         aside.run(move || {
-            // Apart, for a drop that panics while a panic unwinds would end the process.
+            // Apart, because a drop that panics while a panic unwinds would end the process.
             foreign(|| self.waker.wake_by_ref());
         });
     }
@@ -159,7 +159,7 @@ impl Drop for Owner {
 }
 
 impl Shared {
-    /// Sees that beside the threads in a job there is one that watches: the last may have ended
+    /// Makes sure that one thread watches, beside those in a job: the last may have ended
     /// because there were no jobs, while others block.
     fn start_watcher(shared: &Arc<Self>, state: &mut State) {
         while state.threads <= state.busy.min(Aside::MOST) && Self::start(shared, state) {}
@@ -264,7 +264,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_blocks_or_panics_holds_up_nobody_else() {
+    fn a_job_that_blocks_or_panics_holds_up_no_other() {
         let aside = Aside::new();
         let (free, blocked) = mpsc::channel::<()>();
         aside.run(move || {
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn who_blocks_for_long_holds_up_nobody_after_a_quiet_time_either() {
+    fn a_job_that_blocks_for_long_holds_up_no_other_after_a_quiet_time_either() {
         for blockers in 1..5 {
             let aside = Aside::new();
             let (free, blocked) = mpsc::channel::<()>();
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn the_threads_that_blocking_jobs_needed_end_also_while_other_jobs_come() {
+    fn the_threads_that_blocking_jobs_needed_end_even_while_other_jobs_come() {
         let aside = Aside::new();
         let (free, blocked) = mpsc::channel::<()>();
         let blocked = Arc::new(Mutex::new(blocked));
@@ -340,7 +340,7 @@ mod tests {
         assert!(threads(&aside) <= 3, "{}", threads(&aside));
     }
 
-    /// A waker of no use.
+    /// A waker that panics.
     struct Explodes;
 
     impl Wake for Explodes {
@@ -380,7 +380,7 @@ mod tests {
         lock(&shared.state).jobs.push_back(Box::new(|| {}));
         let one_more = std::thread::spawn(move || {
             aside.attend();
-            tell(|| {});
+            report(|| {});
         });
         one_more.join().unwrap();
         assert_eq!(waiting(), Aside::MOST_WAITING);

@@ -1,4 +1,4 @@
-//! What is told of the work: audit events, and metrics where the feature is on.
+//! What is reported about the work: audit events, and metrics where the feature is on.
 //!
 //! Events go to the target `secret_resolver::audit`: fetches at INFO; those that failed, and answers
 //! that only the policy let through, once a second at WARN with a count of the others, which are at
@@ -12,7 +12,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::aside::tell;
+use crate::aside::report;
 use crate::clock::Moment;
 use crate::error::{Error, ErrorKind};
 use crate::foreign::foreign;
@@ -22,7 +22,7 @@ use crate::seldom::Seldom;
 
 const TARGET: &str = "secret_resolver::audit";
 
-/// Of nobody's span: many may wait for the fetch. What the backend logs stands inside.
+/// In no caller's span: many may wait for the fetch. What the backend logs stands inside.
 pub(crate) fn fetching(name: NameRef<'_>) -> tracing::Span {
     tracing::info_span!(parent: None, "secret_fetch", %name)
 }
@@ -60,7 +60,7 @@ impl Store {
         let (name, label) = (name.to_owned(), Arc::clone(&self.label));
         let failed = outcome.as_ref().is_err_and(|error| !error.is_held_back());
         let warns = failed.then(|| self.failures.warns(now)).flatten();
-        tell(move || fetch_ended(&label, &name, outcome, took, warns));
+        report(move || fetch_ended(&label, &name, outcome, took, warns));
     }
 }
 
@@ -106,7 +106,7 @@ fn fetch_ended(
 /// A version that went back was believed.
 pub(crate) fn created_anew(name: NameRef<'_>) {
     let name = name.to_owned();
-    tell(move || {
+    report(move || {
         tracing::warn!(%name, "a lower version has stayed: taken for a record that was created again");
     });
 }
@@ -153,21 +153,21 @@ pub(crate) fn invalidated(what: &dyn std::fmt::Display, how: &'static str) {
     });
 }
 
-/// Hits are counted apart, by thread; what has come together is handed on when something else happens
-/// anyway. `told` is how many were handed on before: a process may have several caches.
-pub(crate) fn hits(sum: u64, told: &AtomicU64) {
+/// Hits are counted apart, by thread; what was counted is handed on when something else happens
+/// anyway. `reported` is how many were handed on before: a process may have several caches.
+pub(crate) fn hits(sum: u64, reported: &AtomicU64) {
     #[cfg(feature = "metrics")]
     {
-        let new = sum.saturating_sub(told.fetch_max(sum, Ordering::Relaxed));
+        let new = sum.saturating_sub(reported.fetch_max(sum, Ordering::Relaxed));
         if new > 0 {
-            tell(move || metrics::counter!("secret_resolver_hits_total").increment(new));
+            report(move || metrics::counter!("secret_resolver_hits_total").increment(new));
         }
     }
     #[cfg(not(feature = "metrics"))]
-    let _ = (sum, told);
+    let _ = (sum, reported);
 }
 
-/// How often metrics are told what is not an event of its own.
+/// How often metrics get what is not an event.
 #[cfg(feature = "metrics")]
 pub(crate) const PERIOD: Duration = Duration::from_secs(5);
 
@@ -175,17 +175,17 @@ pub(crate) const PERIOD: Duration = Duration::from_secs(5);
 #[cfg(feature = "metrics")]
 pub(crate) fn holds(entries: usize, bytes: usize) {
     #[allow(clippy::cast_precision_loss, reason = "a gauge is a float")]
-    tell(move || {
+    report(move || {
         metrics::gauge!("secret_resolver_entries").set(entries as f64);
         metrics::gauge!("secret_resolver_bytes").set(bytes as f64);
     });
 }
 
-/// How one store is.
+/// The state of one store.
 #[cfg(feature = "metrics")]
 pub(crate) fn store_is(status: crate::status::StoreStatus, now: Moment) {
     use crate::layers::BreakerState;
-    tell(move || {
+    report(move || {
         let store = metrics::SharedString::from(status.name);
         if status.limit_for.is_none() {
             let left = status

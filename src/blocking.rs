@@ -8,8 +8,8 @@ use std::thread::Thread;
 
 /// What `future` answers; the thread is parked until then.
 ///
-/// It needs nothing of the thread: what a resolver waits for runs on threads of its own. So it works
-/// within an async runtime, too, and blocks whatever else that thread would run.
+/// It needs nothing of the thread: what a resolver waits for runs on its own threads. So it works
+/// within an async runtime, too, and blocks everything else that the thread would run.
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));

@@ -32,7 +32,7 @@ use crate::seldom::Seldom;
 pub struct Downgrade<'a> {
     /// The name that was asked for.
     pub name: NameRef<'a>,
-    /// How the answer was had.
+    /// How the answer was obtained.
     pub freshness: Freshness,
     /// Why the primary did not answer.
     pub cause: ErrorKind,
@@ -81,7 +81,7 @@ impl Downgrades {
         };
         count.fetch_add(1, Ordering::Relaxed);
         let warns = self.0.seldom.warns(now);
-        // The application's code, all of it: what it panics with must not cost the caller its answer.
+        // The application's code, all of it: its panic must not cost the caller its answer.
         foreign(|| audit::downgraded(name, freshness, cause, warns));
         if let Some(callback) = &self.0.callback {
             let downgrade = Downgrade {

@@ -3,7 +3,7 @@
 //!
 //! A fetch that ran on its caller's runtime would die with it, or stand still while that runtime
 //! is blocked or not driven, and with it every other caller that waits for the same secret. So
-//! fetches have a thread of their own, and so has the code of each store: a backend is foreign code,
+//! fetches have their own thread, and so has the code of each store: a backend is foreign code,
 //! which may block its thread (`threads`). What must happen on time even then (deadlines, wiping)
 //! stays on the clock's thread.
 
@@ -70,7 +70,7 @@ impl Driver {
 
     /// Starts a job.
     ///
-    /// A job that cannot be started is dropped; what it holds tells those who wait for it.
+    /// A job that cannot be started is dropped; what it holds reports that to the waiters.
     pub(crate) fn spawn(&self, job: impl Future<Output = ()> + Send + 'static) {
         // The thread is not there in a forked child.
         if self.process.is_this() {

@@ -67,7 +67,7 @@ pub enum ErrorKind {
     Malformed,
     /// Stopped by this library's policy: a wrong certificate or host name, a redirect, a host
     /// that is not on the list, a version that was rolled back. Treat it as an attack first. Also
-    /// the answer to a forked child, which must build a resolver of its own.
+    /// the answer to a forked child, which must build its own resolver.
     Refused,
     /// The name breaks the grammar of [`SecretName`]. Correct the caller.
     InvalidName,
@@ -198,14 +198,14 @@ impl Error {
         self.0.retry_after
     }
 
-    /// Whether a bound of this process, and no answer of a store, is why: it passes.
+    /// Whether the cause is a bound of this process and not an answer of a store: it passes.
     pub(crate) fn is_our_own_overload(&self) -> bool {
         self.kind() == ErrorKind::Overloaded && self.backend().is_none()
     }
 
     /// Notes that this process has decided it on its own: the store is being left alone or has not said in
     /// time what we have to know, a login is held back, a credential is missing, or our own bounds came
-    /// between. It says nothing of the store, is not tried again at once, and is waited for by
+    /// between. It says nothing about the store, is not tried again at once, and is waited for by
     /// [`require_within`](crate::Resolver::require_within).
     #[must_use]
     pub fn held_back(self) -> Self {
@@ -336,7 +336,7 @@ impl fmt::Debug for Error {
 
 impl std::error::Error for Error {}
 
-/// For conversions that cannot fail, where one that can is wanted.
+/// For conversions that cannot fail, where a fallible one is wanted.
 impl From<Infallible> for Error {
     fn from(never: Infallible) -> Self {
         match never {}
@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_tells_its_facts_in_one_line() {
+    fn an_error_shows_its_facts_in_one_line() {
         let error = Error::new(ErrorKind::Throttled, "slow down")
             .with_backend("vault")
             .with_name(NameRef::parse("prod/db#password").unwrap())

@@ -7,7 +7,7 @@ use std::task::Poll;
 
 /// Calls code that is not ours; `None` when it panicked.
 ///
-/// What it panicked with is forgotten and not dropped: the drop is foreign code, too, and may panic
+/// The payload of its panic is forgotten and not dropped: the drop is foreign code, too, and may panic
 /// again where nothing catches it.
 pub(crate) fn foreign<T>(call: impl FnOnce() -> T) -> Option<T> {
     match catch_unwind(AssertUnwindSafe(call)) {
@@ -45,7 +45,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_of_foreign_code_stays_its_own_also_when_its_payload_panics_in_its_drop() {
+    fn a_panic_of_foreign_code_stays_its_own_even_when_its_payload_panics_in_its_drop() {
         assert_eq!(foreign(|| 7), Some(7));
         let ended = catch_unwind(|| foreign(|| std::panic::panic_any(PanicsWhenDropped)));
         assert!(ended.is_ok_and(|answer| answer.is_none()));

@@ -33,7 +33,7 @@ impl Process {
             .is_none_or(|guard| !guard.clone().detected_fork())
     }
 
-    /// What `future` answers; `None` in a forked child, at once, also when it was polled before the
+    /// What `future` answers; `None` in a forked child, at once, even when it was polled before the
     /// fork.
     ///
     /// # Cancel safety

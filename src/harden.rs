@@ -34,11 +34,11 @@ use crate::error::{Error, ErrorKind};
 /// the process is undumpable. [`Harden::with_started_programs`] sets it to 0, too.
 ///
 /// # What it does not do
-/// - It does not end what has begun: a debugger that is attached stays so, and who has opened `/proc/PID/mem`
+/// - It does not end what has begun: a debugger that is attached stays so, and a process that has opened `/proc/PID/mem`
 ///   reads on.
-/// - Root, and whoever has `CAP_SYS_PTRACE`, reads as before. So does code in this process.
+/// - Root, and any process with `CAP_SYS_PTRACE`, reads as before. So does code in this process.
 /// - Swap, hibernation and crash dumps of the kernel hold the memory as before.
-/// - A change of the user, the group or the capabilities sets the attribute anew, to what
+/// - A change of the user, the group or the capabilities sets the attribute again, to what
 ///   `/proc/sys/fs/suid_dumpable` says: where that is 2, core files for root are written again. Call it after
 ///   the change, or once more.
 ///
@@ -77,9 +77,9 @@ pub struct CoreLimit {
     pub hard: Option<u64>,
 }
 
-/// How this process is after [`harden`]: as the system tells it, not as it was asked.
+/// How this process is after [`harden`]: as the system reports it, not as it was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use = "what could not be set is told here and nowhere else"]
+#[must_use = "what could not be set is reported here and nowhere else"]
 pub struct Hardened {
     is_dumpable: bool,
     core_limit: Option<CoreLimit>,
@@ -101,14 +101,14 @@ impl Harden {
     ///
     /// It is not hidden from other processes of the same user. And where the system gives core files to a
     /// handler (`/proc/sys/kernel/core_pattern` begins with a bar), the kernel does not look at this limit: the
-    /// handler is told it, and systemd's keeps to it.
+    /// handler gets it, and systemd's keeps to it.
     pub fn with_started_programs(self) -> Self {
         Self {
             started_programs: true,
         }
     }
 
-    /// Does it, and looks at what came of it.
+    /// Does it, and looks at the result.
     pub fn apply(self) -> Hardened {
         let undumpable = system::make_undumpable();
         let limited = match self.started_programs {
@@ -126,14 +126,14 @@ impl Harden {
 
 impl Hardened {
     /// Whether this process may leave a core file and be read by others of its user. Also true where the
-    /// system does not tell.
+    /// system does not say.
     #[must_use]
     pub fn is_dumpable(&self) -> bool {
         self.is_dumpable
     }
 
-    /// The limit on core files that every program inherits which this process starts. `None` where the system
-    /// does not tell: outside Linux, or without `/proc`.
+    /// The limit on core files which every program that this process starts inherits. `None` where the system
+    /// does not say: outside Linux, or without `/proc`.
     #[must_use]
     pub fn core_limit(&self) -> Option<CoreLimit> {
         self.core_limit
@@ -166,7 +166,7 @@ impl Hardened {
         }
         let what =
             "the system does not let this process be hardened; look for a filter of system calls";
-        let failures: Vec<_> = self.failures().map(told).collect();
+        let failures: Vec<_> = self.failures().map(shown).collect();
         Err(Error::new(ErrorKind::Misconfigured, what).with_detail(failures.join(", ")))
     }
 }
@@ -185,11 +185,11 @@ impl fmt::Display for Hardened {
             None => {}
         }
         let mut failures = self.failures();
-        failures.try_for_each(|failure| write!(f, "; {}", told(failure)))
+        failures.try_for_each(|failure| write!(f, "; {}", shown(failure)))
     }
 }
 
-fn told((what, why): (&str, io::ErrorKind)) -> String {
+fn shown((what, why): (&str, io::ErrorKind)) -> String {
     format!("{what} could not be set: {why}")
 }
 
@@ -224,8 +224,8 @@ mod system {
         setrlimit(Resource::Core, none).map_err(|error| error.kind())
     }
 
-    /// From `/proc`: the call that asks for a limit is taken for one that cannot fail, and where a filter of
-    /// system calls forbids it, what it answers is no limit.
+    /// From `/proc`: the call that asks for a limit is treated as one that cannot fail, and where a filter of
+    /// system calls forbids it, what it answers is not a limit.
     pub(super) fn core_limit() -> Option<CoreLimit> {
         limit_in(&std::fs::read_to_string("/proc/self/limits").ok()?)
     }
@@ -284,9 +284,9 @@ mod tests {
     }
 
     #[test]
-    fn what_took_effect_is_told_in_one_line() {
+    fn what_took_effect_is_reported_in_one_line() {
         assert!(AS_ASKED.is_complete() && AS_ASKED.check().is_ok());
-        let told = |core_limit| {
+        let shown = |core_limit| {
             let hardened = Hardened {
                 core_limit,
                 ..AS_ASKED
@@ -294,15 +294,15 @@ mod tests {
             hardened.to_string()
         };
         let undumpable = "not dumpable, and not readable by processes of the same user";
-        assert_eq!(told(None), undumpable);
+        assert_eq!(shown(None), undumpable);
         let none = "; programs that it starts write no core files";
-        assert_eq!(told(limit(Some(0), None)), format!("{undumpable}{none}"));
+        assert_eq!(shown(limit(Some(0), None)), format!("{undumpable}{none}"));
         let some = "; programs that it starts may write core files";
-        assert_eq!(told(limit(None, None)), format!("{undumpable}{some}"));
+        assert_eq!(shown(limit(None, None)), format!("{undumpable}{some}"));
     }
 
     #[test]
-    fn what_could_not_be_set_is_told_with_its_reason() {
+    fn what_could_not_be_set_is_reported_with_its_reason() {
         let refused = Hardened {
             is_dumpable: true,
             undumpable: Err(io::ErrorKind::PermissionDenied),
@@ -314,9 +314,9 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::Misconfigured);
         let failures = "PR_SET_DUMPABLE could not be set: permission denied, RLIMIT_CORE could not be set: unsupported";
         assert_eq!(error.detail(), Some(failures));
-        let told = refused.to_string();
-        assert!(told.starts_with("dumpable, and readable"), "{told}");
-        assert!(told.ends_with("RLIMIT_CORE could not be set: unsupported"));
+        let shown = refused.to_string();
+        assert!(shown.starts_with("dumpable, and readable"), "{shown}");
+        assert!(shown.ends_with("RLIMIT_CORE could not be set: unsupported"));
         let half = Hardened {
             undumpable: Ok(()),
             ..refused

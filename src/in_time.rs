@@ -30,7 +30,7 @@ impl<'a> TimeLimit<'a> {
     }
 
     /// Ends later by as long as this process does not run meanwhile. For limits that say something
-    /// of a store: that we were stopped is no sign that it is away.
+    /// about a store: that we were stopped is not a sign that it is away.
     pub(crate) fn while_running(clock: &'a dyn Clock, deadline: Moment) -> Self {
         Self::since(clock, deadline, clock.lost())
     }
@@ -58,7 +58,7 @@ impl<'a> TimeLimit<'a> {
     }
 
     pub(crate) fn is_over(&self) -> bool {
-        // The time first: of a stop between the two, the end must know.
+        // The time first: the end must know of a stop between the two.
         let now = self.clock.now();
         now >= self.end()
     }

@@ -64,7 +64,7 @@ impl Invalidator {
     }
 
     /// Invalidates the whole record that `name` is part of, under every name that it has. Answers how
-    /// many values were dropped: none where nothing was cached, which is no failure.
+    /// many values were dropped: none where nothing was cached, which is not a failure.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidName`] when the name breaks the grammar; [`ErrorKind::Refused`] in a forked
@@ -77,7 +77,7 @@ impl Invalidator {
     }
 
     /// Invalidates as [`invalidate`](Self::invalidate) does and refuses versions of the primary
-    /// below `lowest`, for signals that tell which version was written. A lower one that stays for
+    /// below `lowest`, for signals that say which version was written. A lower one that stays for
     /// ten seconds is taken for a record that was created again, as always.
     ///
     /// # Errors
@@ -116,10 +116,10 @@ impl Invalidator {
     ///
     /// A record that is known by several names is invalidated for all of them. Where a backend folds
     /// names (letter case) and none of those below `prefix` was asked for yet, the other spellings
-    /// keep their value until one is. Of one record 16 names are known, while a value is held.
+    /// keep their value until one is. At most 16 names of one record are known, while a value is held.
     ///
     /// # Errors
-    /// [`ErrorKind::Misconfigured`] when `prefix` is no path; [`ErrorKind::Refused`] in a forked child.
+    /// [`ErrorKind::Misconfigured`] when `prefix` is not a path; [`ErrorKind::Refused`] in a forked child.
     pub fn invalidate_prefix(&self, prefix: &str) -> Result<usize, Error> {
         check_prefix(prefix)?;
         self.below(&self.full(NameRef::parse(prefix)?)?)
@@ -174,7 +174,7 @@ impl Invalidator {
         if !self.process.is_this() {
             return Err(fork::refused());
         }
-        // The primary's, which is the first, at last: see `Fallback::resolve_many`.
+        // The primary's, which is first, comes last: see `Fallback::resolve_many`.
         let caches = self.caches.iter().rev().filter_map(Weak::upgrade);
         Ok(caches.map(|cache| act(&*cache)).sum())
     }

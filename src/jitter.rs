@@ -1,4 +1,4 @@
-//! Chance, so that a fleet that started together does not do everything at the same moments. Not for
+//! Randomness, so that a fleet that started together does not do everything at the same moments. Not for
 //! keys.
 
 use std::collections::hash_map::RandomState;
@@ -16,7 +16,7 @@ use std::time::Duration;
 /// ```
 #[must_use]
 pub fn random_part(whole: Duration) -> Duration {
-    // The keys of a hasher are random, and others at each call: that is enough here.
+    // The keys of a hasher are random, and different at each call: that is enough here.
     let draw = RandomState::new().hash_one(0_u8);
     // 584 years fit.
     let nanos = u64::try_from(whole.as_nanos()).unwrap_or(u64::MAX);

@@ -33,7 +33,7 @@ mod layers;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-/// What `fuzz/` asserts; part of no ordinary build.
+/// What `fuzz/` asserts; not part of an ordinary build.
 #[cfg(fuzzing)]
 pub mod fuzzing {
     /// Of secret names.

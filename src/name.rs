@@ -135,7 +135,7 @@ impl<'a> NameRef<'a> {
         }
     }
 
-    /// A name of its own, which can be kept.
+    /// An owned name, which can be kept.
     #[must_use]
     pub fn to_owned(self) -> SecretName {
         SecretName {

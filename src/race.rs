@@ -1,4 +1,4 @@
-//! Two futures, and whichever is ready first; and a turn for everybody else.
+//! The first of two futures that is ready; and a turn for all other tasks.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -62,7 +62,7 @@ pub fn first<T>(
     race(wanted.map(Some), end.map(|()| None))
 }
 
-/// Lets the caller's executor go round once.
+/// Lets the caller's executor run its other tasks once.
 pub(crate) async fn turn() {
     let mut gone_round = false;
     poll_fn(|cx| {

@@ -33,14 +33,9 @@ impl<T> ByPrefix<T> {
 
     /// The value for a name's path.
     pub(crate) fn get(&self, path: &str) -> &T {
-        self.numbered(path).1
-    }
-
-    /// The same, with a number that tells this value from the others.
-    pub(crate) fn numbered(&self, path: &str) -> (usize, &T) {
-        let mut prefixes = self.prefixes.iter().zip(1..);
-        let found = prefixes.find(|((prefix, _), _)| is_below(path, prefix));
-        found.map_or((0, &self.all), |((_, value), number)| (number, value))
+        let mut prefixes = self.prefixes();
+        let found = prefixes.find(|(prefix, _)| is_below(path, prefix));
+        found.map_or(&self.all, |(_, value)| value)
     }
 
     pub(crate) fn values(&self) -> impl Iterator<Item = &T> {

@@ -19,7 +19,7 @@ struct State {
 impl Seldom {
     const PAUSE: Duration = Duration::from_secs(1);
 
-    /// Whether the event of `now` is a warning: then how many were none since the last that was.
+    /// Whether the event of `now` is a warning: then how many were not one since the last warning.
     pub(crate) fn warns(&self, now: Moment) -> Option<u64> {
         let mut state = lock(&self.0);
         if state.next.is_some_and(|next| now < next) {
@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_event_a_second_warns_and_tells_of_those_in_between() {
+    fn one_event_a_second_warns_and_counts_those_in_between() {
         let seldom = Seldom::default();
         let at = |millis| Moment::ZERO + Duration::from_millis(millis);
         assert_eq!(seldom.warns(at(0)), Some(0));

@@ -1,7 +1,7 @@
 //! What the users of a process share while one of them lives: a clock, threads. It holds no settings.
 //!
 //! Finding it takes no lock: a forked child, in which such a lock may be held for ever, can build a
-//! resolver of its own.
+//! new resolver.
 
 use std::sync::{Arc, Weak};
 
@@ -13,7 +13,7 @@ use crate::fork::Process;
 /// Where it is found.
 pub(crate) type Place<T> = ArcSwapOption<Weak<T>>;
 
-/// Something that is of use only in the process that made it.
+/// Something that is useful only in the process that made it.
 pub(crate) trait OfProcess {
     fn process(&self) -> &Process;
 }
@@ -30,7 +30,7 @@ pub(crate) fn shared<T: OfProcess>(
         let known = place.load_full();
         let new = Arc::new(start()?);
         let there = place.compare_and_swap(&known, Some(Arc::new(Arc::downgrade(&new))));
-        // Another caller may have been faster: then its one is taken.
+        // Another caller may have been faster: then that one is taken.
         let unchanged = match (&*there, &known) {
             (Some(there), Some(known)) => Arc::ptr_eq(there, known),
             (None, None) => true,

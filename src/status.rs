@@ -1,4 +1,4 @@
-//! How a resolver is, at one moment.
+//! The state of a resolver at one moment.
 
 use std::fmt;
 
@@ -43,8 +43,8 @@ pub struct Status {
     pub flights: usize,
     /// Answers so far from the cache.
     pub hits: u64,
-    /// Fetches so far that have ended and for which the store was asked, those that failed included. One that
-    /// a breaker refused asked no store.
+    /// Fetches so far that have ended and for which the store was asked, those that failed included. A fetch that
+    /// a breaker refused has asked no store.
     pub fetches: u64,
     /// Answers so far that were past their time to live, by `serve_stale_up_to`.
     pub stale_answers: u64,
@@ -55,22 +55,22 @@ pub struct Status {
     pub outlived: u64,
 }
 
-/// How one store is, with the guards before it.
+/// The state of one store, with the guards before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StoreStatus {
     /// `primary`, or the prefix of the route; also the label of its metrics.
     pub name: String,
-    /// The prefix whose names have a limit, and with it guards, of their own; `None` for all other names.
+    /// The prefix whose names have their own limit and guards; `None` for all other names.
     pub limit_for: Option<String>,
     /// Each endpoint, in the order of the configuration.
     pub endpoints: Vec<EndpointStatus>,
-    /// When the login ends under which it is asked. `None` where it needs none, is not logged in, or says
+    /// When the login ends under which it is asked. `None` where it needs none, is not logged in, or gives
     /// no end.
     pub login_ends: Option<Moment>,
 }
 
-/// How one endpoint is. Reads after a signal have breakers of their own, which are not shown.
+/// The state of one endpoint. Reads after a signal have their own breakers, which are not shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EndpointStatus {

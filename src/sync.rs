@@ -2,10 +2,10 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Locks `mutex`, also after a holder has panicked.
+/// Locks `mutex`, even after a holder has panicked.
 ///
 /// Every critical section of this crate leaves its data whole at each step, so a poisoned lock
-/// says nothing more than that some thread has panicked; refusing every later `get` for it would
+/// says nothing more than that some thread has panicked; refusing every later `get` because of it would
 /// turn one bug into an outage.
 pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

@@ -36,7 +36,7 @@ static STORES: [Place<Thread>; Thread::MOST_STORES] =
     [const { Place::const_empty() }; Thread::MOST_STORES];
 
 impl Thread {
-    /// How many stores have a thread of their own. Further stores share these.
+    /// How many stores have their own thread. Further stores share these.
     pub(crate) const MOST_STORES: usize = 16;
 
     pub(crate) fn for_fetches() -> Result<Arc<Self>, Error> {
@@ -88,7 +88,7 @@ impl Thread {
                 }
             })
             .map_err(failed)?;
-        // The thread says one of both, unless it panics.
+        // The thread reports one of the two, unless it panics.
         match started.recv() {
             Ok(Ok(())) => Ok(Self {
                 users,

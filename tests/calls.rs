@@ -81,7 +81,7 @@ async fn what_is_required_is_found_by_its_name_and_what_is_not_is_one_error() {
         Ok(())
     };
     let error = all().await.unwrap_err();
-    // Of the failures that do not pass by themselves the first.
+    // The first of the failures that do not pass by themselves.
     assert_eq!(error.kind(), ErrorKind::NotFound);
     let said = error.to_string();
     for part in ["2 of 3", "prod/db#host", "name number 3"] {
@@ -178,7 +178,7 @@ fn a_blocking_get_ends_at_its_deadline_and_wakes_for_a_late_answer() {
 }
 
 #[test]
-fn a_blocking_get_is_refused_after_the_shutdown_also_while_it_waits() {
+fn a_blocking_get_is_refused_after_the_shutdown_even_while_it_waits() {
     let (store, _) = setup();
     store.always(Reply::Hang);
     let clock = ManualClock::strict();

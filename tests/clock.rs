@@ -1,6 +1,6 @@
 //! The system clock among callers whose wakers block and panic, and under a subscriber that panics.
 //!
-//! In a program of its own, because the subscriber is that of the whole process.
+//! In its own program, because the subscriber is that of the whole process.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -78,12 +78,12 @@ fn sleep(clock: &SystemClock, length: Duration, wake: impl Fn() + Send + Sync + 
 }
 
 /// A sleep of this length, and a channel that reports its end.
-fn told(clock: &SystemClock, length: Duration) -> (Sleep, Receiver<()>) {
-    let (tell, told) = channel();
+fn reported(clock: &SystemClock, length: Duration) -> (Sleep, Receiver<()>) {
+    let (end, ended) = channel();
     let sleep = sleep(clock, length, move || {
-        let _ = tell.send(());
+        let _ = end.send(());
     });
-    (sleep, told)
+    (sleep, ended)
 }
 
 #[test]
@@ -109,8 +109,8 @@ fn a_waker_that_blocks_delays_neither_another_sleeper_nor_a_sweep() {
         .collect();
     // Due together with them, and after them.
     for length in [SOON, SOON * 2] {
-        let (_sleep, told) = told(&clock, length);
-        told.recv_timeout(length + SLACK).unwrap();
+        let (_sleep, ended) = reported(&clock, length);
+        ended.recv_timeout(length + SLACK).unwrap();
     }
     let mut waits = 0;
     while resolver.status().entries > 0 {
@@ -134,8 +134,8 @@ fn wakers_that_panic_under_a_subscriber_that_panics_do_not_stop_the_clock() {
         std::panic::panic_any(PanicsWhenDropped);
     });
     for length in [SOON, SOON * 2, SOON * 5] {
-        let (_sleep, told) = told(&clock, length);
-        told.recv_timeout(length + SLACK).unwrap();
+        let (_sleep, ended) = reported(&clock, length);
+        ended.recv_timeout(length + SLACK).unwrap();
     }
 }
 
@@ -147,8 +147,8 @@ fn a_waker_that_panics_when_it_is_called_and_when_it_is_dropped_ends_nothing() {
         let _owner = &owner;
         panic!("of the test's own making");
     });
-    let (_sleep, told) = told(&clock, SOON * 2);
-    told.recv_timeout(SOON * 2 + SLACK).unwrap();
+    let (_sleep, ended) = reported(&clock, SOON * 2);
+    ended.recv_timeout(SOON * 2 + SLACK).unwrap();
     drop(owned);
 }
 

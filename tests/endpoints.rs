@@ -16,7 +16,7 @@ const TASKS: usize = 50;
 #[derive(Clone, Copy, Debug)]
 enum Is {
     Well,
-    /// So many versions behind.
+    /// This many versions behind.
     Behind(u64),
     Silent,
     Slow(Duration),
@@ -184,7 +184,7 @@ async fn burst(is: Is) -> (usize, Vec<Error>) {
 }
 
 #[tokio::test]
-async fn to_wait_for_a_permit_of_our_own_is_no_outage_of_a_store_that_answers() {
+async fn to_wait_for_our_own_permit_is_not_an_outage_of_a_store_that_answers() {
     let (answered, failed) = burst(Is::Slow(Duration::from_millis(200))).await;
     assert!(answered >= 64, "{answered}");
     let other = failed
@@ -194,7 +194,7 @@ async fn to_wait_for_a_permit_of_our_own_is_no_outage_of_a_store_that_answers() 
 }
 
 #[tokio::test]
-async fn those_who_wait_behind_a_store_that_is_silent_see_an_outage_too() {
+async fn waiters_behind_a_store_that_is_silent_see_an_outage_too() {
     let (answered, failed) = burst(Is::Silent).await;
     assert_eq!((answered, failed.len()), (0, NAMES));
     let other = failed.iter().find(|error| !error.kind().permits().fallback);

@@ -1,5 +1,5 @@
-//! What becomes of one fetch of the assembled resolver: who shares its error, when it is tried
-//! again, how long its answer lives, and what a handle tells of it.
+//! What becomes of one fetch of the assembled resolver: which callers share its error, when it is tried
+//! again, how long its answer lives, and what a handle reports about it.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -28,7 +28,7 @@ fn poll_once<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// What hangs fails its test, not the patience of whoever runs the tests.
+/// What hangs fails its test instead of blocking the run.
 async fn within<T>(future: impl Future<Output = T>) -> T {
     let ended = tokio::time::timeout(Duration::from_secs(10), future).await;
     ended.unwrap_or_else(|_| panic!("it has not ended within 10 s"))
@@ -36,7 +36,7 @@ async fn within<T>(future: impl Future<Output = T>) -> T {
 
 #[tokio::test]
 async fn ten_thousand_cold_gets_of_a_name_that_fails_are_one_fetch_and_share_its_error() {
-    // One that is remembered for a while, and one that is not.
+    // An error that is remembered for a while, and another that is not.
     for kind in [ErrorKind::Denied, ErrorKind::Unavailable] {
         let (_clock, store, resolver) = setup(|builder| builder.with_attempts(1));
         let gate = Gate::new();
@@ -64,7 +64,7 @@ async fn a_store_that_hangs_once_is_tried_again_within_the_same_get() {
     store.script(NAME, [Reply::Hang]);
     let start = clock.now();
     // Lets time pass to the next wake-up once that is no further away than `most`: it is set when
-    // the fetch has come so far.
+    // the fetch has come that far.
     let pass = async |most| {
         loop {
             let left = clock.next_wake().map(|wake| wake.since(clock.now()));
@@ -105,21 +105,21 @@ async fn a_time_to_live_holds_for_its_prefix_alone() {
 }
 
 #[tokio::test]
-async fn a_handle_tells_why_its_last_fetch_failed() {
+async fn a_handle_reports_why_its_last_fetch_failed() {
     let (_clock, store, resolver) = setup(|builder| builder.with_attempts(1));
     let handle = resolver.handle(NAME).await.unwrap();
     store.always(Reply::Error(ErrorKind::Denied));
     resolver.invalidator().invalidate(NAME).unwrap();
-    let told = async {
+    let reported = async {
         loop {
             match handle.secret().unwrap_err().kind() {
                 // The fetch is under way still.
                 ErrorKind::Unavailable => tokio::task::yield_now().await,
-                told => return told,
+                kind => return kind,
             }
         }
     };
-    assert_eq!(within(told).await, ErrorKind::Denied);
+    assert_eq!(within(reported).await, ErrorKind::Denied);
 }
 
 #[tokio::test]

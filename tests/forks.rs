@@ -95,7 +95,7 @@ fn forked(child: impl FnOnce()) -> i32 {
 }
 
 /// A resolver that is built in the child works there.
-fn anew() {
+fn works_when_built_in_the_child() {
     let store = MockBackend::new().with_value(COLD, "value");
     let resolver = Resolver::builder(store).build().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -105,9 +105,9 @@ fn anew() {
     assert_eq!(secret.expose_str().unwrap(), "value");
 }
 
-/// Run by the test below in a process of its own, which forks.
+/// Run by the test below in its own process, which forks.
 #[test]
-#[ignore = "a process of its own runs it"]
+#[ignore = "another test runs it in its own process"]
 fn fork_with_a_resolver() {
     let store = MockBackend::new().with_value(WARM, "value");
     let resolver = Resolver::builder(store.clone()).build().unwrap();
@@ -137,7 +137,7 @@ fn fork_with_a_resolver() {
         let child = || {
             in_the_child(resolver.clone());
             if round == 0 {
-                anew();
+                works_when_built_in_the_child();
             }
         };
         assert_eq!(forked(child), 0);
@@ -153,9 +153,9 @@ fn waits<F: Future + ?Sized>(future: Pin<&mut F>) {
     assert!(answer.is_pending());
 }
 
-/// Run by the test below in a process of its own, which forks.
+/// Run by the test below in its own process, which forks.
 #[test]
-#[ignore = "a process of its own runs it"]
+#[ignore = "another test runs it in its own process"]
 fn fork_with_futures_that_wait() {
     const LIMIT: Duration = Duration::from_secs(60);
     const NAMES: [&str; 2] = [WARM, COLD];
@@ -236,14 +236,14 @@ impl Clock for Stops {
 /// How the process below says that all was well: it cannot end as others do.
 const WELL: i32 = 42;
 
-/// Run by the test below in a process of its own, which forks.
+/// Run by the test below in its own process, which forks.
 #[test]
-#[ignore = "a process of its own runs it"]
+#[ignore = "another test runs it in its own process"]
 fn fork_while_another_thread_holds_the_cache_s_lock() {
-    let (tell, stopped) = channel();
+    let (report, stopped) = channel();
     let store = MockBackend::new().with_value(WARM, "value");
     let resolver = Resolver::builder(store)
-        .with_clock(Stops(SystemClock::shared().unwrap(), tell))
+        .with_clock(Stops(SystemClock::shared().unwrap(), report))
         .build()
         .unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -261,7 +261,7 @@ fn fork_while_another_thread_holds_the_cache_s_lock() {
     std::process::exit(if ended == 0 { WELL } else { 1 });
 }
 
-/// Runs one of the tests above in a process of its own, for half a minute at most.
+/// Runs one of the tests above in its own process, for half a minute at most.
 fn alone(test: &str) -> Output {
     let mut process = Command::new(std::env::current_exe().unwrap());
     process

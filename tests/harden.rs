@@ -1,8 +1,8 @@
 //! Hardening, tried as an attacker would: a real core file, and the real memory of another process.
 //!
-//! Each process that is hardened is one of its own: this program, started again. It does not run as root, to
-//! whom all of it is open anyway. Nothing of the system is changed. Where it allows no process a core file, or
-//! nobody a look at another's memory, the tests fail, because then they would show nothing.
+//! Each hardened process is a separate one: this program, started again. It does not run as root,
+//! which can read all of it anyway. Nothing of the system is changed. Where the system allows no process a core file, or
+//! lets nobody read another's memory, the tests fail, because then they would show nothing.
 
 #![allow(
     clippy::unwrap_used,
@@ -28,7 +28,7 @@ const NO_CORE: &str =
 const NO_READ: &str = "this system lets no process read another's memory, so nothing is shown; look at /proc/sys/kernel/yama/ptrace_scope";
 
 #[test]
-fn who_aborts_leaves_a_core_file_with_the_value_and_none_once_it_is_hardened() {
+fn a_process_that_aborts_leaves_a_core_file_with_the_value_and_none_once_it_is_hardened() {
     let core = Core::of("abort");
     assert!(core.was_left, "{NO_CORE}");
     assert!(core.has_the_value());
@@ -75,13 +75,13 @@ fn hardening_is_for_all_threads_from_any_of_them_and_may_be_repeated() {
     }
 }
 
-/// Run by the tests above in a process of its own, which does what it is told, word by word.
+/// Run by the tests above in its own process, which follows its orders, word by word.
 #[test]
-#[ignore = "a process of its own runs it"]
-fn does_what_it_is_told() {
+#[ignore = "another test runs it in its own process"]
+fn follows_its_orders() {
     let orders = std::env::var(ORDERS).unwrap();
     let mut limit = core_limit();
-    // As high as it goes: what is not written is not for want of a right.
+    // As high as it goes: if nothing is written, the reason is not a missing right.
     limit.current = limit.maximum;
     setrlimit(Resource::Core, limit).unwrap();
     let secret = value_from_a_resolver();
@@ -106,21 +106,21 @@ fn does_what_it_is_told() {
             "fork-abort" => match fork::fork().unwrap() {
                 Fork::Child => std::process::abort(),
                 Fork::Parent(child) => {
-                    tell_end(ExitStatus::from_raw(fork::waitpid(child).unwrap()));
+                    end_like(ExitStatus::from_raw(fork::waitpid(child).unwrap()));
                 }
             },
             "hold" => hold(&secret),
             _ => {
                 let orders = order.strip_prefix("start-").unwrap();
-                tell_end(this_program(DOES, orders).status().unwrap());
+                end_like(this_program(DOES, orders).status().unwrap());
             }
         }
     }
 }
 
-/// Run by the tests above in a process of its own, which looks into another.
+/// Run by the tests above in its own process, which looks into another.
 #[test]
-#[ignore = "a process of its own runs it"]
+#[ignore = "another test runs it in its own process"]
 fn reads_the_memory_of_another_process() {
     let place = std::env::var(ORDERS).unwrap();
     let (process, address) = place.split_once(' ').unwrap();
@@ -136,16 +136,16 @@ fn reads_the_memory_of_another_process() {
     }
 }
 
-const DOES: &str = "does_what_it_is_told";
+const DOES: &str = "follows_its_orders";
 const READS: &str = "reads_the_memory_of_another_process";
 
-/// What tells a process its orders.
+/// The variable with a process's orders.
 const ORDERS: &str = "SECRET_RESOLVER_TEST_ORDERS";
 
 /// The value, masked: the program itself must not hold it.
 const MASKED: &[u8] = b"9;4;(#u5<u.?).)u2;(>?4un<k>h9mm";
 
-/// A user who is not root and may nothing.
+/// A user who is not root and has no rights.
 const NOBODY: u32 = 65_534;
 
 const NONE: Rlimit = Rlimit {
@@ -168,8 +168,8 @@ fn value_from_a_resolver() -> Secret {
 fn took_effect(hardened: Hardened, limit: Rlimit) {
     assert!(hardened.is_complete() && hardened.check().is_ok());
     assert!(!hardened.is_dumpable(), "{hardened}");
-    let told = hardened.core_limit().unwrap();
-    assert_eq!((told.soft, told.hard), (limit.current, limit.maximum));
+    let shown = hardened.core_limit().unwrap();
+    assert_eq!((shown.soft, shown.hard), (limit.current, limit.maximum));
     assert_eq!(core_limit(), limit);
 }
 
@@ -177,7 +177,7 @@ fn core_limit() -> Rlimit {
     getrlimit(Resource::Core)
 }
 
-/// Tells where the value stands, and waits until nobody wants to know any more.
+/// Reports where the value stands, and waits until its input ends.
 fn hold(secret: &Secret) {
     // Some systems let only its parents read a process that does not allow more.
     let _ = set_ptracer(PTracer::Any);
@@ -188,7 +188,7 @@ fn hold(secret: &Secret) {
 }
 
 /// Passes on how a process has ended that this one has waited for.
-fn tell_end(status: ExitStatus) {
+fn end_like(status: ExitStatus) {
     std::process::exit(match status.success() {
         true => 0,
         false if Core::left_by(status) => LEFT,
@@ -207,7 +207,7 @@ fn say(text: &str) {
 
 /// This program, started again with one test and its orders.
 fn this_program(test: &str, orders: &str) -> Command {
-    // By this name it is found also in a folder that is closed to nobody.
+    // By this name it is found even in a folder that `nobody` may not open.
     let mut program = Command::new("/proc/self/exe");
     program
         .args([test, "--exact", "--ignored", "--nocapture"])
@@ -299,7 +299,7 @@ fn pattern() -> String {
     fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap()
 }
 
-/// One that everybody may come to, and that is removed with what is in it.
+/// A folder that everybody may open. It is removed with its content.
 struct Folder(PathBuf);
 
 impl Folder {

@@ -56,7 +56,7 @@ async fn a_signal_for_another_name_makes_no_handle_fetch() {
 }
 
 #[tokio::test]
-async fn a_refresh_that_brings_the_same_value_is_no_change_of_a_handle() {
+async fn a_refresh_that_brings_the_same_value_is_not_a_change_of_a_handle() {
     let (clock, backend, resolver) = setup();
     let mut handle = resolver.handle(NAME).await.unwrap();
     clock.advance(REFRESHING);
@@ -69,7 +69,7 @@ async fn a_refresh_that_brings_the_same_value_is_no_change_of_a_handle() {
 }
 
 #[tokio::test]
-async fn a_closed_handle_says_so_every_time_also_when_its_resolver_was_only_dropped() {
+async fn a_closed_handle_says_so_every_time_even_when_its_resolver_was_only_dropped() {
     let (_clock, _backend, resolver) = setup();
     let mut handle = resolver.handle(NAME).await.unwrap();
     drop(resolver);
@@ -174,11 +174,11 @@ impl SecretResolver for NeverEnds {
     }
 }
 
-/// A store that tells when it was shut down.
+/// A store that reports its shutdown.
 #[derive(Debug)]
-struct Tells(MockBackend, Arc<AtomicBool>);
+struct ShowsShutdown(MockBackend, Arc<AtomicBool>);
 
-impl SecretResolver for Tells {
+impl SecretResolver for ShowsShutdown {
     fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
         self.0.resolve(request)
     }
@@ -199,7 +199,7 @@ async fn a_primary_whose_shutdown_hangs_does_not_keep_the_fallback_open() {
     let resolver = Resolver::builder(NeverEnds(primary))
         .with_attempts(1)
         .with_clock(clock.clone())
-        .dangerous_fallback_to(Tells(fallback, Arc::clone(&closed)))
+        .dangerous_fallback_to(ShowsShutdown(fallback, Arc::clone(&closed)))
         .build()
         .unwrap();
     resolver.get(NAME).await.unwrap();
@@ -235,7 +235,7 @@ impl Wake for Owner {
 }
 
 #[test]
-fn a_sleep_may_be_given_another_waker_though_the_old_one_owned_a_sleep() {
+fn a_sleep_may_be_given_another_waker_although_the_old_one_owned_a_sleep() {
     let clock = ManualClock::strict();
     let mut first = clock.sleep_until(clock.now() + Duration::from_secs(10));
     let mut second = clock.sleep_until(clock.now() + Duration::from_secs(20));

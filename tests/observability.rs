@@ -1,4 +1,4 @@
-//! What is reported of the work, and that no value is in it. One test, for it listens to the whole process.
+//! What is reported about the work, and that no value is in it. One test, because it listens to the whole process.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -156,7 +156,7 @@ mod facade {
     }
 }
 
-/// Waits until something is so; what never is fails the test.
+/// Waits until something is so; if it never is, the test fails.
 async fn until(so: impl Fn() -> bool) {
     let wait = async {
         while !so() {
@@ -167,9 +167,9 @@ async fn until(so: impl Fn() -> bool) {
     ended.unwrap_or_else(|_| panic!("it was not so within 10 s"));
 }
 
-/// One test, for the subscriber and the recorder are the process's.
+/// One test, because the subscriber and the recorder are the process's.
 #[tokio::test]
-async fn every_fetch_refusal_downgrade_and_invalidation_is_told_and_no_value_is() {
+async fn every_fetch_refusal_downgrade_and_invalidation_is_reported_and_no_value_is() {
     let lines = Lines::default();
     tracing::subscriber::set_global_default(lines.clone()).unwrap();
     #[cfg(feature = "metrics")]
@@ -227,18 +227,18 @@ async fn every_fetch_refusal_downgrade_and_invalidation_is_told_and_no_value_is(
         (4, 4, 1)
     );
 
-    // What is refused again without asking is told quietly: a loop must not fill the log.
+    // What is refused again without asking is reported quietly: a loop must not fill the log.
     resolver.get("prod/denied").await.unwrap_err();
     assert_eq!(lines.with("refused without asking"), [Level::DEBUG]);
 
-    // A read of an exact version is told, and counted, like every fetch.
+    // A read of an exact version is reported, and counted, like every fetch.
     let (fetched, version) = (lines.with("message=fetched").len(), Version::number(1));
     let exact = Request::new(NameRef::parse(NAME).unwrap()).with_version(&version);
     resolver.resolve(exact).await.unwrap();
     until(|| lines.with("message=fetched").len() == fetched + 1).await;
     assert_eq!(resolver.status().fetches, status.fetches + 1);
 
-    // A stale answer is told of like one of the fallback.
+    // A stale answer is reported like one of the fallback.
     store.set("prod/stale", "canary-4713");
     resolver.get("prod/stale").await.unwrap();
     clock.advance(Duration::from_secs(300));
@@ -257,7 +257,7 @@ async fn every_fetch_refusal_downgrade_and_invalidation_is_told_and_no_value_is(
     assert_eq!(lines.with("others=2"), [Level::WARN]);
     assert_eq!(resolver.status().stale_answers, 1);
 
-    // A second resolver of the process, whose hits add to those of the first.
+    // A second resolver of the process: its hits add to those of the first.
     let second = Resolver::builder(store)
         .with_clock(clock.clone())
         .build()
@@ -286,7 +286,7 @@ async fn every_fetch_refusal_downgrade_and_invalidation_is_told_and_no_value_is(
         let counts = || facade.0.lock().unwrap().clone();
         let seconds = |store| format!("secret_resolver_fetch_seconds,store={store}");
         until(|| counts().get(&seconds("primary")) == Some(&11)).await;
-        // Hits and gauges are told every five seconds, whatever else happens.
+        // Hits and gauges are reported every five seconds, whatever else happens.
         clock.advance(Duration::from_secs(5));
         until(|| counts().get("secret_resolver_hits_total") == Some(&8)).await;
         until(|| counts().contains_key("secret_resolver_entries")).await;

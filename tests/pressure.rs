@@ -14,7 +14,7 @@ use secret_resolver::{ErrorKind, Resolver};
 
 const NAME: &str = "prod/db#password";
 
-/// A resolver with room for ten records, and a store that has whatever is asked for.
+/// A resolver with room for ten records, and a store that has every secret.
 fn small() -> (ManualClock, MockBackend, Resolver) {
     let clock = ManualClock::strict();
     let backend = MockBackend::new().with_value(NAME, "v1");
@@ -99,7 +99,7 @@ async fn a_burst_of_cold_names_on_a_full_cache_is_one_fetch_a_name() {
     let mut batch = pin!(resolver.get_many(&cold));
     let mut cx = Context::from_waker(Waker::noop());
     assert!(batch.as_mut().poll(&mut cx).is_pending());
-    // All of them land, one after another, before the first who waits looks; everything else in the
+    // All of them land, one after another, before the first waiter looks; everything else in the
     // cache is read between any two.
     for (landed, gate) in gates.iter().enumerate() {
         for name in &hot {
@@ -116,20 +116,20 @@ async fn a_burst_of_cold_names_on_a_full_cache_is_one_fetch_a_name() {
     assert!(cold.iter().all(|name| backend.calls_of(name) == 1));
 }
 
-/// Run by the test below in a process of its own, in which no thread of the default size can start.
+/// Run by the test below in its own process, in which no thread of the default size can start.
 #[tokio::test]
-#[ignore = "a process of its own runs it"]
+#[ignore = "another test runs it in its own process"]
 async fn build_where_no_thread_can_start() {
     let refused = Resolver::builder(MockBackend::new()).build().unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Overloaded);
 }
 
 #[test]
-fn a_thread_that_cannot_start_is_an_error_also_inside_a_runtime() {
+fn a_thread_that_cannot_start_is_an_error_even_inside_a_runtime() {
     let mut process = Command::new(std::env::current_exe().unwrap());
     process
         .args(["build_where_no_thread_can_start", "--exact", "--ignored"])
-        // In the harness's own thread, for it can start none either.
+        // In the harness's own thread, because it can start none either.
         .arg("--test-threads=1")
         .env("RUST_MIN_STACK", "100000000000000");
     let output = process.output().unwrap();
@@ -138,7 +138,7 @@ fn a_thread_that_cannot_start_is_an_error_also_inside_a_runtime() {
 }
 
 #[tokio::test]
-async fn a_flood_below_a_prefix_with_a_limit_of_its_own_takes_no_fetch_of_others() {
+async fn a_flood_below_a_prefix_with_its_own_limit_takes_no_fetch_of_others() {
     let clock = ManualClock::strict();
     let store = MockBackend::new().with_value("good/one", "x");
     let limit = LimitConfig::default()

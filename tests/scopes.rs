@@ -79,7 +79,7 @@ async fn what_is_required_in_a_scope_is_exempt_from_eviction() {
 }
 
 #[tokio::test]
-async fn no_name_leaves_the_path_and_an_error_does_not_tell_it() {
+async fn no_name_leaves_the_path_and_an_error_does_not_show_it() {
     let (store, clock, _resolver, scoped) = setup();
     for name in [
         "../43/db#password",

@@ -1,4 +1,4 @@
-//! Signals in the assembled stack: whom they reach, and what is believed soon after one.
+//! Signals in the assembled stack: what they reach, and what is believed soon after one.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -46,7 +46,7 @@ async fn a_signal_in_a_stores_own_ids_reaches_every_route_and_every_scope() {
             .unwrap();
         assert_eq!(text(&resolver, name).await, "second", "{name}");
     }
-    // And in the words of `locate`, which tells stores apart; through a scope, too.
+    // And in the words of `locate`, which distinguishes stores; through a scope, too.
     assert_eq!(text(&scoped, "x").await, "second");
     routed.set("legacy/x", "third");
     let located = scoped.locate(NameRef::parse("x").unwrap());
@@ -76,7 +76,7 @@ async fn soon_after_a_signal_a_refusal_is_remembered_for_a_moment_only() {
 }
 
 #[tokio::test]
-async fn a_floor_that_the_store_cannot_meet_takes_nobody_elses_value() {
+async fn a_floor_that_the_store_cannot_meet_takes_no_other_callers_value() {
     let (clock, backend, resolver) = setup();
     assert_eq!(text(&resolver, NAME).await, "first");
     let name = NameRef::parse(NAME).unwrap();
@@ -94,7 +94,7 @@ async fn a_floor_that_the_store_cannot_meet_takes_nobody_elses_value() {
     assert_eq!(text(&resolver, NAME).await, "first");
     clock.advance(Duration::from_secs(200));
     assert_eq!(text(&resolver, NAME).await, "first");
-    // And one that it has is everybody's from then on.
+    // And a version that it has is answered to all from then on.
     backend.set(NAME, "second");
     let second = Version::number(2);
     let record = resolver.resolve(Request::new(name).at_least(&second)).await;
@@ -139,7 +139,7 @@ async fn a_signal_for_a_prefix_finds_what_was_answered_below_it_in_any_way() {
     let (_clock, backend, resolver) = folding();
     backend.set("a/b#y", "first");
     assert_eq!(text(&resolver, "a/b#x").await, "first");
-    // A whole record, asked for without a field: it was answered, though no field was selected.
+    // A whole record, asked for without a field: it was answered, although no field was selected.
     let whole = || resolver.resolve(Request::new(NameRef::parse("A/B").unwrap()));
     let x = |record: Record| record.field("x").unwrap().expose_str().unwrap().to_owned();
     assert_eq!(x(whole().await.unwrap()), "first");
@@ -160,7 +160,7 @@ async fn a_signal_for_a_prefix_finds_what_was_answered_as_a_stale_value() {
 }
 
 #[tokio::test]
-async fn what_is_not_good_enough_is_no_hit() {
+async fn what_is_not_good_enough_is_not_a_hit() {
     let (_clock, _backend, resolver) = setup();
     assert_eq!(text(&resolver, NAME).await, "first");
     let (hits, name) = (resolver.status().hits, NameRef::parse(NAME).unwrap());

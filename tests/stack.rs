@@ -50,7 +50,7 @@ fn block_on<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// Waits until something is so; what never is fails the test.
+/// Waits until something is so; if it never is, the test fails.
 async fn until(so: impl Fn() -> bool) {
     let wait = async {
         while !so() {
@@ -77,7 +77,7 @@ fn it_is_built_and_asked_without_a_runtime() {
 }
 
 #[test]
-fn a_get_outlives_the_runtime_of_the_one_who_started_its_fetch() {
+fn a_get_outlives_the_runtime_of_the_caller_that_started_its_fetch() {
     let (_clock, backend, resolver) = setup();
     let gate = Gate::new();
     backend.script(NAME, [gate.then(Reply::Stored)]);
@@ -101,7 +101,7 @@ fn a_get_outlives_the_runtime_of_the_one_who_started_its_fetch() {
 }
 
 #[test]
-fn a_runtime_that_is_blocked_holds_up_nobody_else() {
+fn a_runtime_that_is_blocked_holds_up_no_other() {
     let (_clock, backend, resolver) = setup();
     let gate = Gate::new();
     backend.script(NAME, [gate.then(Reply::Stored)]);
@@ -112,7 +112,7 @@ fn a_runtime_that_is_blocked_holds_up_nobody_else() {
         let mut get = pin!(resolver.get(NAME));
         assert!(poll_once(get.as_mut()).is_pending());
         gate.open();
-        // This thread drives its runtime no further; the fetch it started ends all the same.
+        // This thread drives its runtime no further; the fetch it started ends anyway.
         let other = resolver.clone();
         let secret = std::thread::spawn(move || block_on(other.get(NAME)))
             .join()
@@ -144,7 +144,7 @@ async fn no_get_outlives_its_deadline_when_the_backend_hangs() {
 }
 
 #[tokio::test]
-async fn what_is_in_memory_is_given_also_to_a_caller_whose_deadline_has_passed() {
+async fn what_is_in_memory_is_given_even_to_a_caller_whose_deadline_has_passed() {
     let (clock, backend, resolver) = setup();
     let gate = Gate::new();
     backend.script(NAME, [gate.then(Reply::Stored)]);
@@ -232,6 +232,38 @@ async fn a_request_may_ask_for_an_earlier_deadline_but_not_for_a_later_one() {
 }
 
 #[tokio::test]
+async fn a_request_that_asks_for_a_later_deadline_waits_no_longer_where_signals_keep_it_waiting() {
+    let (clock, backend, resolver) = setup();
+    let gates = [Gate::new(), Gate::new()];
+    let stored = gates.iter().map(|gate| gate.then(Reply::Stored));
+    backend.script(NAME, stored.chain([Reply::Hang]));
+    let later = clock.now() + Duration::from_secs(60);
+    let waits = tokio::spawn({
+        let resolver = resolver.clone();
+        async move {
+            let request = Request::new(NameRef::parse(NAME)?).with_deadline(later);
+            resolver.resolve(request).await.map(drop)
+        }
+    });
+    // What a fetch brings is older than the signal, so it is asked again.
+    let asked = async |fetches| until(|| backend.calls() >= fetches).await;
+    for (gate, fetches) in gates.iter().zip(1..) {
+        asked(fetches).await;
+        clock.advance(Duration::from_millis(1900));
+        resolver.invalidator().invalidate(NAME).unwrap();
+        gate.open();
+    }
+    asked(3).await;
+    clock.advance(Duration::from_millis(1199));
+    tokio::task::yield_now().await;
+    assert!(!waits.is_finished());
+    clock.advance(Duration::from_millis(1));
+    let ended = tokio::time::timeout(Duration::from_secs(10), waits).await;
+    let error = ended.expect("it waits past the deadline").unwrap();
+    assert_eq!(error.unwrap_err().kind(), ErrorKind::Timeout);
+}
+
+#[tokio::test]
 async fn an_answer_that_is_polled_late_is_not_older_than_its_poll() {
     let (clock, backend, resolver) = setup();
     resolver.get(NAME).await.unwrap();
@@ -246,7 +278,7 @@ async fn an_answer_that_is_polled_late_is_not_older_than_its_poll() {
 }
 
 #[tokio::test]
-async fn by_default_every_error_of_the_primary_is_the_answer_also_right_after_expiry() {
+async fn by_default_every_error_of_the_primary_is_the_answer_even_right_after_expiry() {
     for kind in ErrorKind::ALL {
         let (clock, backend, resolver) = setup();
         resolver.get(NAME).await.unwrap();
@@ -395,7 +427,7 @@ fn what_leaves_no_time_or_no_room_is_refused_by_the_names_of_its_settings() {
 }
 
 #[tokio::test]
-async fn a_handle_has_the_current_version_and_tells_of_changes() {
+async fn a_handle_has_the_current_version_and_reports_changes() {
     let (_clock, backend, resolver) = setup();
     let mut handle = resolver.handle(NAME).await.unwrap();
     assert_eq!(handle.secret().unwrap().expose_str().unwrap(), "v1");

@@ -33,14 +33,14 @@ fn poll_once<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// What hangs fails its test, not the patience of whoever runs the tests.
+/// What hangs fails its test instead of blocking the run.
 async fn within<T>(future: impl Future<Output = T>) -> T {
     let ended = tokio::time::timeout(Duration::from_secs(10), future).await;
     ended.unwrap_or_else(|_| panic!("it has not ended within 10 s"))
 }
 
 /// Lets time pass on the clock, but only to wake-ups that are no further away than `most`, until
-/// the future has ended: whatever is waited for longer is waited for in truth.
+/// the future has ended: any longer wait really waits.
 async fn pass<T>(clock: &ManualClock, most: Duration, future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
     within(async {
@@ -75,7 +75,7 @@ fn a_resolver_is_built_asked_and_dropped_inside_a_runtime_of_either_kind() {
     for runtime in runtimes() {
         let service = async || {
             let store = MockBackend::new().with_value(NAME, "v1");
-            // With all that has a part of its own to start or to end.
+            // With everything that has its own part to start or to end.
             let resolver = Resolver::builder(store)
                 .with_route("legacy", MockBackend::new())
                 .dangerous_fallback_to(MockBackend::new())
@@ -212,7 +212,7 @@ async fn a_store_that_hangs_at_first_and_then_answers_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_store_that_comes_up_late_is_found_though_its_breaker_is_open() {
+async fn a_store_that_comes_up_late_is_found_although_its_breaker_is_open() {
     let (clock, store, resolver) = setup(|builder| builder);
     store.always(Reply::Error(ErrorKind::Unavailable));
     let (start, up) = (clock.now(), Duration::from_secs(9));
@@ -256,7 +256,7 @@ async fn more_names_than_fit_at_once_are_waited_for_too() {
     }
     store.called(64).await;
     store.always(None);
-    // No event shows that those which wait have begun.
+    // No event shows that the waiters have begun.
     tokio::time::sleep(Duration::from_millis(100)).await;
     // The attempts that hang end.
     clock.advance(Duration::from_secs(2));

@@ -1,4 +1,4 @@
-//! What one store does to the others and to what is known of it: a store that blocks its thread, and
+//! What one store does to the others and to what is known about it: a store that blocks its thread, and
 //! a process that was stopped.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -68,7 +68,7 @@ async fn a_store_whose_code_blocks_holds_up_no_other_store() {
 }
 
 #[tokio::test]
-async fn an_attempt_ends_in_time_though_its_store_blocks_and_a_fallback_is_not_held_up() {
+async fn an_attempt_ends_in_time_although_its_store_blocks_and_a_fallback_is_not_held_up() {
     let (primary, release, _blocked) = blocks();
     let fallback = MockBackend::new().with_value("a/b", "value");
     // The fetch has two seconds, and its attempt one.
@@ -133,9 +133,9 @@ fn say(what: &str) {
     let _ = writeln!(std::io::stdout(), "\n{what}");
 }
 
-/// Run by the test below in a process of its own, which it stops for a while.
+/// Run by the test below in its own process, which it stops for a while.
 #[tokio::test]
-#[ignore = "a process of its own runs it"]
+#[ignore = "another test runs it in its own process"]
 async fn get_while_the_process_is_stopped() {
     let clock = SystemClock::shared().unwrap();
     let store = MockBackend::new().with_value("a/b", "value");
@@ -166,7 +166,7 @@ impl Drop for Ends {
     }
 }
 
-/// Runs `test` in a process of its own, and stops that for `stop` once it has said "asked"; returns
+/// Runs `test` in its own process, and stops that for `stop` once it has said "asked"; returns
 /// what else it said.
 #[cfg(unix)]
 fn said_after_a_stop(test: &str, stop: Duration) -> Vec<String> {
@@ -195,7 +195,7 @@ fn said_after_a_stop(test: &str, stop: Duration) -> Vec<String> {
 
 #[cfg(unix)]
 #[test]
-fn a_stop_of_the_process_is_no_outage_of_its_store() {
+fn a_stop_of_the_process_is_not_an_outage_of_its_store() {
     let said = said_after_a_stop(
         "get_while_the_process_is_stopped",
         Duration::from_millis(3500),
@@ -227,9 +227,9 @@ impl SecretResolver for Slow {
     }
 }
 
-/// Run by the test below in a process of its own, which it stops for longer than a fetch may take.
+/// Run by the test below in its own process, which it stops for longer than a fetch may take.
 #[tokio::test]
-#[ignore = "a process of its own runs it"]
+#[ignore = "another test runs it in its own process"]
 async fn gets_that_wait_for_a_permit_and_for_a_retry_while_the_process_is_stopped() {
     let clock = SystemClock::shared().unwrap();
     let one = LimitConfig::default().with_max_concurrent(1);
@@ -265,7 +265,7 @@ async fn gets_that_wait_for_a_permit_and_for_a_retry_while_the_process_is_stoppe
 
 #[cfg(unix)]
 #[test]
-fn who_waits_for_a_permit_or_for_a_retry_gets_the_store_s_answer_after_a_stop() {
+fn a_get_that_waits_for_a_permit_or_for_a_retry_gets_the_store_s_answer_after_a_stop() {
     let said = said_after_a_stop(
         "gets_that_wait_for_a_permit_and_for_a_retry_while_the_process_is_stopped",
         Duration::from_millis(7700),

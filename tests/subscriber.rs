@@ -1,6 +1,6 @@
 //! A subscriber that panics: it is the application's code, and costs nobody an answer.
 //!
-//! In a program of its own, for it is the whole process's subscriber.
+//! In its own program, because it is the whole process's subscriber.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -71,7 +71,7 @@ async fn a_subscriber_that_panics_costs_nobody_an_answer() {
     for get in waiting {
         assert_eq!(get.await.unwrap().unwrap().expose_str().unwrap(), "value");
     }
-    // Nor does one that panics when it is asked whether it wants to know of a hit.
+    // Neither does one that panics when it is asked whether it wants hits.
     AT_HITS.store(true, Ordering::Relaxed);
     for _ in 0..2 {
         resolver.get("a/b").await.unwrap();
@@ -82,13 +82,13 @@ async fn a_subscriber_that_panics_costs_nobody_an_answer() {
     store.set("c/d", "other");
     let other = resolver.get("c/d").await.unwrap();
     assert_eq!(other.expose_str().unwrap(), "other");
-    // Without its span a fetch is made all the same.
+    // Without its span a fetch is made anyway.
     AT_SPANS.store(true, Ordering::Relaxed);
     store.set("e/f", "read");
     let read = resolver.get("e/f").await.unwrap();
     assert_eq!(read.expose_str().unwrap(), "read");
     assert_eq!(resolver.status().flights, 0);
-    // One that blocks does not hold up a fetch, either: events are reported aside.
+    // A subscriber that blocks does not hold up a fetch, either: events are reported aside.
     AT_SPANS.store(false, Ordering::Relaxed);
     BLOCKS.store(true, Ordering::Relaxed);
     let clock = secret_resolver::backend::SystemClock::shared().unwrap();

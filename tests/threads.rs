@@ -1,4 +1,4 @@
-//! The threads of many resolvers in one process. A program of its own: it counts them.
+//! The threads of many resolvers in one process. It is its own program because it counts them.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![cfg(target_os = "linux")]
@@ -34,7 +34,7 @@ fn three_hundred_resolvers_share_a_few_threads_and_leave_none() {
     );
     assert!(more_threads <= 26, "{more_threads} threads");
     assert!(more_files <= 100, "{more_files} files");
-    // One that is dropped takes nothing from the others.
+    // A dropped resolver takes nothing from the others.
     let kept = resolver(7);
     drop(resolvers);
     let secret = kept.get_blocking(NAME).unwrap();

@@ -1,5 +1,5 @@
 //! A web server that reads its secrets through the resolver: its start, its readiness, a route for signals of a rotation, its end. It
-//! runs before a real OpenBao and asks itself, so that one can see what comes out.
+//! runs before a real OpenBao and asks itself, so that you can see the results.
 //!
 //! `cargo xtask setup && cargo run -p service-examples --example axum`
 
@@ -38,7 +38,7 @@ fn app(resolver: Resolver) -> Router {
         .with_state(resolver)
 }
 
-/// What the service is for. It takes the password for one use and lets go of it.
+/// What the service is for. It takes the password for one use and drops it.
 async fn work(State(resolver): State<Resolver>) -> Answer {
     match resolver.get(PASSWORD).await {
         Ok(password) => {
@@ -83,7 +83,7 @@ async fn rotated(
     };
     let shown = headers.get(header::AUTHORIZATION);
     let shown = shown.and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
-    // In a time that does not tell how much of it is right.
+    // In a time that does not show how much of it is right.
     if !shown.is_some_and(|shown| shown.ct_eq(token.expose_secret()).into()) {
         return (StatusCode::FORBIDDEN, "not for you".to_owned());
     }
@@ -133,7 +133,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     server.await??;
     expect("terminated", last.await??, 200, "done with version 2")?;
 
-    // After the server, whose last requests need their secrets.
+    // After the server, because its last requests need their secrets.
     let report = resolver.shutdown_within(Duration::from_secs(2)).await;
     println!(
         "shut down    {} values dropped, {} token revoked",

@@ -2,7 +2,7 @@
 //!
 //! `cargo xtask setup && cargo run -p service-examples --example pool`
 //!
-//! The pool keeps no password. For every new connection it asks the resolver, which answers from its cache. Nobody tells the service
+//! The pool keeps no password. For every new connection it asks the resolver, which answers from its cache. Nothing reports to the service
 //! that the password was rotated: it learns that from the first login that is refused.
 
 #![allow(clippy::print_stdout, reason = "an example speaks to a person")]
@@ -43,7 +43,7 @@ type Failure = Box<dyn Error + Send + Sync>;
 
 impl Logins {
     /// The password and its copy in the store are changed one after the other, so for a moment one of them is ahead of the other.
-    /// A login that is refused in that moment is tried again for so long.
+    /// A login that is refused in that moment is tried again for this long.
     const ATTEMPTS: u32 = 40;
     const PAUSE: Duration = Duration::from_millis(50);
 
@@ -220,7 +220,7 @@ struct Counts {
     failed: AtomicU64,
     logins: AtomicU64,
     refused: AtomicU64,
-    /// Of the passwords that were logged in with.
+    /// The number of passwords that were logged in with.
     versions: Mutex<BTreeSet<Option<u64>>>,
 }
 
@@ -231,7 +231,7 @@ impl Counts {
         versions.insert(password.version().as_number());
     }
 
-    /// Waits until so many passwords were logged in with, and a while longer: a machine that is busy takes its time.
+    /// Waits until this many passwords were logged in with, and a while longer: a machine that is busy takes its time.
     async fn until_used(&self, passwords: usize) {
         let used = async {
             while self.versions() < passwords {

@@ -1,4 +1,4 @@
-//! The store of both examples: an OpenBao of its own with TLS, and a resolver that may read `prod/*` there and nothing else.
+//! The store of both examples: its own OpenBao with TLS, and a resolver that may read `prod/*` there and nothing else.
 
 use std::time::Duration;
 

@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_overslept_is_lost_once_and_also_before_the_sleeper_has_run() {
+    fn what_is_overslept_is_lost_once_and_already_before_the_sleeper_has_run() {
         let lost = Lost::new();
         let sum = |now| lost.sum(|| at(now)).as_millis();
         assert_eq!(sum(1_000), 0);

@@ -1,7 +1,7 @@
 //! Time, injected: every expiry, deadline and back-off of the project asks a [`Clock`].
 //!
 //! The clock alone decides whether a value has expired, at each read; timers only clean up and
-//! end waits. It never tells a date: nobody can set it back.
+//! end waits. It never gives a date: nobody can set it back.
 
 mod lost;
 mod system;

@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn a_waker_of_our_own_is_called_by_the_clock_s_thread_though_all_others_block() {
+    fn a_waker_of_our_own_is_called_by_the_clock_s_thread_although_all_others_block() {
         let clock = SystemClock(Arc::new(Handle::start().unwrap()));
         let soon = clock.now() + Duration::from_millis(50);
         let (release, blocked) = std::sync::mpsc::channel::<()>();
@@ -341,14 +341,14 @@ mod tests {
         for was_foreign in [false, true] {
             let mut sleep = clock.sleep_until(clock.now() + Duration::from_millis(250));
             let (woken, heard) = std::sync::mpsc::channel();
-            let tell = move || {
+            let notify = move || {
                 let name = std::thread::current().name().map(str::to_owned);
                 let _ = woken.send(name);
             };
             if was_foreign {
                 poll(&mut sleep, || {});
             }
-            crate::clock::ours(|| poll(&mut sleep, tell));
+            crate::clock::ours(|| poll(&mut sleep, notify));
             let by = heard.recv_timeout(Duration::from_secs(3)).unwrap();
             assert_eq!(by.as_deref(), Some("secrets-clock"));
         }
@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sooner_somebody_is_due_the_shorter_is_a_stop_that_shows() {
+    fn the_sooner_a_sleeper_is_due_the_shorter_are_the_stops_that_show() {
         let waits = [1_000, 800, 80, 8, 0].map(|due| Shared::wait(Duration::from_millis(due)));
         assert_eq!(waits.map(|wait| wait.as_millis()), [100, 100, 10, 8, 0]);
         let waits = [3_600, 11, 10].map(|due| Shared::wait(Duration::from_secs(due)));

@@ -1,4 +1,4 @@
-//! The sleepers of a clock: who is to be woken, and when.
+//! The sleepers of a clock: which are to be woken, and when.
 //!
 //! Knows nothing of time's source: a clock asks for those that are due and wakes them.
 
@@ -20,7 +20,7 @@ pub(crate) struct Timers {
 
 #[derive(Debug, Default)]
 struct State {
-    // The number tells sleepers of one moment apart.
+    // The number distinguishes sleepers of one moment.
     sleepers: BTreeMap<(Moment, u64), Sleeper>,
     next: u64,
 }
@@ -51,7 +51,7 @@ pub(crate) fn ours<T>(poll: impl FnOnce() -> T) -> T {
     poll()
 }
 
-/// Where a sleep is told the time and where its clock hears of an earlier wake-up.
+/// Where a sleep reads the time and where its clock learns of an earlier wake-up.
 pub(crate) trait Timed: Send + Sync + 'static {
     fn now(&self) -> Moment;
     fn timers(&self) -> &Timers;
@@ -86,7 +86,7 @@ impl Timers {
         due.into_values()
     }
 
-    /// Wakes all that are due at `now`, on this thread; what one panics with stays its own.
+    /// Wakes all that are due at `now`, on this thread; a panic of one stays its own.
     #[cfg(feature = "testing")]
     pub(crate) fn wake_due(&self, now: Moment) {
         for sleeper in self.take_due(now) {
@@ -94,7 +94,7 @@ impl Timers {
         }
     }
 
-    /// Notes a sleeper; tells whether it is now the first.
+    /// Notes a sleeper; returns whether it is now the first.
     fn insert(&self, moment: Moment, waker: Waker) -> (u64, bool) {
         let mut state = lock(&self.state);
         let number = state.next;
@@ -107,7 +107,7 @@ impl Timers {
         (number, first)
     }
 
-    /// Gives a sleeper that still waits another waker; tells whether it does still wait.
+    /// Gives a sleeper that still waits another waker; returns whether it still waits.
     fn replace(&self, key: (Moment, u64), waker: &Waker) -> bool {
         // Wakers are foreign code, cloned and dropped outside the lock: the last owner of a sleep
         // may go with one.
@@ -131,10 +131,10 @@ impl Timers {
     }
 }
 
-/// Calls a waker; what it panics with, also when it is dropped, stays its own.
+/// Calls a waker; its panic, even when it is dropped, stays its own.
 pub(super) fn call(waker: Waker) {
     let woken = foreign(|| waker.wake_by_ref());
-    // Apart, for a drop that panics while a panic unwinds would end the process.
+    // Apart, because a drop that panics while a panic unwinds would end the process.
     let dropped = foreign(|| drop(waker));
     if woken.is_none() || dropped.is_none() {
         foreign(|| tracing::error!("a waker panicked while a clock was waking it"));
@@ -275,7 +275,7 @@ mod tests {
         assert!(counts_as_ours());
         poll();
         assert!(!counts_as_ours());
-        // Also when the poll panicked.
+        // Even when the poll panicked.
         let panics = || ours(|| panic!("of the test's own making"));
         assert!(foreign(panics).is_none());
         poll();

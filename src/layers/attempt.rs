@@ -1,9 +1,9 @@
-//! One attempt at a store: an end to it, and whether what came of it says anything of the store.
+//! One attempt at a store: an end to it, and whether its outcome says anything about the store.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::aside::tell;
+use crate::aside::report;
 use crate::clock::{Clock, Moment};
 use crate::error::{Error, ErrorKind};
 use crate::layers::Deadline;
@@ -13,10 +13,10 @@ use crate::secret::Record;
 /// Gives each attempt `limit`, and makes it again when it failed because this process did not run.
 ///
 /// Where another endpoint would be asked next, or the same again, it is half of that: one that is silent must leave time for
-/// the others, and for those who wait behind it.
+/// the others, and for the waiters behind it.
 ///
 /// A process that was stopped finds its connections dead and its timers due, as if the store were
-/// away. That is no evidence of an outage: it must open no breaker, spend no retry and ask no fallback.
+/// away. That is not evidence of an outage: it must open no breaker, spend no retry and ask no fallback.
 /// An answer gets the moment at which it was asked for: from then on its life counts.
 ///
 /// # Order
@@ -71,7 +71,7 @@ impl<R: SecretResolver> Attempt<R> {
                 )
                 .held_back());
             }
-            tell(|| {
+            report(|| {
                 tracing::debug!("this process did not run for a while: the attempt is made again")
             });
             lost = lost_now;
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_tells_when_its_attempt_was_made() {
+    fn an_answer_says_when_its_attempt_was_made() {
         let (clock, _, layer) = setup();
         clock.advance(LIMIT);
         let mut read = layer.resolve(request(&clock));

@@ -52,7 +52,7 @@ pub(crate) async fn whole<'a>(
                 // One exact version is always the same.
                 Ok(_) if requests[at].version().is_some() => false,
                 Ok(record) => is_over(record, now) || fenced(),
-                // What the store has said of a secret is fenced, too; an outage says nothing of it.
+                // What the store has said about a secret is fenced, too; an outage says nothing about it.
                 Err(error) => error.kind().is_of_the_secret() && fenced(),
             };
             if old && !ended[at] {
@@ -73,7 +73,7 @@ pub(crate) async fn whole<'a>(
     }
 }
 
-/// After so many looks others get a turn.
+/// After this many looks others get a turn.
 const TURN: usize = 1024;
 
 /// Whether the time of an answer is over. What is past it by policy stays so.

@@ -1,7 +1,7 @@
 //! An end to waiting: no answer comes later than its deadline.
 //!
 //! It ends a wait, never the work behind it: what goes on when the waiting future is dropped is
-//! the inner resolver's affair. An answer that is ready at once passes without a look at the clock.
+//! up to the inner resolver. An answer that is ready at once passes without a look at the clock.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::resolver::{
 ///
 /// The limit counts from the call; a request's own deadline counts if it is earlier. An answer that
 /// is there but past it is a timeout, too. Time in which this process did not run
-/// ([`Clock::lost`]) does not count: it says nothing of the store.
+/// ([`Clock::lost`]) does not count: it says nothing about the store.
 ///
 /// # Order
 /// The stack has it twice: outermost for the caller, where it covers waiting for another's fetch

@@ -1,7 +1,7 @@
 //! Another resolver's answer when the primary is away, for names whose owner has said so.
 //!
 //! It never asks unless an outage of the primary is proved by its error, and never keeps what it
-//! was answered: a cache of the fallback's own, of seconds, stands below it.
+//! was answered: the fallback's own cache, of seconds, stands below it.
 
 use std::sync::Arc;
 
@@ -20,8 +20,6 @@ use crate::resolver::{
 use crate::rules::ByPrefix;
 use crate::secret::{Freshness, Record};
 
-type Cached = Cache<Arc<dyn SecretResolver>>;
-
 /// Asks a fallback, by prefix of the name, when the primary's error permits it.
 ///
 /// # Order
@@ -30,20 +28,20 @@ type Cached = Cache<Arc<dyn SecretResolver>>;
 /// deadline, which covers both.
 ///
 /// # Security
-/// Whoever can cut the primary off chooses the fallback. Each answer is marked, logged at WARN,
+/// Anyone who can cut the primary off chooses the fallback. Each answer is marked, logged at WARN,
 /// counted and reported to `on_downgrade`.
 #[derive(Debug)]
 pub(crate) struct Fallback {
-    primary: Cached,
-    fallbacks: ByPrefix<Option<Cached>>,
+    primary: Cache,
+    fallbacks: ByPrefix<Option<Cache>>,
     clock: Arc<dyn Clock>,
     downgrades: Downgrades,
 }
 
 impl Fallback {
     pub(crate) fn new(
-        primary: Cached,
-        fallbacks: ByPrefix<Option<Cached>>,
+        primary: Cache,
+        fallbacks: ByPrefix<Option<Cache>>,
         clock: Arc<dyn Clock>,
         downgrades: Downgrades,
     ) -> Self {
@@ -55,7 +53,7 @@ impl Fallback {
         }
     }
 
-    pub(crate) fn primary(&self) -> &Cached {
+    pub(crate) fn primary(&self) -> &Cache {
         &self.primary
     }
 
@@ -66,7 +64,7 @@ impl Fallback {
 
     async fn decide<'a>(
         &'a self,
-        fallback: &'a Cached,
+        fallback: &'a Cache,
         request: Request<'a>,
         error: Error,
     ) -> Result<Record, Error> {

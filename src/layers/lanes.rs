@@ -1,4 +1,4 @@
-//! Several ways to one store, by prefix of the name, each with guards of its own.
+//! Several ways to one store, by prefix of the name, each with its own guards.
 //!
 //! It decides by the name alone. `stack/assemble.rs` chooses the guards. The store is one,
 //! and every call that is not a read goes past them.
@@ -31,7 +31,7 @@ impl<S: SecretResolver, R: SecretResolver> Lanes<S, R> {
     /// A lane for each of `settings`; `guarded` puts its layers around the store. It is given the prefix,
     /// where the lane is not for all names.
     ///
-    /// Fails when a prefix is no path, or `guarded` does.
+    /// Fails when a prefix is not a path, or `guarded` does.
     pub(crate) fn new<T>(
         store: S,
         settings: ByPrefix<T>,
@@ -141,7 +141,7 @@ mod tests {
         }
     }
 
-    fn told(answer: Result<Secret, Error>) -> String {
+    fn shown(answer: Result<Secret, Error>) -> String {
         match answer {
             Ok(secret) => secret.expose_str().unwrap().to_owned(),
             Err(error) => format!("{:?}", error.kind()),
@@ -178,16 +178,26 @@ mod tests {
         assert!(held.iter_mut().all(|get| poll(get).is_pending()));
         assert_eq!(store.calls(), 2);
         store.always(None);
-        assert_eq!(told(now(lanes.get("tenants/7"))), "Overloaded");
+        assert_eq!(shown(now(lanes.get("tenants/7"))), "Overloaded");
         // The others do not notice, and names of a longer prefix do not either; in a batch, too.
-        let names = ["tenants/42", NAME, "tenants/vip", NAME, "tenants/7"];
-        let answers = now(lanes.get_many(&names)).into_iter().map(told);
+        store.set("tenants2/42", "others");
+        let names = [
+            "tenants/42",
+            NAME,
+            "tenants/vip",
+            "tenants2/42",
+            "tenants/7",
+        ];
+        let answers = now(lanes.get_many(&names)).into_iter().map(shown);
         let answers: Vec<_> = answers.collect();
-        assert_eq!(answers, ["Overloaded", "v1", "theirs", "v1", "Overloaded"]);
+        assert_eq!(
+            answers,
+            ["Overloaded", "v1", "theirs", "others", "Overloaded"]
+        );
     }
 
     #[test]
-    fn a_lane_for_what_is_no_prefix_or_of_guards_that_make_no_sense_is_refused() {
+    fn a_lane_with_a_wrong_prefix_or_with_guards_that_make_no_sense_is_refused() {
         let wrong = [
             ("a/", config(1, 0)),
             ("a#b", config(1, 0)),
@@ -215,8 +225,8 @@ mod tests {
         }
         assert_eq!(store.calls(), 5);
         store.always(None);
-        assert_eq!(told(now(lanes.get(NAME))), "v1");
-        assert_eq!(told(now(lanes.get("flood/1"))), "Unavailable");
+        assert_eq!(shown(now(lanes.get(NAME))), "v1");
+        assert_eq!(shown(now(lanes.get("flood/1"))), "Unavailable");
     }
 
     #[test]
@@ -250,8 +260,8 @@ mod tests {
             let Poll::Ready(answer) = poll(get) else {
                 panic!("it waits");
             };
-            assert_eq!(told(answer), "Closed");
+            assert_eq!(shown(answer), "Closed");
         }
-        assert_eq!(told(now(lanes.get("c"))), "Closed");
+        assert_eq!(shown(now(lanes.get("c"))), "Closed");
     }
 }

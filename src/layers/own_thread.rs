@@ -1,7 +1,7 @@
 //! A thread for the code of one store, so that it blocks only itself.
 //!
 //! A backend is foreign code: a poll of it that blocks would hold up every other fetch on its
-//! thread, and the timers of its own. So everything asynchronous that it does runs here, and a
+//! thread, and its own timers. So everything asynchronous that it does runs here, and a
 //! caller that asks it waits elsewhere.
 
 use std::fmt;
@@ -21,10 +21,10 @@ use crate::resolver::{
     OwnedRequest, Request, ResolveFuture, SecretResolver, ShutdownFuture, ShutdownReport,
 };
 
-/// Runs what `inner` does on a thread of its own.
+/// Runs what `inner` does on its own thread.
 ///
 /// # Order
-/// Innermost, below the attempt's deadline: that must end also while the store's code blocks. One
+/// Innermost, below the attempt's deadline: that must end even while the store's code blocks. One
 /// for each store: two on one thread could hold up each other.
 ///
 /// # Cancel safety
@@ -73,7 +73,7 @@ impl SecretResolver for OwnThread {
         ResolveFuture::new(async move {
             let owned = OwnedRequest::of(&request);
             let read = |inner: Arc<dyn SecretResolver>| async move {
-                // What the backend logs stands in the span of the fetch. It is begun here, for a
+                // What the backend logs stands in the span of the fetch. It is begun here, because a
                 // subscriber is foreign code, too.
                 let span = foreign(|| audit::fetching(owned.request().name()));
                 let read = inner.resolve(owned.request());
@@ -198,7 +198,7 @@ mod tests {
         layer.resolve(Request::new(name())).await.unwrap();
         assert_eq!(store.calls(), 1);
 
-        // One that has begun lets go of all that it has.
+        // One that has begun drops all that it has.
         let held = Arc::new(());
         let (keeps, left) = (Arc::clone(&held), Arc::downgrade(&held));
         drop(held);

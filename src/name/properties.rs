@@ -1,5 +1,5 @@
-//! What holds for every text, a name or not. `fuzz/` looks for one for which it does not; the seeds that it
-//! begins with are a test here.
+//! What holds for every text, a name or not. `fuzz/` looks for one that breaks this; its
+//! seeds are a test here.
 
 use super::*;
 
@@ -16,7 +16,7 @@ pub(crate) fn hold(data: &[u8]) -> bool {
         }
         Err(error) => {
             assert!(!is_name(text), "refused: {text:?}");
-            is_told_by_its_place(error, text);
+            is_reported_by_its_place(error, text);
         }
     }
     parsed.is_ok()
@@ -52,8 +52,8 @@ fn is_whole(name: NameRef<'_>, text: &str) {
     assert_eq!((owned.path(), owned.field()), (name.path(), name.field()));
 }
 
-/// An error tells a place in the text, and nothing of it.
-fn is_told_by_its_place(error: &Error, text: &str) {
+/// An error names a place in the text, and quotes none of it.
+fn is_reported_by_its_place(error: &Error, text: &str) {
     assert_eq!(error.kind(), ErrorKind::InvalidName);
     let place = error
         .detail()

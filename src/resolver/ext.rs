@@ -8,7 +8,7 @@ use crate::name::NameRef;
 use crate::resolver::{Request, RequireError, Required, SecretResolver};
 use crate::secret::{Record, Secret};
 
-/// `get` and its kin, for every resolver: a backend, a mock, an `Arc<dyn SecretResolver>`.
+/// `get` and its variants, for every resolver: a backend, a mock, an `Arc<dyn SecretResolver>`.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -61,7 +61,7 @@ pub trait SecretResolverExt: SecretResolver {
 
     /// The secrets of these names, in their order; each fails alone.
     ///
-    /// Secrets of one record have one version; records among each other promise none.
+    /// Secrets of one record have one version; a common version of several records is not promised.
     ///
     /// # Cancel safety
     /// As [`get`](Self::get).
@@ -142,7 +142,7 @@ where
 }
 
 /// The field that the name means. Where the record lacks it the error says which that is: a name without
-/// one means a default of the store's.
+/// one means the store's default.
 pub(crate) fn field_of<R: SecretResolver + ?Sized>(
     resolver: &R,
     name: NameRef<'_>,

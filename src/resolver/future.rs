@@ -62,7 +62,7 @@ impl<'a> ResolveFuture<'a> {
         matches!(self.0, Inner::Ready(_))
     }
 
-    /// Whether the answer is there and is no error.
+    /// Whether the answer is there and is not an error.
     #[must_use]
     pub fn is_ready_ok(&self) -> bool {
         matches!(self.0, Inner::Ready(Some(Ok(_))))
@@ -111,7 +111,7 @@ impl Future for ResolveManyFuture<'_> {
     }
 }
 
-/// Awaits all of `futures`, so many at once, and returns their answers in order.
+/// Awaits all of `futures`, this many at once, and returns their answers in order.
 ///
 /// A large batch is taken in bit by bit: of the futures that `futures` yields 256 are under way at
 /// once, and after some that were ready others get a turn on the caller's runtime.
@@ -121,7 +121,7 @@ impl Future for ResolveManyFuture<'_> {
 pub(crate) fn join_all<'i, 'a: 'i>(
     futures: impl IntoIterator<Item = ResolveFuture<'a>, IntoIter: Send + 'i>,
 ) -> impl Future<Output = Vec<Result<Record, Error>>> + Send + 'i {
-    // Boxed, for the compiler cannot see that a closure over borrowed requests is general enough.
+    // Boxed, because the compiler cannot see that a closure over borrowed requests is general enough.
     joined(Box::new(futures.into_iter()))
 }
 
@@ -170,7 +170,7 @@ async fn joined<'i, 'a: 'i>(
     answers.collect()
 }
 
-/// A future that is polled after its answer was taken is a bug of the caller's; it gets an error
+/// A future that is polled after its answer was taken is a bug of the caller; it gets an error
 /// where others would panic.
 fn polled_again() -> Error {
     Error::new(

@@ -42,8 +42,8 @@ use crate::name::NameRef;
 ///   caller's departure does not fail another.
 /// - A resolver that keeps time reads it from the [`Clock`](crate::Clock) that it was given.
 /// - The future may rely on a tokio runtime with its I/O and time drivers: the assembled
-///   [`Resolver`](crate::Resolver) polls it on one of its own.
-/// - A ready answer of a layer is good at the moment of the call; who polls late asks again, as
+///   [`Resolver`](crate::Resolver) polls it on its own runtime.
+/// - A ready answer of a layer is good at the moment of the call; a caller that polls late asks again, as
 ///   the helpers of [`SecretResolverExt`] do.
 ///
 /// ```
@@ -95,8 +95,8 @@ pub trait SecretResolver: fmt::Debug + Send + Sync + 'static {
         Located::by_path(name)
     }
 
-    /// The addresses under which records are known here that a store keeps at its own id `own`, as
-    /// its signals tell it. A router has one for each of its stores.
+    /// A store keeps records at its own id `own`, as its signals say it. These are the addresses under
+    /// which they are known here. A router has one for each of its stores.
     ///
     /// Provided: `own` itself.
     fn addresses<'a>(&'a self, own: &'a Address<'a>) -> Vec<Address<'a>> {
@@ -104,7 +104,7 @@ pub trait SecretResolver: fmt::Debug + Send + Sync + 'static {
     }
 
     /// The addresses at and below which this resolver keeps what has a name at or below the path
-    /// `prefix`, by whole segments; also those to which an alias leads. A signal for the prefix also
+    /// `prefix`, by whole segments; and those to which an alias leads. A signal for the prefix also
     /// concerns them, whether their names were asked for or not.
     ///
     /// Provided: the address of `prefix` itself.
@@ -112,7 +112,7 @@ pub trait SecretResolver: fmt::Debug + Send + Sync + 'static {
         vec![self.locate(prefix).address().clone()]
     }
 
-    /// Whether it answers from a memory of its own. Such a resolver is no store of a
+    /// Whether it answers from its own memory. Such a resolver cannot be a store of a
     /// [`Resolver`](crate::Resolver): an invalidation would not reach what it remembers.
     ///
     /// Provided: no.
@@ -162,7 +162,7 @@ pub trait SecretResolver: fmt::Debug + Send + Sync + 'static {
     /// Refuses new requests, ends those in flight, wipes what is held and revokes at the store
     /// what was issued for this resolver (tokens, leases), until `deadline` on its clock.
     ///
-    /// Provided: nothing is held, so nothing is to do. A layer ends its own part first, then
+    /// Provided: nothing is held, so there is nothing to do. A layer ends its own part first, then
     /// passes on.
     ///
     /// # Cancel safety

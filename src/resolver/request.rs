@@ -70,7 +70,7 @@ pub(crate) enum Held<'a> {
     By(&'a Arc<dyn Holder>),
 }
 
-/// The holder of a value, which lets go of it when its time is over or it is invalidated. A read
+/// The holder of a value, which drops it when its time is over or it is invalidated. A read
 /// that hangs must not keep the version then either: it may be a digest of the value.
 pub(crate) trait Holder: fmt::Debug + Send + Sync {
     fn version(&self) -> Option<Version>;
@@ -202,8 +202,8 @@ impl<'a> Request<'a> {
         self.alternative
     }
 
-    /// The same request for another name, and for no particular endpoint: what leads to another
-    /// resolver's names leads to another resolver's endpoints.
+    /// The same request for another name, and for no particular endpoint: a request that leads to another
+    /// resolver's names also leads to that resolver's endpoints.
     pub(crate) fn renamed<'b>(self, name: NameRef<'b>) -> Request<'b>
     where
         'a: 'b,
@@ -235,7 +235,7 @@ impl<'a> Request<'a> {
     }
 
     /// Whether an answer of a replica that may be behind is not good enough. A
-    /// [`Resolver`](crate::Resolver) asks so after a signal for the secret, until it was answered and its
+    /// [`Resolver`](crate::Resolver) asks this after a signal for the secret, until it was answered and its
     /// settle time is over; for a minute at most. A backend whose
     /// store has replicas goes past them, by its store's own means.
     #[must_use]

@@ -100,7 +100,7 @@ impl Required {
                     name,
                     error,
                 }),
-                // What is no name is asked for nowhere.
+                // What is not a name is asked for nowhere.
                 (None, Ok(_)) => {}
             }
         }

@@ -1,4 +1,4 @@
-//! The only way in for secret bytes: a buffer of fixed capacity that is wiped when it goes.
+//! The only way in for secret bytes: a buffer of fixed capacity that is wiped when it is dropped.
 //!
 //! It never grows in place, because a reallocation leaves a copy behind. It does not lock its
 //! memory: that is for the arena, which takes its place without a change to this interface.
@@ -32,7 +32,7 @@ impl SecretBuf {
     /// An empty buffer with room for exactly `capacity` bytes.
     ///
     /// # Errors
-    /// [`ErrorKind::Overloaded`] when the memory cannot be had.
+    /// [`ErrorKind::Overloaded`] when there is no memory for it.
     pub fn with_capacity(capacity: usize) -> Result<Self, Error> {
         let mut bytes = Vec::new();
         bytes.try_reserve_exact(capacity).map_err(|_| {

@@ -1,7 +1,7 @@
-//! The fields of a record as a struct of the application's own, by serde. Feature `serde`.
+//! The fields of a record as the application's own struct, by serde. Feature `serde`.
 //!
 //! No copy of a value is made here: a `Secret` shares the record, text and bytes are borrowed from it.
-//! What serde says of a value that does not fit may quote it, so it is dropped.
+//! What serde says about a value that does not fit may quote it, so it is dropped.
 
 use std::cell::Cell;
 use std::fmt;
@@ -168,7 +168,7 @@ impl<'de> Deserializer<'de> for Value<'de> {
         let secret = self.secret()?;
         HANDED.with(|handed| handed.set(Some(secret)));
         let answer = visitor.visit_unit();
-        // It takes it at once; one of another crate, by the same name, may not.
+        // It takes it at once; a deserializer of another crate, by the same name, may not.
         HANDED.with(Cell::take);
         self.named(answer)
     }
@@ -227,7 +227,7 @@ impl<'de> Deserialize<'de> for Secret {
     }
 }
 
-/// What is wrong, without a word that serde has said of a value.
+/// What is wrong, without a word that serde has said about a value.
 #[derive(Debug)]
 enum Fault {
     Missing(String),

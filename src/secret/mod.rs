@@ -53,7 +53,7 @@ impl Secret {
     /// [`expose_secret`](ExposeSecret::expose_secret) for its bytes.
     pub fn expose_str(&self) -> Result<&str, Error> {
         std::str::from_utf8(self.expose_secret()).map_err(|_| {
-            // The foreign error tells a position within the value; it is dropped.
+            // The foreign error has a position within the value; it is dropped.
             Error::new(
                 ErrorKind::Malformed,
                 "the value is not UTF-8 text; read its bytes instead",

@@ -88,8 +88,8 @@ pub(crate) struct Contents {
     unchanged: bool,
 }
 
-/// The field that the request named, looked up once. A missing field is no error of the record:
-/// others who wait for the same record may name a field that is there.
+/// The field that the request named, looked up once. A missing field is not an error of the record:
+/// other waiters for the same record may name a field that is there.
 #[derive(Clone, Copy)]
 pub(crate) enum Selected {
     Index(u16),
@@ -395,7 +395,7 @@ impl Answer {
         self
     }
 
-    /// The same answer with a mark of how it was had.
+    /// The same answer with a mark of how it was obtained.
     #[must_use]
     pub fn marked(mut self, freshness: Freshness) -> Self {
         self.freshness = freshness;

@@ -79,7 +79,7 @@ fn a_buffer_takes_what_fits_and_nothing_else() {
 }
 
 #[test]
-fn a_buffer_that_cannot_be_had_is_overloaded() {
+fn a_buffer_without_memory_for_it_is_overloaded() {
     let error = SecretBuf::with_capacity(usize::MAX).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Overloaded);
 }
@@ -101,6 +101,14 @@ fn text_that_is_not_utf8_is_malformed_and_its_bytes_are_there() {
     assert_eq!(error.kind(), ErrorKind::Malformed);
     assert!(!error.to_string().contains("canary"));
     assert_eq!(secret.expose_secret(), b"\xffcanary");
+    // What is said of another is the same: not its length, nor at which byte it stops being text.
+    let other = Record::single("test", SecretBuf::from_slice(b"other\xc3").unwrap());
+    let other = other.into_secret().unwrap().expose_str().unwrap_err();
+    let shown = |error: Error| {
+        let source = std::error::Error::source(&error).map(ToString::to_string);
+        format!("{error} {error:?} {source:?}")
+    };
+    assert_eq!(shown(error), shown(other));
 }
 
 #[test]

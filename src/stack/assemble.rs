@@ -36,10 +36,10 @@ pub(super) fn assemble(config: ResolverBuilder, clock: Arc<dyn Clock>) -> Result
         clock: _,
     } = config;
     let budget = cache.flight_budget;
-    // What has a limit of its own takes no place of others anywhere.
+    // What has its own limit takes no place of others anywhere.
     for (prefix, limit) in limit.prefixes() {
         let most = limit.max_concurrent as usize + limit.max_queued as usize;
-        cache = cache.with_max_flights_for(prefix, most);
+        cache.max_flights.set(prefix, most);
     }
     let downgrades = Downgrades::new(on_downgrade);
     // Fetches of every cache run on one thread: it runs our code alone.
@@ -49,7 +49,7 @@ pub(super) fn assemble(config: ResolverBuilder, clock: Arc<dyn Clock>) -> Result
         let unguarded = Arc::clone(&store);
         // Innermost, so that no store's code runs on a thread with ours or with another store's.
         let store = OwnThread::start(store)?;
-        // All guards once for each prefix with a limit of its own, so that a flood there fills no
+        // All guards once for each prefix with its own limit, so that a flood there fills no
         // queue, opens no breaker and spends no retry of others.
         let layers = Lanes::new(store, limit.clone(), |store, limit_for, mut limit| {
             // An attempt has half of the fetch's budget, so that one which hangs leaves time for
@@ -68,7 +68,7 @@ pub(super) fn assemble(config: ResolverBuilder, clock: Arc<dyn Clock>) -> Result
                 breaker: layers.monitor(),
                 store: Arc::clone(&unguarded),
             });
-            // Waiting for a permit is no failure of the store: outside the attempt's time and of what
+            // Waiting for a permit is not a failure of the store: outside the attempt's time and of what
             // the breaker sees. The breaker is asked when the turn comes, not before: a store that
             // has asked to be left alone meanwhile is not sent the whole queue.
             // A request that has waited gets an attempt's whole time: otherwise a queue of ours would
@@ -97,7 +97,7 @@ pub(super) fn assemble(config: ResolverBuilder, clock: Arc<dyn Clock>) -> Result
             Arc::new(route.otherwise(primary).build()?)
         }
     };
-    // The cache shares one fetch among all who wait and gives it its own budget, which no caller
+    // The cache shares one fetch among all waiters and gives it its own budget, which no caller
     // shortens. Stale values are its decision: only it knows what was invalidated.
     let layers = Cache::shared(
         layers,
@@ -117,11 +117,13 @@ pub(super) fn assemble(config: ResolverBuilder, clock: Arc<dyn Clock>) -> Result
         tracing::warn!(
             "a dangerous fallback is configured: an outage of the store makes it the source"
         );
-        let mut short = CacheConfig::default();
-        short.stores = ByPrefix::new(audit::Store::new("fallback"));
-        short.ttl = FALLBACK_TTL;
-        // What is left of a caller's deadline after the primary's budget, and no more.
-        short.flight_budget = deadline / 5;
+        let short = CacheConfig {
+            stores: ByPrefix::new(audit::Store::new("fallback")),
+            ttl: ByPrefix::new(FALLBACK_TTL),
+            // What is left of a caller's deadline after the primary's budget, and no more.
+            flight_budget: deadline / 5,
+            ..CacheConfig::default()
+        };
         let none = Downgrades::default();
         // As above: it is a store, too.
         let fallback: Arc<dyn SecretResolver> = Arc::new(OwnThread::start(fallback)?);
@@ -172,7 +174,7 @@ pub(super) struct Stack {
     pub(super) stores: Vec<Guarded>,
 }
 
-/// A store behind its guards, or those of a prefix with a limit of its own.
+/// A store behind its guards, or those of a prefix with its own limit.
 #[derive(Clone)]
 pub(super) struct Guarded {
     name: String,

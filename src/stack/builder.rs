@@ -29,14 +29,14 @@ pub struct ResolverBuilder {
 }
 
 impl ResolverBuilder {
-    /// What is shorter leaves no part of it for an attempt.
+    /// A shorter deadline leaves no time for an attempt.
     const SHORTEST_DEADLINE: Duration = Duration::from_millis(1);
 
     /// How long a value is used after the store was asked for it, less a jitter of up to 10 %. A lease
     /// that ends earlier counts instead. Default 300 s; from 1 s to 24 h.
     #[must_use]
     pub fn with_ttl(mut self, ttl: Duration) -> Self {
-        self.cache.ttl = ttl;
+        self.cache.ttl.set_all(ttl);
         self
     }
 
@@ -44,12 +44,12 @@ impl ResolverBuilder {
     /// counts. A record has the time of the name that fetched it, under all of its names.
     #[must_use]
     pub fn with_ttl_for(mut self, prefix: &str, ttl: Duration) -> Self {
-        self.cache = self.cache.with_ttl_for(prefix, ttl);
+        self.cache.ttl.set(prefix, ttl);
         self
     }
 
     /// Asks `store` for the names at and below the path `prefix`, and never the primary; the
-    /// longest prefix counts. Each store has a breaker and a limit of its own.
+    /// longest prefix counts. Each store has its own breaker and its own limit.
     #[must_use]
     pub fn with_route(mut self, prefix: &str, store: impl SecretResolver) -> Self {
         self.routes.push((prefix.to_owned(), Arc::new(store)));
@@ -58,7 +58,7 @@ impl ResolverBuilder {
 
     /// How often a fetch that fails for a passing reason is attempted within its budget, the first
     /// time included. Default 3; from 1 to 10. Back-offs pass on the resolver's clock: on a manual
-    /// one they wait for the test, which may rather want 1.
+    /// one they wait for the test, which may prefer 1.
     #[must_use]
     pub fn with_attempts(mut self, attempts: u32) -> Self {
         self.retry.max_attempts = attempts;
@@ -86,7 +86,7 @@ impl ResolverBuilder {
         self
     }
 
-    /// A limit, and with it all guards, of their own for the names at and below the path `prefix`; the
+    /// Their own limit, and with it their own guards, for the names at and below the path `prefix`; the
     /// longest prefix counts. A flood of names there, whatever the store answers, holds up no
     /// others: these names have their own breakers, their own retries, and as many fetches may be in
     /// flight for them as pass the limit and wait for it. The store then has at most the sum of its
@@ -102,7 +102,7 @@ impl ResolverBuilder {
     /// invalidated. Default: not at all. At most 24 h.
     #[must_use]
     pub fn serve_stale_up_to(mut self, limit: Duration) -> Self {
-        self.cache = self.cache.serve_stale_up_to(limit);
+        self.cache.stale.set_all(limit);
         self
     }
 
@@ -110,7 +110,7 @@ impl ResolverBuilder {
     /// `prefix`; zero for not at all.
     #[must_use]
     pub fn serve_stale_up_to_for(mut self, prefix: &str, limit: Duration) -> Self {
-        self.cache = self.cache.serve_stale_up_to_for(prefix, limit);
+        self.cache.stale.set(prefix, limit);
         self
     }
 
@@ -118,7 +118,7 @@ impl ResolverBuilder {
     /// Its answer is marked, and kept for 2 s at most. Default: nobody is asked.
     ///
     /// # Security
-    /// Whoever can cut the store off makes the fallback the source of the secret.
+    /// Anyone who can cut the store off makes the fallback the source of the secret.
     #[must_use]
     pub fn dangerous_fallback_to(mut self, fallback: impl SecretResolver) -> Self {
         self.fallbacks.set_all(Some(Arc::new(fallback)));
@@ -138,7 +138,7 @@ impl ResolverBuilder {
     }
 
     /// Called for every answer that the policy allowed although the primary did not give it, in
-    /// the task of the caller who gets it; so it must be quick. What it panics with is caught.
+    /// the task of the caller who gets it; so it must be quick. Its panics are caught.
     #[must_use]
     pub fn on_downgrade(
         mut self,
@@ -178,11 +178,11 @@ impl ResolverBuilder {
         self
     }
 
-    /// How many fetches may be in flight at once, except those of prefixes with a limit of their own.
+    /// How many fetches may be in flight at once, except those of prefixes with their own limit.
     /// Default 16,384.
     #[must_use]
     pub fn with_max_flights(mut self, flights: usize) -> Self {
-        self.cache.max_flights = flights;
+        self.cache.max_flights.set_all(flights);
         self
     }
 

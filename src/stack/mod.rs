@@ -106,7 +106,7 @@ impl Resolver {
     }
 
     /// As [`get`](Self::get), for code that is not async: it blocks the thread until the answer or the
-    /// deadline (5 s by default). It works on every thread, also on one of an async runtime, whose other
+    /// deadline (5 s by default). It works on every thread, even on one of an async runtime, whose other
     /// tasks then wait. Use `get` there.
     ///
     /// # Errors
@@ -200,7 +200,7 @@ impl Resolver {
 
     /// As [`require`](Self::require), asking again every quarter of a second until all resolve or
     /// `limit` is over, for a service that starts together with its store. Only errors that may pass
-    /// are waited for, also a credential's file that does not exist yet and a login that is held back; a
+    /// are waited for, including a credential's file that does not exist yet and a login that is held back; a
     /// denied or missing secret is answered at once, and so is a login that the store refuses now. An open
     /// breaker does not keep it from asking.
     ///
@@ -289,7 +289,7 @@ impl Resolver {
     }
 
     /// How the resolver and its stores are, for a readiness probe and for metrics. It is a snapshot of all
-    /// of them, also in a scope.
+    /// of them, even in a scope.
     #[must_use]
     pub fn status(&self) -> Status {
         if self.is_elsewhere() {
@@ -337,17 +337,17 @@ impl Resolver {
 
     /// The same resolver for a caller that chooses names and may not leave the path `prefix`, which is
     /// put before every name: in the scope `tenants/42`, `db#password` is `tenants/42/db#password`. Errors
-    /// name a secret as it was asked for. Each call allocates the full name, also for a cached secret.
+    /// name a secret as it was asked for. Each call allocates the full name, even for a cached secret.
     ///
     /// All else is shared: the cache, `status`, and the shutdown, which ends the resolver for everybody.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidName`] when `prefix` is no path. The error does not quote it.
+    /// [`ErrorKind::InvalidName`] when `prefix` is not a path. The error does not quote it.
     ///
     /// # Security
     /// The path is the boundary: text that chooses a part of *it* chooses the scope. Check that an id
     /// taken from a request is one segment before it goes into the path: `42/admin` is a valid path. It is
-    /// no access control of the store's, which decides by the identity of this process.
+    /// not the store's access control, which decides by the identity of this process.
     ///
     /// ```
     /// use secret_resolver::{Resolver, testing::MockBackend};
@@ -383,7 +383,7 @@ impl Resolver {
         !self.stack.process.is_this()
     }
 
-    fn cache(&self) -> &Cache<Arc<dyn SecretResolver>> {
+    fn cache(&self) -> &Cache {
         self.stack.layers.inner().primary()
     }
 

@@ -12,10 +12,10 @@ use crate::error::Error;
 use crate::secret::SecretBuf;
 use crate::sync::lock;
 
-/// A value that stands nowhere in memory but where it is put, to be looked for there.
+/// A value that stands nowhere in memory except where it is put, to be looked for there.
 ///
-/// It is itself kept masked, so that the search does not find what it searches with. Each one is
-/// another: tests of one process do not find each other's.
+/// It is itself kept masked, so that the search does not find what it searches with. Each canary has
+/// another value: tests of one process do not find each other's.
 ///
 /// ```
 /// use secret_resolver::testing::Canary;
@@ -73,7 +73,7 @@ impl Canary {
     /// How often the value stands in the memory that this process can write. A copy in freed memory
     /// counts, although its ends may be gone.
     ///
-    /// It reads all of it, which takes tenths of a second. What another thread copies about
+    /// It reads all of it, which takes tenths of a second. What another thread copies
     /// meanwhile may be missed or found twice.
     ///
     /// # Errors
@@ -130,7 +130,7 @@ impl Canary {
             let places = read.windows(middle.len());
             count += places.filter(|place| *place == middle).count();
             read.fill(0);
-            // A value may lie across two windows, but for the last bytes of a mapping.
+            // A value may lie across two windows, except for the last bytes of a mapping.
             let last = at + wanted as u64 >= stop;
             let overlap = if last { 0 } else { middle.len() as u64 - 1 };
             at += wanted as u64 - overlap;

@@ -53,7 +53,7 @@ impl ManualClock {
         }))
     }
 
-    /// Lets `duration` pass at once and wakes whom it makes due.
+    /// Lets `duration` pass at once and wakes the sleepers that are then due.
     pub fn advance(&self, duration: Duration) {
         add(&self.0.nanos, duration);
         self.0.timers.wake_due(self.now());
@@ -106,7 +106,7 @@ impl Timed for Shared {
     }
 
     fn earlier(&self) {
-        // Nobody waits for real time here: `advance` looks at all sleepers.
+        // Nothing waits for real time here: `advance` looks at all sleepers.
     }
 }
 

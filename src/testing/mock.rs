@@ -1,4 +1,4 @@
-//! A backend that answers what a test tells it to, call by call, and counts.
+//! A backend that answers what a test has set, call by call, and counts.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
@@ -36,7 +36,7 @@ use crate::sync::lock;
 #[derive(Clone)]
 pub struct MockBackend(Arc<Shared>);
 
-/// What the mock does with one call. The value is the one stored when the call came, also where
+/// What the mock does with one call. The value is the one stored when the call came, even where
 /// the answer comes later.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -89,7 +89,7 @@ struct Stored {
     version: u64,
     lease: Option<Duration>,
     conditional: bool,
-    // Wiped, so that a test which looks for copies of a value finds none of the mock's making.
+    // Wiped, so that a test which looks for copies of a value finds none that the mock made.
     fields: BTreeMap<String, Zeroizing<Vec<u8>>>,
 }
 
@@ -307,7 +307,7 @@ impl SecretResolver for MockBackend {
                 }
             }
         };
-        // Counted once the reply is settled, so that who waits for the call finds it taken in.
+        // Counted once the reply is settled, so that a waiter for the call finds it taken in.
         self.0.calls.send_modify(|calls| *calls += 1);
         ResolveFuture::new(future)
     }

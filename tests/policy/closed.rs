@@ -1,4 +1,4 @@
-//! Closed unless told otherwise: nobody else is asked, no name leaves its scope, and each exception
+//! Closed unless configured otherwise: nobody else is asked, no name leaves its scope, and each exception
 //! is checked and seen.
 
 use super::*;
@@ -16,7 +16,7 @@ async fn by_default_a_failed_get_asks_nobody_else() {
 }
 
 #[test]
-fn the_status_tells_which_exceptions_and_which_memory_are_in_force() {
+fn the_status_shows_which_exceptions_and_which_memory_are_in_force() {
     let closed = bench(|builder, _| builder).resolver.status();
     assert!(!closed.stale_allowed && !closed.fallback_named);
     assert_eq!(closed.login_ends, None);

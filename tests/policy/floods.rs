@@ -26,7 +26,9 @@ impl SecretResolver for Flooded {
         let path = request.name().path();
         if path.starts_with("flood/") {
             return match self.0 {
-                Flood::Fails(kind) => ResolveFuture::ready(Err(Error::new(kind, "told to"))),
+                Flood::Fails(kind) => {
+                    ResolveFuture::ready(Err(Error::new(kind, "asked for by the test")))
+                }
                 Flood::Panics => panic!("of the test's own making"),
                 Flood::Hangs => ResolveFuture::new(std::future::pending()),
             };
@@ -88,29 +90,29 @@ async fn others_notice_nothing_of(flood: Flood) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flood_of_answers_of_no_use_below_a_prefix_of_its_own_is_nobody_elses() {
+async fn a_flood_of_useless_answers_below_its_own_prefix_concerns_no_other() {
     for kind in [ErrorKind::Malformed, ErrorKind::Throttled] {
         others_notice_nothing_of(Flood::Fails(kind)).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flood_of_outages_below_a_prefix_of_its_own_is_nobody_elses() {
+async fn a_flood_of_outages_below_its_own_prefix_concerns_no_other() {
     others_notice_nothing_of(Flood::Fails(ErrorKind::Unavailable)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flood_of_fetches_that_panic_below_a_prefix_of_its_own_is_nobody_elses() {
+async fn a_flood_of_fetches_that_panic_below_its_own_prefix_concerns_no_other() {
     others_notice_nothing_of(Flood::Panics).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flood_of_fetches_that_hang_below_a_prefix_of_its_own_is_nobody_elses() {
+async fn a_flood_of_fetches_that_hang_below_its_own_prefix_concerns_no_other() {
     others_notice_nothing_of(Flood::Hangs).await;
 }
 
 #[tokio::test]
-async fn a_few_names_that_bring_no_good_close_a_healthy_store_for_no_other() {
+async fn a_few_names_with_useless_answers_close_a_healthy_store_for_no_other() {
     use ErrorKind::{Malformed, Refused, Throttled, Unauthenticated};
     for kind in [Malformed, Refused, Throttled, Unauthenticated] {
         let (clock, store) = (
@@ -134,7 +136,7 @@ async fn a_few_names_that_bring_no_good_close_a_healthy_store_for_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_store_that_is_waited_for_is_found_by_names_with_a_limit_of_their_own_too() {
+async fn a_store_that_is_waited_for_is_found_by_names_with_their_own_limit_too() {
     let clock = SystemClock::shared().unwrap();
     let store = MockBackend::new().with_clock(clock.clone());
     store.set("own/a", "value");

@@ -74,7 +74,7 @@ impl Bench {
     }
 }
 
-/// What was reported to a callback, in order: of which name, how it was had, and why.
+/// What was reported to a callback, in order: for which name, how it was obtained, and why.
 #[derive(Clone, Default)]
 struct Reports(Arc<Mutex<Vec<(String, Freshness, ErrorKind)>>>);
 
@@ -93,7 +93,7 @@ impl Reports {
     }
 }
 
-/// What hangs fails its test, not the patience of whoever runs the tests.
+/// What hangs fails its test instead of blocking the run.
 async fn within<T>(future: impl Future<Output = T>) -> T {
     let ended = tokio::time::timeout(Duration::from_secs(10), future).await;
     ended.unwrap_or_else(|_| panic!("it has not ended within 10 s"))

@@ -158,7 +158,51 @@ async fn a_flood_of_cold_names_on_a_healthy_store_asks_no_fallback_and_opens_no_
 }
 
 #[tokio::test]
-async fn a_flood_below_a_prefix_with_a_limit_of_its_own_holds_up_no_other_name() {
+async fn a_store_whose_permits_and_queue_are_full_of_what_hangs_holds_up_no_other_store() {
+    let clock = ManualClock::strict();
+    let few = LimitConfig::default()
+        .with_max_concurrent(2)
+        .with_max_queued(2);
+    for primary_hangs in [true, false] {
+        let primary = MockBackend::new().with_value("prod/token", "answered");
+        let routed = MockBackend::new().with_value("legacy/token", "answered");
+        let resolver = Resolver::builder(primary.clone())
+            .with_attempts(1)
+            .with_clock(clock.clone())
+            .with_limit(few)
+            .with_route("legacy", routed.clone())
+            .build()
+            .unwrap();
+        let (hangs, below, other) = match primary_hangs {
+            true => (&primary, "prod", "legacy/token"),
+            false => (&routed, "legacy", "prod/token"),
+        };
+        hangs.always(Reply::Hang);
+        let flood = (0..100).map(|number| {
+            let resolver = resolver.clone();
+            tokio::spawn(async move { resolver.get(&format!("{below}/{number}")).await })
+        });
+        let flood: Vec<_> = flood.collect();
+        // Two hang, two wait for their permits, and the others are refused.
+        within(async {
+            while flood.iter().filter(|get| get.is_finished()).count() < 96 {
+                tokio::task::yield_now().await;
+            }
+            hangs.called(2).await;
+        })
+        .await;
+        let answer = within(resolver.get(other)).await.unwrap();
+        assert_eq!(answer.expose_str().unwrap(), "answered");
+        assert_eq!(hangs.calls(), 2);
+        clock.advance(Duration::from_secs(5));
+        for get in flood {
+            assert!(within(get).await.unwrap().is_err());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_flood_below_a_prefix_with_its_own_limit_holds_up_no_other_name() {
     let clock = ManualClock::strict();
     let store = MockBackend::new().with_value(NAME, "primary");
     let few = LimitConfig::default()
@@ -208,7 +252,7 @@ impl SecretResolver for Behind {
 }
 
 #[tokio::test]
-async fn a_lower_version_at_one_endpoint_is_healed_by_another_also_where_names_are_routed() {
+async fn a_lower_version_at_one_endpoint_is_healed_by_another_even_where_names_are_routed() {
     let store = Behind(std::sync::Mutex::new(vec![7, 3, 8, 5, 6]));
     let resolver = Resolver::builder(MockBackend::new())
         .with_clock(ManualClock::strict())
@@ -226,7 +270,7 @@ async fn a_lower_version_at_one_endpoint_is_healed_by_another_also_where_names_a
 }
 
 #[tokio::test]
-async fn nor_does_a_flood_on_a_store_that_is_slow() {
+async fn a_flood_on_a_slow_store_asks_no_fallback_and_opens_no_breaker() {
     let clock = ManualClock::strict();
     let store = MockBackend::new().with_clock(clock.clone());
     let fallback = MockBackend::new();
@@ -236,7 +280,7 @@ async fn nor_does_a_flood_on_a_store_that_is_slow() {
         .dangerous_fallback_to(fallback.clone())
         .build()
         .unwrap();
-    // It takes 1.4 s for an answer: so long the gates stay shut.
+    // It takes 1.4 s for an answer: the gates stay shut for that long.
     let latency = Duration::from_millis(1_400);
     let (first, second) = (Gate::new(), Gate::new());
     store.always(first.then(Reply::Stored));
@@ -257,17 +301,17 @@ async fn nor_does_a_flood_on_a_store_that_is_slow() {
         let reached = tokio::time::timeout(Duration::from_secs(20), reached).await;
         assert!(reached.is_ok(), "never {number} flights");
     };
-    // All have begun, and 64 are asked for; then the next 64, who have 2.6 s of the 4 s of a fetch.
+    // All have begun, and 64 are asked for; then the next 64, which have 2.6 s of the 4 s of a fetch.
     flights(1_000).await;
     store.called(64).await;
-    // No event shows that those which wait have begun.
+    // No event shows that the waiters have begun.
     tokio::time::sleep(Duration::from_millis(100)).await;
     store.always(second.then(Reply::Stored));
     clock.advance(latency);
     first.open();
     store.called(128).await;
     flights(1_000 - 64).await;
-    // Who has waited until an attempt's time of 2 s is all that is left waits no longer: the next
+    // A request that has waited until only an attempt's time of 2 s is left waits no longer: the next
     // permits come at 2.8 s, too late for an answer.
     clock.advance(Duration::from_secs(2) - latency);
     flights(64).await;
@@ -290,7 +334,7 @@ async fn nor_does_a_flood_on_a_store_that_is_slow() {
 }
 
 #[tokio::test]
-async fn a_shutdown_is_no_outage_and_lets_no_fallback_answer() {
+async fn a_shutdown_is_not_an_outage_and_lets_no_fallback_answer() {
     // Many values, so that the shutdown takes its time between its first step and its last.
     let store = MockBackend::new();
     let fallback = MockBackend::new();
@@ -335,7 +379,7 @@ impl SecretResolver for Useless {
     }
 }
 
-/// How often a store is asked that answers `error` to 200 names, each read ten times a second.
+/// How often a store that answers `error` is asked for 200 names, each read ten times a second.
 async fn asked(error: Error, time: Duration) -> usize {
     let kind = error.kind();
     let store = Arc::new(Useless(error, AtomicUsize::new(0)));
@@ -363,14 +407,19 @@ async fn asked(error: Error, time: Duration) -> usize {
 }
 
 #[tokio::test]
-async fn a_store_that_answers_no_good_is_left_alone_and_no_exception_follows() {
+async fn a_store_that_answers_nothing_useful_is_left_alone_and_no_exception_follows() {
     use ErrorKind::{Malformed, Refused, Throttled, Unauthenticated};
-    let wish = Error::new(Throttled, "told to").with_retry_after(Duration::from_secs(10));
+    let wish =
+        Error::new(Throttled, "asked for by the test").with_retry_after(Duration::from_secs(10));
     let calls = asked(wish, Duration::from_secs(12)).await;
     // As many as pass the limit may be on their way when the store says it first.
     assert!((1..=64 + 2).contains(&calls), "{calls}");
     for kind in [Throttled, Malformed, Refused, Unauthenticated] {
-        let calls = asked(Error::new(kind, "told to"), Duration::from_secs(4)).await;
+        let calls = asked(
+            Error::new(kind, "asked for by the test"),
+            Duration::from_secs(4),
+        )
+        .await;
         // Nineteen more before twenty are counted, and the trials, a second apart at least.
         assert!((1..=64 + 19 + 4).contains(&calls), "{kind:?}: {calls}");
     }

@@ -53,13 +53,14 @@ async fn stale_is_served_only_for_errors_that_may_pass() {
 #[tokio::test]
 async fn a_stale_limit_holds_for_its_prefix_alone() {
     let bench = bench(|builder, _| builder.serve_stale_up_to_for("prod/db", STALE));
-    bench.primary.set("prod/other", "x");
+    // Whole segments: this one is not below the path, though it begins as it does.
+    bench.primary.set("prod/dbx", "x");
     bench.text().await.unwrap();
-    bench.resolver.get("prod/other").await.unwrap();
+    bench.resolver.get("prod/dbx").await.unwrap();
     bench.clock.advance(TTL);
     bench.fail(ErrorKind::Unavailable);
     assert!(stale(bench.text().await));
-    let other = bench.resolver.get("prod/other").await.unwrap_err();
+    let other = bench.resolver.get("prod/dbx").await.unwrap_err();
     assert_eq!(other.kind(), ErrorKind::Unavailable);
 }
 
@@ -85,7 +86,7 @@ async fn an_invalidated_value_is_never_served_stale() {
 }
 
 #[tokio::test]
-async fn a_refusal_by_the_store_ends_what_is_held_also_for_a_later_outage() {
+async fn a_refusal_by_the_store_ends_what_is_held_even_for_a_later_outage() {
     for kind in [ErrorKind::Denied, ErrorKind::NotFound] {
         let bench = bench(|builder, _| builder.serve_stale_up_to(STALE));
         bench.text().await.unwrap();

@@ -44,7 +44,7 @@ fn hanging() -> ResolverBuilder {
         .with_breaker(breaker)
 }
 
-/// How long a caller with a deadline of 1 s waits while the waker of another, whose own deadline
+/// How long a caller with a deadline of 1 s waits while the waker of another, whose deadline
 /// comes `before` the end of its fetch or not, blocks for 3 s.
 async fn waits_beside_a_waker_that_blocks(own: Option<Duration>) -> Duration {
     let resolver = hanging().build().unwrap();
@@ -67,7 +67,7 @@ async fn waits_beside_a_waker_that_blocks(own: Option<Duration>) -> Duration {
 #[tokio::test]
 async fn a_waker_that_blocks_moves_nobody_elses_deadline() {
     // Woken when its own deadline has come, or when the fetch has ended.
-    // Each in a task of its own, so that neither is looked at because the other is woken.
+    // Each in its own task, so that neither is looked at because the other is woken.
     let by_clock = tokio::spawn(waits_beside_a_waker_that_blocks(Some(ms(600))));
     let by_fetch = tokio::spawn(waits_beside_a_waker_that_blocks(None));
     let (by_clock, by_fetch) = (by_clock.await.unwrap(), by_fetch.await.unwrap());
@@ -84,7 +84,7 @@ async fn a_waker_that_blocks_at_a_landing_holds_up_no_other_fetch() {
     let blocks = Does::waker(move || {
         let _ = blocked.lock().unwrap().recv_timeout(Duration::from_secs(5));
     });
-    // One that has to wait; a fetch may also be over before its first poll is.
+    // A get that has to wait; a fetch may also be over before its first poll is.
     let names: Vec<_> = (0..100).map(|number| format!("a/{number}")).collect();
     let mut landing = names.iter().map(|name| Box::pin(resolver.get(name)));
     let _waits = landing
@@ -169,7 +169,7 @@ async fn wake(resolver: &Resolver, act: fn()) {
 }
 
 #[tokio::test]
-#[ignore = "a process of its own runs it"]
+#[ignore = "another test runs it in its own process"]
 async fn a_waker_and_a_subscriber_that_panic() {
     tracing::subscriber::set_global_default(Panics).unwrap();
     let (resolver, canary) = hangs_and_masked();
@@ -185,7 +185,7 @@ fn a_waker_and_a_subscriber_that_panic_leave_deadlines_and_wiping_at_work() {
     );
 }
 
-/// Panics when it goes, too: as the payload of a panic it does so when that one is caught.
+/// It also panics when it is dropped: as the payload of a panic it does so when that one is caught.
 struct Bomb;
 
 impl Drop for Bomb {
@@ -217,7 +217,7 @@ impl SecretResolver for Explodes {
 }
 
 #[tokio::test]
-#[ignore = "a process of its own runs it"]
+#[ignore = "another test runs it in its own process"]
 async fn a_waker_that_explodes() {
     let (resolver, canary) = hangs_and_masked();
     wake(&resolver, explode).await;
@@ -230,7 +230,7 @@ fn a_waker_whose_panic_panics_again_leaves_deadlines_and_wiping_at_work() {
 }
 
 #[tokio::test]
-#[ignore = "a process of its own runs it"]
+#[ignore = "another test runs it in its own process"]
 async fn a_store_that_explodes() {
     let store = Explodes(Store::new("store"));
     let resolver = Resolver::builder(store).build().unwrap();
@@ -247,7 +247,7 @@ fn a_store_whose_panic_panics_again_costs_no_other_name_its_answer() {
 }
 
 #[tokio::test]
-#[ignore = "a process of its own runs it"]
+#[ignore = "another test runs it in its own process"]
 async fn a_callback_that_explodes() {
     let resolver = Resolver::builder(Store::saying("store", Say::Error(ErrorKind::Unavailable)))
         .with_attempts(1)

@@ -10,7 +10,7 @@ use secret_resolver::{Error, Resolver, Secret, SecretHandle};
 
 use crate::support::{Store, in_a_process, ms, now, since};
 
-/// What the fork says of one step: what it was answered, and after how long.
+/// What the fork reports about one step: what it was answered, and after how long.
 type Said = (String, String, u128);
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
@@ -30,7 +30,7 @@ fn kind(answer: &Result<Secret, Error>) -> String {
     kinds([answer.as_ref().err()])
 }
 
-/// What is not there in three seconds hangs.
+/// What takes longer than three seconds hangs.
 async fn bounded(future: impl Future<Output = String>) -> String {
     let ended = tokio::time::timeout(Duration::from_secs(3), future).await;
     ended.unwrap_or_else(|_| "hangs".to_owned())
@@ -104,7 +104,7 @@ fn wait(process: i32, limit: Duration) -> Result<(), String> {
 }
 
 #[test]
-#[ignore = "a process of its own runs it"]
+#[ignore = "another test runs it in its own process"]
 fn a_process_that_forks() {
     let resolver = Resolver::builder(Store::new("store")).build().unwrap();
     let handle = block_on(async {

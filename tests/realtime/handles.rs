@@ -1,4 +1,4 @@
-//! Handles hear of their own value, whatever brought it, and cost nothing while nothing happens.
+//! Handles learn of their own value, whatever brought it, and cost nothing while nothing happens.
 
 use std::time::Duration;
 
@@ -7,9 +7,9 @@ use secret_resolver::{Resolver, SecretResolver, Version};
 
 use crate::support::{Store, in_a_process, ms, now, pause, since, version_of, within};
 
-/// How long after the store answered version 2 a handle has heard of it, when `bring` makes another
+/// How long after the store answered version 2 a handle has learned of it, when `bring` makes another
 /// caller fetch it.
-async fn hears_of_it_after<F>(ttl: Duration, bring: impl FnOnce(Resolver, Store) -> F) -> Duration
+async fn learns_of_it_after<F>(ttl: Duration, bring: impl FnOnce(Resolver, Store) -> F) -> Duration
 where
     F: Future<Output = ()>,
 {
@@ -18,7 +18,7 @@ where
     let resolver = builder.build().unwrap();
     let mut handle = resolver.handle("a/x").await.unwrap();
     bring(resolver.clone(), store.clone()).await;
-    let heard = async {
+    let learned = async {
         loop {
             handle.changed().await.unwrap();
             if handle.secret().is_ok_and(|secret| version_of(&secret) == 2) {
@@ -26,17 +26,17 @@ where
             }
         }
     };
-    let heard = within(Duration::from_secs(10), heard).await;
+    let learned = within(Duration::from_secs(10), learned).await;
     let calls = store.calls();
     let call = calls.iter().find(|call| call.version == 2).unwrap();
-    heard.since(call.answered.unwrap().0)
+    learned.since(call.answered.unwrap().0)
 }
 
 const LONG: Duration = Duration::from_secs(300);
 
 #[tokio::test]
-async fn a_handle_hears_of_a_value_that_another_callers_get_has_brought() {
-    let took = hears_of_it_after(LONG, async |resolver: Resolver, store: Store| {
+async fn a_handle_learns_of_a_value_that_another_callers_get_has_brought() {
+    let took = learns_of_it_after(LONG, async |resolver: Resolver, store: Store| {
         store.rotate("a/x");
         resolver.invalidator().invalidate("a/x").unwrap();
         resolver.get("a/x").await.unwrap();
@@ -46,8 +46,8 @@ async fn a_handle_hears_of_a_value_that_another_callers_get_has_brought() {
 }
 
 #[tokio::test]
-async fn a_handle_hears_of_a_value_that_another_caller_has_asked_for_by_its_version() {
-    let took = hears_of_it_after(LONG, async |resolver: Resolver, store: Store| {
+async fn a_handle_learns_of_a_value_that_another_caller_has_asked_for_by_its_version() {
+    let took = learns_of_it_after(LONG, async |resolver: Resolver, store: Store| {
         store.rotate("a/x");
         let name = NameRef::parse("a/x").unwrap();
         let second = Version::number(2);
@@ -59,8 +59,8 @@ async fn a_handle_hears_of_a_value_that_another_caller_has_asked_for_by_its_vers
 }
 
 #[tokio::test]
-async fn a_handle_hears_of_a_value_that_a_refresh_has_brought() {
-    let took = hears_of_it_after(ms(2000), async |resolver: Resolver, store: Store| {
+async fn a_handle_learns_of_a_value_that_a_refresh_has_brought() {
+    let took = learns_of_it_after(ms(2000), async |resolver: Resolver, store: Store| {
         store.rotate("a/x");
         // Another caller's hits, one of which begins the refresh.
         while !store.calls().iter().any(|call| call.version == 2) {
@@ -107,7 +107,7 @@ async fn a_signal_right_after_a_landing_does_not_leave_a_handle_without_a_value(
             _ => invalidator.invalidate_prefix("a").unwrap(),
         };
         signal();
-        // The value is there before the keeper has heard of its landing.
+        // The value is there before the keeper has learned of its landing.
         while handle.secret().is_err() && since(begun) < ms(10_000) {
             std::hint::spin_loop();
         }
@@ -133,7 +133,7 @@ fn processor_time() -> Duration {
 }
 
 #[tokio::test]
-#[ignore = "a process of its own runs it"]
+#[ignore = "another test runs it in its own process"]
 async fn the_processor_time_of_two_thousand_handles_among_strangers() {
     let resolver = Resolver::builder(Store::new("store")).build().unwrap();
     let mut handles = Vec::new();

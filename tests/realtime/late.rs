@@ -171,7 +171,7 @@ impl Ages {
 }
 
 #[tokio::test]
-#[ignore = "a process of its own runs it"]
+#[ignore = "another test runs it in its own process"]
 async fn ages_in_a_process_that_is_stopped() {
     let control = TcpStream::connect(("127.0.0.1", Remote::port())).unwrap();
     (&control).write_all(b"control\n").unwrap();
@@ -250,7 +250,7 @@ async fn get_all(resolver: &Resolver, kind: &str) -> Vec<(Result<Freshness, Erro
 }
 
 #[tokio::test]
-#[ignore = "a process of its own runs it"]
+#[ignore = "another test runs it in its own process"]
 async fn fetches_under_way_in_a_process_that_is_stopped() {
     let fallback = Store::new("fallback");
     let resolver = Resolver::builder(Remote::default())
@@ -276,7 +276,7 @@ async fn fetches_under_way_in_a_process_that_is_stopped() {
 }
 
 #[test]
-fn a_stop_of_the_process_is_no_outage_of_the_store() {
+fn a_stop_of_the_process_is_not_an_outage_of_the_store() {
     let wire = Wire::new();
     let mut process = wire.start("late::fetches_under_way_in_a_process_that_is_stopped");
     wire.stop(&mut process, 20, ms(6000));

@@ -1,4 +1,4 @@
-//! A resolver is no store of another: caches above caches would add up their times.
+//! A resolver cannot be a store of another: caches above caches would add up their times.
 
 use secret_resolver::backend::{Request, ResolveFuture};
 use secret_resolver::testing::MockBackend;
@@ -41,7 +41,7 @@ fn a_resolver_is_refused_as_a_store_a_route_and_a_fallback_of_another_scoped_or_
     assert!(wrong.is_empty(), "{wrong:?}");
 }
 
-/// A resolver in a disguise that says nothing of what it remembers.
+/// A resolver in a disguise that hides that it remembers.
 #[derive(Debug)]
 struct Wrapped(Resolver);
 
@@ -52,7 +52,7 @@ impl SecretResolver for Wrapped {
 }
 
 #[tokio::test]
-async fn a_store_that_answers_from_a_memory_of_its_own_is_found_out() {
+async fn a_store_that_answers_from_its_own_memory_is_noticed() {
     let store = MockBackend::new().with_value("a/x", "one");
     let inner = Resolver::builder(store.clone()).build().unwrap();
     inner.get("a/x").await.unwrap();

@@ -1,4 +1,4 @@
-//! A store that blocks its poll stalls a thread of ours: that is no outage of another store.
+//! A store that blocks its poll stalls a thread of ours: that is not an outage of another store.
 
 use std::time::Duration;
 

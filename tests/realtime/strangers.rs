@@ -28,7 +28,7 @@ fn names(number: usize) -> Vec<String> {
     (0..number).map(|number| format!("hot/{number}")).collect()
 }
 
-/// Gets each name again and again, in a task of its own; returns how many gets have failed.
+/// Gets each name again and again, in its own task; returns how many gets have failed.
 async fn read_all(resolver: &Resolver, names: &[String], time: Duration) -> usize {
     let begun = now();
     let reads = names.iter().cloned().map(|name| {

@@ -1,4 +1,4 @@
-//! A store on real time that remembers what it said and when, and processes of a test's own.
+//! A store on real time that remembers what it said and when, and a test's own processes.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -231,18 +231,20 @@ pub(crate) fn worst_and_middle(mut times: Vec<Duration>) -> (Duration, Duration)
     (times[times.len() - 1], times[times.len() / 2])
 }
 
-/// Runs an ignored test of this program in a process of its own, for at most `limit`.
+/// Runs an ignored test of this program in its own process, for at most `limit`.
 pub(crate) fn in_a_process(test: &str, limit: Duration) {
     let said = end_of(&mut start(test, &[]), limit);
     assert!(said.is_ok(), "{test}: {}", said.unwrap_err());
 }
 
-/// Starts an ignored test of this program in a process of its own.
+/// Starts an ignored test of this program in its own process.
 pub(crate) fn start(test: &str, environment: &[(&str, &str)]) -> Child {
     let mut process = Command::new(std::env::current_exe().unwrap());
     process
         .args([test, "--exact", "--ignored", "--test-threads=1"])
         .arg("--nocapture")
+        // To look up the lines of a backtrace takes a second of all that is measured here.
+        .env("RUST_BACKTRACE", "0")
         .envs(environment.iter().copied())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -1,6 +1,6 @@
 //! What is wiped while a store blocks the thread that fetches; and a lease that allows nothing.
 //!
-//! Each in a process of its own, for it reads all of the process's memory.
+//! Each in its own process, because it reads all of the process's memory.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -51,7 +51,7 @@ impl SecretResolver for Masked {
     }
 }
 
-/// What of the value and of its tag is found a second after `act`, while a refresh is blocked.
+/// How much of the value and of its tag is found a second after `act`, while a refresh is blocked.
 async fn found_a_second_after(act: impl AsyncFnOnce(&Resolver)) {
     let store = Masked::new();
     // The last fifth of a life is longer than a fetch may take, so that what is held is offered.
@@ -83,7 +83,7 @@ async fn found_a_second_after(act: impl AsyncFnOnce(&Resolver)) {
 }
 
 #[tokio::test]
-#[ignore = "a process of its own runs it"]
+#[ignore = "another test runs it in its own process"]
 async fn found_after_an_invalidation() {
     found_a_second_after(async |resolver| {
         resolver.invalidator().invalidate_all().unwrap();
@@ -100,7 +100,7 @@ fn invalidated_values_and_tags_are_gone_from_memory_while_their_store_blocks() {
 }
 
 #[tokio::test]
-#[ignore = "a process of its own runs it"]
+#[ignore = "another test runs it in its own process"]
 async fn found_after_a_shutdown() {
     found_a_second_after(async |resolver| {
         resolver.shutdown_within(ms(100)).await;
@@ -127,7 +127,7 @@ impl SecretResolver for NoLease {
 }
 
 #[tokio::test]
-async fn a_lease_of_zero_is_no_outage_and_asks_no_fallback() {
+async fn a_lease_of_zero_is_not_an_outage_and_asks_no_fallback() {
     let fallback = Store::new("fallback");
     let resolver = Resolver::builder(NoLease)
         .dangerous_fallback_to(fallback.clone())

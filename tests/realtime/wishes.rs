@@ -1,4 +1,4 @@
-//! What a store wishes, or cannot help, is asked for seldom, however often callers ask.
+//! A store that asks for a pause, or cannot answer well, is asked rarely, however often callers ask.
 
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ async fn a_store_that_asks_to_be_left_alone_is_left_alone_by_fifty_callers() {
     );
 }
 
-/// What is no outage and is not about one secret either, and comes again whenever it is asked.
+/// What is not an outage and is not about one secret either, and comes again whenever it is asked.
 const LASTING: [ErrorKind; 3] = [
     ErrorKind::Malformed,
     ErrorKind::Refused,

@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_added_and_what_was_removed_is_told_and_order_is_not() {
+    fn what_was_added_and_what_was_removed_is_reported_and_order_is_not() {
         let lines: Vec<_> = difference("a\nb\nc\n", "c\na\nd\n").collect();
         assert_eq!(lines, ["- b", "+ d"]);
         assert_eq!(difference("a\nb\n", "b\na\n").count(), 0);

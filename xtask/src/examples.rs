@@ -15,7 +15,7 @@ use crate::workspace::{Result, cargo, output_of};
 const LIMIT: Duration = Duration::from_secs(120);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// Runs each, also after one that failed.
+/// Runs each, even after one that failed.
 ///
 /// # Errors
 /// The names of those that failed.
@@ -40,7 +40,7 @@ pub(crate) fn run(everything: &[&str]) -> Result {
     }
 }
 
-/// Builds what these arguments of `cargo build` say, and lets cargo tell its progress on the standard error.
+/// Builds what these arguments of `cargo build` say, and lets cargo report its progress on the standard error.
 pub(crate) fn build(arguments: &[&str]) -> Result<Vec<Example>> {
     let format = ["--message-format", "json-render-diagnostics"];
     let messages = output_of(cargo().arg("build").args(arguments).args(format))?;
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_example_is_told_from_all_else_that_cargo_builds() {
+    fn an_example_is_distinguished_from_all_else_that_cargo_builds() {
         let message = |kind: &str| {
             serde_json::json!({
                 "reason": "compiler-artifact",

@@ -46,7 +46,7 @@ fn needs_a_feature(package: &Value) -> bool {
     package["metadata"]["xtask"]["needs-a-feature"] == Value::Bool(true)
 }
 
-/// `default` is a selection of the others and no feature of its own.
+/// `default` is a selection of the others and not its own feature.
 fn features_of(package: &Value) -> Vec<&str> {
     let declared = package["features"].as_object().into_iter().flatten();
     declared
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn every_declared_feature_but_default_is_tried() {
+    fn every_declared_feature_except_default_is_tried() {
         let package = serde_json::json!({ "features": { "default": ["a"], "a": [], "b": ["a"] } });
         assert_eq!(features_of(&package), ["a", "b"]);
         assert!(features_of(&Value::Null).is_empty());

@@ -14,7 +14,7 @@ use crate::workspace::{Result, cargo, output_of, packages, root, run as run_comm
 /// How long each target runs, where nobody says otherwise.
 const SECONDS: u32 = 60;
 
-/// Runs all targets, or those that are named, for so many seconds each. With a seed, each run tries the same inputs in the same order, as
+/// Runs all targets, or those that are named, for this many seconds each. With a seed, each run tries the same inputs in the same order, as
 /// far as it comes: so in CI a finding is one of the change's own.
 pub(crate) fn run(arguments: &[String]) -> Result {
     let mut arguments = arguments.to_vec();
@@ -128,10 +128,10 @@ fn machine() -> Result<String> {
     let version = output_of(Command::new("rustc").arg("-vV").current_dir(root()))?;
     let host = version.lines().find_map(|line| line.strip_prefix("host: "));
     host.map(str::to_owned)
-        .ok_or_else(|| "rustc does not tell its host".to_owned())
+        .ok_or_else(|| "rustc does not report its host".to_owned())
 }
 
-/// Runs one target, and tells how many inputs it has tried.
+/// Runs one target, and returns how many inputs it has tried.
 fn fuzz(programs: &Path, name: &str, seconds: u32, seed: Option<u32>) -> Result {
     let folder = target().join("fuzz/runs").join(name);
     let (reached, log) = (folder.join("reached"), folder.join("log.txt"));
@@ -169,23 +169,24 @@ fn fuzz(programs: &Path, name: &str, seconds: u32, seed: Option<u32>) -> Result 
         .stderr(output)
         .status();
     let status = status.map_err(|error| format!("cannot start {}: {error}", program.display()))?;
-    let told = fs::read(&log).map_err(fault)?;
-    let told = String::from_utf8_lossy(&told);
+    let text = fs::read(&log).map_err(fault)?;
+    let text = String::from_utf8_lossy(&text);
     if status.success() {
         println!(
             "{name}: {} inputs, nothing found",
-            inputs_in(&told)
-                .ok_or_else(|| format!("{name}: it does not tell how many inputs it has tried"))?
+            inputs_in(&text).ok_or_else(|| format!(
+                "{name}: it does not report how many inputs it has tried"
+            ))?
         );
         return Ok(());
     }
-    let shown = told.lines().filter(|line| !line.starts_with('#'));
+    let shown = text.lines().filter(|line| !line.starts_with('#'));
     let shown: Vec<_> = shown.filter(|line| !line.starts_with("stat::")).collect();
     let last = shown
         .get(shown.len().saturating_sub(40)..)
         .unwrap_or_default();
     Err(format!(
-        "{}\n{name}: FOUND something ({status}). The whole log is {}; it names the input, and this tries it again:\n  {} INPUT\nOnce it is mended, put the input into fuzz/corpus/{name}/",
+        "{}\n{name}: FOUND something ({status}). The whole log is {}; it names the input, and this tries it again:\n  {} INPUT\nOnce it is repaired, put the input into fuzz/corpus/{name}/",
         last.join("\n"),
         log.display(),
         program.display(),

@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_told_from_what_is() {
+    fn what_is_not_there_is_distinguished_from_what_is() {
         let folder = std::env::temp_dir().join(format!("xtask-links-{}", std::process::id()));
         fs::create_dir_all(folder.join("sub")).unwrap();
         fs::write(folder.join("a.md"), "# One\n").unwrap();

@@ -1,4 +1,4 @@
-//! The workspace's development tasks: `cargo xtask <command>`. It owns the choice of the command; each command is a file of its own.
+//! The workspace's development tasks: `cargo xtask <command>`. It owns the choice of the command; each command has its own file.
 //! Nothing here is part of what a user of the crates builds.
 
 #![allow(
@@ -33,8 +33,8 @@ const USAGE: &str = "usage: cargo xtask <command>
   mutants [part…] break each guarantee in a copy, and see that its test notices: a quarter of an hour; with parts of names, those alone
   mutants --sample N [--seed S] [--minutes M] [folder…]
                   try N mutants that nobody chose, all in one build
-  cluster [secs]  the tests of a cluster under load alone, with faults that last so long; 60 s without a number
-  fuzz [secs] […] look for inputs that break what must always hold, so long for each target, or for those with these names; 60 s without a number;
+  cluster [secs]  the tests of a cluster under load alone, with faults that last this long; 60 s without a number
+  fuzz [secs] […] look for inputs that break what must always hold, this long for each target, or for those with these names; 60 s without a number;
                   with --seed N, the same inputs each time
   coverage [filter…]
                   which lines the tests reach, of each file; fails below a floor

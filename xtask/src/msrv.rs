@@ -1,5 +1,5 @@
-//! `msrv`: the crates build with the oldest Rust that their manifests promise, where that toolchain can be had. Everywhere
-//! else clippy's `incompatible_msrv` still looks at what is called of the standard library.
+//! `msrv`: the crates build with the oldest Rust that their manifests promise, where that toolchain is available. Everywhere
+//! else clippy's `incompatible_msrv` still looks at which items of the standard library are called.
 
 use std::process::Command;
 
@@ -18,7 +18,7 @@ pub(crate) fn run() -> Result {
         .map_err(|error| format!("Cargo.toml: {error}"))?;
     let version = promised(&manifest).ok_or("the workspace's manifest has no rust-version")?;
     if !is_there(version) && !install(version) {
-        println!("Rust {version} cannot be had here: it was not tried");
+        println!("Rust {version} is not available here: it was not tried");
         return Ok(());
     }
     let mut check = rustup();

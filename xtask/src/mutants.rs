@@ -1,6 +1,6 @@
 //! `mutants`: shows that the tests of our guarantees can fail. In a copy of the workspace it breaks one guarantee at a time, by one
 //! change to one place, and runs the test that has to notice. What is broken is in `table`; that each change still fits the code is
-//! checked with every run of the tests, that it is noticed only here, for it takes minutes.
+//! checked with every run of the tests, that it is noticed only here, because it takes minutes.
 
 mod sample;
 mod table;
@@ -102,7 +102,7 @@ fn broken(text: &str, mutant: &Mutant) -> Result<String> {
     match text.matches(from).count() {
         1 => Ok(text.replacen(from, to, 1)),
         number => Err(format!(
-            "{breaks}: what is to be changed stands {number} times in {file}; write the mutant anew"
+            "{breaks}: what is to be changed stands {number} times in {file}; write the mutant again"
         )),
     }
 }
@@ -129,7 +129,7 @@ fn passes(tree: &Path, mutant: &Mutant) -> Result<bool> {
         .stderr(Stdio::null());
     let output = limited.output();
     let output = output.map_err(|error| format!("cannot start timeout: {error}"))?;
-    // Also one that `timeout` ended, or that ended its process: such a test never names itself.
+    // Even one that `timeout` ended, or that ended its process: such a test never names itself.
     if !output.status.success() {
         return Ok(false);
     }
@@ -173,7 +173,7 @@ fn program_of(test: &str) -> Result<Vec<String>> {
     // A file in the folder of tests is a program, or a folder there.
     let mut parts = below.iter().skip_while(|part| *part != "tests").skip(1);
     let program = parts.next().map(|part| Path::new(part).with_extension(""));
-    let program = program.ok_or_else(|| format!("{} is no test", below.display()))?;
+    let program = program.ok_or_else(|| format!("{} is not a test", below.display()))?;
     Ok(vec!["--test".to_owned(), program.display().to_string()])
 }
 
@@ -204,7 +204,7 @@ fn copy() -> Result<PathBuf> {
     for file in output_of(&mut list)?.lines() {
         let to = tree.join(file);
         let from = root().join(file);
-        // One that was removed and not committed yet.
+        // A file that was removed and not committed yet.
         if !from.is_file() {
             continue;
         }

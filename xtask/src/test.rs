@@ -24,7 +24,7 @@ pub(crate) fn run(filter: &[String]) -> Result {
     let runner = if has_nextest() { nextest } else { libtest };
     if !filter.is_empty() {
         let (outcome, _) = runner(filter)?;
-        println!("with a filter, no examples were run, nor was THREAT_MODEL.md checked");
+        println!("with a filter, no examples were run, and THREAT_MODEL.md was not checked");
         return outcome;
     }
     record(&[])?;
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_tells_passed_from_failed() {
+    fn a_report_separates_passed_from_failed() {
         let xml = r#"<testsuites name="nextest-run" tests="2"><testsuite name="a::b" tests="2">
             <testcase name="m::good" classname="a::b" time="0.008"/>
             <testcase name="m::bad" classname="a::b" time="0.1">
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn the_harness_output_tells_passed_from_failed_from_ignored() {
+    fn the_harness_output_separates_passed_from_failed_from_ignored() {
         assert_eq!(verdict_in("test m::good ... ok"), Some(("m::good", true)));
         assert_eq!(
             verdict_in("test m::bad ... FAILED"),

@@ -1,9 +1,9 @@
 //! `threat-model`: checks THREAT_MODEL.md against threat-model-tests.txt, and that file against the last whole run of the tests. It
-//! owns the check; `document` reads the one file, `entries` the other, and `test.rs` tells which tests ran.
+//! owns the check; `document` reads the one file, `entries` the other, and `test.rs` finds which tests ran.
 //!
 //! Every row of the document has an id and exactly one entry in the file. An entry names tests, or says `not yet`, or `none:` and a
 //! reason; the last two also stand in the row, in words ([`marks_of`]). A test is named by its own name and as much of its path before
-//! that as tells it apart: `secret-resolver-vault::openbao::login::a_dead_token_is_renewed` or `login::a_dead_token_is_renewed`.
+//! that as makes it unique: `secret-resolver-vault::openbao::login::a_dead_token_is_renewed` or `login::a_dead_token_is_renewed`.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -44,7 +44,7 @@ fn read(file: &str) -> Result<String> {
     fs::read_to_string(root().join(file)).map_err(|error| format!("{file}: {error}"))
 }
 
-/// Keeps what a whole run has shown for [`run`]. Without tests it forgets the run before: a run that does not come to its end must not
+/// Keeps what a whole run has shown for [`run`]. Without tests it forgets the run before: a run that does not finish must not
 /// leave an older one's results standing.
 pub(crate) fn record(ran: &[Ran]) -> Result {
     let path = target().join("xtask/tests-that-ran.txt");
@@ -128,7 +128,7 @@ fn faults_between(document: &Document, entries: &[Entry]) -> Vec<Fault> {
     for entry in entries {
         if !ids.contains(entry.id.as_str()) {
             let what = format!(
-                "{} is no row of {DOCUMENT}: add the row, or remove the entry and keep its tests where they prove something",
+                "{} is not a row of {DOCUMENT}: add the row, or remove the entry and keep its tests where they prove something",
                 entry.id
             );
             faults.push(in_entries(entry.line, what));
@@ -140,7 +140,7 @@ fn faults_between(document: &Document, entries: &[Entry]) -> Vec<Fault> {
 const NOT_YET: &str = "**Not yet.**";
 const NO_TEST: &str = "**No test:**";
 
-/// What a row has to say because of its entry, so that nobody takes it for proved who reads the document alone.
+/// What a row has to say because of its entry, so that a reader of the document alone does not think that it is proved.
 fn marks_of(proof: &Proof) -> Option<String> {
     match proof {
         Proof::Tests | Proof::Unclear => None,
@@ -236,7 +236,7 @@ fn fault_of(test: &str, ran: &[Ran]) -> Option<String> {
     // A name that fits several tests claims each of them.
     matching.find(|ran| !ran.passed).map(|failed| {
         format!(
-            "`{test}` did not pass ({}): mend it, or withdraw the claim",
+            "`{test}` did not pass ({}): repair it, or withdraw the claim",
             failed.path
         )
     })

@@ -9,7 +9,7 @@ pub(crate) type Result<T = ()> = std::result::Result<T, String>;
 
 /// The workspace's folder.
 pub(crate) fn root() -> PathBuf {
-    // `cargo run` says where this package is. What it told the compiler is asked second, because checkouts that share a
+    // `cargo run` says where this package is. What it set for the compiler comes second, because checkouts that share a
     // `CARGO_TARGET_DIR` also share what was compiled in one of them.
     let package = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
     package

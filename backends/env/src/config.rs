@@ -28,7 +28,7 @@ impl EnvBuilder {
         }
     }
 
-    /// Only variables that start with `prefix` and a `_` are read, but for aliases. No default.
+    /// Only variables that start with `prefix` and a `_` are read, except by an alias. No default.
     #[must_use]
     pub fn with_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = Some(prefix.into());
@@ -49,7 +49,7 @@ impl EnvBuilder {
         self
     }
 
-    /// Another source than the environment of this process.
+    /// Reads from `source` instead of the environment of this process.
     #[must_use]
     pub fn with_source(mut self, source: impl EnvSource) -> Self {
         self.source = Arc::new(source);
@@ -61,7 +61,7 @@ impl EnvBuilder {
     /// # Errors
     /// [`ErrorKind::Misconfigured`] without a prefix and without names, for a prefix or variable
     /// that cannot be one, and for two names that share a variable; [`ErrorKind::InvalidName`] for
-    /// a name that is none.
+    /// a name that is not valid.
     pub fn build(self) -> Result<EnvBackend, Error> {
         let Self {
             prefix,

@@ -1,7 +1,7 @@
 //! Secrets from the environment, for `secret-resolver`: for development, and for platforms that
 //! hand secrets over as variables.
 //!
-//! The environment is ambient: whoever can set a variable chooses the value, and the value stands
+//! The environment is ambient: anyone who can set a variable chooses the value, and the value stands
 //! in the process's environment block for as long as the process lives, whatever this library
 //! wipes. So nothing is read that was not named beforehand: a backend needs a prefix, a list of
 //! names, or both. It is never a fallback unless an application names it as one.

@@ -16,7 +16,7 @@ use crate::variable;
 ///
 /// Each read asks the source again, so a cache above it decides how old a value may be. A record
 /// has one field and no version. A variable that is set but empty is not found: an empty password
-/// is a mistake of whoever set it, not a secret.
+/// is a mistake in the setup, not a secret.
 ///
 /// # Security
 /// The value also stands in the environment block of the process, which nothing here can wipe.
@@ -95,8 +95,8 @@ impl SecretResolver for EnvBackend {
     fn locate<'a>(&'a self, name: NameRef<'a>) -> Located<'a> {
         match self.variable(name) {
             Some(variable) => Located::new(variable, None),
-            // It is not answered. No variable's name has a '!', so it shares no address with one that
-            // is, whose value or absence a cache would otherwise answer for it.
+            // It is not answered. No variable's name has a '!', so it shares no address with a name that is answered:
+            // otherwise a cache could answer it with that name's value or absence.
             None => Located::new(format!("!{name}"), None),
         }
     }

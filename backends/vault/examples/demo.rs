@@ -30,7 +30,7 @@ async fn main() -> ExitCode {
 
 /// How many steps there were, all of them as they should be.
 async fn run() -> Result<usize, Box<dyn Error>> {
-    println!("starting     an OpenBao of its own, on loopback");
+    println!("starting     its own OpenBao, on loopback");
     let mut server = OpenBao::start()?;
     let resolver = resolver_of(&server)?;
     put(&server, "first")?;
@@ -59,7 +59,7 @@ struct Demo {
 }
 
 impl Demo {
-    /// A get that must answer the password of that turn, by so many requests.
+    /// A get that must answer the password of that turn, with this many requests.
     async fn step(
         &mut self,
         title: &str,
@@ -72,7 +72,7 @@ impl Demo {
         let secret = self.resolver.get(NAME).await?;
         let took = clock.now().since(start);
         let asked = self.resolver.status().fetches - before;
-        // The demo's own passwords tell their turn by their first word; a service never prints one.
+        // The demo's own passwords show their turn by their first word; a service never prints one.
         let answered = secret.expose_str()?.split('-').next().unwrap_or_default();
         println!(
             "{title:12} {:?}, the {answered} password, {took:?} ({why})",
@@ -88,7 +88,7 @@ impl Demo {
     /// A get that must fail, because no store stands behind any answer.
     async fn refused(&mut self) -> Result<(), Box<dyn Error>> {
         let Err(error) = self.resolver.get(NAME).await else {
-            return Err("a value was answered that no store stands behind".into());
+            return Err("a value was answered although no store is behind it".into());
         };
         println!("refused      {error}");
         self.steps += 1;
@@ -114,7 +114,7 @@ impl Demo {
     }
 }
 
-/// A resolver that logs in by a role of its own.
+/// A resolver that logs in with its own role.
 fn resolver_of(server: &OpenBao) -> Result<Resolver, Box<dyn Error>> {
     let minute = Duration::from_secs(60);
     server.policy(

@@ -1,6 +1,6 @@
 //! What a name means to this backend: a path below the mount, and a field of the record there.
 //!
-//! Pure and for ever the same. Every spelling of one path has one address, so that the layers
+//! Pure, and always the same. Every spelling of one path has one address, so that the layers
 //! above hold one entry for it.
 
 use std::borrow::Cow;
@@ -64,7 +64,7 @@ impl Names {
         Ok(())
     }
 
-    /// Borrowed from the name or from the table, but where a prefix has to be put before a path.
+    /// Borrowed from the name or from the table, except where a prefix has to be put before a path.
     pub(crate) fn locate<'a>(&'a self, name: NameRef<'a>) -> Located<'a> {
         let field = name.field().unwrap_or(&self.default_field);
         let aliases = self.aliases.get(name.path()).map_or(&[][..], Vec::as_slice);
@@ -78,7 +78,7 @@ impl Names {
         }
     }
 
-    /// Where what has a name at or below the path `prefix` is kept: below that path of the store, and
+    /// Where the records with names at or below the path `prefix` are kept: below that path of the store, and
     /// where the aliases below it lead.
     pub(crate) fn below<'a>(&'a self, prefix: NameRef<'a>) -> Vec<Address<'a>> {
         let path = prefix.path();
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_stands_before_every_path_but_an_aliass() {
+    fn a_prefix_stands_before_every_path_except_an_aliass() {
         let names = names(Some("team/a"), &[("legacy", "a//b", None)]).unwrap();
         assert_eq!(
             located(&names, "db#password"),

@@ -1,10 +1,10 @@
-//! What an answer means that does not carry what was asked for: decided here alone, by its status, the
-//! form of its body and what was asked.
+//! What an answer means when it does not carry what was asked for. Only this file decides it: by its status, the
+//! form of its body and the request.
 //!
 //! OpenBao and Vault answer every error with `{"errors":[…]}`. An answer of another form comes from
 //! something before the store, a proxy or a page of some other server. It may say that nothing can be
-//! answered now; about a secret, a token or a credential it says nothing. The texts are only looked
-//! through for what passes by itself, and dropped: they may quote a secret. What each status means was
+//! answered now; about a secret, a token or a credential it says nothing. The texts are only
+//! searched for conditions that pass by themselves, and then dropped: they may quote a secret. What each status means was
 //! read from OpenBao's source and checked on a running 2.7.2 (`tests/openbao_answers.rs`); 408 and 421
 //! are RFC 9110, 15.5.9 and 15.5.20, 425 is RFC 8470, 5.2.
 
@@ -38,7 +38,7 @@ pub(crate) enum By {
 /// The form of an answer's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Body {
-    /// The store says nothing: so KV v2 answers for what is not there.
+    /// The store says nothing: this is how KV v2 answers for what is not there.
     Nothing,
     /// The metadata of a version that was deleted or destroyed.
     Deleted,
@@ -90,7 +90,7 @@ pub(crate) fn is_refusal(reply: &Reply<'_>) -> bool {
 fn meaning(asked: Asked, status: u16, body: Body) -> (ErrorKind, &'static str) {
     use ErrorKind::{Malformed, Misconfigured, NotFound, Throttled, Unauthenticated, Unavailable};
     match (status, body, asked) {
-        // These pass, also where a proxy says so.
+        // These pass, even where a proxy says so.
         (429, _, _) => (Throttled, "the store's quota is used up; ask less often"),
         (412, _, _) => (
             Unavailable,

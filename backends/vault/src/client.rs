@@ -35,7 +35,7 @@ pub(crate) struct Ask<'a> {
     pub(crate) token: Option<&'a SecretBuf>,
     /// JSON.
     pub(crate) body: Option<&'a SecretBuf>,
-    /// The endpoint to ask; `None` to begin with the one that has not failed since it was come to.
+    /// The endpoint to ask; `None` to begin with the one in use, which has not failed since the client turned to it.
     pub(crate) endpoint: Option<usize>,
     /// Whether only the leader's answer is good enough, where it can be asked for.
     pub(crate) of_leader: bool,
@@ -58,7 +58,7 @@ impl<'a> Ask<'a> {
     }
 }
 
-/// An answer, and who gave it.
+/// An answer, and the endpoint that gave it.
 #[derive(Debug)]
 pub(crate) struct Reply<'a> {
     response: Response,
@@ -141,7 +141,7 @@ impl Client {
         self.endpoints.len()
     }
 
-    /// The one that an exchange goes to which is not directed.
+    /// The endpoint that an exchange without a direction goes to.
     pub(crate) fn endpoint(&self) -> usize {
         self.current.load(Ordering::Relaxed)
     }
@@ -156,8 +156,8 @@ impl Client {
         self.http.look_again().await;
     }
 
-    /// Lets the next exchange go to another endpoint than the one that gave this answer, for a
-    /// reason that its content gave.
+    /// Lets the next exchange go to a different endpoint from the one that gave this answer, for a
+    /// reason that is in its content.
     pub(crate) fn leave_after(&self, reply: &Reply<'_>) {
         self.leave(reply.endpoint);
     }

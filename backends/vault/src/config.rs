@@ -1,4 +1,4 @@
-//! What the backend is told: the target, fixed in code, and how names map to it. Everything is
+//! The backend's settings: the target, fixed in code, and how names map to it. Everything is
 //! checked in `build()`; nothing is read from the environment.
 
 use std::fmt;
@@ -70,7 +70,7 @@ pub struct VaultBuilder {
     response_timeout: Option<Duration>,
 }
 
-/// As many as are told apart when others are asked.
+/// As many as can be told apart when others are asked.
 const MOST_ENDPOINTS: usize = 64;
 
 impl VaultTarget {
@@ -187,7 +187,7 @@ impl VaultBuilder {
         self
     }
 
-    /// A path that is put before every name's, but before no alias's.
+    /// A path that is put before the path of every name, but not before that of an alias.
     #[must_use]
     pub fn with_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = Some(prefix.into());
@@ -261,9 +261,9 @@ impl VaultBuilder {
     /// outside a runtime; the backend's futures need one of tokio's with its I/O driver.
     ///
     /// # Errors
-    /// [`ErrorKind::Misconfigured`](secret_resolver::ErrorKind::Misconfigured) for an endpoint that is no
+    /// [`ErrorKind::Misconfigured`](secret_resolver::ErrorKind::Misconfigured) for an endpoint that is not an
     /// origin, for authorities that cannot be read, for a mount,
-    /// namespace, prefix or alias that is no path, for more than 64 endpoints, for a token with an auth mount, for a role
+    /// namespace, prefix or alias that is not a path, for more than 64 endpoints, for a token with an auth mount, for a role
     /// that is empty or of a login that has none, for a login by certificate without a client certificate, or where
     /// the transport cannot be built; [`ErrorKind::Unauthenticated`](secret_resolver::ErrorKind::Unauthenticated)
     /// for an empty credential; [`ErrorKind::Overloaded`](secret_resolver::ErrorKind::Overloaded)

@@ -20,8 +20,8 @@ pub(crate) fn no_such_version() -> Error {
     ))
 }
 
-/// One endpoint of several redirects. A standby does so with 307 when it forwards nothing to its leader, which
-/// another endpoint may be; any other redirect is that of a page.
+/// One endpoint of several redirects. A standby does so with 307 when it forwards nothing to its leader, and
+/// the leader may be another endpoint; any other redirect comes from a page.
 pub(crate) fn redirected(error: Error, origin: &Origin) -> Error {
     if error.status() != Some(307) {
         return ours(error);

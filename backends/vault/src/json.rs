@@ -115,7 +115,7 @@ fn decode_unicode<'a>(after: &'a [u8], out: &mut Sink<'_>) -> Result<&'a [u8], E
         }
         _ => (first, rest),
     };
-    // A low surrogate alone is no character.
+    // A low surrogate alone is not a character.
     let character = char::from_u32(code).ok_or_else(broken)?;
     let mut utf8 = zeroize::Zeroizing::new([0; 4]);
     out(character.encode_utf8(&mut *utf8).as_bytes())?;

@@ -1,8 +1,8 @@
 //! The leader's answer, whichever endpoint is asked.
 //!
 //! Standbys of OpenBao (2.5 and later) answer reads from their own data, which may be behind. Since 2.7 each
-//! answer tells how far its node is (`X-Vault-Index`), and a request may say how far a node has to be and what
-//! one does that is not (`X-Vault-Inconsistent`). No node is ever as far as we ask for, and the leader does not
+//! answer says how far its node is (`X-Vault-Index`), and a request may say how far a node must be and what
+//! it does if it is not (`X-Vault-Inconsistent`). No node is ever as far as we ask for, and the leader does not
 //! compare: so every standby forwards the request to it, or fails. Tried on a cluster of 2.7.2; a dev server, and
 //! servers without these headers, ignore them. They name the cluster, which is learned from what is answered;
 //! an index of another cluster is ignored.
@@ -45,7 +45,7 @@ const NO_NODE: &str = "9223372036854775807";
 const LONGEST: usize = 1 << 10;
 
 impl Leader {
-    /// Learns of which cluster this is an answer, if it says so.
+    /// Learns which cluster this answer comes from, if it says so.
     pub(crate) fn learn(&self, response: &Response) {
         let Some(index) = response
             .header(INDEX)
@@ -56,7 +56,7 @@ impl Leader {
         let Ok(json) = BASE64_STANDARD.decode(index) else {
             return;
         };
-        // Another form is of another server, such as Vault Enterprise: its nodes take only their own.
+        // Another form comes from another server, such as Vault Enterprise: its nodes take only their own.
         let Ok(Object(Index { cluster, .. })) = serde_json::from_slice(&json) else {
             return;
         };

@@ -8,7 +8,7 @@
 //! # Security
 //! - Values and tokens go from the body of the answer straight into wiped buffers. No error, log
 //!   line or `Debug` text holds one; no text of the store's is passed on.
-//! - A denial is told from a dead token by asking the token about itself, so a name that is denied
+//! - A denial is distinguished from a dead token by asking the token about itself, so a name that is denied
 //!   causes no login, and a token that was revoked costs one. Only an answer in the store's own form
 //!   counts, and one endpoint's word against another's is not believed.
 //! - A read is not sent with a token whose life is over; an outage does not end a life. Logins are one at
@@ -27,17 +27,17 @@
 //! - After a signal ([`Invalidator`](secret_resolver::Invalidator)) the secret is read at the leader, whichever
 //!   endpoint is asked, until it was answered and its settle time is over (within a minute of the signal): OpenBao 2.7 and later can be asked for that (`X-Vault-Index`). So "at once"
 //!   after a signal means the leader's value there; if there is no leader, there is no answer.
-//! - [`VaultTarget::read_at_leader`] reads everything so.
+//! - [`VaultTarget::read_at_leader`] reads everything in this way.
 //! - A version lower than one that was seen is not accepted; each other endpoint is asked for a better one.
 //!
-//! Vault, and OpenBao before 2.7, cannot be asked so. Without a signal, or there, "at once" means what the endpoint
+//! Vault, and OpenBao before 2.7, cannot be asked in this way. There, or without a signal, "at once" means what the endpoint
 //! that is asked knows: let the first endpoint be the leader (a load balancer can find it by `sys/health`), or
 //! switch reads at standbys off (`disable_standby_reads`).
 //!
 //! # Limits
 //! The token of a backend that is dropped without a shutdown lives to its end; so does one whose login was
-//! answered too late to be read. Within the process, copies that TLS and HTTP make are the transport's to
-//! speak of. The metadata of a record (`custom_metadata`, `deletion_time`) is not read.
+//! answered too late to be read. Within the process, for the copies that TLS and HTTP make, see the
+//! transport. The metadata of a record (`custom_metadata`, `deletion_time`) is not read.
 //!
 //! Where the protocol's facts come from: OpenBao's API documentation for KV v2 and for AppRole, JWT, Kubernetes, TLS
 //! certificate and token auth, checked on a running OpenBao 2.7.2 by this crate's tests.
@@ -55,7 +55,7 @@ mod path;
 mod resolver;
 mod wire;
 
-/// What `fuzz/` asserts; part of no ordinary build.
+/// What `fuzz/` asserts; not part of an ordinary build.
 #[cfg(fuzzing)]
 pub mod fuzzing {
     /// Of JSON strings.

@@ -9,12 +9,12 @@ use crate::error;
 
 /// A mount, namespace or prefix of one or more segments, without the slashes around it.
 ///
-/// The grammar is that of a name's path, less what has a meaning in a URL: nothing in a
+/// The grammar is that of a name's path, without what has a meaning in a URL: nothing in a
 /// configured path should look like a query, an escape or a way up.
 pub(crate) fn checked(text: &str, what: &'static str) -> Result<Box<str>, Error> {
     let plain = NameRef::parse(text).is_ok_and(|name| name.field().is_none());
     if !plain || text.contains(['?', '%', '&', ';']) {
-        // The text itself is not told: what is rejected may be a secret, pasted by mistake.
+        // The text itself is not shown: what is rejected may be a secret, pasted by mistake.
         return Err(error::misconfigured(
             "a configured path is not one: give segments joined by '/', without '..', '#', '?', '%', '&', ';' or control characters",
         )

@@ -20,8 +20,8 @@ use crate::wire;
 
 /// Secrets of one KV v2 store of Vault or OpenBao. A clone shares the login and the connections.
 ///
-/// Each read is one request for the whole record; a login precedes it when no token is live. On
-/// its own it keeps nothing, retries nothing but what its docs say and bounds only its exchanges:
+/// Each read is one request for the whole record; a login comes first when no token is live. On
+/// its own it keeps nothing, retries only what its docs say and bounds only its exchanges:
 /// put it into a [`Resolver`](https://docs.rs/secret-resolver) for the rest.
 ///
 /// # Errors
@@ -69,7 +69,7 @@ pub(crate) struct Parts {
     pub(crate) names: Names,
     /// `/v1/{mount}/data/`, encoded.
     pub(crate) data: String,
-    /// Whether every read is the leader's to answer.
+    /// Whether the leader must answer every read.
     pub(crate) of_leader: bool,
     /// Whether reads are spread over the endpoints.
     pub(crate) spread: bool,
@@ -93,7 +93,7 @@ pub struct VaultStats {
     pub logins: u64,
     /// Renewals that the store granted.
     pub renewals: u64,
-    /// Lookups by which a denial was told from a dead token.
+    /// Lookups that separate a denial from a dead token.
     pub lookups: u64,
 }
 

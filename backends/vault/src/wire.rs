@@ -30,7 +30,7 @@ pub(crate) struct Login {
     pub(crate) is_limited: bool,
 }
 
-/// What a token says of itself.
+/// What a token says about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Lookup {
     pub(crate) grant: Grant,
@@ -49,7 +49,7 @@ pub(crate) fn record(body: &[u8], value_limit: usize) -> Result<Record, Error> {
             "the answer is not that of a KV v2 store; check the mount's version",
         ));
     };
-    // The builder sees to it that no field is there twice, but not what is null, and so is left out.
+    // The builder refuses a field that is there twice. It does not see one that is null, because that is left out.
     let mut keys: Vec<&str> = fields.iter().map(|(key, _)| &*key.0).collect();
     keys.sort_unstable();
     if keys.windows(2).any(|pair| pair[0] == pair[1]) {
@@ -69,9 +69,9 @@ pub(crate) fn login(body: &[u8]) -> Result<Login, Error> {
     const WHAT: &str = "the answer to a login carries no token; check what is listening there";
     let Issued { auth: Object(auth) } = parse(body, WHAT)?;
     let raw = auth.client_token.ok_or_else(|| error::malformed(WHAT))?;
-    // A token over the bound is none of this protocol.
+    // A token over the bound is not of this protocol.
     let token = json::string(raw.get(), TOKEN_LIMIT).map_err(|_| error::malformed(WHAT))?;
-    // What cannot be sent in a header is no token.
+    // What cannot be sent in a header is not a token.
     if token.is_empty() || !token.expose().iter().all(u8::is_ascii_graphic) {
         return Err(error::malformed(WHAT));
     }
@@ -197,7 +197,7 @@ struct Own {
     num_uses: Option<i64>,
 }
 
-/// An object's members in their order, each value as its JSON text. A key is no secret.
+/// An object's members in their order, each value as its JSON text. A key is not a secret.
 struct Fields<'a>(Vec<(Key<'a>, &'a RawValue)>);
 
 #[derive(Deserialize)]

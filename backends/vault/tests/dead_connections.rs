@@ -1,4 +1,4 @@
-//! Connections that a network has dropped without a word: a get finds them dead, and is answered all the same.
+//! Connections that a network has dropped without a word: a get finds them dead, and is answered anyway.
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
@@ -15,7 +15,7 @@ use secret_resolver::{Clock, Resolver};
 use secret_resolver_transport::Origin;
 use secret_resolver_vault::{VaultBackend, VaultTarget};
 
-/// Hands bytes between a port of its own and a server's, until the connections so far are dropped silently.
+/// Hands bytes between its own port and a server's, until the connections so far are dropped silently.
 struct Network {
     port: u16,
     dropped: Arc<AtomicUsize>,
@@ -47,7 +47,7 @@ impl Network {
         network
     }
 
-    /// From now on nothing of the connections so far arrives, and nobody is told.
+    /// From now on nothing of the connections so far arrives, and nothing reports it.
     fn drop_connections(&self) {
         let accepted = self.accepted.load(Ordering::SeqCst);
         self.dropped.store(accepted, Ordering::SeqCst);

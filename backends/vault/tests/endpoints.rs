@@ -80,7 +80,7 @@ fn a_directed_read_goes_to_its_endpoint_and_to_no_other() {
     block_on(async {
         assert_eq!(backend.endpoints(), 2);
         let mut reads = [0, 0];
-        // Both orders, and each endpoint twice in a row: whom the last read asked is no matter.
+        // Both orders, and each endpoint twice in a row: it does not matter which one the last read asked.
         for endpoint in [1, 0, 0, 1, 1, 0] {
             let expected = ["of the first", "of the second"][endpoint];
             assert_eq!(
@@ -139,7 +139,7 @@ fn a_directed_read_that_meets_a_redirect_is_that_endpoints_error() {
             assert_eq!((error.kind(), error.status()), (kind, Some(status)));
             assert_eq!(pair.reads(), [0, asked + 1]);
         }
-        // What nobody has directed is answered by the other.
+        // A read without a direction is answered by the other.
         for _ in 0..2 {
             assert_eq!(read(&backend, None).await.as_deref(), Ok("of the first"));
         }
@@ -187,10 +187,10 @@ fn an_undirected_read_stays_with_the_endpoint_that_answers_it() {
         assert_eq!(read(&backend, None).await, Err(ErrorKind::Unavailable));
         for _ in 0..3 {
             assert_eq!(read(&backend, None).await.as_deref(), Ok("of the second"));
-            // What a directed read meets elsewhere is no reason to leave the one that answers.
+            // What a directed read meets elsewhere is not a reason to leave the one that answers.
             assert_eq!(read(&backend, Some(0)).await, Err(ErrorKind::Unavailable));
         }
-        // Nor is it one that the first is back.
+        // The return of the first is not one either.
         holds(&pair.first, 1, "of the first");
         assert_eq!(read(&backend, None).await.as_deref(), Ok("of the second"));
         answers(&pair.second, Reply::status(503));
@@ -240,7 +240,7 @@ fn a_lower_version_at_one_endpoint_is_healed_by_the_other() {
     block_on(async {
         assert_eq!(text(stack.get("a").await), "new");
         holds(&pair.first, 1, "old");
-        // Not even the ten seconds after which a lower version is a new life let the first through,
+        // Even after ten seconds, when a lower version counts as a new life, the first is not let through,
         // because each answer of the second says that there is none.
         for round in 1..6 {
             pair.clock.advance(5 * SECOND);

@@ -1,4 +1,4 @@
-//! No variable chooses the store, its authorities, the namespace, the login or a value. The case runs in a process of its own, because a
+//! No variable chooses the store, its authorities, the namespace, the login or a value. The case runs in its own process, because a
 //! test may not change the environment of the others.
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
@@ -14,7 +14,7 @@ use secret_resolver_vault::{Auth, VaultBackend, VaultTarget};
 use test_servers::{OpenBao, TestCa, Validity};
 
 #[test]
-#[ignore = "run in a process of its own by the test after it"]
+#[ignore = "run in its own process by the test after it"]
 fn child_that_reads_one_secret() {
     let variable = |name| std::env::var(name).unwrap();
     let auth = Auth::approle(value(&variable("CHILD_ROLE")), value(&variable("CHILD_ID")));

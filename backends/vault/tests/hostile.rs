@@ -15,7 +15,7 @@ use test_servers::Reply;
 
 const CANARY: &str = "canary-7f3a91";
 
-/// What a read that is answered so ends with; its error's texts must not quote the answer.
+/// The error of a read that gets this answer; its error's texts must not quote the answer.
 fn answered(reply: Reply) -> ErrorKind {
     let fake = Fake::start();
     fake.state().instead = Some(("/data/a", reply));
@@ -61,7 +61,7 @@ fn answers_that_are_not_kv_v2_are_malformed_and_not_quoted() {
             body
         );
     }
-    // Nor is everything that answers 404 a store without the secret.
+    // And not everything that answers 404 is a store without the secret.
     for body in ["", "<html>Not Found</html>", "{}", r#"{"data":null}"#] {
         assert_eq!(
             answered(Reply::json(404, body)),
@@ -72,7 +72,7 @@ fn answers_that_are_not_kv_v2_are_malformed_and_not_quoted() {
 }
 
 #[test]
-fn statuses_are_told_by_kind_and_their_bodies_are_not_read() {
+fn statuses_are_reported_by_kind_and_their_bodies_are_not_read() {
     let errors = format!(r#"{{"errors":["{CANARY}"]}}"#);
     for (status, kind) in [
         (204, ErrorKind::Malformed),

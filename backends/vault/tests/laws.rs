@@ -58,7 +58,7 @@ fn the_backend_in_the_stack_keeps_all_laws() {
 }
 
 #[test]
-fn the_status_tells_when_the_login_ends() {
+fn the_status_shows_when_the_login_ends() {
     let (server, backend) = server_and_backend();
     seed(&server);
     let resolver = Resolver::builder(backend.clone()).build().unwrap();

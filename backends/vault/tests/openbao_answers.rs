@@ -1,5 +1,5 @@
 //! What a running OpenBao says, status by status, and what this backend makes of it: the table of
-//! `answers.rs` where the server can be made to answer so, and tokens that it issues for a limited use.
+//! `answers.rs` where the server can be made to answer like that, and tokens that it issues for a limited use.
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
@@ -16,7 +16,7 @@ use secret_resolver_transport::{self as transport, Client, Method, Origin, Trust
 use secret_resolver_vault::{Auth, VaultBackend, VaultTarget};
 use test_servers::OpenBao;
 
-/// The kind and the status of what a get with this token at this target ends with.
+/// The kind and the status with which a get ends, with this token at this target.
 fn answered(
     server: &OpenBao,
     token: &str,
@@ -123,7 +123,7 @@ fn a_store_that_is_turned_into_version_2_passes() {
     );
 }
 
-/// Writes so many secrets of the version 1 store. By requests: a process for each would take a minute.
+/// Writes this many secrets to the version 1 store. By requests: a process for each would take a minute.
 async fn fill(server: &OpenBao, number: usize) {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::shared().unwrap());
     let origin = Origin::parse(&server.origin()).unwrap();

@@ -1,4 +1,4 @@
-//! Logins at a real OpenBao: how tokens are had, kept, replaced and given back.
+//! Logins at a real OpenBao: how tokens are obtained, kept, replaced and given back.
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
@@ -90,7 +90,7 @@ fn short_tokens_are_renewed_and_replaced_without_one_refused_request() {
         .build()
         .unwrap();
     block_on(async {
-        // A dead token would be told by a lookup, which only a refused request causes.
+        // A dead token would show in a lookup, which only a refused request causes.
         for _ in 0..1000 {
             assert_eq!(text(backend.get("app/a").await), "v");
             let stats = backend.stats();
@@ -324,7 +324,7 @@ fn a_denial_that_is_remembered_does_not_outlast_the_login_that_was_denied() {
 }
 
 #[test]
-fn an_absence_that_is_remembered_does_not_outlast_the_login_that_was_told_so() {
+fn an_absence_that_is_remembered_does_not_outlast_the_login_that_got_that_answer() {
     let server = OpenBao::start().unwrap();
     for (path, value) in [("app/a", "v"), ("app/b", "w")] {
         server.put(path, &[("value", value)]).unwrap();
@@ -363,7 +363,7 @@ fn tokens_for_a_limited_number_of_uses_do_not_stay_alive() {
 }
 
 #[test]
-fn a_given_token_of_limited_use_keeps_all_its_uses_but_one() {
+fn a_given_token_of_limited_use_keeps_all_its_uses_except_one() {
     let server = OpenBao::start().unwrap();
     server.put("app/a", &[("value", "v")]).unwrap();
     reader(&server, HOUR, HOUR);
@@ -388,7 +388,7 @@ fn a_given_token_of_limited_use_keeps_all_its_uses_but_one() {
 }
 
 #[test]
-fn batch_tokens_read_and_are_no_failure_at_the_end() {
+fn batch_tokens_read_and_are_not_a_failure_at_the_end() {
     let server = OpenBao::start().unwrap();
     server.put("app/a", &[("value", "v")]).unwrap();
     let role = reader(&server, HOUR, HOUR);

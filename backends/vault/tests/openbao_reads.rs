@@ -79,7 +79,7 @@ fn values_come_back_byte_for_byte_whatever_json_makes_of_them() {
 }
 
 #[test]
-fn values_that_are_no_strings_keep_their_json_text_and_null_is_no_field() {
+fn values_that_are_not_strings_keep_their_json_text_and_null_is_not_a_field() {
     let (server, backend) = server_and_backend();
     server.put_json("app/types", r#"{"port": 5432, "on": true, "list": [1, "a"], "object": {"k": null}, "nothing": null}"#).unwrap();
     block_on(async {
@@ -304,7 +304,7 @@ fn a_server_of_another_ca_is_refused_before_a_credential_is_sent() {
 }
 
 #[test]
-fn an_error_says_where_was_asked_and_for_which_field() {
+fn an_error_says_which_place_was_asked_and_for_which_field() {
     let (server, backend) = server_and_backend();
     server.put("app/db", &[("user", "app")]).unwrap();
     let resolver = Resolver::builder(backend).build().unwrap();

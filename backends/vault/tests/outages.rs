@@ -65,8 +65,8 @@ impl Service {
 
     /// What may be answered while the store is away.
     fn check(&self, name: &str, answer: &Result<Secret, Error>) {
-        let told = answer.as_ref().map(|secret| secret.expose_str().unwrap());
-        let right = match (told, self.policy, name) {
+        let text = answer.as_ref().map(|secret| secret.expose_str().unwrap());
+        let right = match (text, self.policy, name) {
             (Ok("v"), Policy::Stale, "app/a") => self.has_read,
             (Ok("of the fallback"), Policy::Fallback, "app/a") => true,
             (Err(error), policy, name) => {
@@ -79,8 +79,8 @@ impl Service {
             }
             _ => false,
         };
-        let told = answer.as_ref().map(Secret::version);
-        assert!(right, "{} {:?} {name}: {told:?}", self.auth, self.policy);
+        let version = answer.as_ref().map(Secret::version);
+        assert!(right, "{} {:?} {name}: {version:?}", self.auth, self.policy);
     }
 
     /// How long it takes until a name that was never asked for is answered.
@@ -103,7 +103,7 @@ impl Service {
     }
 }
 
-/// The server's secrets, and who may read them by tokens of this life.
+/// The server's secrets, and a role that may read them with tokens of this life.
 fn furnished(server: &OpenBao, life: Duration) -> (AppRole, String) {
     server.put("app/a", &[("value", "v")]).unwrap();
     server.put("app/new", &[("value", "n")]).unwrap();

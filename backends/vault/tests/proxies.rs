@@ -1,5 +1,5 @@
 //! A real nginx before a real OpenBao that answers for the store for some seconds: an outage is an outage, a
-//! proxy's page is no word of the store, and nothing of it lasts.
+//! proxy's page is not the store's word, and nothing of it lasts.
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 

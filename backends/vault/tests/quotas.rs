@@ -1,4 +1,4 @@
-//! A real quota that is used up all the time: how much reaches the store, and what is told.
+//! A real quota that is used up all the time: how much reaches the store, and what is reported.
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
@@ -14,7 +14,7 @@ const QUOTA: u64 = 5;
 const SECONDS: u64 = 8;
 
 #[test]
-fn a_quota_that_is_used_up_is_asked_once_a_second_by_each_who_waits() {
+fn a_quota_that_is_used_up_is_asked_once_a_second_by_each_waiter() {
     let server = OpenBao::start().unwrap();
     server.put("app/a", &[("value", "v")]).unwrap();
     let rate = format!("rate={QUOTA}");
@@ -30,7 +30,7 @@ fn a_quota_that_is_used_up_is_asked_once_a_second_by_each_who_waits() {
     let resolver = Resolver::builder(backend).build().unwrap();
     block_on(async {
         let begun = resolver.clock().now();
-        // Each asks for names of its own that are not there, one after another.
+        // Each asks for its own names, which are not there, one after another.
         let ask = |task: usize| {
             let resolver = resolver.clone();
             tokio::spawn(async move {

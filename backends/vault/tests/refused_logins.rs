@@ -118,7 +118,7 @@ fn require_within_waits_for_a_credentials_file_and_a_get_sees_it_at_once() {
             };
             let (required, ()) = tokio::join!(required, writes);
             required.unwrap();
-            // A resolver that nobody has told of the file before.
+            // A resolver that knows nothing of the file yet.
             assert_eq!(text(resolver.get("b").await), "v");
         });
     }
@@ -182,7 +182,7 @@ fn a_given_token_that_somebody_may_have_renewed_is_asked_about_when_its_life_is_
         assert_eq!(text(backend.get("a").await), "v");
         clock.advance(96 * SECOND);
         fake.state().instead = Some(("", Reply::status(503)));
-        // Nobody has refused it: an outage is one.
+        // Nobody has refused it, so an outage is an outage.
         for _ in 0..5 {
             assert_eq!(refusal(&backend, "a").await, ErrorKind::Unavailable);
         }
@@ -281,10 +281,14 @@ fn an_endpoint_that_is_silent_holds_up_no_login_for_long() {
     }
     block_on(async {
         let get = read_at(&backend, 0);
-        for silent in &fakes[1..3] {
+        for (silent, next) in fakes[1..3].iter().zip(&fakes[2..]) {
             until("it is asked", || silent.asked("/login") == 1).await;
             a_moment().await;
-            clock.advance(SECOND / 2);
+            // It is waited for alone until then.
+            clock.advance(SECOND / 2 - Duration::from_millis(1));
+            a_moment().await;
+            assert_eq!(next.server.connections(), 0);
+            clock.advance(Duration::from_millis(1));
         }
         until("the last is asked", || fakes[3].asked("/login") == 1).await;
         assert_eq!(get.await.unwrap(), Err(ErrorKind::Malformed));
@@ -364,7 +368,7 @@ fn a_read_whose_own_login_fails_takes_the_token_that_another_has_brought() {
         assert_eq!(late.await.unwrap(), Ok(()));
         second.state().instead = Some(("/login", Reply::status(503)));
         barrier.wait();
-        // What the late one is refused for holds back nothing.
+        // The refusal of the late one holds back nothing.
         until("its second opinion", || second.asked("/login") == 2).await;
         a_moment().await;
         second.state().instead = None;
@@ -398,9 +402,9 @@ fn a_renewal_that_hangs_holds_up_no_read() {
     assert_eq!(fake.asked("/login"), 2);
 }
 
-/// What is no answer of the store about a credential.
+/// What is not an answer of the store about a credential.
 #[test]
-fn a_login_that_cannot_be_one_is_refused_before_anything_is_sent() {
+fn an_impossible_login_is_refused_before_anything_is_sent() {
     let fake = Fake::start();
     for auth in [
         Auth::token(value("t")).with_mount("approle"),

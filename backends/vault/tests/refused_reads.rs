@@ -30,7 +30,7 @@ fn what_passes_is_tried_again_within_a_get() {
 }
 
 #[test]
-fn an_unasked_304_is_no_redirect_and_no_answer() {
+fn an_unasked_304_is_neither_a_redirect_nor_an_answer() {
     let (fake, backend, _) = single(role());
     fake.state().instead = Some(("/data/a", Reply::status(304)));
     block_on(async {
@@ -83,7 +83,7 @@ fn an_outage_of_many_endpoints_is_an_outage_for_every_read() {
 }
 
 #[test]
-fn a_proxys_403_ends_no_token_and_is_no_denial() {
+fn a_proxys_403_ends_no_token_and_is_not_a_denial() {
     let (fake, clock) = (Fake::start(), ManualClock::strict());
     let roles = fake.builder(&clock).build().unwrap();
     let given = fake.token_builder(&clock).build().unwrap();
@@ -176,7 +176,7 @@ fn a_verdict_goes_on_without_the_read_that_asked_for_it_and_is_shared() {
         until("the lookup was sent", || fake.asked("lookup-self") == 1).await;
         until("all reads were sent", || fake.asked("/data/a") == 51).await;
         a_moment().await;
-        // Longer than any of them waits, also one that was slow to begin.
+        // Longer than any of them waits, even one that was slow to begin.
         for _ in 0..2 {
             clock.advance(SECOND);
             a_moment().await;
@@ -184,7 +184,7 @@ fn a_verdict_goes_on_without_the_read_that_asked_for_it_and_is_shared() {
         for get in gets {
             let error = get.await.unwrap().unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
-            // Of the endpoint, which has answered, it is no evidence.
+            // It is not evidence about the endpoint, which has answered.
             assert!(error.is_held_back(), "{error}");
         }
         fake.state().waits = None;
@@ -307,7 +307,7 @@ fn a_lookup_that_hangs_at_the_reads_endpoint_is_answered_by_another() {
         until("the lookup was sent", || first.asked("lookup-self") == 1).await;
         clock.advance(SECOND / 2);
         until("the other was asked", || second.asked("lookup-self") == 1).await;
-        // The first may yet say that it knows the token.
+        // The first may still say that it knows the token.
         clock.advance(SECOND / 2);
         assert_eq!(refused.await.unwrap(), Err(ErrorKind::Timeout));
         clock.advance(SECOND);
@@ -332,4 +332,23 @@ fn another_endpoint_that_is_silent_keeps_no_dead_token_in_use() {
         assert_eq!(read_at(&backend, 0).await.unwrap(), Ok(()));
     });
     assert_eq!(first.asked("/login"), 2);
+}
+
+#[test]
+fn a_lookup_that_failed_since_a_read_was_sent_is_not_made_again_for_it() {
+    let (fake, backend, _) = single(role());
+    block_on(async {
+        assert_eq!(text(backend.get("a").await), "v");
+        fake.state().dead.push("token-1".to_owned());
+        fake.state().instead = Some(("lookup-self", Reply::status(503)));
+        let barrier = fake.hold("/data/late");
+        let late = spawn_get(&backend, "late");
+        until("it was sent", || fake.asked("/data/late") == 1).await;
+        assert_eq!(refusal(&backend, "a").await, ErrorKind::Unavailable);
+        assert_eq!(fake.asked("lookup-self"), 1);
+        barrier.wait();
+        let error = late.await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+    });
+    assert_eq!(fake.asked("lookup-self"), 1);
 }

@@ -66,7 +66,7 @@ fn tokens_for_a_limited_number_of_uses_are_refused_and_given_back() {
             assert_eq!(fake.asked("/login"), issued);
             clock.advance(30 * SECOND);
         }
-        // One that cannot be given back counts.
+        // A token that cannot be given back counts.
         fake.state().instead = Some(("revoke-self", refused(400)));
         assert_eq!(refusal(&backend, "a").await, ErrorKind::Misconfigured);
         until("the attempt", || fake.asked("revoke-self") == 6).await;
@@ -127,7 +127,7 @@ fn a_token_whose_renewal_was_not_answered_is_revoked_after_its_end() {
 }
 
 #[test]
-fn a_batch_token_is_not_asked_to_end_and_is_no_failure() {
+fn a_batch_token_is_not_asked_to_end_and_is_not_a_failure() {
     let (fake, backend, clock) = single(role());
     fake.state().token_type = "batch";
     fake.state().renewable = false;
@@ -212,7 +212,7 @@ fn a_revocation_that_a_proxy_refuses_after_an_outage_is_made_good_at_the_shutdow
 fn a_revocation_whose_answer_was_lost_counts_for_nothing() {
     block_on(async {
         let (fake, backend, clock) = replaced(Reply::status(502)).await;
-        // It was revoked behind the proxy all the same.
+        // It was revoked behind the proxy anyway.
         fake.state().instead = None;
         fake.state().dead.push("token-1".into());
         a_moment().await;

@@ -218,7 +218,7 @@ fn a_403_after_an_older_lookup_is_looked_into_again() {
 }
 
 #[test]
-fn concurrent_first_reads_share_one_login_and_a_caller_who_leaves_does_not_end_it() {
+fn concurrent_first_reads_share_one_login_and_a_caller_that_leaves_does_not_end_it() {
     let (fake, clock) = (Fake::start(), ManualClock::strict());
     let barrier = Arc::new(Barrier::new(2));
     fake.state().waits = Some(("/login", Arc::clone(&barrier)));

@@ -183,7 +183,7 @@ fn a_token_that_is_gone_when_the_store_is_back_counts_for_nothing() {
         fake.state().instead = Some(("revoke-self", Reply::status(502)));
         let shutdown = shutdown_within(&backend, &clock, 10 * SECOND);
         until("it is asked", || fake.asked("revoke-self") == 1).await;
-        // It was revoked behind the proxy all the same.
+        // It was revoked behind the proxy anyway.
         fake.state().dead.push("token-1".into());
         fake.state().instead = None;
         until("its end", || {
@@ -223,4 +223,28 @@ fn a_login_that_ends_late_asks_again_until_its_token_is_revoked() {
         assert_eq!((report.revoked, report.not_revoked), (1, 0));
     });
     assert_eq!(fake.asked("revoke-self"), 4);
+}
+
+#[test]
+fn a_shutdown_asks_no_sooner_than_the_store_wants() {
+    let (fake, backend, clock) = single(role());
+    block_on(async {
+        assert_eq!(text(backend.get("a").await), "v");
+        let wish = Reply::status(429).with_header("Retry-After", "3");
+        fake.state().instead = Some(("revoke-self", wish));
+        let shutdown = shutdown_within(&backend, &clock, 10 * SECOND);
+        until("the first time", || fake.asked("revoke-self") == 1).await;
+        a_moment().await;
+        clock.advance(3 * SECOND - SECOND / 50);
+        a_moment().await;
+        assert_eq!(fake.asked("revoke-self"), 1);
+        fake.state().instead = None;
+        until("its end", || {
+            clock.advance(SECOND / 50);
+            shutdown.is_finished()
+        })
+        .await;
+        assert_eq!(shutdown.await.unwrap().revoked, 1);
+    });
+    assert_eq!(fake.asked("revoke-self"), 2);
 }

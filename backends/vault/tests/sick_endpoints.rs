@@ -1,5 +1,5 @@
 //! One endpoint of a store is sick, in each way that tests have met, and the other is well: no get fails.
-//! Where all are sick, the error is that of a store that gives no answer of use, and no exception follows.
+//! Where all are sick, the error is that of a store that gives no useful answer, and no exception follows.
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
@@ -16,7 +16,7 @@ use test_servers::{Reply, TestCa};
 
 const PAGE: &str = "<html><body>It works!</body></html>";
 
-/// Answers that no store gives, or none that is well.
+/// Answers that no store gives, or no healthy store.
 fn sick() -> Vec<Reply> {
     let pages =
         [200, 400, 401, 403, 404, 413, 500, 502, 503].map(|status| Reply::json(status, PAGE));
@@ -35,7 +35,7 @@ fn stack(endpoints: [&Fake; 2], trust: &[&TestCa]) -> ResolverBuilder {
     Resolver::builder(VaultBackend::builder(target).build().unwrap())
 }
 
-/// So many gets of names of their own, and how many fail.
+/// Makes this many gets, each of its own name. Returns how many fail.
 async fn failed(resolver: &Resolver, name: &str, gets: usize) -> Vec<String> {
     let mut failed = Vec::new();
     for number in 0..gets {
@@ -47,7 +47,7 @@ async fn failed(resolver: &Resolver, name: &str, gets: usize) -> Vec<String> {
 }
 
 #[test]
-fn an_endpoint_that_gives_no_answer_of_use_fails_no_get() {
+fn an_endpoint_that_gives_no_useful_answer_fails_no_get() {
     for answer in sick() {
         for sick_one in 0..2 {
             let fakes = [Fake::start(), Fake::start()];
@@ -121,14 +121,14 @@ fn one_endpoint_of_five_that_is_trusted_is_found_and_fails_no_get() {
 }
 
 #[test]
-fn where_no_endpoint_gives_an_answer_of_use_no_exception_follows() {
+fn where_no_endpoint_gives_a_useful_answer_no_exception_follows() {
     for (first, second, kind) in [
         (
             Reply::json(404, PAGE),
             Reply::json(200, PAGE),
             ErrorKind::Malformed,
         ),
-        // An outage of one is none of the store, while the other gives nonsense.
+        // An outage of one is not an outage of the store while the other gives nonsense.
         (
             Reply::json(200, PAGE),
             Reply::status(503),

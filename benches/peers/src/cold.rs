@@ -82,7 +82,7 @@ struct Sample {
     connections: f64,
 }
 
-/// What every client is told.
+/// What every client is given.
 struct Store {
     server: OpenBao,
     token: String,

@@ -24,7 +24,7 @@ fn allocated() -> usize {
 fn bytes<T>(fill: impl FnOnce() -> T) -> f64 {
     let before = allocated();
     let held = fill();
-    // Threads of the peer's own may still be tidying up.
+    // The peer's own threads may still be tidying up.
     std::thread::sleep(std::time::Duration::from_millis(300));
     let after = allocated();
     drop(held);

@@ -27,7 +27,7 @@ pub struct Source {
     fetches: Arc<AtomicUsize>,
 }
 
-/// What caches hold that are not made for secrets: wiped when dropped, as a careful user would.
+/// What caches hold when they are not made for secrets: wiped when dropped, as a careful user would.
 pub type Value = Zeroizing<Vec<u8>>;
 
 /// 32 bytes, printable, since some peers hold text.

@@ -1,6 +1,6 @@
 //! Whether a value is still in the process's memory once its time to live is over and nobody asks.
 //!
-//! Each peer gets a process of its own. The needle is kept masked, so that the search does not find
+//! Each peer gets its own process. The needle is kept masked, so that the search does not find
 //! itself; it is the tail of the value, which an allocator does not overwrite when it takes the
 //! memory back.
 
@@ -98,7 +98,7 @@ fn found_in(memory: &File, start: u64, end: u64, needle: &[u8], window: &mut [u8
     count
 }
 
-/// What a process of its own does for one peer: prints the two counts.
+/// What the process for one peer does: prints the two counts.
 pub fn measure_one(runtime: &Runtime, peer: usize) {
     let names = peers::names(NAMES);
     let names = names.as_slice();

@@ -49,7 +49,7 @@ impl Credential {
     ///
     /// It need not exist before the first login. A login while it is missing, empty or unreadable fails
     /// with [`ErrorKind::Unauthenticated`](secret_resolver::ErrorKind::Unauthenticated), which
-    /// `Resolver::require_within` waits for, and the next request looks again. One that can never be a
+    /// `Resolver::require_within` waits for, and the next request looks again. A file that can never be a
     /// credential is [`ErrorKind::Misconfigured`](secret_resolver::ErrorKind::Misconfigured).
     #[must_use]
     pub fn file(path: impl Into<PathBuf>) -> Self {
@@ -131,7 +131,7 @@ fn read_file(path: &Path) -> Result<SecretBuf, Error> {
 
 fn usable(value: &SecretBuf) -> Result<(), Error> {
     if value.is_empty() {
-        // A file that is being rewritten is empty for a moment, so this is nothing final.
+        // A file that is being rewritten is empty for a moment, so this is not final.
         return Err(error::unauthenticated("the credential is empty").held_back());
     }
     if std::str::from_utf8(value.expose()).is_err() {
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn empty_binary_and_oversized_files_are_no_credentials() {
+    fn empty_binary_and_oversized_files_are_not_credentials() {
         assert_eq!(read(b""), Err(ErrorKind::Unauthenticated));
         assert_eq!(read(b"\n"), Err(ErrorKind::Unauthenticated));
         assert_eq!(read(b"\xff"), Err(ErrorKind::Misconfigured));
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_file_and_a_directory_are_told_by_their_path() {
+    fn a_missing_file_and_a_directory_are_reported_by_their_path() {
         let directory = tempfile::tempdir().unwrap();
         let missing = read_file(&directory.path().join("missing-id")).unwrap_err();
         assert_eq!(missing.kind(), ErrorKind::Unauthenticated);

@@ -6,12 +6,12 @@ use std::path::Path;
 
 use secret_resolver::{Error, ErrorKind};
 
-/// Whether it says nothing of a credential or a token.
+/// Whether it says nothing about a credential or a token.
 pub(crate) fn is_outage(error: &Error) -> bool {
     error.kind().permits().counts_for_breaker
 }
 
-/// Whether a login's failure says something of the credential: no outage, and no answer of something that is
+/// Whether a login's failure says something about the credential. An outage does not, nor does an answer of something that is
 /// not the store, is not trusted or wants to be left alone.
 pub(crate) fn is_refusal(error: &Error) -> bool {
     use ErrorKind::{Malformed, Overloaded, Refused, Throttled};
@@ -106,7 +106,7 @@ pub(crate) fn unauthenticated(what: &'static str) -> Error {
     Error::new(ErrorKind::Unauthenticated, what)
 }
 
-/// Why a credential's file cannot be used. What the system said tells nothing more than its kind does.
+/// Why a credential's file cannot be used. The system's text says no more than its kind.
 /// The store was not asked, and a file may appear at any time.
 pub(crate) fn of_file(error: &io::Error, path: &Path) -> Error {
     let what = match error.kind() {

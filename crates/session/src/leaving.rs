@@ -39,7 +39,7 @@ pub(crate) struct Left {
 }
 
 impl Left {
-    /// So many refusals, further and further apart, are believed of a token that may be gone.
+    /// This many refusals, further and further apart, are believed about a token that may be gone.
     pub(crate) const BELIEVED: u32 = 4;
 
     pub(crate) fn new(secret: Arc<SecretBuf>, dies: Option<Moment>) -> Self {
@@ -74,7 +74,7 @@ impl Left {
 }
 
 impl Leaving {
-    /// So many tokens are left only while nothing can be revoked and logins go on.
+    /// This many tokens are left only while nothing can be revoked and logins go on.
     const MOST: usize = 64;
     const FIRST_WAIT: Duration = Duration::from_secs(10);
     const LONGEST_WAIT: Duration = Duration::from_secs(300);
@@ -223,7 +223,7 @@ mod tests {
         leaving.sent(&leaving.all()[0].clone());
         let kept = (0..4).map(|_| refuse(&mut leaving, true));
         assert!(kept.eq([1, 1, 1, 0]));
-        // Only the store's refusal is such a word.
+        // Only the store's refusal counts as that.
         leaving.push(left(None));
         let left = leaving.all()[0].clone();
         for kind in [

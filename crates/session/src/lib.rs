@@ -1,11 +1,11 @@
 //! One login for all requests of a backend.
 //!
-//! Most stores give a token for credentials and take it with every request. What has to be right about
-//! that is the same for each of them, and is here: a [`Session`] logs in when a token is first needed,
-//! keeps the token alive while it is in use, replaces it before it dies, and revokes what it leaves. What
-//! a store does differently it says by the [`Store`] trait.
+//! Most stores give a token for credentials and take it with every request. The rules for
+//! that are the same for each of them, and are here: a [`Session`] logs in when a token is first needed,
+//! keeps the token alive while it is in use, replaces it before it dies, and revokes what it leaves. The
+//! [`Store`] trait has what differs between stores.
 //!
-//! - **One login at a time** at an endpoint, whatever the number of requests. It is a task of its own: a
+//! - **One login at a time** at an endpoint, whatever the number of requests. It is its own task: a
 //!   caller that leaves does not end it.
 //! - **An outage is not a refusal.** A login or a lookup that the store did not answer uses up no cap,
 //!   holds nothing back and ends no token. The error is the outage.
@@ -14,8 +14,8 @@
 //!   are at most three at once and one a second in the long run.
 //! - **A refused read is looked into** ([`Session::judge`]): a policy that denies costs no login, a dead
 //!   token costs one. All reads that are refused meanwhile share one lookup.
-//! - **Nothing that one answer says is final.** A refused token is asked about at the other endpoints, and one
-//!   that knows it settles it; a first refusal of a login is confirmed at one other endpoint, not at all, for
+//! - **No single answer is final.** A refused token is asked about at the other endpoints, and one
+//!   that knows it decides; a first refusal of a login is confirmed at one other endpoint, not at all of them, because
 //!   stores lock out what is refused too often. A token that was given is tried again, and a token that may
 //!   live is revoked.
 //! - **What is left is revoked**: tokens that are replaced, given up, unfit for use or issued after the

@@ -85,7 +85,7 @@ impl Life {
         dies.into_iter().chain(self.bound).min()
     }
 
-    /// The life after a renewal sent at `asked`. One that is shorter than the last is cut by the
+    /// The life after a renewal sent at `asked`. A life that is shorter than the last one is cut by the
     /// token's longest life: the next refresh is a login.
     pub(crate) fn renewed(self, asked: Moment, grant: Grant) -> Self {
         let second = Duration::from_secs(1);

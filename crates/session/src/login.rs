@@ -1,8 +1,8 @@
 //! A login: the credentials as they are now, the endpoints that are asked, and what becomes of the token.
 //!
-//! One endpoint's refusal is confirmed at one other, and an endpoint that says nothing of the credential is passed
-//! over, however many there are. How long a refusal holds back the next login is the
-//! state's to decide; that only one login is under way at an endpoint is the session's.
+//! One endpoint's refusal is confirmed at one other, and an endpoint that says nothing about the credential is passed
+//! over, however many there are. How long a refusal holds back the next login is decided
+//! by `state`; `session` sees to it that only one login is under way at an endpoint.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -61,9 +61,9 @@ impl<S: Store> Shared<S> {
     }
 
     /// A login at `endpoint`, and where it succeeded. One endpoint's word is not enough to hold a credential
-    /// back: the first refusal is confirmed at one other, and what says nothing of the credential is no answer
+    /// back: the first refusal is confirmed at one other, and what says nothing about the credential is not an answer
     /// while others are left. A refusal costs more than a second opinion is worth where the store counts them,
-    /// so no more than that.
+    /// so no more than these two are asked.
     async fn login_at(
         &self,
         credentials: &S::Credentials,
@@ -120,7 +120,7 @@ impl<S: Store> Shared<S> {
     /// How long another endpoint is asked alone: a login has to end in time.
     const ALONE: Duration = Duration::from_millis(500);
 
-    /// Puts a token into use. One that is not fit for it, or comes after the shutdown, is revoked
+    /// Puts a token into use. A token that is not fit for it, or comes after the shutdown, is revoked
     /// instead.
     async fn install(
         self: &Arc<Self>,

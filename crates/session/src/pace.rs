@@ -1,7 +1,7 @@
 //! When a login may be sent: a cap on the rate of those that the store answers, and a back-off after
-//! those that it refuses. One that the store did not answer counts for nothing.
+//! those that it refuses. A login that the store did not answer does not count.
 //!
-//! Pure: it is given the time and decides. What a refused credential was is the session's to know.
+//! Pure: it is given the time and decides. The session knows which credential was refused.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use secret_resolver::Moment;
 
 use crate::random;
 
-/// One login a second in the long run, three at once: more is a fault that logins do not mend.
+/// One login a second in the long run, three at once: more is a fault that logins do not repair.
 const INTERVAL: Duration = Duration::from_secs(1);
 const BURST: u32 = 3;
 /// The wait after the first refusal; it doubles up to the longest.
@@ -51,7 +51,7 @@ impl Pace {
         let doubled = FIRST_WAIT * 2_u32.saturating_pow(self.refusals.min(5));
         self.refusals += 1;
         // Spread downwards only, so that the longest wait is the longest. A store that asks for
-        // more is heard, up to the same bound: nobody may switch this identity off for longer.
+        // more gets it, up to the same bound: nobody may switch this identity off for longer.
         let wait = doubled
             .max(store_asks.unwrap_or_default())
             .min(LONGEST_WAIT);

@@ -1,4 +1,4 @@
-//! A little chance for timers, so that a fleet that started together does not log in together.
+//! A little randomness for timers, so that a fleet that started together does not log in together.
 
 use std::time::Duration;
 

@@ -27,7 +27,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// that has outlasted the shutdown tries to revoke its own.
 const STILL_USED: Duration = Duration::from_secs(5);
 
-/// What the endpoints have made of a token that is to end.
+/// The endpoints' answers about a token that is to end.
 enum Ending {
     /// As it is noted.
     Done(Option<bool>),
@@ -65,7 +65,7 @@ impl<S: Store> Session<S> {
             results.push(revoked);
         };
         let work = async {
-            // Whether a refusal says anything of a token that may be gone.
+            // Whether a refusal says anything about a token that may be gone.
             if ours.iter().any(Left::may_be_gone)
                 && let Some(live) = &in_use
             {
@@ -75,7 +75,7 @@ impl<S: Store> Session<S> {
             let ours = ours.into_iter().rev().collect();
             let late = async {
                 for login in logins {
-                    // One that ends now revokes its own token.
+                    // A login that ends now revokes its own token.
                     let _ = login.task.wait(&*shared.clock).await;
                     note(shared.lock().late.pop());
                 }
@@ -87,7 +87,7 @@ impl<S: Store> Session<S> {
         let count = |what| results.iter().filter(|&&revoked| revoked == what).count();
         let mut report = ShutdownReport::default();
         report.revoked = count(Some(true));
-        // A login that is still under way may yet give a token that nobody revokes.
+        // A login that is still under way may still give a token that nobody revokes.
         report.not_revoked = lost + count(Some(false)) + due - results.len();
         report.timed_out = done.is_none() || results.len() < due;
         report
@@ -146,8 +146,8 @@ impl<S: Store> Shared<S> {
         self.lock().late.push(revoked.into_inner());
     }
 
-    /// Revokes tokens for the shutdown, and notes of each whether it could be; `None` when it is gone already.
-    /// What passes by itself is asked again until `deadline`; of what is left then nothing is noted.
+    /// Revokes tokens for the shutdown, and notes for each whether that worked; `None` when it is gone already.
+    /// What passes by itself is asked again until `deadline`; nothing is noted about what is left then.
     async fn end_tokens(
         &self,
         mut tokens: Vec<Left>,
@@ -209,10 +209,10 @@ impl<S: Store> Shared<S> {
             }
         }
         left.refusals += u32::from(refused);
-        // Beside others that are away, one that refuses may be behind, or not be the store. It is believed in time
-        // of a token that may be gone; of any other there is nothing to lose by asking on.
+        // Beside others that are away, one that refuses may be behind, or not be the store. It is believed after some time
+        // about a token that may be gone; for any other token nothing is lost by asking again.
         if passes && !(gone && refused && left.refusals >= Left::BELIEVED) {
-            // If no one refuses it yet, a later refusal may say that one has revoked it without an answer.
+            // If no one refuses it yet, a later refusal may mean that an endpoint has revoked it without an answer.
             left.unanswered |= away && !refused;
             return Ending::Passing(asked);
         }

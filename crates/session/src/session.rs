@@ -1,10 +1,10 @@
-//! One token for all requests: asked for when it is first needed, kept alive while in use. How a login gets
-//! one is `login`'s to know, and how its life ends `revocation`'s.
+//! One token for all requests: asked for when it is first needed, kept alive while in use. `login` knows how a
+//! login gets one, and `revocation` how its life ends.
 //!
 //! # Invariants
 //! A token whose life is over is not sent with a request. At most one login is under way at an endpoint, and
-//! it is a task of its own, so no caller that leaves ends it. An outage is not a token's death: only the
-//! store's own word that `verdict` has looked into is, or the end of its life. The state's lock is never
+//! it is its own task, so no caller that leaves ends it. An outage is not a token's death: a token is dead
+//! only by the store's own word, checked by `verdict`, or at the end of its life. The state's lock is never
 //! held across an await, nor while anything is traced.
 
 use std::fmt;
@@ -115,10 +115,10 @@ impl<S: Store> Session<S> {
     }
 
     /// A token that may be sent now. A login that it takes begins at `endpoint`, where the request goes, so
-    /// that what fails there is put down to it. A login that others have begun at another endpoint is waited
+    /// that a failure there counts against it. A login that others have begun at another endpoint is waited
     /// for, but not for long, and if it fails by an outage, this request's own endpoint is asked.
     ///
-    /// To be polled on a tokio runtime. A login whose runtime stands still is waited for for 15 s.
+    /// To be polled on a tokio runtime. It waits 15 s for a login whose runtime stands still.
     ///
     /// # Errors
     /// What the login failed with. While a refusal of the same credentials holds logins back, that refusal,
@@ -157,7 +157,7 @@ impl<S: Store> Session<S> {
                     // Another endpoint may have given a token meanwhile.
                     return self.0.live().ok_or(error);
                 }
-                // A renewal, or a login elsewhere: what it failed with is no answer here.
+                // A renewal, or a login elsewhere: its error is not an answer here.
                 _ => {}
             }
             if deaths > DEATHS {
@@ -173,7 +173,7 @@ impl<S: Store> Session<S> {
     /// what `request` fails with.
     ///
     /// # Cancel safety
-    /// Dropping it leaves `request` where it is; it is the caller's to drop.
+    /// Dropping it leaves `request` where it is; the caller drops it.
     pub async fn bounded<T>(
         &self,
         deadline: Option<Moment>,
@@ -200,12 +200,12 @@ impl<S: Store> Session<S> {
 
 enum Look {
     Token(Arc<Token>),
-    /// What to wait for, and until when where it is no login at this request's endpoint.
+    /// What to wait for, and until when where it is not a login at this request's endpoint.
     Wait(Task, Option<Moment>),
 }
 
 impl<S: Store> Shared<S> {
-    /// Every critical section leaves the state whole at each step, so a poisoned lock is no reason
+    /// Every critical section leaves the state whole at each step, so a poisoned lock is not a reason
     /// to refuse.
     pub(crate) fn lock(&self) -> MutexGuard<'_, State<S::Credentials>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

@@ -24,7 +24,7 @@ pub(crate) struct State<C> {
     pub(crate) leaving: Leaving,
     pace: Pace,
     held: Option<Held<C>>,
-    /// Why the last token or credential was no use, for a login that comes too soon after it.
+    /// Why the last token or credential was of no use, for a login that comes too soon after it.
     last: Option<Error>,
     /// How many tokens were put into use.
     pub(crate) issued: u64,
@@ -58,7 +58,7 @@ struct Held<C> {
     error: Error,
 }
 
-/// A token in use. The number tells tokens apart without looking at them; `Debug` shows it alone.
+/// A token in use. The number distinguishes tokens without a look at them; `Debug` shows it alone.
 pub struct Token {
     secret: Arc<SecretBuf>,
     pub(crate) number: u64,
@@ -134,7 +134,7 @@ impl Token {
         &self.secret
     }
 
-    /// To be called when a request with it was answered: it is a sign of life, should its next be refused.
+    /// To be called when a request with it was answered: it shows that the token lives, which counts if its next request is refused.
     pub fn worked(&self) {
         self.worked.store(true, Ordering::Relaxed);
     }
@@ -210,7 +210,7 @@ impl<C: PartialEq> State<C> {
         live.is_some_and(|live| live.token.number == token.number && !live.life.is_over(now))
     }
 
-    /// The store calls this token dead. One that was given is asked about again after a back-off; one of
+    /// The store calls this token dead. A given one is asked about again after a back-off; one of
     /// ours is revoked, in case it lives.
     pub(crate) fn bury(&mut self, number: u64, now: Moment) {
         let Some(mut dead) = self.live.take_if(|live| live.token.number == number) else {
@@ -224,8 +224,8 @@ impl<C: PartialEq> State<C> {
         }
     }
 
-    /// The life of the token in use is over by our count. Nobody has refused it: one that was given, and that
-    /// somebody else may have renewed, is asked about at once. One that nobody can renew is dead.
+    /// The life of the token in use is over by our count. Nobody has refused it: a given token that
+    /// somebody else may have renewed is asked about at once. A token that nobody can renew is dead.
     pub(crate) fn end_life(&mut self, now: Moment) {
         let Some(mut over) = self.live.take() else {
             return;
@@ -262,7 +262,7 @@ impl<C: PartialEq> State<C> {
 
     /// A login that was sent at `asked` has failed. What the store has refused is held back, longer each
     /// time, but not for long where other endpoints could not confirm it; an answer that is not the store's
-    /// for a moment. An outage holds back nothing, and neither does what another login has overtaken.
+    /// for a moment. An outage holds back nothing, and neither does a login that another has overtaken.
     pub(crate) fn failed(&mut self, credentials: C, failed: &Failed, asked: Moment, now: Moment) {
         use secret_resolver::ErrorKind as Kind;
         let error = &failed.error;
@@ -293,7 +293,7 @@ impl<C: PartialEq> State<C> {
     }
 
     /// A login has brought a token that may not be used. The store may change its mind about the next;
-    /// one that was `given` stays what it is, and each further look at it would use it up.
+    /// a `given` token stays what it is, and each further look at it would use it up.
     pub(crate) fn unfit(&mut self, credentials: C, error: &Error, given: bool, now: Moment) {
         self.pace.answered(now);
         match given {

@@ -11,7 +11,7 @@ use secret_resolver::{Error, Moment, SecretBuf};
 ///
 /// What its methods answer decides what the session does:
 /// - [`ErrorKind::Unavailable`](secret_resolver::ErrorKind::Unavailable) and
-///   [`Timeout`](secret_resolver::ErrorKind::Timeout) say nothing of a credential or a token. Nothing
+///   [`Timeout`](secret_resolver::ErrorKind::Timeout) say nothing about a credential or a token. Nothing
 ///   is held back and no token is given up.
 /// - A refusal (`Unauthenticated`, `Denied`, `Misconfigured`) is the store's own word. Where
 ///   there is another endpoint it is asked, too; then the next login with the same credentials waits,
@@ -36,7 +36,7 @@ pub trait Store: Send + Sync + 'static {
     /// How many endpoints it has.
     fn endpoints(&self) -> usize;
 
-    /// The one in use, which a request goes to that none is named for.
+    /// The one in use. A request goes there if no endpoint is named for it.
     fn endpoint(&self) -> usize;
 
     /// The credentials as they are now.
@@ -94,10 +94,10 @@ pub struct Issued {
     pub token: Arc<SecretBuf>,
     /// How long it lives.
     pub grant: Grant,
-    /// Whether the store can end it before that. Of no meaning where the credential is the token, which is
+    /// Whether the store can end it before that. It has no meaning where the credential is the token, which is
     /// never revoked.
     pub revocable: bool,
-    /// Why it may not be used; it is revoked at once, if it can be, and this is the answer. A token that was
+    /// Why it may not be used; it is revoked at once, if it can be, and this error is the answer. A token that was
     /// given is not looked at again for an hour.
     pub unfit: Option<Error>,
 }

@@ -1,8 +1,8 @@
-//! One task for all who wait for its result: how logins are single-task.
+//! One task for all that wait for its result: how logins are single-task.
 //!
-//! The task is the runtime's, so that no waiter who leaves ends it. It can end without a result,
+//! The task is the runtime's, so that a waiter that leaves does not end it. It can end without a result,
 //! when it panics or its runtime is dropped, and it can stand still on a runtime that nobody
-//! drives: a waiter learns of the first at once and gives up on the second.
+//! drives: a waiter notices the first at once and gives up on the second.
 
 use std::future::Future;
 use std::time::Duration;
@@ -43,7 +43,7 @@ impl Task {
         })
     }
 
-    /// Whether nothing is to be waited for any more.
+    /// Whether there is nothing more to wait for.
     pub(crate) fn is_over(&self, now: Moment) -> bool {
         let ended = self.outcome.has_changed().is_err() || self.outcome.borrow().is_some();
         ended || now >= self.late_at
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_runtime_it_is_an_error_and_no_panic() {
+    fn without_a_runtime_it_is_an_error_and_not_a_panic() {
         let error = Task::start(Moment::ZERO, async { Ok(()) }).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Misconfigured);
     }

@@ -1,7 +1,7 @@
 //! What a refusal means: a policy that denies, or a token that is dead. A store may say the same for
 //! both, so it is asked whether it knows the token.
 //!
-//! A dead token is one login and one more read; a denial is neither. The question is a task of its own, so
+//! A dead token is one login and one more read; a denial is neither. The question is its own task, so
 //! that no caller that leaves ends it, and all reads that were refused meanwhile share its answer. One
 //! endpoint's word against another's is not believed.
 
@@ -21,7 +21,7 @@ use crate::state::Token;
 use crate::store::Store;
 use crate::task::Task;
 
-/// How long a login whose tokens may not look themselves up goes without another by suspicion.
+/// How long a login whose tokens may not look themselves up is not replaced again because of a suspicion.
 const BLIND: Duration = Duration::from_secs(60);
 /// How long a refused read waits for its verdict, which goes on without it.
 const WAIT: Duration = Duration::from_secs(1);
@@ -47,7 +47,7 @@ pub(crate) struct Verdicts {
     known: Mutex<Known>,
 }
 
-/// What lookups have shown. Tokens are told apart by their numbers.
+/// What lookups have shown. Tokens are distinguished by their numbers.
 #[derive(Default)]
 struct Known {
     /// The token that lived when the lookup with this place in the order was sent.
@@ -102,10 +102,10 @@ impl<S: Store> Session<S> {
             };
             let late = shared.clock.sleep_until(end);
             let Some(outcome) = first(task.wait(&*shared.clock), late).await else {
-                // Of the endpoint that has answered the read it says nothing.
+                // It says nothing about the endpoint that has answered the read.
                 return Err(error::no_verdict().held_back());
             };
-            // What was asked before the read says nothing of it.
+            // What was asked before the read says nothing about it.
             if at > sent {
                 outcome?;
             }
@@ -208,7 +208,7 @@ impl<S: Store> Shared<S> {
         Ok(())
     }
 
-    /// After a token was given up whose login was never seen to look itself up: whether a new one can, so
+    /// After a token was given up, and no token of its login was seen to look itself up: asks whether a new one can, so
     /// that the next refusal is not misread. It is asked where it was issued.
     pub(crate) async fn look_at_new(self: &Arc<Self>, token: &Arc<Token>, endpoint: Option<usize>) {
         let now = self.clock.now();
@@ -224,7 +224,7 @@ impl<S: Store> Shared<S> {
         }
     }
 
-    /// For the shutdown: whether tokens of this login can look themselves up, if nothing is known of it.
+    /// For the shutdown: whether tokens of this login can look themselves up, if that is not known.
     pub(crate) async fn learn(&self, token: &Token) {
         if self.verdicts.lock().alive.is_some() {
             return;
@@ -243,7 +243,7 @@ impl<S: Store> Shared<S> {
     }
 
     /// Asks `endpoint` whether it knows the token, and when it does not, or does not say, all others at
-    /// once. One that knows it settles that it lives. Where none does in time, the word of one has to be
+    /// once. If one knows it, the token lives. Where none does in time, the word of one has to be
     /// enough: it costs a login, and a token that lives is revoked.
     async fn ask(&self, token: &Token, endpoint: usize) -> Result<Answer, Error> {
         let number = self.store.endpoints();
@@ -258,7 +258,7 @@ impl<S: Store> Shared<S> {
                 Some(Some((at, Ok(true)))) if at == endpoint => return Ok(Answer::Known),
                 Some(Some((_, Ok(true)))) => return Ok(Answer::KnownElsewhere),
                 Some(Some((_, Ok(false)))) => unknown = true,
-                // Nothing is known of the read's own endpoint.
+                // Nothing is known about the read's own endpoint.
                 Some(Some((at, Err(error)))) if at == endpoint => return Err(error),
                 Some(Some(_)) => {}
                 None if alone && number > 1 => {}
@@ -281,7 +281,7 @@ impl<S: Store> Shared<S> {
     }
 }
 
-/// What the endpoints say of a token.
+/// What the endpoints say about a token.
 enum Answer {
     Known,
     /// Not by the one that refused, but by another.
@@ -315,7 +315,7 @@ impl Known {
 
     /// Some endpoint knows the token: it can look itself up.
     fn lives_elsewhere(&mut self, number: u64) {
-        // In no order that proves anything of a read.
+        // Its place in the order proves nothing about a read.
         let at = self.alive.filter(|(alive, _)| *alive == number);
         self.lives(number, at.map_or(0, |(_, at)| at));
     }
@@ -323,9 +323,9 @@ impl Known {
     /// Whether a token that is refused its lookup is not dead, but without the right to look; then another
     /// login would find the same, for a minute from when it is noticed.
     fn is_blind(&mut self, token: &Token, again: bool, now: Moment) -> bool {
-        // Two in a row, the second one new, of a login that was never seen to look.
+        // Two in a row, the second one new, from a login whose tokens were never seen to look.
         let two = again && self.alive.is_none();
-        // Or one that could not look when it was new, and works. One that died since is found a minute
+        // Or a token that could not look when it was new, and works. If it has died since, that is found a minute
         // after its login.
         let mute = self.mute == Some(token.number) && token.has_worked();
         let until = match (two, mute) {

@@ -95,7 +95,7 @@ fn fake(scene: u8, moves: bool, number: usize, first: ErrorKind) -> (Fake, Arc<M
     )
 }
 #[tokio::test]
-async fn a_shutdown_asks_until_its_deadline_also_beside_one_that_refuses() {
+async fn a_shutdown_asks_until_its_deadline_even_if_one_endpoint_refuses() {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::shared().unwrap());
     let session = Session::new(fake(1, false, 2, ErrorKind::Denied).0, Arc::clone(&clock));
     session.token(Some(0)).await.unwrap();
@@ -103,7 +103,7 @@ async fn a_shutdown_asks_until_its_deadline_also_beside_one_that_refuses() {
     assert_eq!((report.revoked, report.not_revoked), (1, 0));
 }
 #[tokio::test]
-async fn the_other_endpoint_is_asked_though_the_current_one_moved() {
+async fn the_other_endpoint_is_asked_although_the_current_one_moved() {
     for number in [2, 3] {
         for first in [ErrorKind::Malformed, ErrorKind::Unauthenticated] {
             let clock: Arc<dyn Clock> = Arc::new(SystemClock::shared().unwrap());

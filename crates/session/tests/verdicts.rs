@@ -1,4 +1,4 @@
-//! What is known of one token says nothing of the next.
+//! What is known about one token says nothing about the next.
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
@@ -115,7 +115,7 @@ fn lookups(session: &Session<Numbers>) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn that_an_old_token_lives_proves_nothing_of_a_new_one() {
+async fn an_old_tokens_life_proves_nothing_about_a_new_one() {
     let (clock, session) = session(&[(1, true), (2, false)]);
     let old = token(&session, 1).await;
     // Taken before anything was looked up, as for a read that is slow.
@@ -124,12 +124,12 @@ async fn that_an_old_token_lives_proves_nothing_of_a_new_one() {
     assert_eq!(verdict, Verdict::Denied);
     clock.advance(LEASE);
     let new = token(&session, 2).await;
-    // The old one is not in use any more, though it lives.
+    // The old one is not in use any more, although it lives.
     let verdict = session.judge(&old, sent, 0, false).await.unwrap();
     assert_eq!((verdict, lookups(&session)), (Verdict::Replaced, vec![1]));
     let verdict = session.judge(&new, sent, 0, false).await.unwrap();
     assert_eq!((verdict, lookups(&session)), (Verdict::Dead, vec![1, 2]));
-    // That it is dead says nothing of the old one, which was replaced.
+    // Its death says nothing about the old one, which was replaced.
     let verdict = session.judge(&old, sent, 0, false).await.unwrap();
     assert_eq!(
         (verdict, lookups(&session)),
@@ -138,7 +138,7 @@ async fn that_an_old_token_lives_proves_nothing_of_a_new_one() {
 }
 
 #[tokio::test]
-async fn a_question_about_an_old_token_is_no_answer_about_a_new_one() {
+async fn a_question_about_an_old_token_is_not_an_answer_about_a_new_one() {
     let (clock, session) = session(&[(2, true)]);
     let session = Arc::new(session);
     let old = token(&session, 1).await;
@@ -161,7 +161,7 @@ async fn a_question_about_an_old_token_is_no_answer_about_a_new_one() {
 }
 
 #[tokio::test]
-async fn a_lookup_that_was_sent_before_a_read_and_fails_is_no_answer_to_it() {
+async fn a_lookup_that_was_sent_before_a_read_and_fails_is_not_an_answer_to_it() {
     let (_clock, session) = session(&[(1, true)]);
     let token = token(&session, 1).await;
     let fails = Arc::new(Notify::new());

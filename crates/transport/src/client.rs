@@ -1,6 +1,6 @@
 //! The client: which origins it may speak to, how long it waits, how much it reads.
 //!
-//! It follows nothing and interprets no status but a redirect's. Retries, breakers and limits on
+//! It follows nothing and interprets no status except a redirect's. Retries, breakers and limits on
 //! concurrency are layers above it.
 
 use std::collections::HashMap;
@@ -138,7 +138,7 @@ impl Client {
     /// - [`ErrorKind::Misconfigured`]: no runtime, or a content type that cannot be written.
     ///
     /// # Cancel safety
-    /// Dropping it closes its connection; the server may have acted on the request all the same.
+    /// Dropping it closes its connection; the server may have acted on the request anyway.
     /// The client stays usable.
     pub async fn send(&self, origin: &Origin, request: Request) -> Result<Response, Error> {
         let answer = match self.0.targets.get(origin) {
@@ -191,7 +191,7 @@ impl Inner {
                 .exchange(kept, origin, target, &mut request, deadline, &runtime)
                 .await;
             match answer.as_ref().map_err(Error::kind) {
-                // The server may close a kept connection at any time, also just now.
+                // The server may close a kept connection at any time, even just now.
                 Err(ErrorKind::Unavailable) => {}
                 Err(ErrorKind::Timeout) => return answer,
                 _ => {
@@ -292,7 +292,7 @@ impl ClientBuilder {
     /// Puts `origin` on the list of those that may be spoken to. At least one is needed.
     ///
     /// # Security
-    /// One client is one trust domain: whoever may send through it may send to each of these.
+    /// One client is one trust domain: code that may send through it may send to each of these.
     pub fn allow(mut self, origin: Origin) -> Self {
         self.origins.push(origin);
         self
@@ -320,7 +320,7 @@ impl ClientBuilder {
     }
 
     /// How many connections to each origin are open at a time as a rule, from 1 to 1,024. Further requests wait
-    /// for one, for a quarter of a second: where they are all in use for so long, because the store is far away
+    /// for one, for a quarter of a second: where they are all in use for that long, because the store is far away
     /// or slow or requests hang, another is opened, up to 64 times as many. Default: 8. As
     /// many are kept as are used; a second later two, and none after half a minute.
     pub fn with_connections(mut self, connections: usize) -> Self {

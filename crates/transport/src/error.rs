@@ -29,7 +29,7 @@ pub(crate) fn of_exchange(error: &hyper::Error) -> Error {
         return malformed("what was answered is not HTTP/1.1 within the limits of this client");
     }
     match io_in(error).map(io::Error::kind) {
-        // So hyper marks a chunk that breaks the grammar.
+        // This is how hyper marks a chunk that breaks the grammar.
         Some(io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput) => {
             malformed("the answer's body breaks the rules of HTTP/1.1")
         }
@@ -172,7 +172,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_reason_to_refuse_a_certificate_has_a_text_of_its_own() {
+    fn each_reason_to_refuse_a_certificate_has_its_own_text() {
         use CertificateError as Why;
         let all = [
             Why::Expired,

@@ -16,7 +16,7 @@
 //!   is not ours. What it answers still has to show the right certificate.)
 //! - **Bounded**: the body by [`ClientBuilder::with_body_limit`], the head by 32 KiB and 100
 //!   headers, the time by the injected [`Clock`](secret_resolver::Clock).
-//! - **A body comes as a [`SecretBuf`](secret_resolver::SecretBuf)** and goes as one. Errors tell
+//! - **A body comes as a [`SecretBuf`](secret_resolver::SecretBuf)** and goes as one. Errors name
 //!   the origin and the status, never what a server, a header or a foreign library said.
 //!
 //! ```no_run
@@ -52,7 +52,8 @@
 //! # What stays in memory
 //!
 //! What this crate holds is wiped when it goes: bodies both ways, headers given to
-//! [`Request::with_secret_header`], and the bytes of a client's private key as they were read. (An answer's headers are not taken for secrets.) The libraries
+//! [`Request::with_secret_header`], and the bytes of a client's private key as they were read. (An
+//! answer's headers are not treated as secrets.) The libraries
 //! below keep copies that cannot be wiped from outside: rustls the decrypted record and its 4 KiB
 //! reader, hyper its read buffer of 8 to 32 KiB and the buffer into which it writes a request's
 //! head, with the token. They are freed with the connection, at the latest 30 s after its last
@@ -79,7 +80,7 @@ mod response;
 mod tls;
 mod trust;
 
-/// What `fuzz/` asserts; part of no ordinary build.
+/// What `fuzz/` asserts; not part of an ordinary build.
 #[cfg(fuzzing)]
 pub mod fuzzing {
     /// Of origins.

@@ -16,10 +16,10 @@ use crate::error::misconfigured;
 /// The longest target: what common servers read of a request line.
 const LONGEST_TARGET: usize = 8 << 10;
 
-/// What the server's log says of us (RFC 9110, 10.1.5).
+/// How we appear in the server's log (RFC 9110, 10.1.5).
 const OURSELVES: &str = concat!("secret-resolver/", env!("CARGO_PKG_VERSION"));
 
-/// What decides about the connection and the body's length is the transport's alone.
+/// Only the transport sets the headers that decide about the connection and the body's length.
 const RESERVED: [&str; 14] = [
     "accept-encoding",
     "connection",
@@ -97,7 +97,7 @@ impl Request {
     /// Adds a header, or replaces the one of this name.
     ///
     /// # Errors
-    /// [`Misconfigured`](secret_resolver::ErrorKind::Misconfigured) when the name is no header's or
+    /// [`Misconfigured`](secret_resolver::ErrorKind::Misconfigured) when the name is not that of a header or
     /// is one of those that the transport writes itself (`Host`, `Content-Length`, `Connection` and
     /// their like), and when the value has anything but visible ASCII characters and spaces.
     pub fn with_header(self, name: &'static str, value: &str) -> Result<Self, Error> {
@@ -124,7 +124,7 @@ impl Request {
         self.insert(name, value)
     }
 
-    /// Sets the body, which is wiped once it was sent or given up. A content type that is no
+    /// Sets the body, which is wiped once it was sent or given up. A content type that is not a
     /// header value is an error of `send`.
     #[must_use]
     pub fn with_body(mut self, content_type: &'static str, body: SecretBuf) -> Self {
@@ -154,7 +154,7 @@ impl Request {
         .held_back())
     }
 
-    /// Whether asking twice is as good as asking once.
+    /// Whether asking twice has the same effect as asking once.
     pub(crate) fn is_repeatable(&self) -> bool {
         matches!(self.method, Method::Get | Method::Head) && self.body.is_none()
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use hyper::header::{DATE, HeaderMap, RETRY_AFTER};
 use secret_resolver::SecretBuf;
 
-/// The longest delay that is believed: beyond it a server's word would switch a client off.
+/// The longest delay that is believed: a longer one would let a server switch a client off.
 const LONGEST_DELAY: Duration = Duration::from_secs(3600);
 
 /// A whole answer. `Debug` shows the status alone.

@@ -72,7 +72,7 @@ pub(crate) fn signing_key(key: &PrivateKeyDer<'_>) -> Result<Arc<dyn SigningKey>
     })
 }
 
-/// Why a server's certificate is refused, and whose it says that it is.
+/// Why a server's certificate is refused, and whose name it shows.
 #[derive(Debug)]
 pub(crate) struct RefusedCertificate {
     pub(crate) why: Why,
@@ -214,7 +214,31 @@ mod tests {
         assert_eq!(refused.why, Why::Tls(CertificateError::UnknownIssuer));
     }
 
-    /// Hands bytes to and fro in memory until neither side has anything to say, or one has an objection.
+    #[test]
+    fn a_pin_is_good_within_its_dates_alone() {
+        let until_2050 = Validity {
+            from: (2020, 1, 1),
+            until: (2050, 1, 1),
+        };
+        let ca = TestCa::new(Validity::CURRENT).unwrap();
+        let issued = ca.issue(&["vault"], until_2050).unwrap();
+        let verifier = CurrentAuthorities {
+            trust: Trust::pinned(issued.certificate_pem.as_bytes()).unwrap(),
+            provider: Arc::new(chosen::default_provider()),
+        };
+        let (shown, name) = (certificate(&issued), ServerName::try_from("vault").unwrap());
+        let verdict = |now| verifier.verify_server_cert(&shown, &[], &name, &[], now);
+        assert!(verdict(at(2019)).is_err());
+        assert!(verdict(at(2049)).is_ok());
+        assert!(verdict(at(2051)).is_err());
+        for out_of_date in [Validity::EXPIRED, Validity::FUTURE] {
+            let issued = ca.issue(&["vault"], out_of_date).unwrap();
+            let refused = Trust::pinned(issued.certificate_pem.as_bytes()).unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::Misconfigured);
+        }
+    }
+
+    /// Hands bytes back and forth in memory until neither side has anything to send, or one has an objection.
     fn shake_hands(
         client: Arc<ClientConfig>,
         server: Arc<ServerConfig>,
@@ -256,7 +280,7 @@ mod tests {
         let key = PrivateKeyDer::from_pem_slice(held.key_pem.as_bytes()).unwrap();
         let provider = Arc::new(chosen::default_provider());
         let key = provider.key_provider.load_private_key(key).unwrap();
-        // Whether the two belong together is not asked here.
+        // Here nothing checks that the two belong together.
         let both = CertifiedKey::new(vec![certificate(shown)], key);
         let config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[version])
@@ -287,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn no_session_is_resumed_though_the_server_offers_it() {
+    fn no_session_is_resumed_although_the_server_offers_it() {
         let ca = TestCa::new(Validity::CURRENT).unwrap();
         let issued = ca.issue(&["vault"], Validity::CURRENT).unwrap();
         for version in [&TLS13, &TLS12] {

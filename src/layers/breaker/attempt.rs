@@ -1,4 +1,4 @@
-//! One attempt, from its admission to what it has shown: told exactly once, whatever becomes of it.
+//! One attempt, from its admission to what it has shown: reported exactly once, whatever becomes of it.
 
 use crate::error::{Error, ErrorKind};
 use crate::layers::breaker::endpoint::{Admission, Evidence};
@@ -58,10 +58,10 @@ impl<'a> Attempt<'a> {
             Err(error) if hurried && error.kind() == ErrorKind::Timeout => Evidence::Nothing,
             answer => Evidence::of(answer),
         };
-        self.tell(evidence, answer.as_ref().err());
+        self.report(evidence, answer.as_ref().err());
     }
 
-    fn tell(&mut self, evidence: Evidence, failure: Option<&Error>) {
+    fn report(&mut self, evidence: Evidence, failure: Option<&Error>) {
         if let Some(admission) = self.admission.take() {
             self.turns
                 .settle(self.endpoint, self.latest, admission, evidence, failure);
@@ -71,6 +71,6 @@ impl<'a> Attempt<'a> {
 
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
-        self.tell(Evidence::Nothing, None);
+        self.report(Evidence::Nothing, None);
     }
 }

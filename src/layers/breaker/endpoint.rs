@@ -36,7 +36,7 @@ pub enum BreakerState {
 pub(super) enum Evidence {
     /// It answered a record.
     Good,
-    /// It answered of the secret, if only to refuse.
+    /// It answered about the secret, even if it refused.
     Alive,
     /// It did not answer, or answered nothing useful; and for how long it asks to be left alone.
     Bad(ErrorKind, Option<Duration>),
@@ -54,7 +54,7 @@ pub(super) struct Admission {
     pub(super) began: Moment,
 }
 
-/// What a change of state is to a log.
+/// What a log says about a change of state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change {
     Opened { wait: Duration, cause: ErrorKind },
@@ -77,7 +77,7 @@ pub(super) struct Endpoint {
     /// than it takes to open.
     useless: Vec<u64>,
     /// The names that were throttled lately, and since when: a quota that others get something of is used
-    /// up all the same.
+    /// up anyway.
     throttled: Vec<u64>,
     throttled_since: Moment,
     last_alive: Moment,
@@ -127,7 +127,7 @@ impl Endpoint {
     /// How many names that get nothing useful weigh as much as one failure.
     const USELESS: usize = 4;
 
-    /// Notes what an attempt has shown, for those who look at the status.
+    /// Notes what an attempt has shown, for the status.
     pub(super) fn note(&mut self, evidence: Evidence, failure: Option<Failure>, now: Moment) {
         match (evidence, failure) {
             (Evidence::Good | Evidence::Alive, _) => self.last_success = Some(now),
@@ -181,7 +181,7 @@ impl Endpoint {
         self.state == BreakerState::Closed
     }
 
-    /// Whether it is closed, and its last answers were of use.
+    /// Whether it is closed, and its last answers were useful.
     pub(super) fn answers(&self) -> bool {
         self.is_closed() && self.failures() == 0
     }
@@ -198,13 +198,13 @@ impl Endpoint {
             return None;
         }
         if self.state != BreakerState::Closed {
-            // Also in place of a trial that is lost: it was begun long ago and never dropped.
+            // Even in place of a trial that is lost: it was begun long ago and never dropped.
             self.enter(BreakerState::HalfOpen { trial: Some(now) });
         }
         Some(self.admission(false, name, now))
     }
 
-    /// Admits an attempt for a name that the store has answered before, though it is open or another
+    /// Admits an attempt for a name that the store has answered before, although it is open or another
     /// tries: otherwise a flood of names that fail could have every trial.
     pub(super) fn admit_known(
         &mut self,
@@ -242,7 +242,12 @@ impl Endpoint {
     }
 
     /// When it may be worth to ask again: a trial that is under way ends soon.
-    pub(super) fn told_at(&self, alone: bool, now: Moment, config: &BreakerConfig) -> Moment {
+    pub(super) fn worth_asking_at(
+        &self,
+        alone: bool,
+        now: Moment,
+        config: &BreakerConfig,
+    ) -> Moment {
         let at = self.admits_at(alone, config);
         match self.state {
             BreakerState::HalfOpen { trial: Some(_) } => at.min(now + config.first_open),
@@ -326,8 +331,8 @@ impl Endpoint {
         }
     }
 
-    /// Notes a name that was throttled, and returns whether so many were lately that it is not for their own
-    /// sake.
+    /// Notes a name that was throttled. Returns whether so many were throttled lately that the names themselves
+    /// are not the reason.
     fn is_used_up(&mut self, name: u64, now: Moment, config: &BreakerConfig) -> bool {
         if now.since(self.throttled_since) >= config.first_open {
             self.throttled.clear();

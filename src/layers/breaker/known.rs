@@ -1,4 +1,4 @@
-//! The names that a store has answered: whose trial is not the flood's.
+//! The names that a store has answered: they have their own trial, which a flood cannot take.
 
 use std::hash::{BuildHasher, RandomState};
 

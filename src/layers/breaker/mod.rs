@@ -1,12 +1,12 @@
-//! A breaker for each endpoint: who fails again and again is left alone for a while.
+//! A breaker for each endpoint: one that fails again and again is left alone for a while.
 //!
 //! It spares a store that is down, or wants to be left alone, and callers that would wait for it, and
 //! directs attempts to the endpoints that answer. It decides nothing about what is answered instead:
 //! its refusal has the kind of the error that it follows from, and the policy does the rest.
 //!
 //! Only the answers of attempts move it, in `endpoint`; no timer does. `attempt` sees to it that
-//! each attempt is reported once, also one that is dropped. `turns` chooses the endpoint of each. `known` are
-//! the names that have a trial of their own.
+//! each attempt is reported once, even one that is dropped. `turns` chooses the endpoint of each. `known` are
+//! the names that have their own trial.
 
 mod attempt;
 mod endpoint;
@@ -54,7 +54,7 @@ pub struct BreakerConfig {
 /// attempt that began after the endpoint's last answer. Useless answers (Malformed, Refused,
 /// Unauthenticated, Throttled) to twenty names in a row, four times as many, open the breaker, too: a few
 /// names alone, however often they are read, open nothing. So do twenty names that are throttled within
-/// `first_open`, whatever others get between them. Every other answer of the store, also NotFound
+/// `first_open`, whatever others get between them. Every other answer of the store, even NotFound
 /// or Denied, is a sign of life. An answer to an attempt that began before the breaker last opened or
 /// closed changes nothing.
 ///
@@ -74,7 +74,7 @@ pub struct BreakerConfig {
 /// useless answer of the endpoint that is tried first. Its backend is `breaker`. Breakers never count it,
 /// and [`Retry`](crate::layers::Retry) does not try again.
 ///
-/// Requests for the latest version ([`Request::wants_latest`]) have breakers of their own: an endpoint that
+/// Requests for the latest version ([`Request::wants_latest`]) have their own breakers: an endpoint that
 /// cannot reach its leader fails them alone. [`Breaker::status`] shows those of all others.
 ///
 /// A request that is already directed ([`Request::endpoint`]) stays where it is, and is counted
@@ -89,7 +89,7 @@ pub struct BreakerConfig {
 /// budget that ends before the attempt's timeout would keep the breaker closed for ever.
 ///
 /// # Cancel safety
-/// An attempt that is dropped, or panics, counts for nothing; a trial gives its place back. One that waits
+/// An attempt that is dropped, or panics, counts for nothing; a trial gives its place back. An attempt that waits
 /// for a trial holds nothing.
 #[derive(Debug)]
 pub(crate) struct Breaker<R> {

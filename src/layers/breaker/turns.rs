@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
 
-use crate::aside::tell;
+use crate::aside::report;
 use crate::clock::{Clock, Moment};
 use crate::error::{Error, ErrorKind};
 use crate::in_time::{TimeLimit, in_time};
@@ -19,7 +19,7 @@ use crate::resolver::{Request, SecretResolver};
 use crate::status::{EndpointStatus, Failure};
 use crate::sync::lock;
 
-/// The endpoints of a store, and those who wait for them.
+/// The endpoints of a store, and the waiters for them.
 pub(super) struct Turns {
     clock: Arc<dyn Clock>,
     pub(super) config: BreakerConfig,
@@ -131,7 +131,7 @@ impl Turns {
             return Err((all.with_backend("breaker").held_back(), None));
         }
         if latest {
-            // One that answers no other request does not answer this one either.
+            // An endpoint that answers no other request does not answer this one either.
             tries.sort_by_key(|&at| !state.endpoints.get(at).is_some_and(Endpoint::is_closed));
         }
         let tries = tries.iter().copied();
@@ -191,9 +191,9 @@ impl Turns {
         let last = shown.and_then(|shown| shown.last_failure.clone());
         drop(state);
         self.settled.notify_waiters();
-        // Told outside the lock: a subscriber is foreign code.
+        // Reported outside the lock: a subscriber is foreign code.
         match change {
-            Some(Change::Opened { wait, cause }) => tell(move || {
+            Some(Change::Opened { wait, cause }) => report(move || {
                 let (origin, last) = (origin.as_deref(), last.map(|last| last.to_string()));
                 tracing::warn!(
                     endpoint,
@@ -204,7 +204,7 @@ impl Turns {
                     "the breaker of an endpoint opened"
                 );
             }),
-            Some(Change::Closed) => tell(move || {
+            Some(Change::Closed) => report(move || {
                 let origin = origin.as_deref();
                 tracing::info!(endpoint, origin, "the breaker of an endpoint closed");
             }),
@@ -226,7 +226,7 @@ impl State {
         }
     }
 
-    /// A store that wants to be left alone wants it of all.
+    /// A store that wants to be left alone wants that from all.
     fn share_pause(&mut self, endpoint: usize, now: Moment, config: &BreakerConfig) {
         let both = (
             self.endpoints.get_mut(endpoint),
@@ -266,7 +266,7 @@ fn refusal<'a>(
     now: Moment,
     config: &BreakerConfig,
 ) -> Error {
-    let at = |endpoint: &&Endpoint| endpoint.told_at(alone, now, config);
+    let at = |endpoint: &&Endpoint| endpoint.worth_asking_at(alone, now, config);
     let soonest = endpoints.clone().min_by_key(at);
     let useless = endpoints
         .filter(|endpoint| !endpoint.cause.permits().counts_for_breaker)
@@ -276,7 +276,9 @@ fn refusal<'a>(
         ErrorKind::Unavailable => {
             "the breaker is open: the store failed, and is left alone for now"
         }
-        _ => "the breaker is open: the store answered so or asked for it, and is left alone",
+        _ => {
+            "the breaker is open: the store gave this answer or asked for a pause, and is left alone"
+        }
     };
     let until = soonest.as_ref().map_or(now, at);
     let error = Error::new(kind, what)

@@ -1,11 +1,11 @@
-//! Who flies where, what may be answered, and the fence.
+//! All flights, what may be answered, and the fence.
 //!
 //! One lock orders everything that changes what a `get` may see: starting a flight, landing one
 //! (`landing`), invalidating, closing. Hits do not take it. No foreign code runs under it.
 //!
-//! The fence: an invalidation raises the epoch and the generation of the flight to its address, and
-//! takes the held value out, in one critical section. A flight lands in one, too, and only under
-//! the generation it began with; its waiters are handed the slot, not the value. A signal for a
+//! The fence: an invalidation raises the epoch, notes it in the flight to its address, and takes the
+//! held value out, in one critical section. A flight lands in one, too, and only what was asked for
+//! since the epoch in it; its waiters are handed the slot, not the value. A signal for a
 //! prefix is compared with the epoch in which a fetch began (`signals`). So after `invalidate` has
 //! returned, nothing that was fetched before is answered.
 
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, watch};
 
 use crate::address::Located;
 use crate::aside::Aside;
@@ -25,7 +25,7 @@ use crate::downgrade::Downgrades;
 use crate::error::{Error, ErrorKind};
 use crate::in_time::{TimeLimit, in_time};
 use crate::layers::cache::CacheConfig;
-use crate::layers::cache::flight::{Counted, Flight, Outcome, Waiter};
+use crate::layers::cache::flight::{Flight, Outcome, Waiter};
 use crate::layers::cache::keeper::Keeper;
 use crate::layers::cache::negative::{Negatives, Said};
 use crate::layers::cache::seen::Seen;
@@ -37,12 +37,12 @@ use crate::layers::deadline::too_late;
 use crate::name::NameRef;
 use crate::race::race;
 use crate::resolver::{Request, SecretResolver, ShutdownReport};
-use crate::secret::Record;
-use crate::status::Status;
+use crate::rules::ByPrefix;
+use crate::secret::{Record, Version};
 use crate::sync::{lock, preempt};
 
-pub(super) struct Core<R> {
-    pub(super) inner: R,
+pub(super) struct Core {
+    pub(super) inner: Arc<dyn SecretResolver>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) config: CacheConfig,
     pub(super) store: Arc<Store>,
@@ -52,57 +52,50 @@ pub(super) struct Core<R> {
     /// Where the wakers of callers run.
     pub(super) aside: Aside,
     pub(super) hits: Sharded,
-    /// How many hits metrics were told of.
-    hits_told: AtomicU64,
-    fetches: AtomicU64,
+    /// How many hits were reported to metrics.
+    hits_reported: AtomicU64,
+    pub(super) fetches: AtomicU64,
+    /// How many fetches there may be still, by prefix of the name.
+    places: ByPrefix<Arc<Semaphore>>,
     state: Mutex<State>,
     pub(super) epoch: AtomicU64,
-    last_success: AtomicU64,
+    /// Written only under the lock.
     closed: watch::Sender<bool>,
 }
 
 /// What the lock guards.
 pub(super) struct State {
-    pub(super) flights: HashMap<Arc<str>, Arc<Flight>>,
+    pub(super) flights: HashMap<Arc<str>, (Arc<Flight>, Place)>,
     pub(super) negatives: Negatives,
     pub(super) seen: Seen,
     pub(super) settling: Settling,
-    pub(super) closed: bool,
-    /// How many fetches there are, by the bound that they count for.
-    fetching: HashMap<usize, usize>,
+    pub(super) last_success: Option<Moment>,
 }
 
-/// A place among the fetches for one that is not a flight, given back when it is dropped.
-pub(super) struct Place<R: SecretResolver>(Arc<Core<R>>, usize);
-
-impl<R: SecretResolver> Drop for Place<R> {
-    fn drop(&mut self) {
-        self.0.lock().leave(self.1);
-    }
-}
-
-/// How long after a refresh that came to nothing the next read may ask for one, at the soonest.
-pub(super) const REFRESH_AGAIN: Duration = Duration::from_secs(1);
+/// A place among the fetches, given back when it is dropped.
+pub(super) type Place = OwnedSemaphorePermit;
 
 /// What came of asking for a flight.
 pub(super) enum Joined {
     /// It landed in the meantime.
     Held(Hit),
-    /// Somebody else's is under way.
-    Other(Waiter),
-    /// None was: the caller has to put this one on the driver.
-    Started(Arc<Flight>),
-    Refused(Error),
+    /// It is under way. Where it is new, the caller has to put it on the driver.
+    Flight(Waiter, Option<Arc<Flight>>),
 }
 
-impl<R: SecretResolver> Core<R> {
+impl Core {
     pub(super) fn new(
-        inner: R,
+        inner: Arc<dyn SecretResolver>,
         clock: Arc<dyn Clock>,
         config: CacheConfig,
         downgrades: Downgrades,
         aside: Aside,
-    ) -> Self {
+    ) -> Result<Self, Error> {
+        let places = |_: Option<&str>, most: usize| {
+            let places = Semaphore::new(most.min(Semaphore::MAX_PERMITS));
+            Ok(Arc::new(places))
+        };
+        let places = config.max_flights.clone().map(places)?;
         let store = Arc::new(Store::new(config.max_entries, config.max_bytes));
         let state = Mutex::new(State {
             flights: HashMap::new(),
@@ -110,10 +103,9 @@ impl<R: SecretResolver> Core<R> {
             // Versions outlive values: four of them for each value that can be held.
             seen: Seen::new((config.max_entries as usize).saturating_mul(4)),
             settling: Settling::new(config.settle),
-            closed: false,
-            fetching: HashMap::new(),
+            last_success: None,
         });
-        Self {
+        Ok(Self {
             inner,
             sweeper: Sweeper::new(Arc::clone(&store), Arc::clone(&clock)),
             keeper: Keeper::new(Arc::clone(&clock)),
@@ -123,18 +115,19 @@ impl<R: SecretResolver> Core<R> {
             downgrades,
             aside,
             hits: Sharded::default(),
-            hits_told: AtomicU64::new(0),
+            hits_reported: AtomicU64::new(0),
             fetches: AtomicU64::new(0),
+            places,
             state,
             epoch: AtomicU64::new(0),
-            last_success: AtomicU64::new(0),
             closed: watch::Sender::new(false),
-        }
+        })
     }
 
     /// The value held for a name that was answered before. The path of a hit.
     pub(super) fn hit(&self, text: &str) -> Option<Hit> {
-        self.store.get(text, &*self.clock)
+        let Store { index, signals, .. } = &*self.store;
+        index.get(text, signals, &*self.clock)
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -154,62 +147,70 @@ impl<R: SecretResolver> Core<R> {
         (!signals.concern(slot.epoch, name.path(), address)).then_some(slot)
     }
 
-    /// What the store has said instead of a value, if no signal concerns it under this name.
-    pub(super) fn still_said(&self, said: &Said, located: &Located<'_>, name: NameRef<'_>) -> bool {
-        let address = located.address().as_str();
+    /// Whether a signal since this epoch concerns the name, or the record at its address.
+    pub(super) fn was_signalled(
+        &self,
+        state: &State,
+        epoch: u64,
+        name: NameRef<'_>,
+        address: &str,
+    ) -> bool {
         let signals = &self.store.signals;
-        !said.is_void() && !signals.concern(said.epoch, name.path(), address)
+        signals.concern(epoch, name.path(), address) || state.settling.concern(epoch, address)
     }
 
     /// What is held for `name`, also where the read path does not know it.
-    pub(super) fn hit_any(&self, name: NameRef<'_>) -> Option<Hit> {
-        let located = self.inner.locate(name);
-        let mut hit = self.slot_of(&located, name)?.read(self.clock.now())?;
-        self.store
-            .link(name, located.address().as_str(), located.field());
+    pub(super) fn held(&self, name: NameRef<'_>) -> Option<Hit> {
+        let found = || self.found(&self.inner.locate(name), name);
+        self.hit(name.as_str()).or_else(found)
+    }
+
+    /// The same, the long way; the next look-up takes the short one.
+    fn found(&self, located: &Located<'_>, name: NameRef<'_>) -> Option<Hit> {
+        let mut hit = self.slot_of(located, name)?.read(self.clock.now())?;
+        self.store.link(name, located);
         hit.record = hit.record.select(located.field());
         Some(hit)
     }
 
-    /// What is held, unless it is to be had `anew`, or the flight that brings it.
-    pub(super) fn join(&self, located: &Located<'_>, name: NameRef<'_>, anew: bool) -> Joined {
+    /// What is held, unless it is to be fetched `again`, or the flight that brings it.
+    pub(super) fn join(
+        &self,
+        located: &Located<'_>,
+        name: NameRef<'_>,
+        again: bool,
+    ) -> Result<Joined, Error> {
         let address = located.address().as_str();
         // Foreign code, so before the lock.
         let identity = self.inner.identity();
         preempt();
         let mut state = self.lock();
-        if state.closed {
-            return Joined::Refused(closed_error());
-        }
-        if let Some(flight) = state.flights.get(address) {
-            return Joined::Other(flight.waiter());
+        if let Some((flight, _)) = state.flights.get(address) {
+            return Ok(Joined::Flight(flight.waiter(), None));
         }
         // A flight may have landed between the caller's look and this lock.
-        let now = self.clock.now();
-        let held = self.slot_of(located, name).filter(|_| !anew);
-        if let Some(hit) = held.and_then(|slot| slot.read(now)) {
-            self.store.link(name, address, located.field());
-            return Joined::Held(hit);
+        if !again && let Some(hit) = self.found(located, name) {
+            return Ok(Joined::Held(hit));
         }
-        let said = state.negatives.get(address, now, identity);
-        if let Some(said) = said.filter(|said| self.still_said(said, located, name)) {
-            return Joined::Refused(said.error());
+        let said = state.negatives.get(address, self.clock.now(), identity);
+        let over = |said: &Said| self.was_signalled(&state, said.epoch, name, address);
+        if let Some(said) = said.filter(|said| !over(said)) {
+            return Err(said.error.clone());
         }
-        match state.start(address, self.config.bound_of(name)) {
-            Ok(flight) => Joined::Started(flight),
-            Err(error) => Joined::Refused(error),
-        }
+        let flight = state.start(address, self.place(name)?);
+        Ok(Joined::Flight(flight.waiter(), Some(flight)))
     }
 
-    /// A place among the fetches for one that is not a flight.
-    pub(super) fn place(self: &Arc<Self>, name: NameRef<'_>) -> Result<Place<R>, Error> {
-        let mut state = self.lock();
-        if state.closed {
-            return Err(closed_error());
-        }
-        let (bound, most) = self.config.bound_of(name);
-        state.enter(bound, most)?;
-        Ok(Place(Arc::clone(self), bound))
+    /// A place among the fetches.
+    pub(super) fn place(&self, name: NameRef<'_>) -> Result<Place, Error> {
+        let places = Arc::clone(self.places.get(name.path()));
+        places.try_acquire_owned().map_err(|refused| match refused {
+            TryAcquireError::Closed => closed_error(),
+            TryAcquireError::NoPermits => Error::new(
+                ErrorKind::Overloaded,
+                "too many fetches are in flight; ask for fewer names at once, or raise the bound by with_max_flights, or by with_limit_for for a prefix",
+            ),
+        })
     }
 
     /// The record, if it is not larger than one may be.
@@ -224,21 +225,18 @@ impl<R: SecretResolver> Core<R> {
         Ok(record)
     }
 
-    /// A flight to refresh what is held, unless one is under way or nothing is held any more.
+    /// A new flight to refresh what is held, if there is anything and none is under way.
     pub(super) fn start_refresh(
         &self,
         located: &Located<'_>,
         name: NameRef<'_>,
     ) -> Option<Arc<Flight>> {
+        // A hit comes by here before it is answered, so nothing else may run in between.
         let address = located.address().as_str();
         let mut state = self.lock();
-        let idle = !state.closed && !state.flights.contains_key(address);
-        let slot = self.store.at(address).filter(|_| idle)?;
-        let started = state.start(address, self.config.bound_of(name));
-        if started.is_err() {
-            slot.refresh_again(self.clock.now() + REFRESH_AGAIN);
-        }
-        started.ok()
+        let idle = !state.flights.contains_key(address) && self.store.at(address).is_some();
+        let place = idle.then(|| self.place(name))?;
+        Some(state.start(address, place.ok()?))
     }
 
     /// Ready once the cache is closed.
@@ -248,20 +246,23 @@ impl<R: SecretResolver> Core<R> {
         let _ = closed.wait_for(|closed| *closed).await;
     }
 
-    /// Refuses what comes, ends what flies, drops what is held. The caller has to notify the waiters:
-    /// their wakers are foreign code. The second call does nothing.
-    pub(super) fn close(&self) -> (ShutdownReport, Vec<Arc<Flight>>) {
-        let mut state = self.lock();
+    /// Changes only under the lock.
+    pub(super) fn is_closed(&self) -> bool {
+        *self.closed.borrow()
+    }
+
+    /// Refuses what comes, ends what flies, drops what is held. The second call does nothing.
+    pub(super) fn close(&self) -> ShutdownReport {
         let mut report = ShutdownReport::default();
-        if state.closed {
-            return (report, Vec::new());
+        let mut state = self.lock();
+        // Only jobs on the driver wait for this: no foreign code is woken.
+        if self.closed.send_replace(true) {
+            return report;
         }
-        state.closed = true;
         self.epoch.fetch_add(1, Ordering::Release);
-        let flights: Vec<_> = state.flights.drain().map(|(_, flight)| flight).collect();
-        state.fetching.clear();
-        state.negatives.clear();
-        state.settling.clear();
+        self.places.values().for_each(|places| places.close());
+        let flights: Vec<_> = state.flights.drain().collect();
+        state.negatives = Negatives::default();
         let values = self.store.take_all();
         drop(state);
         preempt();
@@ -271,63 +272,38 @@ impl<R: SecretResolver> Core<R> {
         let held = values.iter().filter(|value| value.is_held_elsewhere());
         report.values_still_held = held.count();
         drop(values);
-        (report, flights)
-    }
-
-    /// Notifies the waiters and the handles that it is closed.
-    pub(super) fn tell_closed(&self, flights: Vec<Arc<Flight>>) {
-        self.closed.send_replace(true);
-        for flight in flights {
+        // Without the lock, for it wakes waiters.
+        for (_, (flight, _)) in flights {
             flight.end(Outcome::Failed(closed_error()));
         }
         self.keeper.close();
-        // A recorder is foreign code, too.
-        self.tell_hits();
-    }
-
-    pub(super) fn status(&self) -> Status {
-        // Foreign code, so before the lock.
-        let login_ends = self.inner.login_ends();
-        let state = self.lock();
-        let (entries, bytes) = self.store.size();
-        let success = self.last_success.load(Ordering::Relaxed);
-        Status {
-            closed: state.closed,
-            last_success: (success > 0).then(|| Moment::from_nanos(success)),
-            login_ends,
-            stale_allowed: !self.config.longest_stale().is_zero(),
-            entries,
-            bytes,
-            flights: state.flights.len(),
-            hits: self.hits.sum(),
-            fetches: self.fetches.load(Ordering::Relaxed),
-            outlived: self.sweeper.outlived(),
-            ..Status::default()
-        }
+        report
     }
 
     pub(super) fn tell_hits(&self) {
-        audit::hits(self.hits.sum(), &self.hits_told);
+        audit::hits(self.hits.sum(), &self.hits_reported);
     }
 
-    /// Whether a signal a short time ago concerns the record: a replica of the store may be behind it.
-    pub(super) fn wants_latest(&self, address: &str, name: NameRef<'_>) -> bool {
+    /// Reports a fetch that has ended: the backend and the version that it brought, or why it failed.
+    pub(super) fn tell_fetched(
+        &self,
+        name: NameRef<'_>,
+        began: Moment,
+        told: Result<(&'static str, Version), Error>,
+    ) {
         let now = self.clock.now();
-        let wide = self.store.signals.latest(name.path(), address);
-        let state = self.lock();
-        let seen = state.seen.epoch(address);
-        state.settling.wants_latest(address, now, wide, seen)
+        let store = self.config.stores.get(name.path());
+        store.fetched(name, told, now, now.since(began));
     }
 
     /// Asks the store, within the budget of a fetch and until the cache is closed. `lost` is what the
-    /// clock had lost before `began`, read in this order.
+    /// clock lost before `began`, read in this order.
     pub(super) async fn ask(
         &self,
         request: Request<'_>,
         began: Moment,
         lost: Duration,
     ) -> Result<Record, Error> {
-        let mut counted = Counted::new(&self.fetches);
         let until = began + self.config.flight_budget;
         let closed = async {
             self.closed().await;
@@ -337,74 +313,31 @@ impl<R: SecretResolver> Core<R> {
         let answer = self.inner.resolve(request.while_running(until, lost));
         let answer = in_time(limit, race(closed, answer)).await;
         let answer = answer.unwrap_or_else(|| Err(too_late()));
+        // Without asking the store, as a breaker does: that is no fetch.
         let refused = |error: &Error| error.is_held_back() && error.endpoint().is_none();
-        counted.asked = !answer.as_ref().is_err_and(refused);
+        if !answer.as_ref().is_err_and(refused) {
+            self.fetches.fetch_add(1, Ordering::Relaxed);
+        }
         answer
-    }
-
-    pub(super) fn succeeded(&self, now: Moment) {
-        // At the very beginning of a clock counts as one nanosecond later.
-        self.last_success
-            .store(now.nanos().max(1), Ordering::Relaxed);
     }
 }
 
 impl State {
-    /// Takes a place among the fetches that count for `bound`, of which there are `most`.
-    fn enter(&mut self, bound: usize, most: usize) -> Result<(), Error> {
-        let fetching = self.fetching.entry(bound).or_default();
-        if *fetching >= most {
-            return Err(Error::new(
-                ErrorKind::Overloaded,
-                "too many fetches are in flight; ask for fewer names at once, or raise the bound by with_max_flights, or by with_limit_for for a prefix",
-            ));
-        }
-        *fetching += 1;
-        Ok(())
-    }
-
-    fn leave(&mut self, bound: usize) {
-        if let Some(fetching) = self.fetching.get_mut(&bound) {
-            *fetching = fetching.saturating_sub(1);
-        }
-    }
-
-    fn start(
-        &mut self,
-        address: &str,
-        (bound, most): (usize, usize),
-    ) -> Result<Arc<Flight>, Error> {
-        self.enter(bound, most)?;
-        let flight = Arc::new(Flight::new(address, bound));
-        self.flights
-            .insert(Arc::clone(&flight.address), Arc::clone(&flight));
-        Ok(flight)
+    fn start(&mut self, address: &str, place: Place) -> Arc<Flight> {
+        let flight = Arc::new(Flight::new(address));
+        let address = Arc::clone(&flight.address);
+        self.flights.insert(address, (Arc::clone(&flight), place));
+        flight
     }
 
     /// Takes a flight off the table, if it is there.
     pub(super) fn end(&mut self, flight: &Arc<Flight>) -> bool {
         let held = self.flights.get(&flight.address);
-        let there = held.is_some_and(|held| Arc::ptr_eq(held, flight));
+        let there = held.is_some_and(|(held, _)| Arc::ptr_eq(held, flight));
         if there {
             self.flights.remove(&flight.address);
-            self.leave(flight.bound);
         }
         there
-    }
-}
-
-#[cfg(test)]
-impl<R: SecretResolver> Core<R> {
-    pub(super) fn flying_now(&self) -> HashMap<Arc<str>, Arc<Flight>> {
-        self.lock().flights.clone()
-    }
-
-    pub(super) fn values(&self) -> usize {
-        self.store.weights().len()
-    }
-
-    pub(super) fn bytes(&self) -> usize {
-        self.store.weights().into_iter().sum()
     }
 }
 

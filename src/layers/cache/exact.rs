@@ -6,10 +6,10 @@ use tokio::sync::oneshot;
 
 use crate::error::Error;
 use crate::layers::cache::{Cache, core};
-use crate::resolver::{Request, SecretResolver};
+use crate::resolver::Request;
 use crate::secret::Record;
 
-impl<R: SecretResolver> Cache<R> {
+impl Cache {
     /// A read of one given version: neither cached nor shared, but on the driver like every fetch,
     /// and within the same bounds.
     pub(super) async fn exact(&self, request: Request<'_>) -> Result<Record, Error> {
@@ -28,15 +28,10 @@ impl<R: SecretResolver> Cache<R> {
             let record = core.ask(read, began, lost).await;
             drop(place);
             let record = record.and_then(|record| core.fits(record));
-            let now = core.clock.now();
-            let took = now.since(began);
-            let told = match &record {
-                Ok(record) => Ok((record.answer().backend(), record.version().clone())),
-                Err(error) => Err(error.clone()),
-            };
+            let brought = |record: &Record| (record.answer().backend(), record.version().clone());
+            let told = record.as_ref().map(brought).map_err(Error::clone);
             let _ = answer.send(record);
-            let name = name.borrowed();
-            core.config.store_of(name).fetched(name, told, now, took);
+            core.tell_fetched(name.borrowed(), began, told);
         };
         self.driver.spawn(job);
         let answer = self.driver.aside().woken(wait).await;

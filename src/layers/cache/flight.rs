@@ -1,4 +1,4 @@
-//! One fetch in progress, and those who wait for it.
+//! One fetch in progress, and its waiters.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,19 +12,17 @@ use crate::layers::cache::slot::Slot;
 /// A fetch of one address. It lives in the table of flights until it lands.
 pub(super) struct Flight {
     pub(super) address: Arc<str>,
-    /// Which bound it counts for.
-    pub(super) bound: usize,
-    /// Raised by each invalidation of the address: what was fetched under an older number may not
-    /// land. Written and compared only under the lock of the table.
-    generation: AtomicU64,
-    outcome: watch::Sender<Outcome>,
+    /// The epoch of the last signal for the address: what was asked for before it may not land.
+    /// Written and compared only under the lock of the table.
+    fenced: AtomicU64,
+    /// `None` while it is under way.
+    outcome: watch::Sender<Option<Outcome>>,
 }
 
 /// What became of a flight.
 #[derive(Clone)]
 pub(super) enum Outcome {
-    Flying,
-    /// Where the value is until its end: a waiter who comes late finds the slot empty.
+    /// Where the value is until its end: a waiter that comes late finds the slot empty.
     Landed(Arc<Slot>),
     /// What the store has said instead, until it is invalidated.
     Said(Arc<Said>),
@@ -32,33 +30,23 @@ pub(super) enum Outcome {
     Failed(Error),
 }
 
-/// A claim on the outcome of a flight.
-pub(super) struct Waiter(watch::Receiver<Outcome>);
-
-impl Drop for Waiter {
-    fn drop(&mut self) {
-        if let Outcome::Landed(slot) = &*self.0.borrow() {
-            slot.not_awaited();
-        }
-    }
-}
+/// A claim on the outcome of a flight: what has landed is not evicted while there is one.
+pub(super) struct Waiter(watch::Receiver<Option<Outcome>>);
 
 impl Waiter {
     /// The end of the flight; `None` when it was dropped without one.
     pub(super) async fn outcome(&mut self) -> Option<Outcome> {
-        let flying = |outcome: &Outcome| matches!(outcome, Outcome::Flying);
-        let ended = self.0.wait_for(|outcome| !flying(outcome)).await;
-        ended.ok().map(|outcome| outcome.clone())
+        let ended = self.0.wait_for(Option::is_some).await;
+        ended.ok()?.clone()
     }
 }
 
 impl Flight {
-    pub(super) fn new(address: &str, bound: usize) -> Self {
+    pub(super) fn new(address: &str) -> Self {
         Self {
             address: Arc::from(address),
-            bound,
-            generation: AtomicU64::new(0),
-            outcome: watch::Sender::new(Outcome::Flying),
+            fenced: AtomicU64::new(0),
+            outcome: watch::Sender::new(None),
         }
     }
 
@@ -71,53 +59,25 @@ impl Flight {
         self.outcome.receiver_count()
     }
 
-    pub(super) fn generation(&self) -> u64 {
-        self.generation.load(Ordering::Acquire)
+    /// Keeps what was asked for before this epoch from landing.
+    pub(super) fn fence(&self, epoch: u64) {
+        self.fenced.store(epoch, Ordering::Relaxed);
     }
 
-    /// Keeps what is being fetched from landing.
-    pub(super) fn fence(&self) {
-        self.generation.fetch_add(1, Ordering::Release);
+    /// Whether what was asked for in the epoch `began` may not land.
+    pub(super) fn is_fenced(&self, began: u64) -> bool {
+        began < self.fenced.load(Ordering::Relaxed)
     }
 
-    /// Ends it, if it has not ended. Wakes the waiters: their wakers are foreign code.
+    /// Ends it, if it has not ended, and wakes the waiters. Not to be called under a lock: where no
+    /// thread can be started for their wakers, which are foreign code, these run here.
     pub(super) fn end(&self, outcome: Outcome) {
-        let landed = match &outcome {
-            Outcome::Landed(slot) => Some(Arc::clone(slot)),
-            _ => None,
-        };
         self.outcome.send_if_modified(|held| {
-            let flying = matches!(held, Outcome::Flying);
+            let flying = held.is_none();
             if flying {
-                *held = outcome;
+                *held = Some(outcome);
             }
             flying
         });
-        // Waiters that left before cannot say so.
-        if let Some(slot) = landed.filter(|_| self.awaited_by() == 0) {
-            slot.not_awaited();
-        }
-    }
-}
-
-/// Counts a fetch when it ends, however it does, unless the store was not asked.
-pub(super) struct Counted<'a> {
-    fetches: &'a AtomicU64,
-    pub(super) asked: bool,
-}
-
-impl<'a> Counted<'a> {
-    pub(super) fn new(fetches: &'a AtomicU64) -> Self {
-        Self {
-            fetches,
-            asked: true,
-        }
-    }
-}
-
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        self.fetches
-            .fetch_add(u64::from(self.asked), Ordering::Relaxed);
     }
 }

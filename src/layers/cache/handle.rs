@@ -11,14 +11,15 @@ use std::time::Duration;
 use secrecy::ExposeSecret;
 use tokio::sync::watch;
 
-use crate::aside::Aside;
+use crate::clock::Clock as _;
 use crate::error::{Error, ErrorKind};
 use crate::fork::{self, Process};
+use crate::layers::cache::Cache;
 use crate::layers::cache::core::{Core, closed_error};
 use crate::layers::deadline::too_late;
-use crate::name::SecretName;
-use crate::race::race;
-use crate::resolver::SecretResolver;
+use crate::name::{NameRef, SecretName};
+use crate::race::first;
+use crate::resolver::SecretResolver as _;
 use crate::secret::{Record, Secret, print};
 
 /// The current version of one secret, kept current in the background; from
@@ -47,32 +48,19 @@ use crate::secret::{Record, Secret, print};
 pub struct SecretHandle {
     place: Arc<Place>,
     news: watch::Receiver<()>,
-    /// A keyed hash of the value that was seen last, to tell it from the next.
+    /// A keyed hash of the value that was seen last: the next may differ.
     print: Option<u64>,
 }
 
 /// A handle's place in the cache, given back when its last clone is dropped.
 struct Place {
-    cache: Arc<dyn Values>,
-    /// Where the wakers of waiters run.
-    aside: Aside,
+    cache: Arc<Core>,
     name: SecretName,
     /// The name as it was asked for, without the path of a scope: for errors.
     shown: SecretName,
     address: Box<str>,
     keys: RandomState,
     process: Process,
-}
-
-/// What a handle needs of the cache.
-trait Values: Send + Sync {
-    /// What a `get` of the name would find in memory.
-    fn value(&self, name: &SecretName) -> Option<Record>;
-    /// Why there is nothing; `None` while a fetch is under way.
-    fn why_not(&self, address: &str) -> Option<Error>;
-    /// Ready when a fetch must have ended.
-    fn patience(&self) -> crate::clock::Sleep;
-    fn release(&self, address: &str);
 }
 
 impl SecretHandle {
@@ -95,22 +83,15 @@ impl SecretHandle {
 
     /// The answer of now; `None` while a fetch is under way.
     fn now(&self) -> Option<Result<Secret, Error>> {
-        let Place {
-            cache,
-            name,
-            shown,
-            address,
-            process,
-            ..
-        } = &*self.place;
-        if !process.is_this() {
-            return Some(Err(fork::refused().with_name(shown.borrowed())));
+        let place = &*self.place;
+        if !place.process.is_this() {
+            return Some(Err(place.refused()));
         }
-        let answer = match cache.value(name) {
+        let answer = match place.value() {
             Some(record) => record.into_secret(),
-            None => Err(cache.why_not(address)?),
+            None => Err(place.why_not()?),
         };
-        Some(answer.map_err(|error| error.with_name(shown.borrowed())))
+        Some(answer.map_err(|error| error.with_name(place.shown.borrowed())))
     }
 
     /// The current secret; where there is none for the moment, as after an invalidation, waits for the
@@ -126,6 +107,7 @@ impl SecretHandle {
         if let Some(answer) = self.now() {
             return answer;
         }
+        let place = &*self.place;
         let mut news = self.news.clone();
         let come = async move {
             loop {
@@ -133,18 +115,17 @@ impl SecretHandle {
                 if let Some(answer) = self.now() {
                     return answer;
                 }
-                if self.place.aside.woken(news.changed()).await.is_err() {
+                if place.cache.aside.woken(news.changed()).await.is_err() {
                     return Err(closed_error());
                 }
             }
         };
-        let late = async {
-            self.place.cache.patience().await;
-            Err(too_late())
-        };
-        let Place { process, shown, .. } = &*self.place;
-        let answer = process.here(Box::pin(race(come, late))).await;
-        answer.unwrap_or_else(|| Err(fork::refused().with_name(shown.borrowed())))
+        let Core { clock, config, .. } = &*place.cache;
+        let late = clock.sleep_until(clock.now() + config.flight_budget + Duration::from_secs(1));
+        match place.process.here(Box::pin(first(come, late))).await {
+            Some(answer) => answer.unwrap_or_else(|| Err(too_late())),
+            None => Err(place.refused()),
+        }
     }
 
     /// Waits until the secret has another value than when it was last waited for, or than when the
@@ -159,7 +140,7 @@ impl SecretHandle {
         loop {
             // First: a forked child may take no lock.
             if !self.place.process.is_this() {
-                return Err(fork::refused().with_name(self.place.shown.borrowed()));
+                return Err(self.place.refused());
             }
             self.news.mark_unchanged();
             if let Ok(secret) = self.secret() {
@@ -169,7 +150,7 @@ impl SecretHandle {
                 }
             }
             let place = Arc::clone(&self.place);
-            let news = place.aside.woken(self.news.changed());
+            let news = place.cache.aside.woken(self.news.changed());
             // In a forked child there is none: the loop refuses.
             if let Some(Err(_)) = place.process.here(Box::pin(news)).await {
                 return Err(closed_error());
@@ -187,6 +168,25 @@ impl SecretHandle {
 }
 
 impl Place {
+    /// What a `get` of the name would find in memory.
+    fn value(&self) -> Option<Record> {
+        let hit = self.cache.held(self.name.borrowed())?;
+        // When to refresh it is the keeper's to say.
+        Some(hit.record)
+    }
+
+    /// Why there is nothing; `None` while a fetch is under way.
+    fn why_not(&self) -> Option<Error> {
+        match self.cache.is_closed() {
+            true => Some(closed_error()),
+            false => self.cache.keeper.error(&self.address),
+        }
+    }
+
+    fn refused(&self) -> Error {
+        fork::refused().with_name(self.shown.borrowed())
+    }
+
     /// A keyed hash, not the value: that one is gone by the time the next comes. A change that it
     /// misses would need two values with the same 64 bits under a secret key.
     fn print(&self, secret: &Secret) -> u64 {
@@ -197,7 +197,8 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         if self.process.is_this() {
-            self.cache.release(&self.address);
+            self.cache.keeper.release(&self.address);
+            self.cache.store.release(&self.address);
         } else {
             // A lock may be held for ever here: the cache stays as it is.
             std::mem::forget(Arc::clone(&self.cache));
@@ -205,60 +206,36 @@ impl Drop for Place {
     }
 }
 
-impl<R: SecretResolver> Core<R> {
-    /// A handle on `name`, and whether the job that keeps handles current is to be started.
-    pub(super) fn handle(
-        self: &Arc<Self>,
+impl Cache {
+    /// A handle on `name`, kept current on the driver.
+    /// Its errors name it as `shown`.
+    pub(crate) fn handle(
+        &self,
         name: SecretName,
-        shown: SecretName,
-    ) -> Result<(SecretHandle, bool), Error> {
-        let located = self.inner.locate(name.borrowed());
+        shown: NameRef<'_>,
+    ) -> Result<SecretHandle, Error> {
+        let core = &self.core;
+        let located = core.inner.locate(name.borrowed());
         let address: Box<str> = Box::from(located.address().as_str());
         // Released with the place: a value that was evicted could not be read.
-        self.store.retain(&address)?;
-        let (news, start) = self.keeper.keep(&located, name.clone());
-        let cache: Arc<dyn Values> = Arc::<Self>::clone(self);
-        let place = Arc::new(Place {
-            cache,
-            aside: self.aside.clone(),
+        core.store.pin(&[(address.clone(), 0)])?;
+        let (news, start) = core.keeper.keep(&address, &name);
+        if start {
+            self.driver.spawn(Arc::clone(core).keep_current());
+        }
+        let place = Place {
+            cache: Arc::clone(core),
             name,
-            shown,
+            shown: shown.to_owned(),
             address,
             keys: RandomState::new(),
             process: Process::current(),
-        });
-        let handle = SecretHandle {
-            place,
+        };
+        Ok(SecretHandle {
+            place: Arc::new(place),
             news,
             print: None,
-        };
-        Ok((handle, start))
-    }
-}
-
-impl<R: SecretResolver> Values for Core<R> {
-    fn value(&self, name: &SecretName) -> Option<Record> {
-        // When to refresh it is the keeper's to say.
-        let hit = self.hit(name.as_str());
-        let hit = hit.or_else(|| self.hit_any(name.borrowed()))?;
-        Some(hit.record)
-    }
-
-    fn why_not(&self, address: &str) -> Option<Error> {
-        match self.lock().closed {
-            true => Some(closed_error()),
-            false => self.keeper.error(address),
-        }
-    }
-
-    fn patience(&self) -> crate::clock::Sleep {
-        let budget = self.config.flight_budget + Duration::from_secs(1);
-        self.clock.sleep_until(self.clock.now() + budget)
-    }
-
-    fn release(&self, address: &str) {
-        self.keeper.release(address);
-        self.store.release(address);
+        })
     }
 }
 

@@ -14,6 +14,7 @@ use crate::layers::cache::slot::{Hit, Slot};
 use crate::name::path_of;
 use crate::secret::Selected;
 
+#[derive(Default)]
 pub(super) struct Index {
     // Keyed hashing: names may be chosen by an attacker.
     links: papaya::HashMap<Arc<str>, Link, RandomState>,
@@ -53,12 +54,6 @@ impl Link {
 }
 
 impl Index {
-    pub(super) fn new() -> Self {
-        Self {
-            links: papaya::HashMap::with_hasher(RandomState::new()),
-        }
-    }
-
     /// The record that the name with this text was linked to, if its time is not over and no signal
     /// concerns it, with the name's field selected. Text that is no name was never linked.
     pub(super) fn get(&self, text: &str, signals: &Signals, clock: &dyn Clock) -> Option<Hit> {

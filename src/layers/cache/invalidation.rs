@@ -1,21 +1,23 @@
 //! Invalidation: what a signal takes out, and what it keeps from landing.
 //!
-//! Each is one critical section of `core`, whose docs say why that is a fence.
+//! Each is one critical section of `core`. Why that is a fence is said there.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::address::Address;
 use crate::invalidate::Invalidates;
 use crate::layers::cache::core::{Core, State};
+use crate::layers::cache::negative::Negatives;
 use crate::layers::cache::signals::Signal;
 use crate::layers::cache::slot::Detached;
 use crate::name::NameRef;
-use crate::resolver::SecretResolver;
+use crate::rules::is_below;
 use crate::secret::Version;
 use crate::sync::preempt;
 
-impl<R: SecretResolver> Invalidates for Core<R> {
+impl Invalidates for Core {
     fn invalidate(&self, name: NameRef<'_>) -> usize {
         let located = self.inner.locate(name);
         self.invalidate_each(std::slice::from_ref(located.address()))
@@ -32,41 +34,29 @@ impl<R: SecretResolver> Invalidates for Core<R> {
         // Foreign code, so before the lock.
         let addresses = self.inner.below(prefix);
         let prefix = prefix.path();
-        let taken = self.taking(|state, signal| {
-            self.store.signals.below(signal, Some(prefix), &addresses);
-            let taken = self.store.take_below(prefix, &addresses);
-            // A batch that was given one of these under another name asks again.
-            let out: Vec<_> = taken
-                .iter()
-                .map(|slot| Address::from(slot.address()))
-                .collect();
-            self.store.addressed.below(signal, None, &out);
-            for slot in &taken {
-                state.signal(slot.address(), Some(slot), signal);
-            }
-            taken
+        let taken = self.taking(|_, signal| {
+            self.store.signals.below(signal, prefix, &addresses);
+            self.store.take_below(prefix, &addresses)
         });
-        let signals = &self.store.signals;
-        self.keeper
-            .signalled(|epoch, path, address| signals.concern(epoch, path, address));
-        // Also those of another name of a record that was taken out.
-        taken
-            .iter()
-            .for_each(|address| self.keeper.due_now(address));
+        self.keeper.signalled(|address, names| {
+            // Also those of another name of a record that was taken out.
+            if taken.contains(address) {
+                return true;
+            }
+            let mut addresses = addresses.iter();
+            names.iter().any(|name| is_below(name.path(), prefix))
+                || addresses.any(|prefix| is_below(address, prefix.as_str()))
+        });
         taken.len()
     }
 
     fn invalidate_all(&self) -> usize {
         let taken = self.taking(|state, signal| {
             self.store.signals.all(signal);
-            let taken = self.store.take_all();
-            for slot in &taken {
-                state.signal(slot.address(), Some(slot), signal);
-            }
-            state.negatives.clear();
-            taken
+            state.negatives = Negatives::default();
+            self.store.take_all()
         });
-        self.keeper.signalled(|_, _, _| true);
+        self.keeper.signalled(|_, _| true);
         taken.len()
     }
 
@@ -81,14 +71,13 @@ impl<R: SecretResolver> Invalidates for Core<R> {
     }
 }
 
-impl<R: SecretResolver> Core<R> {
+impl Core {
     fn invalidate_each(&self, addresses: &[Address<'_>]) -> usize {
         let taken = self.taking(|state, signal| {
-            self.store.addressed.below(signal, None, addresses);
             let take = |address: &Address<'_>| {
-                let taken = self.store.take(address.as_str());
-                state.signal(address.as_str(), taken.as_ref(), signal);
-                taken
+                // Also where nothing is held.
+                state.signal(address.as_str(), None, signal);
+                self.store.take(address.as_str())
             };
             addresses.iter().filter_map(take).collect()
         });
@@ -100,25 +89,31 @@ impl<R: SecretResolver> Core<R> {
 
     /// Runs an invalidation in its critical section, and drops outside of it what it took out; returns
     /// where that was held.
-    fn taking(&self, take: impl FnOnce(&mut State, Signal) -> Vec<Detached>) -> Vec<Arc<str>> {
+    fn taking(&self, take: impl FnOnce(&mut State, Signal) -> Vec<Detached>) -> HashSet<Arc<str>> {
         let mut state = self.lock();
         let epoch = 1 + self.epoch.fetch_add(1, Ordering::Release);
         let came = self.clock.now();
-        let taken = take(&mut state, Signal { epoch, came });
+        let signal = Signal { epoch, came };
+        let taken = take(&mut state, signal);
+        // Also the other names of these records: a waiter or a batch that was given one asks again.
+        for slot in &taken {
+            state.signal(slot.address(), slot.version(), signal);
+        }
         drop(state);
         preempt();
-        taken.into_iter().map(Detached::into_address).collect()
+        // Wiped here, after the lock.
+        let address = |slot: Detached| Arc::clone(slot.address());
+        taken.into_iter().map(address).collect()
     }
 }
 
 impl State {
-    /// Fences what concerns one address; `taken` is what was held there.
-    fn signal(&mut self, address: &str, taken: Option<&Detached>, signal: Signal) {
-        self.negatives.remove(address);
-        let dropped = taken.and_then(Detached::version);
+    /// Fences what concerns one address, where `dropped` is the version that was held.
+    fn signal(&mut self, address: &str, dropped: Option<Version>, signal: Signal) {
+        self.negatives.forget(address);
         self.settling.signalled(address, dropped.as_ref(), signal);
-        if let Some(flight) = self.flights.get(address) {
-            flight.fence();
+        if let Some((flight, _)) = self.flights.get(address) {
+            flight.fence(signal.epoch);
         }
     }
 }

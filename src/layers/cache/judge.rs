@@ -1,37 +1,40 @@
 //! Whether what a store answered may be held, and for how long.
 
+use std::sync::Arc;
+
 use crate::clock::Moment;
 use crate::error::{Error, ErrorKind};
 use crate::layers::cache::core::State;
 use crate::layers::cache::landing::{Arrived, Asked, Landing, Next, Not};
-use crate::layers::cache::life::{Life, Terms};
+use crate::layers::cache::life::{Life, Terms, shortened};
 use crate::layers::cache::negative::Negatives;
 use crate::layers::cache::seen::Order;
-use crate::layers::cache::slot::{Detached, Landed};
-use crate::name::NameRef;
-use crate::resolver::SecretResolver;
+use crate::layers::cache::slot::{Detached, Slot};
 use crate::secret::{Freshness, Record};
 
-impl<R: SecretResolver> Landing<R> {
+impl Landing {
     /// Holds what was fetched, if it may be.
     pub(super) fn judge(
         &self,
         state: &mut State,
         asked: &Asked,
         answer: Result<Record, Error>,
-        name: NameRef<'_>,
         ask_again: bool,
         out: &mut Vec<Detached>,
     ) -> Result<Arrived, Not> {
-        let Self { core, flight, .. } = self;
-        let answer = match answer {
-            Ok(answer) => answer,
-            // It was this process that was late: the answer may be as old as the stop was long.
-            Err(error) if error.kind().is_of_the_secret() && self.is_old_word(asked) => {
-                return Err(Not::Next(Next::Again));
-            }
-            Err(error) => return Err(error.into()),
-        };
+        let Self { core, flight, name } = self;
+        let (name, address) = (name.borrowed(), &flight.address);
+        // What an invalidation was about is fenced, an error like a value: the secret may have been
+        // created since.
+        let fenced =
+            flight.is_fenced(asked.epoch) || core.store.was_signalled(asked.epoch, address, name);
+        // It was this process that was late: the answer may be as old as the stop was long.
+        let is_old = |error: &Error| error.kind().is_of_the_secret() && self.is_old_word(asked);
+        if fenced || answer.as_ref().is_err_and(is_old) {
+            return Err(Not::Next(Next::Repeat));
+        }
+        let answer = answer?;
+        let backend = answer.answer().backend();
         // The attempt that was answered may have begun later than the fetch.
         let sent = answer.answer().fetched_at().unwrap_or(asked.began);
         if sent < asked.began || answer.answer().freshness() != Freshness::Fresh {
@@ -39,13 +42,13 @@ impl<R: SecretResolver> Landing<R> {
                 ErrorKind::Misconfigured,
                 "the store answers from a memory of its own, which no invalidation reaches; give the resolver what is behind it",
             );
-            return Err(error.with_backend(answer.answer().backend()).into());
+            return Err(error.with_backend(backend).into());
         }
         let endpoint = answer.endpoint();
         let (record, lease_over) = self.whole(answer, asked, sent)?;
         let now = core.clock.now();
         let version = record.version();
-        let verdict = state.seen.judge(&flight.address, version, asked.epoch, now);
+        let verdict = state.seen.judge(address, version, asked.epoch, now);
         let new_life = match verdict {
             Order::Good => false,
             Order::NewLife => true,
@@ -54,7 +57,7 @@ impl<R: SecretResolver> Landing<R> {
                     ErrorKind::Refused,
                     "the store answers a lower version than before; if it was restored on purpose, forget_version",
                 );
-                let refused = refused.with_backend(record.answer().backend());
+                let refused = refused.with_backend(backend);
                 return Err(match ask_again {
                     true => Not::Next(Next::RolledBack(endpoint, refused)),
                     false => Not::Said(refused),
@@ -62,24 +65,17 @@ impl<R: SecretResolver> Landing<R> {
             }
         };
         let record = core.fits(record)?;
-        let told = (record.answer().backend(), record.version().clone());
-        let life = self.life(state, &record, lease_over, name, sent);
+        let told = (backend, record.version().clone());
+        let life = self.life(state, &record, lease_over, sent);
         let life = life.map_err(|error| match self.was_stopped(asked) {
-            true => Not::Next(Next::Again),
-            false => error.with_backend(record.answer().backend()).into(),
+            true => Not::Next(Next::Repeat),
+            false => error.with_backend(backend).into(),
         })?;
         let answer = record.answer().timed(sent, life.expires);
-        let (replaced, held) = core.store.put(
-            flight,
-            &Landed {
-                record: record.with_answer(answer),
-                life,
-                epoch: asked.epoch,
-            },
-        );
-        out.extend(replaced);
-        let slot = held?;
-        state.negatives.remove(&flight.address);
+        let record = record.with_answer(answer);
+        let slot = Arc::new(Slot::new(address, &record, life, asked.epoch));
+        out.extend(core.store.put(&slot)?);
+        state.negatives.forget(address);
         Ok(Arrived {
             slot,
             told,
@@ -113,7 +109,7 @@ impl<R: SecretResolver> Landing<R> {
             return Err(error.with_backend(answer.answer().backend()).into());
         };
         // Evicted meanwhile, or over.
-        let held = offered.record().ok_or(Not::Next(Next::Whole))?;
+        let held = offered.record().ok_or(Not::Next(Next::Repeat))?;
         // What is unchanged has no new lease, unless it says so; all its other times are new.
         let over = lease.map_or(offered.life.lease_over, |_| lease_over);
         Ok((held.with_answer(answer.answer()), over))
@@ -124,27 +120,26 @@ impl<R: SecretResolver> Landing<R> {
         state: &mut State,
         record: &Record,
         lease_over: Moment,
-        name: NameRef<'_>,
         sent: Moment,
     ) -> Result<Life, Error> {
-        let Self { core, flight, .. } = self;
+        let Self { core, flight, name } = self;
         let now = core.clock.now();
-        let address = &*flight.address;
+        let (name, address) = (name.borrowed(), &*flight.address);
         // An end that the backend itself has set counts like a lease.
         let over = record.answer().expires_at();
         let lease_over = over.map_or(lease_over, |over| over.min(lease_over));
         let lease_used = match lease_over {
             Moment::NEVER => Moment::NEVER,
-            over => sent + core.store.shortened(over.since(sent)),
+            over => sent + shortened(over.since(sent)),
         };
         let wide = core.store.signals.latest(name.path(), address);
         Life::begin(Terms {
             asked: sent,
             now,
-            ttl: core.store.shortened(core.config.ttl_of(name)),
+            ttl: shortened(*core.config.ttl.get(name.path())),
             lease_over,
             lease_used,
-            stale: core.config.stale_for(name).unwrap_or_default(),
+            stale: *core.config.stale.get(name.path()),
             unsettled: state
                 .settling
                 .trusted_for(address, Some(record.version()), now, wide),

@@ -4,15 +4,13 @@
 //! value's life, at once after a signal, and after a failure with a back-off. Every landing comes by
 //! here, whichever caller asked for it, and wakes the handles of that address alone.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::future::pending;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
-use crate::address::Located;
 use crate::clock::{Clock, Moment};
 use crate::error::Error;
 use crate::foreign::foreign;
@@ -20,41 +18,31 @@ use crate::layers::cache::core::{Core, Joined};
 use crate::layers::cache::slot::Slot;
 use crate::name::SecretName;
 use crate::race::race;
-use crate::resolver::SecretResolver;
 use crate::sync::lock;
 
 pub(super) struct Keeper {
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
-    /// How many addresses have handles: most caches have none, and a landing looks here first.
-    number: AtomicUsize,
-    /// Notified when something is due earlier than the job waits for.
-    earlier: Notify,
+    /// Notified when something may be due at another time than the job waits for.
+    changed: Notify,
 }
 
 #[derive(Default)]
 struct State {
     by_address: HashMap<Arc<str>, Kept>,
-    due: BTreeSet<(Moment, Arc<str>)>,
     started: bool,
 }
 
 struct Kept {
-    address: Arc<str>,
     /// The names under which handles read the record.
-    names: Vec<Due>,
+    names: Vec<SecretName>,
     handles: usize,
     due: Moment,
-    /// The epoch in which the fetch of the last value began.
-    epoch: u64,
     failures: u32,
     error: Option<Error>,
     /// Sent to at each landing and each failure; dropped when no more will come.
     news: watch::Sender<()>,
 }
-
-/// A name that is due, and where its record is.
-type Due = (SecretName, Arc<Located<'static>>);
 
 impl Keeper {
     /// How long after the first failure, and after many, the next fetch comes.
@@ -68,45 +56,33 @@ impl Keeper {
         Self {
             clock,
             state: Mutex::default(),
-            number: AtomicUsize::new(0),
-            earlier: Notify::new(),
+            changed: Notify::new(),
         }
     }
 
     /// Keeps the record of `name` current for one more handle. Returns its news, and whether the job
     /// is to be started.
-    pub(super) fn keep(
-        &self,
-        located: &Located<'_>,
-        name: SecretName,
-    ) -> (watch::Receiver<()>, bool) {
+    pub(super) fn keep(&self, address: &str, name: &SecretName) -> (watch::Receiver<()>, bool) {
         let mut state = lock(&self.state);
         let start = !std::mem::replace(&mut state.started, true);
-        let address: Arc<str> = Arc::from(located.address().as_str());
-        let kept = state.by_address.entry(Arc::clone(&address));
+        let kept = state.by_address.entry(Arc::from(address));
         let kept = kept.or_insert_with(|| Kept {
-            address,
             names: Vec::new(),
             handles: 0,
             due: Moment::NEVER,
-            epoch: 0,
             failures: 0,
             error: None,
             news: watch::Sender::new(()),
         });
         kept.handles += 1;
-        let news = kept.news.subscribe();
-        let is_new = kept.names.iter().all(|(known, _)| *known != name);
-        if is_new {
-            let located = Arc::new(located.clone().into_owned());
-            kept.names.push((name, located));
-        }
-        self.number.store(state.by_address.len(), Ordering::Release);
-        drop(state);
-        if is_new {
+        if !kept.names.contains(name) {
+            kept.names.push(name.clone());
             // What is held already does not land again.
-            self.due_now(located.address().as_str());
+            kept.is_due(self.clock.now());
         }
+        let news = kept.news.subscribe();
+        drop(state);
+        self.changed.notify_one();
         (news, start)
     }
 
@@ -116,16 +92,12 @@ impl Keeper {
             return;
         };
         kept.handles -= 1;
-        if kept.handles > 0 {
-            return;
+        if kept.handles == 0 {
+            state.by_address.remove(address);
         }
-        if let Some(kept) = state.by_address.remove(address) {
-            state.due.remove(&(kept.due, kept.address));
-        }
-        self.number.store(state.by_address.len(), Ordering::Release);
         drop(state);
         // The job may wait for what was due here.
-        self.earlier.notify_one();
+        self.changed.notify_one();
     }
 
     /// A value has landed. A signal may have come since, and has asked for the next fetch already:
@@ -135,10 +107,9 @@ impl Keeper {
         self.with(&slot.address, |kept| {
             kept.failures = 0;
             kept.error = None;
-            kept.epoch = slot.epoch;
             let mut names = kept.names.iter();
             let taken = slot.record().is_none() && now < slot.life.expires;
-            let due = match taken || names.any(|(name, _)| concerned(name)) {
+            let due = match taken || names.any(&concerned) {
                 true => now,
                 false => slot.life.refresh.max(now + Self::SOONEST),
             };
@@ -170,23 +141,16 @@ impl Keeper {
         });
     }
 
-    /// All records that a signal concerns are to be fetched at once; `concerns` decides by the epoch of
-    /// a value, the path of a name and an address.
-    pub(super) fn signalled(&self, concerns: impl Fn(u64, &str, &str) -> bool) {
-        if self.number.load(Ordering::Acquire) == 0 {
-            return;
-        }
-        let state = lock(&self.state);
-        let kept = state.by_address.iter();
-        let concerned = kept.filter(|(address, kept)| {
-            let mut names = kept.names.iter();
-            names.any(|(name, _)| concerns(kept.epoch, name.path(), address))
-        });
-        let addresses: Vec<_> = concerned.map(|(address, _)| Arc::clone(address)).collect();
+    /// All records that a signal is for are to be fetched at once; `is_meant` decides by the address and
+    /// the names.
+    pub(super) fn signalled(&self, is_meant: impl Fn(&str, &[SecretName]) -> bool) {
+        let now = self.clock.now();
+        let mut state = lock(&self.state);
+        let kept = state.by_address.iter_mut();
+        let meant = kept.filter(|(address, kept)| is_meant(address, &kept.names));
+        meant.for_each(|(_, kept)| kept.is_due(now));
         drop(state);
-        for address in addresses {
-            self.due_now(&address);
-        }
+        self.changed.notify_one();
     }
 
     /// Why there is no value, if the last fetch has failed.
@@ -201,37 +165,22 @@ impl Keeper {
 
     /// Notifies all handles that no more values will come.
     pub(super) fn close(&self) {
-        let mut state = lock(&self.state);
-        state.due.clear();
-        self.number.store(0, Ordering::Release);
-        let kept = std::mem::take(&mut state.by_address);
-        drop(state);
-        // Each handle learns it from the end of its sender.
+        let kept = std::mem::take(&mut lock(&self.state).by_address);
+        // Without the lock. Each handle learns it from the end of its sender.
         drop(kept);
     }
 
     /// Changes what is kept at `address` and when it is due; notifies its handles where there is news.
     fn with(&self, address: &str, change: impl FnOnce(&mut Kept) -> (Moment, bool)) {
-        if self.number.load(Ordering::Acquire) == 0 {
-            return;
-        }
         let mut state = lock(&self.state);
-        let State {
-            by_address, due, ..
-        } = &mut *state;
-        let Some(kept) = by_address.get_mut(address) else {
+        let Some(kept) = state.by_address.get_mut(address) else {
             return;
         };
-        let (at, is_news) = change(kept);
-        due.remove(&(kept.due, Arc::clone(&kept.address)));
-        kept.due = at;
-        due.insert((at, Arc::clone(&kept.address)));
+        let (due, is_news) = change(kept);
+        kept.due = due;
         let news = is_news.then(|| kept.news.clone());
-        let first = due.first().is_some_and(|(_, first)| **first == *address);
         drop(state);
-        if first {
-            self.earlier.notify_one();
-        }
+        self.changed.notify_one();
         if let Some(news) = news {
             news.send_replace(());
         }
@@ -239,37 +188,38 @@ impl Keeper {
 
     /// What is due now, and when the next is. Each is due again in a second, in case nothing comes of
     /// it.
-    fn take_due(&self) -> (Vec<Due>, Option<Moment>) {
+    fn take_due(&self) -> (Vec<SecretName>, Option<Moment>) {
         let now = self.clock.now();
         let mut state = lock(&self.state);
-        let State {
-            by_address, due, ..
-        } = &mut *state;
         let mut all = Vec::new();
-        while let Some((moment, address)) = due.first().cloned() {
-            if moment > now {
-                break;
-            }
-            due.pop_first();
-            if let Some(kept) = by_address.get_mut(&address) {
+        for kept in state.by_address.values_mut() {
+            if kept.due <= now {
                 kept.due = now + Self::AGAIN;
-                due.insert((kept.due, address));
                 all.extend(kept.names.iter().cloned());
             }
         }
-        (all, due.first().map(|(moment, _)| *moment))
+        let due = state.by_address.values().map(|kept| kept.due);
+        (all, due.min())
     }
 }
 
-impl<R: SecretResolver> Core<R> {
+impl Kept {
+    /// To be fetched at once.
+    fn is_due(&mut self, now: Moment) {
+        self.error = None;
+        self.due = now;
+    }
+}
+
+impl Core {
     /// Fetches what is due, until the cache is closed. The job of all handles, on the driver.
     pub(super) async fn keep_current(self: Arc<Self>) {
         let work = async {
             loop {
                 let (all, next) = self.keeper.take_due();
-                for (name, located) in all {
+                for name in all {
                     // It asks a backend for its identity: what that panics with ends no other handle.
-                    foreign(|| self.refetch(name, &located));
+                    foreign(|| self.refetch(name));
                 }
                 let due = async {
                     match next {
@@ -277,41 +227,36 @@ impl<R: SecretResolver> Core<R> {
                         None => pending().await,
                     }
                 };
-                race(due, self.keeper.earlier.notified()).await;
+                race(due, self.keeper.changed.notified()).await;
             }
         };
         race(self.closed(), work).await;
     }
 
     /// Begins the fetch that is due for `name`, unless one is under way or what is held is still young.
-    fn refetch(self: &Arc<Self>, name: SecretName, located: &Located<'static>) {
+    fn refetch(self: &Arc<Self>, name: SecretName) {
         let now = self.clock.now();
-        let slot = self.slot_of(located, name.borrowed());
+        let located = self.inner.locate(name.borrowed());
+        let slot = self.slot_of(&located, name.borrowed());
         let live = slot.filter(|slot| now < slot.life.expires && slot.record().is_some());
-        let flight = match live {
-            Some(slot) if now < slot.life.refresh => {
-                // Of this name alone: another that is concerned is due by itself.
-                let concerned = |kept: &SecretName| {
-                    *kept == name && self.slot_of(located, name.borrowed()).is_none()
-                };
-                self.keeper.landed(&slot, concerned);
-                None
+        if let Some(slot) = live.as_ref().filter(|slot| now < slot.life.refresh) {
+            // Of this name alone: another that is concerned is due by itself.
+            let concerned = |kept: &SecretName| {
+                *kept == name && self.slot_of(&located, name.borrowed()).is_none()
+            };
+            return self.keeper.landed(slot, concerned);
+        }
+        match self.join(&located, name.borrowed(), live.is_some()) {
+            Ok(Joined::Flight(_, Some(flight))) => {
+                // A task of its own: the flight may be awaited by others when this job ends.
+                tokio::spawn(Arc::clone(self).fly(flight, name.clone()));
             }
-            Some(_) => self.start_refresh(located, name.borrowed()),
-            None => match self.join(located, name.borrowed(), false) {
-                Joined::Started(flight) => Some(flight),
-                Joined::Other(_) | Joined::Held(_) => None,
-                Joined::Refused(error) => {
-                    let address = located.address().as_str();
-                    self.keeper.failed(address, &error, || false);
-                    None
-                }
-            },
-        };
-        if let Some(flight) = flight {
-            // A task of its own: the flight may be awaited by others when this job ends.
-            let field = located.field().map(Box::from);
-            tokio::spawn(Arc::clone(self).fly(flight, name, field));
+            Err(error) if live.is_none() => {
+                let address = located.address().as_str();
+                self.keeper.failed(address, &error, || false);
+            }
+            // It is due again in a second.
+            Ok(_) | Err(_) => {}
         }
     }
 }

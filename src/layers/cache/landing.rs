@@ -6,45 +6,38 @@ use std::time::Duration;
 use crate::audit;
 use crate::clock::Moment;
 use crate::error::Error;
-use crate::layers::cache::core::{Core, REFRESH_AGAIN, State, closed_error, lost};
+use crate::layers::cache::core::{Core, State, closed_error, lost};
 use crate::layers::cache::flight::{Flight, Outcome};
-use crate::layers::cache::negative::{Negatives, Saying};
-use crate::layers::cache::signals::Signals;
+use crate::layers::cache::negative::Negatives;
 use crate::layers::cache::slot::{Detached, Slot};
-use crate::name::{NameRef, SecretName};
+use crate::name::SecretName;
 use crate::resolver::{Held, Holder, Request, SecretResolver, Tried};
 use crate::secret::{Record, Version};
 use crate::sync::preempt;
 
 /// A flight that must end, whatever happens to the job that carries it.
-pub(super) struct Landing<R: SecretResolver> {
-    pub(super) core: Arc<Core<R>>,
+pub(super) struct Landing {
+    pub(super) core: Arc<Core>,
     pub(super) flight: Arc<Flight>,
-    /// The field that its name means.
-    field: Option<Box<str>>,
+    pub(super) name: SecretName,
 }
 
 /// What was known when the store was asked.
 pub(super) struct Asked {
-    pub(super) generation: u64,
     pub(super) epoch: u64,
     pub(super) identity: u64,
     pub(super) began: Moment,
     /// How much time this process lost until then.
     pub(super) lost: Duration,
-    /// Whose version was offered for a conditional read.
+    /// What was held: its version was offered for a conditional read.
     pub(super) held: Option<Arc<Slot>>,
 }
 
-/// What is to be done next.
+/// Why a flight fetches again.
 pub(super) enum Next {
-    /// The flight is over.
-    Done,
     /// What was fetched may not be answered: it began before an invalidation, or is too old because
-    /// this process stood still.
-    Again,
-    /// What is held was to stay, but is gone.
-    Whole,
+    /// this process stood still. Or it says that what was held is to stay, and that is gone.
+    Repeat,
     /// An endpoint answered a lower version than one seen, which is refused unless another knows better.
     RolledBack(Option<usize>, Error),
 }
@@ -70,51 +63,46 @@ impl From<Error> for Not {
     }
 }
 
-impl<R: SecretResolver> Core<R> {
+impl Core {
     /// Fetches until an answer may land. The job of the driver.
     pub(super) fn fly(
         self: Arc<Self>,
         flight: Arc<Flight>,
         name: SecretName,
-        field: Option<Box<str>>,
     ) -> impl Future<Output = ()> + Send + 'static {
         // First of all, and not first when it is polled: it ends the flight also when the fetch, or a
         // subscriber, panics, and when the driver drops the job.
         let landing = Landing {
             core: self,
             flight,
-            field,
+            name,
         };
-        async move {
-            landing.until_landed(name.borrowed()).await;
-        }
+        async move { landing.until_landed().await }
     }
 }
 
-impl<R: SecretResolver> Landing<R> {
-    async fn until_landed(&self, name: NameRef<'_>) {
+impl Landing {
+    async fn until_landed(&self) {
         let others = self.core.inner.endpoints().saturating_sub(1);
         let mut other_endpoints = others;
         // One that is behind is asked once, then each other.
         let mut behind = Tried::default();
         let mut rolled_back = None;
-        let mut conditional = true;
         loop {
-            let (asked, answer) = self.fetch(name, conditional, behind).await;
+            let (asked, answer) = self.fetch(behind).await;
             // That no other endpoint can be asked takes nothing from what this one has shown.
             let answer = answer.map_err(|error| match &rolled_back {
                 Some(refused) if error.kind().permits().stale => Error::clone(refused),
                 _ => error,
             });
-            match self.land(&asked, answer, name, other_endpoints > 0) {
-                Next::Done => return,
-                Next::Again => {
+            match self.land(&asked, answer, other_endpoints > 0) {
+                None => return,
+                Some(Next::Repeat) => {
                     // What was lower may be right now.
                     (behind, rolled_back) = (Tried::default(), None);
                     other_endpoints = others;
                 }
-                Next::Whole => conditional = false,
-                Next::RolledBack(endpoint, refused) => {
+                Some(Next::RolledBack(endpoint, refused)) => {
                     other_endpoints -= 1;
                     rolled_back = Some(refused);
                     endpoint
@@ -125,16 +113,18 @@ impl<R: SecretResolver> Landing<R> {
         }
     }
 
-    async fn fetch(
-        &self,
-        name: NameRef<'_>,
-        conditional: bool,
-        behind: Tried,
-    ) -> (Asked, Result<Record, Error>) {
+    async fn fetch(&self, behind: Tried) -> (Asked, Result<Record, Error>) {
         let Self { core, flight, .. } = self;
-        let generation = flight.generation();
+        let name = self.name.borrowed();
         let epoch = core.epoch();
-        let wants_latest = core.wants_latest(&flight.address, name);
+        // A replica of the store may be behind a signal.
+        let wide = core.store.signals.latest(name.path(), &flight.address);
+        let wants_latest = {
+            let (now, state) = (core.clock.now(), core.lock());
+            let seen = state.seen.epoch(&flight.address);
+            let settling = &state.settling;
+            settling.wants_latest(&flight.address, now, wide, seen)
+        };
         let identity = core.inner.identity();
         preempt();
         let lost = core.clock.lost();
@@ -143,14 +133,13 @@ impl<R: SecretResolver> Landing<R> {
         if wants_latest {
             request = request.latest();
         }
-        let held = core.store.at(&flight.address).filter(|_| conditional);
+        let held = core.store.at(&flight.address);
         let holder = held.clone().map(|slot| -> Arc<dyn Holder> { slot });
         if let Some(holder) = &holder {
             request = request.with_held_by(Held::By(holder));
         }
         let answer = core.ask(request, began, lost).await;
         let asked = Asked {
-            generation,
             epoch,
             identity,
             began,
@@ -160,45 +149,35 @@ impl<R: SecretResolver> Landing<R> {
         (asked, answer)
     }
 
-    fn land(
-        &self,
-        asked: &Asked,
-        answer: Result<Record, Error>,
-        name: NameRef<'_>,
-        ask_again: bool,
-    ) -> Next {
+    /// Lets an answer land, if it may; says why not, if the store is to be asked again.
+    fn land(&self, asked: &Asked, answer: Result<Record, Error>, ask_again: bool) -> Option<Next> {
         let Self { core, flight, .. } = self;
+        let name = self.name.borrowed();
         let mut state = core.lock();
-        if state.closed {
+        if core.is_closed() {
             // Its drop says so to those that wait.
-            return Next::Done;
+            return None;
         }
         let mut out = Vec::new();
-        // What an invalidation was about is fenced, an error like a value: the secret may have been
-        // created since.
-        let fenced = flight.generation() != asked.generation
-            || core.store.was_signalled(asked.epoch, &flight.address, name);
-        let landed = match fenced {
-            true => Err(Not::Next(Next::Again)),
-            false => self.judge(&mut state, asked, answer, name, ask_again, &mut out),
-        };
-        let landed = match landed {
+        let landed = match self.judge(&mut state, asked, answer, ask_again, &mut out) {
             Ok(held) => Ok(held),
             Err(Not::Said(error)) => Err(error),
-            Err(Not::Next(next @ Next::RolledBack(..))) => return next,
-            Err(Not::Next(next)) if flight.awaited_by() > 0 => return next,
+            Err(Not::Next(next @ Next::RolledBack(..))) => return Some(next),
+            Err(Not::Next(next)) if flight.awaited_by() > 0 => return Some(next),
             Err(Not::Next(_)) => {
                 // No caller waits for another try.
                 state.end(flight);
                 drop(state);
-                self.refresh_later();
                 core.keeper.due_now(&flight.address);
-                return Next::Done;
+                return None;
             }
         };
         let outcome = match &landed {
-            Ok(held) => Outcome::Landed(Arc::clone(&held.slot)),
-            Err(error) => self.fail(&mut state, error, asked, name, &mut out),
+            Ok(held) => {
+                state.last_success = Some(core.clock.now());
+                Outcome::Landed(Arc::clone(&held.slot))
+            }
+            Err(error) => self.fail(&mut state, error, asked, &mut out),
         };
         state.end(flight);
         drop(state);
@@ -211,42 +190,26 @@ impl<R: SecretResolver> Landing<R> {
             Ok(held) => {
                 let slot = &held.slot;
                 core.sweeper.due_at(slot.life.ends);
-                core.succeeded(core.clock.now());
-                core.store
-                    .link(name, &flight.address, self.field.as_deref());
+                core.store.link(name, &core.inner.locate(name));
                 preempt();
                 let signals = &core.store.signals;
                 core.keeper.landed(slot, |name| {
                     signals.concern(slot.epoch, name.borrowed().path(), &flight.address)
                 });
-                self.flight.end(outcome);
-                if held.new_life {
-                    audit::created_anew(name);
-                }
             }
             Err(error) => {
-                let store = &core.store;
-                let concern =
-                    |signals: &Signals| signals.concern(asked.epoch, name.path(), &flight.address);
                 core.keeper.failed(&flight.address, error, || {
-                    concern(&store.signals) || concern(&store.addressed)
+                    core.was_signalled(&core.lock(), asked.epoch, name, &flight.address)
                 });
-                self.flight.end(outcome);
             }
         }
-        let now = core.clock.now();
-        let took = now.since(asked.began);
-        let store = core.config.store_of(name);
-        store.fetched(name, landed.map(|held| held.told), now, took);
-        core.tell_hits();
-        Next::Done
-    }
-
-    /// Gives back the claim on a refresh that came to nothing.
-    fn refresh_later(&self) {
-        if let Some(slot) = self.core.store.at(&self.flight.address) {
-            slot.refresh_again(self.core.clock.now() + REFRESH_AGAIN);
+        flight.end(outcome);
+        if landed.as_ref().is_ok_and(|held| held.new_life) {
+            audit::created_anew(name);
         }
+        core.tell_fetched(name, asked.began, landed.map(|held| held.told));
+        core.tell_hits();
+        None
     }
 
     /// What an error means for what is held: the store's own word about the secret ends it.
@@ -255,10 +218,10 @@ impl<R: SecretResolver> Landing<R> {
         state: &mut State,
         error: &Error,
         asked: &Asked,
-        name: NameRef<'_>,
         out: &mut Vec<Detached>,
     ) -> Outcome {
         let Self { core, flight, .. } = self;
+        let name = self.name.borrowed();
         let address = &*flight.address;
         let now = core.clock.now();
         if error.kind().is_of_the_secret() {
@@ -266,7 +229,7 @@ impl<R: SecretResolver> Landing<R> {
         } else if let Some(slot) = core.store.at(address) {
             // Not at once again, or every read of a hot name would be one during an outage.
             let left = slot.life.expires.since(now);
-            slot.refresh_again(now + (left / 4).max(REFRESH_AGAIN));
+            slot.refresh_again(now + (left / 4).max(Slot::REFRESH_AGAIN));
         }
         if !Negatives::holds(error) {
             return Outcome::Failed(error.clone());
@@ -274,37 +237,23 @@ impl<R: SecretResolver> Landing<R> {
         // A signal may be about a secret that is not there yet, too.
         let wide = core.store.signals.latest(name.path(), address);
         let unsettled = state.settling.trusted_for(address, None, now, wide);
-        let word = core.config.negative_ttl;
-        let said = state.negatives.put(&Saying {
-            address,
-            error,
-            epoch: asked.epoch,
-            asked: asked.began,
-            now,
-            identity: asked.identity,
-            word: unsettled.map_or(word, |trusted| word.min(trusted)),
-        });
-        Outcome::Said(said)
+        let negatives = &mut state.negatives;
+        Outcome::Said(negatives.put(&flight.address, error, asked, now, unsettled))
     }
 }
 
-impl<R: SecretResolver> Drop for Landing<R> {
+impl Drop for Landing {
     fn drop(&mut self) {
-        let mut state = self.core.lock();
-        let unlanded = state.end(&self.flight);
-        let closed = state.closed;
-        drop(state);
-        if closed {
-            self.flight.end(Outcome::Failed(closed_error()));
-            return;
-        }
+        let Self { core, flight, .. } = self;
+        let unlanded = core.lock().end(flight);
+        let error = match core.is_closed() {
+            true => closed_error(),
+            false => lost(),
+        };
         if unlanded {
-            self.refresh_later();
-            self.core
-                .keeper
-                .failed(&self.flight.address, &lost(), || false);
+            core.keeper.failed(&flight.address, &error, || false);
         }
         // Also when it left the table and something panicked on the way to its end; else it has ended.
-        self.flight.end(Outcome::Failed(lost()));
+        flight.end(Outcome::Failed(error));
     }
 }

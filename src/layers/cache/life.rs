@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::clock::Moment;
 use crate::error::{Error, ErrorKind};
+use crate::jitter::random_part;
 
 /// The moments in a value's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,24 +60,25 @@ impl Life {
                 ),
             });
         }
-        if let Some(trusted) = terms.unsettled {
-            // Never stale. Asked for again in time, so that no caller has to do without.
-            let expires = full.min(now + trusted);
-            return Ok(Self {
-                refresh: now + expires.since(now) / 5 * 4,
-                expires,
-                ends: expires,
-                lease_over,
-            });
-        }
+        // Never stale where it may be old.
+        let (expires, stale) = match terms.unsettled {
+            Some(trusted) => (full.min(now + trusted), Duration::ZERO),
+            None => (full, terms.stale),
+        };
         Ok(Self {
             // In the last fifth of its life a value in use is refreshed before a caller has to wait.
-            refresh: now + full.since(now) / 5 * 4,
-            expires: full,
-            ends: (full + terms.stale).min(lease_over).max(full),
+            refresh: now + expires.since(now) / 5 * 4,
+            expires,
+            ends: (expires + stale).min(lease_over).max(expires),
             lease_over,
         })
     }
+}
+
+/// `duration` less a random part of up to a tenth, so that what was fetched together does not
+/// expire together.
+pub(super) fn shortened(duration: Duration) -> Duration {
+    duration - random_part(duration / 10)
 }
 
 #[cfg(test)]

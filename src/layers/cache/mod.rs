@@ -2,9 +2,9 @@
 //! invalidation.
 //!
 //! A hit is one look-up, no lock and no allocation. A miss joins the flight for its address, or
-//! starts one on the cache's own driver, so that a caller who leaves neither ends nor delays it.
+//! starts one on the cache's own driver, so that a caller that leaves neither ends nor delays it.
 //! The parts: `slot` (one value), `store` (what is held, and its bounds), `index` (the read path),
-//! `flight` (one fetch in progress), `core` (who flies where, and the fence), `landing` (what a
+//! `flight` (one fetch in progress), `core` (all flights, and the fence), `landing` (what a
 //! fetch may leave behind), `life` (how long it lives), `signals` (what a prefix concerns), `sweeper`
 //! (drops what has ended without being asked), `keeper` (keeps handles current); and three small
 //! memories of the store's answers: `negative`, `seen`, `settle`.
@@ -34,6 +34,7 @@ mod store;
 mod sweeper;
 
 use std::fmt;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use tokio::sync::oneshot;
@@ -48,9 +49,9 @@ use crate::error::{Error, ErrorKind};
 use crate::foreign::foreign;
 use crate::invalidate::Invalidates;
 use crate::layers::batch::whole;
-use crate::name::{NameRef, SecretName};
+use crate::name::NameRef;
 use crate::policy::{Age, serve_held};
-use crate::race::race;
+use crate::race::first;
 use crate::resolver::{
     Request, ResolveFuture, ResolveManyFuture, SecretResolver, ShutdownFuture, ShutdownReport,
 };
@@ -62,11 +63,10 @@ pub use handle::SecretHandle;
 
 use core::{Core, Joined};
 use flight::{Flight, Outcome};
-use signals::Signals;
+use negative::Said;
 use slot::Hit;
-use store::Store;
 
-/// A resolver that answers from memory what `R` has answered within its time to live.
+/// A resolver that answers from memory what another has answered within its time to live.
 ///
 /// # Order
 /// Inside the caller's deadline, outside retries and the breaker: a hit must not depend on the
@@ -78,24 +78,17 @@ use store::Store;
 /// # Security
 /// Values are wiped within 1 s of their expiry, of an invalidation or of shutdown, unless a
 /// `Secret` that the application holds keeps them. After [`Invalidator::invalidate`](crate::Invalidator::invalidate) has returned,
-/// no value is answered whose fetch began before.
-pub(crate) struct Cache<R: SecretResolver> {
+/// no value is answered that was fetched before.
+pub(crate) struct Cache {
     // Dropped with the cache, which ends the flights; they hold only `core`.
     driver: Arc<Driver>,
-    core: Arc<Core<R>>,
+    core: Arc<Core>,
 }
 
-impl<R: SecretResolver> Cache<R> {
-    /// Around `inner`, keeping time on `clock`. Starts the thread for fetches.
-    #[cfg(test)]
-    pub(crate) fn new(inner: R, clock: Arc<dyn Clock>, config: CacheConfig) -> Result<Self, Error> {
-        let driver = Arc::new(Driver::for_a_store()?);
-        Self::shared(inner, clock, config, driver, Downgrades::default())
-    }
-
-    /// On a driver that another cache of the stack uses, too.
+impl Cache {
+    /// Around `inner`, keeping time on `clock`; on a driver that another cache of the stack uses, too.
     pub(crate) fn shared(
-        inner: R,
+        inner: Arc<dyn SecretResolver>,
         clock: Arc<dyn Clock>,
         config: CacheConfig,
         driver: Arc<Driver>,
@@ -114,14 +107,8 @@ impl<R: SecretResolver> Cache<R> {
             config,
             downgrades,
             driver.aside().clone(),
-        ));
+        )?);
         Ok(Self { driver, core })
-    }
-
-    /// What a rotation signal calls.
-    #[cfg(test)]
-    pub(crate) fn invalidator(&self) -> crate::invalidate::Invalidator {
-        crate::invalidate::Invalidator::new([self.invalidates()])
     }
 
     /// The number of invalidations so far.
@@ -130,7 +117,7 @@ impl<R: SecretResolver> Cache<R> {
     }
 
     pub(crate) fn invalidates(&self) -> Weak<dyn Invalidates> {
-        let core: Weak<Core<R>> = Arc::downgrade(&self.core);
+        let core: Weak<Core> = Arc::downgrade(&self.core);
         core
     }
 
@@ -138,24 +125,22 @@ impl<R: SecretResolver> Cache<R> {
     /// waits. A value in the last fifth of its life is refreshed in the background. Takes a lock for a
     /// name that the read path does not know: a record has more spellings than are linked.
     pub(crate) fn peek(&self, name: NameRef<'_>) -> Option<Record> {
-        self.peek_text(name.as_str()).or_else(|| {
-            let hit = self.core.hit_any(name)?;
-            self.answered(name.as_str(), &hit);
-            Some(hit.record)
-        })
+        let hit = self.core.held(name)?;
+        self.noted(name.as_str(), &hit, true);
+        Some(hit.record)
     }
 
     /// The same for text that may be no name: what was never a name was never cached, so a hit
     /// needs no parsing.
     pub(crate) fn peek_text(&self, text: &str) -> Option<Record> {
         let hit = self.core.hit(text)?;
-        self.answered(text, &hit);
+        self.noted(text, &hit, true);
         Some(hit.record)
     }
 
     /// Why nothing is answered from memory.
     pub(crate) fn not_cached(&self) -> Error {
-        match self.core.lock().closed {
+        match self.core.is_closed() {
             true => core::closed_error(),
             false => Error::new(
                 ErrorKind::NotFound,
@@ -164,15 +149,12 @@ impl<R: SecretResolver> Cache<R> {
         }
     }
 
-    /// Counts a hit, and starts the refresh that it may be the one to ask for.
-    fn answered(&self, text: &str, hit: &Hit) {
-        self.core.hits.add_one();
-        audit::hit(text);
-        self.asks_for(text, hit);
-    }
-
-    /// Starts the refresh that a hit may be the one to ask for: nobody else will.
-    fn asks_for(&self, text: &str, hit: &Hit) {
+    /// Counts a hit, if it is the answer, and starts the refresh that it may be the only one to ask for.
+    fn noted(&self, text: &str, hit: &Hit, is_answer: bool) {
+        if is_answer {
+            self.core.hits.add_one();
+            audit::hit(text);
+        }
         if hit.refresh {
             self.refresh(text);
         }
@@ -187,38 +169,18 @@ impl<R: SecretResolver> Cache<R> {
             let located = self.core.inner.locate(name);
             (Box::from(located.address().as_str()), record.weight())
         };
-        self.core
-            .store
-            .require(&secrets.map(pin).collect::<Vec<_>>())
-    }
-
-    /// A handle on `name`, kept current on the driver.
-    /// Its errors name it as `shown`.
-    pub(crate) fn handle(
-        &self,
-        name: SecretName,
-        shown: NameRef<'_>,
-    ) -> Result<SecretHandle, Error> {
-        let (handle, start) = self.core.handle(name, shown.to_owned())?;
-        if start {
-            self.driver.spawn(Arc::clone(&self.core).keep_current());
-        }
-        Ok(handle)
+        self.core.store.pin(&secrets.map(pin).collect::<Vec<_>>())
     }
 
     /// Whether a signal that came after the epoch `asked_in` concerns the name: what was answered then
     /// may not be answered any more.
     pub(crate) fn was_signalled(&self, name: NameRef<'_>, asked_in: u64) -> bool {
         let located = self.core.inner.locate(name);
-        let address = located.address().as_str();
-        let Store {
-            signals, addressed, ..
-        } = &*self.core.store;
-        let concern = |signals: &Signals| signals.concern(asked_in, name.path(), address);
-        concern(signals) || concern(addressed)
+        let (core, address) = (&self.core, located.address().as_str());
+        core.was_signalled(&core.lock(), asked_in, name, address)
     }
 
-    /// Tells metrics how it is, and lets `also` tell more, every few seconds until it is closed.
+    /// Reports to metrics how it is, and lets `also` report more, every few seconds until it is closed.
     #[cfg(feature = "metrics")]
     pub(crate) fn publish(&self, also: impl Fn(Moment) + Send + Sync + 'static) {
         let core = Arc::clone(&self.core);
@@ -234,12 +196,29 @@ impl<R: SecretResolver> Cache<R> {
                     core.clock.sleep_until(now + audit::PERIOD).await;
                 }
             };
-            race(core.closed(), work).await;
+            first(core.closed(), work).await;
         });
     }
 
     pub(crate) fn status(&self) -> Status {
-        self.core.status()
+        let core = &self.core;
+        // Foreign code, so before the lock.
+        let login_ends = core.inner.login_ends();
+        let state = core.lock();
+        let (entries, bytes) = core.store.size();
+        Status {
+            closed: core.is_closed(),
+            last_success: state.last_success,
+            login_ends,
+            stale_allowed: !core.config.longest_stale().is_zero(),
+            entries,
+            bytes,
+            flights: state.flights.len(),
+            hits: core.hits.sum(),
+            fetches: core.fetches.load(Ordering::Relaxed),
+            outlived: core.sweeper.outlived(),
+            ..Status::default()
+        }
     }
 
     #[cold]
@@ -249,73 +228,66 @@ impl<R: SecretResolver> Cache<R> {
         };
         let located = self.core.inner.locate(name);
         if let Some(flight) = self.core.start_refresh(&located, name) {
-            self.launch(flight, name, &located);
+            self.launch(flight, name);
         }
     }
 
     fn close(&self) -> ShutdownReport {
-        let (report, ended) = self.core.close();
+        let report = self.core.close();
         let core = Arc::clone(&self.core);
-        // Wakers of waiters may block, and this is a shutdown's limit or a drop.
-        self.driver.aside().run(move || core.tell_closed(ended));
+        // A recorder may block, and this is a shutdown's limit or a drop.
+        self.driver.aside().run(move || core.tell_hits());
         report
     }
 
-    fn launch(&self, flight: Arc<Flight>, name: NameRef<'_>, located: &Located<'_>) {
+    fn launch(&self, flight: Arc<Flight>, name: NameRef<'_>) {
         let core = Arc::clone(&self.core);
-        let field = located.field().map(Box::from);
-        self.driver.spawn(core.fly(flight, name.to_owned(), field));
+        self.driver.spawn(core.fly(flight, name.to_owned()));
     }
 
     /// Joins or starts flights until one brings an answer that may be given.
     async fn miss(&self, request: Request<'_>) -> Result<Record, Error> {
         let located = self.core.inner.locate(request.name());
-        let mut anew = 0;
+        let mut again = 0;
         loop {
-            let record = match self.fetched(&located, &request, anew > 0).await {
+            let record = match self.fetched(&located, &request, again > 0).await {
                 Ok(Some(record)) => record,
                 Ok(None) => continue,
                 Err(error) => return self.without_primary(&request, &located, error),
             };
-            if anew == 2 || request.accepts(record.version()) {
+            if again == 2 || request.accepts(record.version()) {
                 return request.admit(record.select(located.field()));
             }
             // The caller knows of a newer version. What is held stays until that one lands: only the
             // store can say that there is one. Twice, for a flight that was joined may have begun
             // before the caller knew.
-            anew += 1;
+            again += 1;
         }
     }
 
-    /// What is held, unless it is to be had anew, or one flight brings. `None` when it may not be
-    /// answered any more: between its landing and this poll it has expired or been fenced. Then the
+    /// What is held, unless it is to be fetched `again`, or what one flight brings. `None` when it may
+    /// not be answered any more: between its landing and this poll it has expired or been fenced. Then the
     /// caller asks again, and its deadline bounds how often.
     async fn fetched(
         &self,
         located: &Located<'_>,
         request: &Request<'_>,
-        anew: bool,
+        again: bool,
     ) -> Result<Option<Record>, Error> {
         let name = request.name();
-        let mut waiter = match self.core.join(located, name, anew) {
-            Joined::Refused(error) => {
-                audit::refused_unasked(name, &error);
-                return Err(error);
-            }
+        let joined = self.core.join(located, name, again);
+        let joined = joined.inspect_err(|error| audit::refused_unasked(name, error))?;
+        let (mut waiter, started) = match joined {
             Joined::Held(hit) => {
-                match request.accepts(hit.record.version()) {
-                    true => self.answered(name.as_str(), &hit),
-                    false => self.asks_for(name.as_str(), &hit),
-                }
+                let accepted = request.accepts(hit.record.version());
+                self.noted(name.as_str(), &hit, accepted);
                 return Ok(Some(hit.record));
             }
-            Joined::Other(waiter) => waiter,
-            Joined::Started(flight) => {
-                let waiter = flight.waiter();
-                self.launch(flight, name, located);
-                waiter
-            }
+            Joined::Flight(waiter, started) => (waiter, started),
         };
+        if let Some(flight) = started {
+            self.launch(flight, name);
+        }
         // The caller's waker is called aside: by one job, which holds up no other.
         let outcome = self.core.aside.woken(waiter.outcome()).await;
         let address = located.address().as_str();
@@ -325,18 +297,19 @@ impl<R: SecretResolver> Cache<R> {
                 let concerned = signals.concern(slot.epoch, name.path(), address);
                 let record = slot.peek(self.core.clock.now());
                 // Known from now on, so that a signal for its path finds the record.
-                self.core.store.link(name, address, located.field());
+                self.core.store.link(name, located);
                 Ok(record.filter(|_| !concerned))
             }
             Some(Outcome::Said(said)) => {
                 let young = said.is_young(self.core.clock.now());
-                match young && self.core.still_said(&said, located, name) {
-                    true => Err(said.error()),
+                let state = self.core.lock();
+                let over = |said: &Said| self.core.was_signalled(&state, said.epoch, name, address);
+                match young && !self.core.is_closed() && !over(&said) {
+                    true => Err(said.error.clone()),
                     false => Ok(None),
                 }
             }
             Some(Outcome::Failed(error)) => Err(error),
-            Some(Outcome::Flying) => Ok(None),
             None => Err(core::lost()),
         }
     }
@@ -361,8 +334,8 @@ impl<R: SecretResolver> Cache<R> {
                 lease_over: now >= slot.life.ends,
             },
         };
-        let stale_up_to = self.core.config.stale_for(request.name());
-        let Some(freshness) = serve_held(error.kind(), age, stale_up_to) else {
+        let stale_up_to = *self.core.config.stale.get(request.name().path());
+        let Some(freshness) = serve_held(error.kind(), age, Some(stale_up_to)) else {
             return Err(error);
         };
         let record = match slot.record() {
@@ -378,23 +351,20 @@ impl<R: SecretResolver> Cache<R> {
 }
 
 #[deny(clippy::missing_trait_methods)]
-impl<R: SecretResolver> SecretResolver for Cache<R> {
+impl SecretResolver for Cache {
     fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
         if request.version().is_some() {
             return ResolveFuture::new(self.exact(request));
         }
         let name = request.name().as_str();
-        match self.core.hit(name) {
-            Some(hit) if request.accepts(hit.record.version()) => {
-                self.answered(name, &hit);
-                ResolveFuture::ready(Ok(hit.record))
+        if let Some(hit) = self.core.hit(name) {
+            let accepted = request.accepts(hit.record.version());
+            self.noted(name, &hit, accepted);
+            if accepted {
+                return ResolveFuture::ready(Ok(hit.record));
             }
-            Some(hit) => {
-                self.asks_for(name, &hit);
-                ResolveFuture::new(self.miss(request))
-            }
-            None => ResolveFuture::new(self.miss(request)),
         }
+        ResolveFuture::new(self.miss(request))
     }
 
     fn resolve_many<'a>(&'a self, requests: &'a [Request<'a>]) -> ResolveManyFuture<'a> {
@@ -416,28 +386,24 @@ impl<R: SecretResolver> SecretResolver for Cache<R> {
             self.driver.spawn(async move {
                 let _ = done.send(core.inner.shutdown(deadline).await);
             });
-            let unfinished = || ShutdownReport {
+            let late = self.core.clock.sleep_until(deadline);
+            let inner = first(wait, late).await.and_then(Result::ok);
+            report.and(inner.unwrap_or(ShutdownReport {
                 timed_out: true,
                 ..ShutdownReport::default()
-            };
-            let inner = async { wait.await.unwrap_or_else(|_| unfinished()) };
-            let late = async {
-                self.core.clock.sleep_until(deadline).await;
-                unfinished()
-            };
-            report.and(race(inner, late).await)
+            }))
         })
     }
 }
 
-impl<R: SecretResolver> Drop for Cache<R> {
+impl Drop for Cache {
     fn drop(&mut self) {
         // Wipes now, although a flight may hold the rest for a moment longer.
         self.close();
     }
 }
 
-impl<R: SecretResolver> fmt::Debug for Cache<R> {
+impl fmt::Debug for Cache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cache")
             .field("inner", &self.core.inner)

@@ -24,6 +24,7 @@ use super::*;
 use crate::driver::Job;
 use crate::error::ErrorKind;
 use crate::race::turn;
+use crate::rules::ByPrefix;
 use crate::secret::{Freshness, Version};
 use crate::testing::ManualClock;
 use scheduler::{Draw, Model, leave, said};
@@ -43,7 +44,7 @@ const TOGETHER: Duration = Duration::from_millis(100);
 /// What a task works with.
 #[derive(Clone)]
 struct Bench {
-    cache: Arc<Cache<Travelling>>,
+    cache: Arc<Cache>,
     world: Arc<World>,
     clock: ManualClock,
     stale: Duration,
@@ -51,13 +52,13 @@ struct Bench {
     stands_still: bool,
 }
 
-async fn get(bench: Bench, name: &'static str, anew: bool) {
+async fn get(bench: Bench, name: &'static str, newest: bool) {
     let Bench { cache, world, .. } = &bench;
     let name = NameRef::parse(name).unwrap();
     let written = Version::number(world.version(name.path()));
     let mut request = Request::new(name);
-    if anew {
-        // Of a caller who was told what is written, before anybody else was.
+    if newest {
+        // Of a caller that knows what is written before all others do.
         request = request.at_least(&written);
     }
     let answer = cache.resolve(request).await;
@@ -71,12 +72,12 @@ async fn get(bench: Bench, name: &'static str, anew: bool) {
                     world.may_be_deleted(name.path()),
                     "{name}: not found after an invalidation at {floor}"
                 ),
-                // The store hangs, throttles, or has not what this caller was told of.
+                // The store hangs, throttles, or does not have what this caller knows of.
                 ErrorKind::Throttled => {}
                 // Only this process was late.
                 ErrorKind::Timeout => assert!(!bench.stands_still, "{name}: timed out"),
-                ErrorKind::Refused => assert!(anew, "{name}: refused"),
-                kind => panic!("{name}: {kind:?}, which is nobody's answer"),
+                ErrorKind::Refused => assert!(newest, "{name}: refused"),
+                kind => panic!("{name}: {kind:?}, which nothing answers"),
             }
             return;
         }
@@ -137,7 +138,8 @@ fn drawn(seed: u64) -> (Bench, Arc<Model>) {
     let (driver, jobs) = Driver::collecting();
     let stale = draw.of(&[Duration::ZERO, Duration::ZERO, TTL / 2]);
     let config = CacheConfig {
-        ttl: TTL,
+        ttl: ByPrefix::new(TTL),
+        stale: ByPrefix::new(stale),
         // In every fourth there is room for one record only.
         max_entries: draw.of(&[1, 100, 100, 100]),
         // With the short one, refreshes offer the value that they are to replace.
@@ -145,9 +147,9 @@ fn drawn(seed: u64) -> (Bench, Arc<Model>) {
         ..CacheConfig::default()
     };
     let cache = Cache::shared(
-        Travelling(Arc::clone(&world)),
+        Arc::new(Travelling(Arc::clone(&world))),
         Arc::new(clock.clone()),
-        config.serve_stale_up_to(stale),
+        config,
         Arc::new(driver),
         Downgrades::default(),
     );
@@ -197,8 +199,8 @@ fn run(seed: u64) {
     let draw = &model.draw;
     for _ in 0..12 {
         for _ in 0..draw.below(6) {
-            let anew = draw.below(6) == 0;
-            let get: Job = Box::pin(get(bench.clone(), draw.of(&NAMES), anew));
+            let newest = draw.below(6) == 0;
+            let get: Job = Box::pin(get(bench.clone(), draw.of(&NAMES), newest));
             model.spawn(match draw.below(8) {
                 // A caller that leaves: dropped at one of its first turns.
                 0 => Box::pin(leaving(get, draw.below(4))),
@@ -232,7 +234,7 @@ fn run(seed: u64) {
     assert!(core.flying_now().is_empty(), "a flight never ended");
     bench.clock.advance(TTL + bench.stale);
     assert_eq!(core.values(), 0, "a value outlived its time");
-    assert_eq!(bench.world.held(), 0, "somebody still holds a value");
+    assert_eq!(bench.world.held(), 0, "a value is still held");
 }
 
 /// Polls `future` for some turns, then drops it.

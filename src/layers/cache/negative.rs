@@ -7,11 +7,11 @@
 //! first.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::clock::Moment;
 use crate::error::Error;
+use crate::layers::cache::landing::Asked;
 use crate::layers::cache::recent::Recent;
 
 pub(super) struct Negatives(Recent<Arc<Said>>);
@@ -22,9 +22,9 @@ impl Default for Negatives {
     }
 }
 
-/// What the store said. Callers that waited for it are given this, so an invalidation reaches them, too.
+/// What the store said.
 pub(super) struct Said {
-    error: Error,
+    pub(super) error: Error,
     /// The epoch in which the fetch began.
     pub(super) epoch: u64,
     until: Moment,
@@ -32,42 +32,20 @@ pub(super) struct Said {
     identity: u64,
     /// How often in a row.
     times: u32,
-    void: AtomicBool,
-}
-
-/// What a fetch has brought instead of a value.
-pub(super) struct Saying<'a> {
-    pub(super) address: &'a str,
-    pub(super) error: &'a Error,
-    pub(super) epoch: u64,
-    /// When it was asked.
-    pub(super) asked: Moment,
-    pub(super) now: Moment,
-    pub(super) identity: u64,
-    /// How long the store's answer about a secret is held.
-    pub(super) word: Duration,
 }
 
 impl Said {
-    pub(super) fn error(&self) -> Error {
-        self.error.clone()
-    }
-
     /// Whether it may still be answered to a caller that waited for it.
     pub(super) fn is_young(&self, now: Moment) -> bool {
         now < self.said_at + Negatives::LONGEST
-    }
-
-    /// Whether it was invalidated since.
-    pub(super) fn is_void(&self) -> bool {
-        self.void.load(Ordering::Acquire)
     }
 }
 
 impl Negatives {
     const MOST: usize = 4096;
-    /// How long the second error in a row is held, and how long the last.
+    /// How long the second error in a row is held.
     const FIRST: Duration = Duration::from_millis(100);
+    /// How long the last is held, and what the store has said of a secret.
     pub(super) const LONGEST: Duration = Duration::from_secs(5);
     /// What a store may ask for at most.
     const LONGEST_ASKED: Duration = Duration::from_secs(60);
@@ -78,34 +56,44 @@ impl Negatives {
         (now < said.until && said.identity == identity).then_some(said)
     }
 
-    /// Holds what was said, for as long as it deserves.
-    pub(super) fn put(&mut self, saying: &Saying<'_>) -> Arc<Said> {
-        let before = self.0.get(saying.address);
+    /// Holds what was said: the store's own word about a secret from the time at which it was asked, and
+    /// only for the time `unsettled` where it may be old; any other error for as long as it deserves.
+    pub(super) fn put(
+        &mut self,
+        address: &Arc<str>,
+        error: &Error,
+        asked: &Asked,
+        now: Moment,
+        unsettled: Option<Duration>,
+    ) -> Arc<Said> {
+        let before = self.0.get(address);
         let times = before.map_or(1, |before| before.times.saturating_add(1));
+        let until = match error.kind().is_of_the_secret() {
+            true => {
+                let word = Self::LONGEST;
+                asked.began + unsettled.map_or(word, |trusted| word.min(trusted))
+            }
+            false => now + Self::deserved(error, times),
+        };
         let said = Arc::new(Said {
-            error: saying.error.clone(),
-            epoch: saying.epoch,
-            until: Self::until(saying, times),
-            said_at: saying.now,
-            identity: saying.identity,
+            error: error.clone(),
+            epoch: asked.epoch,
+            until,
+            said_at: now,
+            identity: asked.identity,
             times,
-            void: AtomicBool::new(false),
         });
-        self.0.put(Arc::from(saying.address), Arc::clone(&said));
+        self.0.put(Arc::clone(address), Arc::clone(&said));
         said
     }
 
-    fn until(saying: &Saying<'_>, times: u32) -> Moment {
-        let error = saying.error;
-        if error.kind().is_of_the_secret() {
-            return saying.asked + saying.word;
-        }
+    fn deserved(error: &Error, times: u32) -> Duration {
         // The first is not held: it may pass at once.
         let doubled = times.checked_sub(2).map(|times| 1 << times.min(16));
         let held = doubled.map_or(Duration::ZERO, |times| Self::FIRST * times);
         let asked = error.retry_after().unwrap_or_default();
         let asked = asked.min(Self::LONGEST_ASKED);
-        saying.now + held.min(Self::LONGEST).max(asked)
+        held.min(Self::LONGEST).max(asked)
     }
 
     /// Whether an error of a fetch is to be held here. An outage is left to the breaker; what
@@ -114,17 +102,8 @@ impl Negatives {
         !error.kind().permits().counts_for_breaker && !error.is_held_back()
     }
 
-    /// Forgets what was said of `address`, also for callers that wait for that answer.
-    pub(super) fn remove(&mut self, address: &str) {
-        if let Some(said) = self.0.remove(address) {
-            said.void.store(true, Ordering::Release);
-        }
-    }
-
-    pub(super) fn clear(&mut self) {
-        for said in self.0.take() {
-            said.void.store(true, Ordering::Release);
-        }
+    pub(super) fn forget(&mut self, address: &str) {
+        self.0.remove(address);
     }
 
     #[cfg(test)]

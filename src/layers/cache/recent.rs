@@ -1,12 +1,13 @@
-//! A bounded table by address: what was put in least recently goes first.
+//! A table by address, in the order in which its values were put in, and bounded: what was put in least
+//! recently goes first.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 pub(super) struct Recent<V> {
-    by_address: HashMap<Arc<str>, (u64, V)>,
+    numbers: HashMap<Arc<str>, u64>,
     /// By the number of their last putting in.
-    order: BTreeMap<u64, Arc<str>>,
+    values: BTreeMap<u64, (Arc<str>, V)>,
     next: u64,
     most: usize,
 }
@@ -14,62 +15,62 @@ pub(super) struct Recent<V> {
 impl<V> Recent<V> {
     pub(super) fn new(most: usize) -> Self {
         Self {
-            by_address: HashMap::new(),
-            order: BTreeMap::new(),
+            numbers: HashMap::new(),
+            values: BTreeMap::new(),
             next: 0,
             most: most.max(1),
         }
     }
 
     pub(super) fn get(&self, address: &str) -> Option<&V> {
-        self.by_address.get(address).map(|(_, value)| value)
+        let (_, value) = self.values.get(self.numbers.get(address)?)?;
+        Some(value)
     }
 
     pub(super) fn get_mut(&mut self, address: &str) -> Option<&mut V> {
-        self.by_address.get_mut(address).map(|(_, value)| value)
+        let (_, value) = self.values.get_mut(self.numbers.get(address)?)?;
+        Some(value)
     }
 
-    /// Puts `value` in the place of what was held at the address; returns the one that had to make room.
+    /// Puts `value` in the place of what was held at the address; returns the one that made room.
     pub(super) fn put(&mut self, address: Arc<str>, value: V) -> Option<V> {
         self.remove(&address);
-        let made_room = match self.by_address.len() >= self.most {
-            true => self.remove_oldest(),
+        let made_room = match self.len() >= self.most {
+            true => self.remove_oldest(|_| true),
             false => None,
         };
-        let number = self.next;
+        self.numbers.insert(Arc::clone(&address), self.next);
+        self.values.insert(self.next, (address, value));
         self.next += 1;
-        self.order.insert(number, Arc::clone(&address));
-        self.by_address.insert(address, (number, value));
         made_room
     }
 
     pub(super) fn remove(&mut self, address: &str) -> Option<V> {
-        let (number, value) = self.by_address.remove(address)?;
-        self.order.remove(&number);
+        let number = self.numbers.remove(address)?;
+        self.values.remove(&number).map(|(_, value)| value)
+    }
+
+    /// Removes the oldest value, if it is meant.
+    pub(super) fn remove_oldest(&mut self, is_meant: impl Fn(&V) -> bool) -> Option<V> {
+        let oldest = self.values.first_entry()?;
+        if !is_meant(&oldest.get().1) {
+            return None;
+        }
+        let (address, value) = oldest.remove();
+        self.numbers.remove(&address);
         Some(value)
     }
 
-    pub(super) fn oldest(&self) -> Option<&V> {
-        let (_, address) = self.order.first_key_value()?;
-        self.get(address)
+    /// All values with their numbers, in their order: from this number on, and round to it.
+    pub(super) fn round_from(&self, number: u64) -> impl Iterator<Item = (u64, &V)> {
+        let (before, after) = (self.values.range(..number), self.values.range(number..));
+        let round = after.chain(before);
+        round.map(|(number, (_, value))| (*number, value))
     }
 
-    pub(super) fn remove_oldest(&mut self) -> Option<V> {
-        let (_, address) = self.order.pop_first()?;
-        self.by_address.remove(&address).map(|(_, value)| value)
-    }
-
-    /// Empties it; returns what it held.
-    pub(super) fn take(&mut self) -> impl Iterator<Item = V> + use<V> {
-        self.order.clear();
-        let all = std::mem::take(&mut self.by_address);
-        all.into_values().map(|(_, value)| value)
-    }
-
-    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        assert_eq!(self.by_address.len(), self.order.len());
-        self.order.len()
+        debug_assert_eq!(self.numbers.len(), self.values.len());
+        self.values.len()
     }
 }
 
@@ -89,14 +90,14 @@ mod tests {
         ] {
             assert_eq!(recent.put(Arc::from(name), name), made_room);
         }
-        assert_eq!(
-            (recent.len(), recent.get("b"), recent.oldest()),
-            (3, None, Some(&"c"))
-        );
+        assert_eq!((recent.len(), recent.get("b")), (3, None));
+        let round = |number| recent.round_from(number).map(|(_, value)| *value);
+        assert_eq!(round(0).collect::<Vec<_>>(), ["c", "a", "d"]);
+        assert_eq!(round(4).collect::<Vec<_>>(), ["d", "c", "a"]);
         assert_eq!(recent.remove("c"), Some("c"));
-        assert_eq!(recent.remove_oldest(), Some("a"));
-        assert_eq!(recent.take().collect::<Vec<_>>(), ["d"]);
-        assert_eq!((recent.len(), recent.oldest()), (0, None));
+        assert_eq!(recent.remove_oldest(|oldest| *oldest == "d"), None);
+        assert_eq!(recent.remove_oldest(|oldest| *oldest == "a"), Some("a"));
+        assert_eq!((recent.len(), recent.get("d")), (1, Some(&"d")));
     }
 
     #[test]

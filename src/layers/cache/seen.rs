@@ -1,8 +1,8 @@
 //! Which versions were seen, so that none that is lower comes back.
 //!
 //! A store or a follower that is restored from a backup, or that an attacker holds, may answer an
-//! old value. A version lower than one already seen is refused. A record that was deleted and made
-//! anew starts its count again: one that stays lower for ten seconds is taken for that, with a
+//! old value. A version lower than one already seen is refused. A record that was deleted and created
+//! again starts its count again: one that stays lower for ten seconds is taken for that, with a
 //! warning. That it was not found in between says nothing: an endpoint that is behind, or that lies,
 //! says so, too. The table outlives expiry and eviction of the values and is bounded: the entry that was
 //! touched least recently goes first.
@@ -20,7 +20,7 @@ pub(super) struct Seen(Recent<Highest>);
 struct Highest {
     // A number, for only numbers have an order.
     version: u64,
-    /// How many invalidations there had been when it was last asked for.
+    /// How many invalidations there were when it was last asked for.
     epoch: u64,
     /// Since when the store answers a lower one.
     lower_since: Option<Moment>,
@@ -33,7 +33,7 @@ pub(super) enum Order {
     Good,
     /// Lower, and not for long: perhaps another endpoint knows better.
     RolledBack,
-    /// Lower for so long that the record must have been made anew.
+    /// Lower for so long that the record must have been created again.
     NewLife,
 }
 
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_version_that_comes_back_up_starts_the_wait_anew() {
+    fn a_version_that_comes_back_up_starts_the_wait_again() {
         let mut seen = Seen::new(10);
         seen.judge(&Arc::from("a"), &version(9), 0, START);
         seen.judge(&Arc::from("a"), &version(1), 0, START);

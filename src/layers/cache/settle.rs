@@ -23,15 +23,16 @@ use crate::secret::{Version, print};
 pub(super) struct Settling {
     time: Duration,
     keys: RandomState,
-    /// When the last signal came that fell off the table.
-    forgotten: Option<Moment>,
+    /// The last signal that is in the table no more.
+    forgotten: Option<Signal>,
     signalled: Recent<Signalled>,
 }
 
 struct Signalled {
+    /// The signal for the record.
+    own: Signal,
+    /// The same, or a later one for more.
     signal: Signal,
-    /// When the signal for the record came; `signal` may be a later one for more.
-    came: Moment,
     /// A print of the version that was held; `None` where none was.
     dropped: Option<u64>,
     /// Whether an answer has proved to be newer.
@@ -62,24 +63,22 @@ impl Settling {
             (Some(version), _) => self.print(version),
             // A second signal soon after the first, before anything was fetched: still about the
             // version that the first dropped.
-            (None, Some(held)) if !held.settled && signal.came < held.came + self.time => {
+            (None, Some(held)) if !held.settled && signal.came < held.own.came + self.time => {
                 held.dropped
             }
             (None, _) => None,
         };
-        let came = signal.came;
         let signalled = Signalled {
+            own: signal,
             signal,
-            came,
             dropped,
             settled: false,
         };
-        if let Some(oldest) = self.signalled.put(Arc::from(address), signalled) {
-            self.forgotten = Some(oldest.came);
-        }
+        let oldest = self.signalled.put(Arc::from(address), signalled);
+        self.forget(oldest);
     }
 
-    /// A keyed hash that tells versions apart: a version may be a digest of a value.
+    /// A keyed hash, by which versions differ: a version may be a digest of a value.
     /// `None` of one that cannot be compared.
     fn print(&self, version: &Version) -> Option<u64> {
         let known = version.as_number().map(|number| number.to_be_bytes());
@@ -90,16 +89,30 @@ impl Settling {
         Some(print(&self.keys, known?))
     }
 
-    pub(super) fn clear(&mut self) {
-        drop(self.signalled.take());
-    }
-
     fn forget_settled(&mut self, now: Moment) {
         let kept = self.time.max(Self::LATELY);
-        let over = |oldest: &Signalled| now >= oldest.came + kept;
-        while self.signalled.oldest().is_some_and(over) {
-            self.signalled.remove_oldest();
+        let over = |oldest: &Signalled| now >= oldest.own.came + kept;
+        while let oldest @ Some(_) = self.signalled.remove_oldest(over) {
+            self.forget(oldest);
         }
+    }
+
+    fn forget(&mut self, oldest: Option<Signalled>) {
+        self.forgotten = self.forgotten.max(oldest.map(|oldest| oldest.own));
+    }
+
+    /// Whether a signal since the epoch `began` was for this record, or may have been: one that is
+    /// forgotten may have been for any.
+    pub(super) fn concern(&self, began: u64, address: &str) -> bool {
+        let own = self.signalled.get(address).map(|signalled| signalled.own);
+        let last = own.max(self.forgotten);
+        last.is_some_and(|signal| began < signal.epoch)
+    }
+
+    /// Whether so many signals came in this time that what fell off the table may have been any record.
+    fn is_flooded(&self, now: Moment, time: Duration) -> bool {
+        self.forgotten
+            .is_some_and(|signal| now < signal.came + time)
     }
 
     /// Whether a replica that is behind may not answer for the record: it was signalled a short time ago, and
@@ -112,18 +125,15 @@ impl Settling {
         wide: Option<Signal>,
         seen: Option<u64>,
     ) -> bool {
-        if self.forgotten.is_some_and(|came| now < came + Self::LATELY) {
+        if self.is_flooded(now, Self::LATELY) {
             return true;
         }
         let narrow = self.signalled.get(address);
         // What a later signal is about has not settled with what an earlier one was about.
-        let is_latest =
-            |narrow: &Signalled| wide.is_none_or(|wide| wide.epoch <= narrow.signal.epoch);
+        let is_latest = |narrow: &Signalled| wide <= Some(narrow.signal);
         let settled = narrow.is_some_and(|narrow| narrow.settled && is_latest(narrow));
-        let signal = match (narrow.map(|narrow| narrow.signal), wide) {
-            (Some(narrow), Some(wide)) => narrow.latest(wide),
-            (Some(signal), None) | (None, Some(signal)) => signal,
-            (None, None) => return false,
+        let Some(signal) = narrow.map(|narrow| narrow.signal).max(wide) else {
+            return false;
         };
         let lately = now < signal.came + Self::LATELY;
         let settling = !settled && now < signal.came + self.time;
@@ -140,20 +150,17 @@ impl Settling {
         now: Moment,
         wide: Option<Signal>,
     ) -> Option<Duration> {
-        // An old signal is not kept alive by a new one for more.
-        self.forget_settled(now);
         let print = version.and_then(|version| self.print(version));
         let time = self.time;
-        let flooded = self.forgotten.is_some_and(|came| now < came + time);
+        let flooded = self.is_flooded(now, time);
+        // An old signal is not kept alive by a new one for more.
         let narrow = self.signalled.get_mut(address);
-        let narrow = narrow.filter(|narrow| now < narrow.came + time);
+        let narrow = narrow.filter(|narrow| now < narrow.own.came + time);
         let signal = match narrow {
             // A signal for more that came after the one for this record says nothing new of it, as
             // long as nothing was fetched in between.
-            Some(narrow)
-                if !narrow.settled || wide.is_none_or(|wide| wide.epoch <= narrow.signal.epoch) =>
-            {
-                narrow.signal = wide.map_or(narrow.signal, |wide| wide.latest(narrow.signal));
+            Some(narrow) if !narrow.settled || wide <= Some(narrow.signal) => {
+                narrow.signal = wide.map_or(narrow.signal, |wide| wide.max(narrow.signal));
                 // Without versions a new answer looks like the old value.
                 let differs = |dropped: u64| print.is_some_and(|print| print != dropped);
                 narrow.settled |= narrow.dropped.is_some_and(differs);

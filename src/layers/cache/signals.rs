@@ -7,46 +7,32 @@
 //!
 //! The list is bounded. What falls off its end concerns everything that was fetched before it.
 
-use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::address::Address;
 use crate::clock::Moment;
+use crate::layers::cache::recent::Recent;
 use crate::sync::lock;
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Signals {
     /// The epoch of the last one.
     last: AtomicU64,
     list: Mutex<List>,
 }
 
-/// One signal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// One signal. The later of two is the greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Signal {
     /// The number of invalidations until then, itself included.
     pub(super) epoch: u64,
     pub(super) came: Moment,
 }
 
-impl Signal {
-    /// The later of both.
-    pub(super) fn latest(self, other: Self) -> Self {
-        if self.epoch > other.epoch {
-            self
-        } else {
-            other
-        }
-    }
-}
-
-#[derive(Debug, Default)]
 struct List {
     /// By prefix: of the paths of names, and of addresses.
-    by_prefix: [HashMap<Arc<str>, Signal>; 2],
-    /// The same, oldest first.
-    order: BTreeSet<(u64, usize, Arc<str>)>,
+    by_prefix: [Recent<Signal>; 2],
     /// The last signal that fell off the list: it concerns everything that was fetched before it.
     forgotten: Option<Signal>,
 }
@@ -55,16 +41,14 @@ const NAMES: usize = 0;
 const ADDRESSES: usize = 1;
 
 impl Signals {
-    /// At most this many paths and addresses: a signal for a path is one of each.
-    const MOST: usize = 32_768;
+    /// At most this many paths, and as many addresses: a signal for a path is one of each.
+    const MOST: usize = 16_384;
 
-    /// Notes a signal for the names at and below the path `prefix`, if it is for one, and for the
-    /// addresses at and below each of `addresses`.
-    pub(super) fn below(&self, signal: Signal, prefix: Option<&str>, addresses: &[Address<'_>]) {
+    /// Notes a signal for the names at and below the path `prefix`, and for the addresses at and below
+    /// each of `addresses`.
+    pub(super) fn below(&self, signal: Signal, prefix: &str, addresses: &[Address<'_>]) {
         let mut list = lock(&self.list);
-        if let Some(prefix) = prefix {
-            list.note(NAMES, prefix, signal);
-        }
+        list.note(NAMES, prefix, signal);
         for address in addresses {
             list.note(ADDRESSES, address.as_str(), signal);
         }
@@ -90,12 +74,8 @@ impl Signals {
     /// Whether what was fetched in the epoch `began` may not be answered to a name of the path `path`
     /// from `address`.
     pub(super) fn concern(&self, began: u64, path: &str, address: &str) -> bool {
-        if began >= self.last() {
-            return false;
-        }
-        let list = lock(&self.list);
-        let latest = list.latest(path, address);
-        latest.is_some_and(|signal| began < signal.epoch)
+        let latest = || self.latest(path, address);
+        began < self.last() && latest().is_some_and(|signal| began < signal.epoch)
     }
 
     /// The last signal that concerns a name of the path `path`, kept at `address`.
@@ -108,27 +88,25 @@ impl Signals {
     }
 }
 
+impl Default for List {
+    fn default() -> Self {
+        Self {
+            by_prefix: [Signals::MOST; 2].map(Recent::new),
+            forgotten: None,
+        }
+    }
+}
+
 impl List {
     fn note(&mut self, of: usize, prefix: &str, signal: Signal) {
-        let prefix: Arc<str> = Arc::from(prefix);
-        if let Some(before) = self.by_prefix[of].insert(Arc::clone(&prefix), signal) {
-            self.order.remove(&(before.epoch, of, Arc::clone(&prefix)));
-        }
-        self.order.insert((signal.epoch, of, prefix));
-        while self.order.len() > Signals::MOST {
-            let Some((_, of, prefix)) = self.order.pop_first() else {
-                return;
-            };
-            let oldest = self.by_prefix[of].remove(&prefix);
-            self.forgotten = oldest.or(self.forgotten);
-        }
+        let oldest = self.by_prefix[of].put(Arc::from(prefix), signal);
+        self.forgotten = oldest.max(self.forgotten);
     }
 
     fn latest(&self, path: &str, address: &str) -> Option<Signal> {
         let names = self.above(NAMES, path);
         let addresses = self.above(ADDRESSES, address);
-        let all = names.chain(addresses).chain(self.forgotten);
-        all.max_by_key(|signal| signal.epoch)
+        names.chain(addresses).chain(self.forgotten).max()
     }
 
     /// The signals for `path` and for each path above it.
@@ -151,11 +129,11 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_concerns_the_names_and_addresses_below_it_and_nobody_else() {
+    fn a_prefix_concerns_the_names_and_addresses_below_it_and_no_others() {
         let signals = Signals::default();
         signals.below(
             signal(5),
-            Some("a/b"),
+            "a/b",
             &[Address::from("m/a/b"), Address::from("x//y")],
         );
         for (path, address) in [
@@ -182,33 +160,34 @@ mod tests {
     #[test]
     fn the_latest_of_several_signals_counts_and_one_for_everything_ends_the_list() {
         let signals = Signals::default();
-        signals.below(signal(1), Some("a"), &[]);
-        signals.below(signal(2), Some("a/b"), &[]);
-        signals.below(signal(3), Some("a"), &[]);
+        signals.below(signal(1), "a", &[]);
+        signals.below(signal(2), "a/b", &[]);
+        signals.below(signal(3), "a", &[]);
         assert_eq!(signals.latest("a/b", "?"), Some(signal(3)));
-        assert_eq!(lock(&signals.list).order.len(), 2);
+        assert_eq!(lock(&signals.list).by_prefix[NAMES].len(), 2);
         assert!(!signals.concern(0, "other", "?"));
         signals.all(signal(4));
         assert!(signals.concern(3, "other", "?"));
         assert!(!signals.concern(4, "a", "?"));
-        assert!(lock(&signals.list).order.is_empty());
+        assert_eq!(lock(&signals.list).by_prefix[NAMES].len(), 0);
     }
 
     #[test]
     fn what_falls_off_the_list_concerns_everything_that_was_fetched_before() {
         let signals = Signals::default();
         for epoch in 1..=Signals::MOST as u64 {
-            signals.below(signal(epoch), Some(&epoch.to_string()), &[]);
+            signals.below(signal(epoch), &epoch.to_string(), &[]);
         }
         assert!(!signals.concern(0, "other", "?"));
         let one_more = Signals::MOST as u64 + 1;
-        signals.below(signal(one_more), Some("more"), &[]);
-        assert_eq!(lock(&signals.list).order.len(), Signals::MOST);
+        signals.below(signal(one_more), "more", &[]);
+        let held = lock(&signals.list).by_prefix[NAMES].len();
+        assert_eq!(held, Signals::MOST);
         assert!(signals.concern(0, "other", "?"));
         assert!(!signals.concern(1, "other", "?"));
         // One prefix again and again takes one place.
         for epoch in 1..1_000 {
-            signals.below(signal(one_more + epoch), Some("more"), &[]);
+            signals.below(signal(one_more + epoch), "more", &[]);
         }
         assert!(!signals.concern(1, "other", "?"));
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 
@@ -13,33 +14,20 @@ use crate::secret::{Answer, Contents, Record, Selected, Version};
 
 /// A value until its end, its eviction or its invalidation. A slot is filled once and emptied once.
 ///
-/// Whoever is to be given the value, the waiters of its flight among them, is given the slot: so
-/// emptying it is all that it takes for nobody to be answered the value any more.
+/// All callers, also the waiters of its flight, are given the slot and not the value. So once it is
+/// emptied, no caller is answered the value any more.
 pub(super) struct Slot {
     pub(super) address: Arc<str>,
     pub(super) life: Life,
     /// The epoch in which its fetch began.
     pub(super) epoch: u64,
-    /// Its place in the order of landings.
-    pub(super) number: u64,
     pub(super) weight: usize,
     answer: Answer,
     contents: ArcSwapOption<Contents>,
     /// Whether it was read since the last look for something to evict.
     visited: AtomicBool,
-    /// Whether nobody of those who wait for it has looked yet: evicted now, it would be fetched again
-    /// at once.
-    awaited: AtomicBool,
     /// From when on a read asks for a refresh, in nanoseconds of the clock.
     refresh_from: AtomicU64,
-}
-
-/// What a flight has brought, for a slot.
-pub(super) struct Landed {
-    pub(super) record: Record,
-    pub(super) life: Life,
-    /// The epoch in which its fetch began.
-    pub(super) epoch: u64,
 }
 
 /// What a read found.
@@ -58,22 +46,18 @@ pub(super) struct Detached {
 }
 
 impl Slot {
-    pub(super) fn new(address: Arc<str>, landed: &Landed, number: u64, awaited: bool) -> Self {
-        let Landed {
-            record,
+    /// How long after it was asked for, or has failed, the next refresh may be asked for at the soonest.
+    pub(super) const REFRESH_AGAIN: Duration = Duration::from_secs(1);
+
+    pub(super) fn new(address: &Arc<str>, record: &Record, life: Life, epoch: u64) -> Self {
+        Self {
+            address: Arc::clone(address),
             life,
             epoch,
-        } = landed;
-        Self {
-            address,
-            life: *life,
-            epoch: *epoch,
-            number,
             weight: record.weight(),
             answer: record.answer(),
             contents: ArcSwapOption::new(Some(Arc::clone(record.contents()))),
             visited: AtomicBool::new(false),
-            awaited: AtomicBool::new(awaited),
             refresh_from: AtomicU64::new(life.refresh.nanos()),
         }
     }
@@ -114,22 +98,19 @@ impl Slot {
         contents.map_or(Selected::Missing, |contents| contents.find(field))
     }
 
-    /// Lets reads ask for a refresh again from `moment` on: the last one has failed.
+    /// Lets reads ask for a refresh again only from `moment` on: the last one has failed.
     pub(super) fn refresh_again(&self, moment: Moment) {
         self.refresh_from.store(moment.nanos(), Ordering::Relaxed);
     }
 
-    /// Whether a refresh is due and nobody else has asked for it.
+    /// Whether a refresh is due and this read is the one to ask for it. Should nothing come of it, a
+    /// read asks again a little later.
     fn claim_refresh(&self, now: Moment) -> bool {
         let from = self.refresh_from.load(Ordering::Relaxed);
         let claim = || {
-            let never = Moment::NEVER.nanos();
-            let claimed = self.refresh_from.compare_exchange(
-                from,
-                never,
-                Ordering::Relaxed,
-                Ordering::Relaxed,
-            );
+            let again = (now + Self::REFRESH_AGAIN).nanos();
+            let (write, read) = (Ordering::Relaxed, Ordering::Relaxed);
+            let claimed = self.refresh_from.compare_exchange(from, again, write, read);
             claimed.is_ok()
         };
         now.nanos() >= from && claim()
@@ -138,15 +119,6 @@ impl Slot {
     /// Whether it was read since the last call.
     pub(super) fn take_visited(&self) -> bool {
         self.visited.swap(false, Ordering::Relaxed)
-    }
-
-    pub(super) fn is_awaited(&self) -> bool {
-        self.awaited.load(Ordering::Relaxed)
-    }
-
-    /// One who waited for it has looked, or has left.
-    pub(super) fn not_awaited(&self) {
-        self.awaited.store(false, Ordering::Relaxed);
     }
 }
 
@@ -165,22 +137,17 @@ impl fmt::Debug for Slot {
 }
 
 impl Detached {
-    /// Takes the value out of `slot`: from here on nobody reads it there.
+    /// Takes the value out of `slot`: from here on it is read nowhere.
     pub(super) fn new(slot: Arc<Slot>) -> Self {
         let contents = slot.contents.swap(None);
         Self { slot, contents }
     }
 
-    pub(super) fn address(&self) -> &str {
+    pub(super) fn address(&self) -> &Arc<str> {
         &self.slot.address
     }
 
-    /// Drops the value; where it was is left.
-    pub(super) fn into_address(self) -> Arc<str> {
-        Arc::clone(&self.slot.address)
-    }
-
-    /// The version of the value, for those who must know what was dropped.
+    /// The version of the value that was dropped.
     pub(super) fn version(&self) -> Option<Version> {
         let contents = self.contents.as_deref();
         contents.map(|contents| contents.version().clone())

@@ -6,45 +6,39 @@
 //! Eviction is SIEVE (Zhang et al., NSDI 2024): a hit only sets a mark, so that the read path stays
 //! free of locks and of bookkeeping; the hand walks from old to new, takes marks away and evicts
 //! the first slot without one. Names that an attacker makes up are read once and go first. What is
-//! waited for stays until somebody has looked, or it would be fetched again at once.
+//! waited for stays until its waiters have looked, or it would be fetched again at once.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-use crate::address::Address;
-use crate::clock::{Clock, Moment};
+use crate::address::{Address, Located};
+use crate::clock::Moment;
 use crate::error::{Error, ErrorKind};
-use crate::jitter::random_part;
-use crate::layers::cache::flight::Flight;
 use crate::layers::cache::index::{Index, Spelling};
+use crate::layers::cache::recent::Recent;
 use crate::layers::cache::signals::Signals;
-use crate::layers::cache::slot::{Detached, Hit, Landed, Slot};
+use crate::layers::cache::slot::{Detached, Slot};
 use crate::name::{NameRef, path_of};
 use crate::rules::is_below;
 use crate::secret::Selected;
 use crate::sync::lock;
 
 pub(super) struct Store {
-    index: Index,
+    pub(super) index: Index,
     pub(super) signals: Signals,
-    /// Signals for single addresses, for batches: a value that is held is taken out by one.
-    pub(super) addressed: Signals,
     table: Mutex<Table>,
     max_entries: usize,
     max_bytes: usize,
 }
 
-#[derive(Default)]
 struct Table {
-    by_address: HashMap<Arc<str>, Entry>,
-    by_number: BTreeMap<u64, Arc<Slot>>,
-    by_end: BTreeSet<(Moment, u64)>,
+    /// In the order in which they have landed.
+    held: Recent<Entry>,
+    by_end: BTreeSet<(Moment, Arc<str>)>,
     pinned: HashMap<Box<str>, Pin>,
     bytes: usize,
     /// The bytes that are kept free for what is pinned, whether it is held now or not.
     pinned_bytes: usize,
-    next: u64,
     /// Where the look for something to evict goes on.
     hand: u64,
 }
@@ -52,8 +46,8 @@ struct Table {
 /// Why an address is exempt from eviction.
 #[derive(Clone, Copy, Default)]
 struct Pin {
-    required: bool,
-    handles: usize,
+    /// How many have asked for it: handles, which take it back, and calls of `require`, which do not.
+    users: usize,
     /// The bytes of its value, as far as they are known.
     weight: usize,
 }
@@ -78,6 +72,12 @@ impl Entry {
         !known && self.names.len() < Self::MOST && !missing()
     }
 
+    /// Whether there is a claim on the slot beside the table and the index: of a waiter that has not
+    /// looked yet. Evicted now, it would be fetched again at once.
+    fn is_awaited(&self) -> bool {
+        Arc::strong_count(&self.slot) > 1 + self.names.len()
+    }
+
     /// Whether it is known to be below the prefix, by its address or by one of its names.
     fn is_below(&self, prefix: &str, addresses: &[Address<'_>]) -> bool {
         let address = &self.slot.address;
@@ -91,40 +91,42 @@ impl Entry {
 impl Store {
     pub(super) fn new(max_entries: u32, max_bytes: u32) -> Self {
         Self {
-            index: Index::new(),
+            index: Index::default(),
             signals: Signals::default(),
-            addressed: Signals::default(),
-            table: Mutex::default(),
+            table: Mutex::new(Table {
+                // Its bounds are those below, which are of bytes, too.
+                held: Recent::new(usize::MAX),
+                by_end: BTreeSet::new(),
+                pinned: HashMap::new(),
+                bytes: 0,
+                pinned_bytes: 0,
+                hand: 0,
+            }),
             max_entries: max_entries as usize,
             max_bytes: max_bytes as usize,
         }
     }
 
-    /// The value of a name that was answered before. The path of a hit.
-    pub(super) fn get(&self, text: &str, clock: &dyn Clock) -> Option<Hit> {
-        self.index.get(text, &self.signals, clock)
-    }
-
     /// The slot at `address`, the long way.
     pub(super) fn at(&self, address: &str) -> Option<Arc<Slot>> {
         let table = lock(&self.table);
-        Some(Arc::clone(&table.by_address.get(address)?.slot))
+        Some(Arc::clone(&table.held.get(address)?.slot))
     }
 
-    /// Lets the next look-up of `name` take the short way to the value at `address`.
-    pub(super) fn link(&self, name: NameRef<'_>, address: &str, field: Option<&str>) {
+    /// Lets the next look-up of `name` take the short way to the value where it is located.
+    pub(super) fn link(&self, name: NameRef<'_>, located: &Located<'_>) {
         // After a stampede every waiter of one name comes by here.
         if self.index.knows(name.as_str()) {
             return;
         }
         let mut table = lock(&self.table);
-        let held = table.by_address.get_mut(address);
-        let Some(held) = held.filter(|held| held.wants(name, field)) else {
+        let held = table.held.get_mut(located.address().as_str());
+        let Some(held) = held.filter(|held| held.wants(name, located.field())) else {
             return;
         };
         let spelling = Spelling {
             name: Arc::from(name.as_str()),
-            field: field.map(Box::from),
+            field: located.field().map(Box::from),
         };
         // Under the lock, so that the link does not come after the end of its slot.
         self.index.link(&spelling, &held.slot);
@@ -133,134 +135,91 @@ impl Store {
         held.names.push(spelling);
     }
 
-    /// Holds a value; returns what it replaces and what had to make room.
+    /// Holds a value; returns what it replaces and what made room.
     ///
     /// Fails when there is no room beside what is pinned.
-    pub(super) fn put(
-        &self,
-        flight: &Flight,
-        landed: &Landed,
-    ) -> (Vec<Detached>, Result<Arc<Slot>, Error>) {
+    pub(super) fn put(&self, slot: &Arc<Slot>) -> Result<Vec<Detached>, Error> {
         let mut table = lock(&self.table);
-        let number = table.next;
-        table.next += 1;
-        let address = Arc::clone(&flight.address);
-        let awaited = flight.awaited_by() > 0;
-        let slot = Arc::new(Slot::new(address, landed, number, awaited));
         // Before anything is taken out: a value that cannot be held takes the place of no other,
         // and its own older value, if still good, stays.
-        if let Err(error) = self.make_room(&mut table, &slot) {
-            return (Vec::new(), Err(error));
-        }
+        self.make_room(&mut table, slot)?;
         let replaced = table.remove(&slot.address);
         let (old, names) = replaced.map(|held| (held.slot, held.names)).unzip();
         let mut out: Vec<_> = old.into_iter().map(Detached::new).collect();
-        while self.is_over(table.by_address.len() + 1, table.bytes + slot.weight) {
+        while self.is_over(table.held.len() + 1, table.bytes + slot.weight) {
             let Some(victim) = table.victim() else {
                 break;
             };
-            out.extend(self.detach(&mut table, &victim.address));
+            out.extend(self.detach(&mut table, &victim));
         }
-        table.bytes += slot.weight;
-        table.by_number.insert(number, Arc::clone(&slot));
-        table.by_end.insert((slot.life.ends, number));
         let held = Entry {
-            slot: Arc::clone(&slot),
+            slot: Arc::clone(slot),
             names: names.unwrap_or_default(),
         };
         for spelling in &held.names {
-            self.index.link(spelling, &slot);
+            self.index.link(spelling, slot);
         }
-        table.by_address.insert(Arc::clone(&slot.address), held);
-        (out, Ok(slot))
+        table.bytes += slot.weight;
+        let address = Arc::clone(&slot.address);
+        table.by_end.insert((slot.life.ends, Arc::clone(&address)));
+        table.held.put(address, held);
+        Ok(out)
     }
 
     /// Keeps room for the slot where it is pinned; fails when it does not fit beside the others that
     /// are.
     fn make_room(&self, table: &mut Table, slot: &Slot) -> Result<(), Error> {
-        let pin = table.pinned.get(&*slot.address).copied();
-        let (pins, bytes) = pin.map_or((0, 0), |pin| (1, pin.weight));
-        let others = (table.pinned.len() - pins, table.pinned_bytes - bytes);
-        if self.is_over(others.0 + 1, others.1 + slot.weight) {
-            return Err(no_room());
+        if table.pinned.contains_key(&*slot.address) {
+            return self.reserve(table, &slot.address, 0, slot.weight);
         }
-        if let Some(pin) = pin {
-            let weight = slot.weight;
-            self.reserve(table, vec![(&slot.address, Pin { weight, ..pin })])?;
+        match self.is_over(table.pinned.len() + 1, table.pinned_bytes + slot.weight) {
+            true => Err(Error::new(
+                ErrorKind::Overloaded,
+                "the cache is full of secrets that are required or have handles; raise max_entries or max_bytes",
+            )),
+            false => Ok(()),
         }
-        Ok(())
     }
 
     fn is_over(&self, entries: usize, bytes: usize) -> bool {
         entries > self.max_entries || bytes > self.max_bytes
     }
 
-    /// Exempts these addresses, whose values weigh so much, from eviction, now and whenever they are
-    /// held; for what a service cannot do without. All of them, or none.
-    pub(super) fn require(&self, addresses: &[(Box<str>, usize)]) -> Result<(), Error> {
+    /// Exempts these addresses, each with the weight of its value, from eviction, now and whenever they are
+    /// held: all of them, or none. It is for what a service requires, and for a handle until
+    /// [`release`](Self::release); the value of a handle may not be there yet.
+    pub(super) fn pin(&self, pins: &[(Box<str>, usize)]) -> Result<(), Error> {
         let mut table = lock(&self.table);
-        let pins = addresses.iter().map(|(address, weight)| {
-            let known = table.pinned.get(address).copied().unwrap_or_default();
-            let pin = Pin {
-                required: true,
-                weight: known.weight.max(*weight),
-                ..known
-            };
-            (&**address, pin)
-        });
-        let pins = pins.collect();
-        self.reserve(&mut table, pins)
-    }
-
-    /// The same until [`release`](Self::release), for a handle, whose value may be still to come.
-    pub(super) fn retain(&self, address: &str) -> Result<(), Error> {
-        let mut table = lock(&self.table);
-        let held = table.by_address.get(address);
-        let weight = held.map_or(0, |held| held.slot.weight);
-        let known = table.pinned.get(address).copied();
-        let known = known.unwrap_or(Pin {
-            weight,
-            ..Pin::default()
-        });
-        let pin = Pin {
-            handles: known.handles + 1,
-            ..known
-        };
-        self.reserve(&mut table, vec![(address, pin)])
+        for (done, (address, weight)) in pins.iter().enumerate() {
+            let held = table.held.get(address).map_or(0, |held| held.slot.weight);
+            let known = table.pinned.get(address).map_or(0, |pin| pin.weight);
+            let weight = held.max(known).max(*weight);
+            if let Err(error) = self.reserve(&mut table, address, 1, weight) {
+                let done = pins.iter().take(done);
+                done.for_each(|(address, _)| table.unpin(address));
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn release(&self, address: &str) {
-        let mut table = lock(&self.table);
-        let Some(pin) = table.pinned.get_mut(address) else {
-            return;
-        };
-        pin.handles = pin.handles.saturating_sub(1);
-        let Pin {
-            required,
-            handles,
-            weight,
-        } = *pin;
-        if !required && handles == 0 {
-            table.pinned.remove(address);
-            table.pinned_bytes -= weight;
-        }
+        lock(&self.table).unpin(address);
     }
 
-    /// Sets pins: at most half of the entries and half of the bytes can be pinned, so that there is
-    /// always room for others.
-    fn reserve(&self, table: &mut Table, pins: Vec<(&str, Pin)>) -> Result<(), Error> {
-        // Names of one record are one pin.
-        let pins: HashMap<&str, Pin> = pins.into_iter().collect();
-        let known = |address: &str| table.pinned.get(address);
-        let new = pins.keys().filter(|address| known(address).is_none());
-        let before: usize = pins
-            .keys()
-            .filter_map(|address| known(address))
-            .map(|pin| pin.weight)
-            .sum();
-        let entries = table.pinned.len() + new.count();
-        let bytes =
-            table.pinned_bytes - before + pins.values().map(|pin| pin.weight).sum::<usize>();
+    /// Pins an address for so many users more: at most half of the entries and half of the bytes can be
+    /// pinned, so that there is always room for others.
+    fn reserve(
+        &self,
+        table: &mut Table,
+        address: &str,
+        more: usize,
+        weight: usize,
+    ) -> Result<(), Error> {
+        let known = table.pinned.get(address).copied();
+        let entries = table.pinned.len() + usize::from(known.is_none());
+        let known = known.unwrap_or_default();
+        let bytes = table.pinned_bytes - known.weight + weight;
         let too_much = |what| Err(Error::new(ErrorKind::Overloaded, what));
         if entries > self.max_entries.div_ceil(2) {
             return too_much(
@@ -272,23 +231,30 @@ impl Store {
                 "the secrets that are required, or have handles, fill half of max_bytes; raise it",
             );
         }
+        let users = known.users + more;
+        let pin = Pin { users, weight };
+        table.pinned.insert(Box::from(address), pin);
         table.pinned_bytes = bytes;
-        for (address, pin) in pins {
-            table.pinned.insert(Box::from(address), pin);
-        }
         Ok(())
     }
 
     /// Takes out what is known to be below a prefix, by its names or its address.
     pub(super) fn take_below(&self, prefix: &str, addresses: &[Address<'_>]) -> Vec<Detached> {
+        self.take_each(|held| held.is_below(prefix, addresses))
+    }
+
+    /// Takes all values out.
+    pub(super) fn take_all(&self) -> Vec<Detached> {
+        self.take_each(|_| true)
+    }
+
+    fn take_each(&self, is_meant: impl Fn(&Entry) -> bool) -> Vec<Detached> {
         let mut table = lock(&self.table);
-        let held = table.by_address.iter();
-        let held = held.filter(|(_, held)| held.is_below(prefix, addresses));
-        let addresses: Vec<Arc<str>> = held.map(|(address, _)| Arc::clone(address)).collect();
-        addresses
-            .iter()
-            .filter_map(|address| self.detach(&mut table, address))
-            .collect()
+        let held = table.held.round_from(0).map(|(_, held)| held);
+        let meant = held.filter(|held| is_meant(held));
+        let addresses: Vec<_> = meant.map(|held| Arc::clone(&held.slot.address)).collect();
+        let detach = |address: &Arc<str>| self.detach(&mut table, address);
+        addresses.iter().filter_map(detach).collect()
     }
 
     /// Whether a name that is known for `address` is below a prefix that was signalled since `epoch`,
@@ -299,7 +265,7 @@ impl Store {
         }
         let concerned = |path: &str| self.signals.concern(epoch, path, address);
         let table = lock(&self.table);
-        let names = table.by_address.get(address).map(|held| held.names.iter());
+        let names = table.held.get(address).map(|held| held.names.iter());
         let mut names = names.into_iter().flatten();
         concerned(name.path()) || names.any(|held| concerned(path_of(&held.name)))
     }
@@ -307,7 +273,7 @@ impl Store {
     /// How many values are held, and how many bytes.
     pub(super) fn size(&self) -> (usize, usize) {
         let table = lock(&self.table);
-        (table.by_address.len(), table.bytes)
+        (table.held.len(), table.bytes)
     }
 
     /// Takes the value at `address` out.
@@ -315,37 +281,19 @@ impl Store {
         self.detach(&mut lock(&self.table), address)
     }
 
-    /// Takes all values out.
-    pub(super) fn take_all(&self) -> Vec<Detached> {
-        let mut table = lock(&self.table);
-        let slots: Vec<_> = table.by_number.values().cloned().collect();
-        let detach = |slot: Arc<Slot>| self.detach(&mut table, &slot.address);
-        slots.into_iter().filter_map(detach).collect()
-    }
-
-    /// Takes out what has come to its end at `now`; tells when the next one does.
+    /// Takes out what has come to its end at `now`; returns when the next one does.
     pub(super) fn take_ended(&self, now: Moment) -> (Vec<Detached>, Option<Moment>) {
         let mut table = lock(&self.table);
         let mut out = Vec::new();
-        loop {
-            let Some(&(moment, number)) = table.by_end.first() else {
-                return (out, None);
-            };
-            if moment > now {
-                return (out, Some(moment));
+        while let Some((end, address)) = table.by_end.first().cloned() {
+            if end > now {
+                return (out, Some(end));
             }
-            match table.by_number.get(&number).map(Arc::clone) {
-                Some(slot) => out.extend(self.detach(&mut table, &slot.address)),
-                // All orders hold the same slots; so that the loop ends whatever happens.
-                None => drop(table.by_end.pop_first()),
-            }
+            // Before the rest, so that the loop ends whatever happens.
+            table.by_end.pop_first();
+            out.extend(self.detach(&mut table, &address));
         }
-    }
-
-    /// `duration` less a random part of up to a tenth, so that what was fetched together does not
-    /// expire together.
-    pub(super) fn shortened(&self, duration: Duration) -> Duration {
-        duration - random_part(duration / 10)
+        (out, None)
     }
 
     /// Takes the slot at `address` out, and its names out of the index.
@@ -360,8 +308,8 @@ impl Store {
     #[cfg(test)]
     pub(super) fn weights(&self) -> Vec<usize> {
         let table = lock(&self.table);
-        let weights: Vec<_> = table.by_number.values().map(|slot| slot.weight).collect();
-        assert_eq!(table.by_address.len(), weights.len());
+        let held = table.held.round_from(0);
+        let weights: Vec<_> = held.map(|(_, held)| held.slot.weight).collect();
         assert_eq!(table.by_end.len(), weights.len());
         assert_eq!(table.bytes, weights.iter().sum::<usize>());
         let pinned = table.pinned.values().map(|pin| pin.weight);
@@ -373,40 +321,40 @@ impl Store {
 impl Table {
     /// Takes a slot out of every order.
     fn remove(&mut self, address: &str) -> Option<Entry> {
-        let held = self.by_address.remove(address)?;
-        self.by_number.remove(&held.slot.number);
-        self.by_end.remove(&(held.slot.life.ends, held.slot.number));
-        self.bytes -= held.slot.weight;
+        let held = self.held.remove(address)?;
+        let slot = &held.slot;
+        self.by_end
+            .remove(&(slot.life.ends, Arc::clone(&slot.address)));
+        self.bytes -= slot.weight;
         Some(held)
+    }
+
+    fn unpin(&mut self, address: &str) {
+        let Some(pin) = self.pinned.get_mut(address) else {
+            return;
+        };
+        pin.users -= 1;
+        if pin.users == 0 {
+            self.pinned_bytes -= pin.weight;
+            self.pinned.remove(address);
+        }
     }
 
     /// What is to be evicted next: the first slot, from the hand on, that was not read since the
     /// hand last passed it.
-    fn victim(&mut self) -> Option<Arc<Slot>> {
-        // The first round may find marks everywhere; it takes them away, so the second ends.
-        for _ in 0..2 {
-            let from_hand = self.by_number.range(self.hand..);
-            let before_hand = self.by_number.range(..self.hand);
-            for (&number, slot) in from_hand.chain(before_hand) {
-                let kept = slot.is_awaited() || self.pinned.contains_key(&*slot.address);
-                if !kept && !slot.take_visited() {
+    fn victim(&mut self) -> Option<Arc<str>> {
+        // The first round may find marks everywhere; it takes them away, so the second ends. Unless
+        // readers have marked every slot between the two, or all are waited for: then any is as good.
+        for any in [false, false, true] {
+            for (number, held) in self.held.round_from(self.hand) {
+                let slot = &held.slot;
+                let kept = held.is_awaited() || slot.take_visited();
+                if (any || !kept) && !self.pinned.contains_key(&*slot.address) {
                     self.hand = number + 1;
-                    return Some(Arc::clone(slot));
+                    return Some(Arc::clone(&slot.address));
                 }
             }
         }
-        // Readers have marked every slot between the two rounds, or all are waited for: then any is
-        // as good.
-        let mut slots = self.by_number.values();
-        slots
-            .find(|slot| !self.pinned.contains_key(&*slot.address))
-            .cloned()
+        None
     }
-}
-
-fn no_room() -> Error {
-    Error::new(
-        ErrorKind::Overloaded,
-        "the cache is full of secrets that are required or have handles; raise max_entries or max_bytes",
-    )
 }

@@ -1,7 +1,7 @@
 //! A bound on how much is asked at once, and a queue, itself bounded, before it.
 //!
 //! It bounds concurrency, not rate. Waiting for a permit is this process's own affair: it is never
-//! an error that speaks of the store.
+//! an error that says anything about the store.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -35,12 +35,12 @@ pub struct LimitConfig {
     pub(crate) fair_time: Duration,
 }
 
-/// Lets at most so many requests through at a time; the others wait, first come, first served.
+/// Lets at most this many requests through at a time; the others wait, first come, first served.
 ///
 /// When the queue is full, or a request's own deadline passes while it waits, the answer is
 /// [`ErrorKind::Overloaded`], which counts for no breaker and permits neither stale values nor a
 /// fallback: a flood of requests must not be a way to get a weaker answer. If nobody was given an answer
-/// while it waited, it is [`ErrorKind::Timeout`]: then it is the store that all wait for.
+/// while it waited, it is [`ErrorKind::Timeout`]: then all wait for the store.
 ///
 /// # Order
 /// Above the breaker, so that it decides when a request's turn has come and not before; below retry, so
@@ -48,8 +48,8 @@ pub struct LimitConfig {
 /// takes nothing from the time that the store is given and is never counted as its failure.
 ///
 /// # Cancel safety
-/// Who is dropped while waiting leaves the queue; a permit goes back when its request ends, is
-/// dropped, or panics. After `shutdown` was polled, everybody who waits gets
+/// A request that is dropped while waiting leaves the queue; a permit goes back when its request ends, is
+/// dropped, or panics. After `shutdown` was polled, every waiter gets
 /// [`ErrorKind::Closed`].
 #[derive(Debug)]
 pub(crate) struct Limit<R> {
@@ -144,7 +144,7 @@ impl<R: SecretResolver> Limit<R> {
             None => permit.await,
             // Dropping the wait takes it out of the queue.
             Some(deadline) => {
-                // One that goes on to another endpoint has had its turn before, and is nearly there.
+                // A request that goes on to another endpoint has had its turn before, and is nearly there.
                 let fair_time = match request.tried().count() {
                     0 => self.config.fair_time,
                     _ => self.config.fair_time / 2,

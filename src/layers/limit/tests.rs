@@ -1,4 +1,4 @@
-//! The limit by itself: how many at once, who is next, and who leaves.
+//! The limit by itself: how many at once, which is next, and which leave.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -205,7 +205,7 @@ fn a_deadline_that_passes_in_the_queue_ends_the_wait_as_our_own_overload() {
 
 #[test]
 fn a_free_permit_is_taken_whatever_the_time() {
-    // The deadline is the affair of the layers inside; here nobody waits.
+    // The deadline is up to the layers inside; here nobody waits.
     let (clock, _, limit) = limited(config(1, 0));
     clock.advance(Duration::from_secs(9));
     let late = Request::new(NameRef::parse(NAME).unwrap()).with_deadline(Moment::ZERO);
@@ -213,14 +213,24 @@ fn a_free_permit_is_taken_whatever_the_time() {
 }
 
 #[test]
-fn of_ten_thousand_who_wait_any_may_leave_and_the_rest_is_served() {
+fn by_default_sixteen_thousand_wait_and_one_more_is_refused() {
+    let (_, backend, limit) = limited(LimitConfig::default());
+    backend.always(Reply::Hang);
+    let mut gets: Vec<_> = (0..64 + 16_384).map(|_| get(&limit)).collect();
+    assert!(gets.iter_mut().all(|get| poll(get).is_pending()));
+    assert_eq!((backend.calls(), limit.queued()), (64, 16_384));
+    assert_eq!(kind(poll(&mut get(&limit))), ErrorKind::Overloaded);
+}
+
+#[test]
+fn of_ten_thousand_waiters_any_may_leave_and_the_rest_is_served() {
     let (clock, backend, limit) = limited(LimitConfig::default());
     let gate = Gate::new();
     backend.always(gate.then(Reply::Stored));
     let mut gets: Vec<_> = (0..10_064).map(|_| get(&limit)).collect();
     assert!(gets.iter_mut().all(|get| poll(get).is_pending()));
     assert_eq!((limit.queued(), backend.calls()), (10_000, 64));
-    // Every other one leaves, of those inside and of those who wait.
+    // Every other one leaves, of those inside and of the waiters.
     let mut number = 0;
     gets.retain(|_| {
         number += 1;
@@ -240,7 +250,7 @@ fn of_ten_thousand_who_wait_any_may_leave_and_the_rest_is_served() {
 }
 
 #[test]
-fn a_permit_given_to_one_who_leaves_before_taking_it_goes_to_the_next() {
+fn a_permit_given_to_a_waiter_that_leaves_before_taking_it_goes_to_the_next() {
     let (_, backend, limit) = limited(config(1, 10));
     backend.script(NAME, [Reply::Hang]);
     let mut first = get(&limit);
@@ -291,7 +301,7 @@ fn bounds_that_make_no_sense_are_refused() {
 }
 
 #[tokio::test]
-async fn who_has_waited_until_little_time_is_left_is_refused_before_the_store_is_asked() {
+async fn a_request_that_waited_until_little_time_is_left_is_refused_before_the_store_is_asked() {
     let clock = ManualClock::strict();
     let backend = MockBackend::new()
         .with_value("a/b", "x")
@@ -318,7 +328,7 @@ async fn who_has_waited_until_little_time_is_left_is_refused_before_the_store_is
 }
 
 #[test]
-fn a_stop_in_the_queue_is_no_wait_for_who_stands_before() {
+fn a_stop_in_the_queue_does_not_count_as_waiting_for_those_before() {
     let fair_time = Duration::from_secs(2);
     let (clock, backend, limit) = limited(LimitConfig {
         fair_time,

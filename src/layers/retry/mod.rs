@@ -1,7 +1,7 @@
 //! Another attempt, where one makes sense and there is time and budget for it.
 //!
-//! Whether it makes sense is the error's kind to say ([`Permits`](crate::backend::Permits)); where it goes is
-//! the breaker's. Nothing is asked of an endpoint again that it has answered.
+//! The error's kind says whether it makes sense ([`Permits`](crate::backend::Permits)); the breaker
+//! decides where it goes. An endpoint is not asked again for what it has answered.
 
 mod budget;
 mod tour;
@@ -9,7 +9,7 @@ mod tour;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::aside::tell;
+use crate::aside::report;
 use crate::clock::{Clock, Moment};
 use crate::error::{Error, ErrorKind};
 use crate::jitter::random_part;
@@ -55,13 +55,13 @@ pub struct RetryConfig {
 /// at most `1.2 n + 10` attempts, each of which asks each endpoint once at most.
 ///
 /// # Order
-/// Below the cache, so that all attempts are one flight within one budget, and whoever joins it
+/// Below the cache, so that all attempts are one flight within one budget, and a caller that joins it
 /// adds none. Above the breaker, so that each attempt is counted, and directed to the next
 /// endpoint. Above the limit, so that a back-off holds no permit. Above the attempt's timeout,
 /// whose error is what is retried: below it, one attempt that hangs would take the time of all.
 ///
-/// It bounds waits and beginnings, not attempts: an attempt that hangs is the attempt timeout's to
-/// end. It knows only a deadline that the request carries: whoever sets a budget on a flight passes
+/// It bounds waits and beginnings, not attempts: the attempt's timeout ends one that
+/// hangs. It knows only a deadline that the request carries: a layer that sets a budget on a flight passes
 /// it on in the [`Request`].
 ///
 /// # Cancel safety
@@ -191,7 +191,7 @@ impl<R: SecretResolver> Retry<R> {
             // The budget is asked last, so that nothing is taken out for what is not tried. To wait for the
             // breaker asks no store.
             if failed.asked && !self.budget.withdraw() {
-                tell(move || tracing::debug!(attempt, "the retry budget is spent"));
+                report(move || tracing::debug!(attempt, "the retry budget is spent"));
                 return Err(marked(failed.error, asked));
             }
             if !self.wait(at, &request).await {
@@ -202,8 +202,8 @@ impl<R: SecretResolver> Retry<R> {
         }
     }
 
-    /// One attempt: at an endpoint, and where it gets no answer of use, at each other that is asked now. That
-    /// is no storm: an endpoint is asked once, and the budget is for asking again.
+    /// One attempt: at an endpoint, and where it gets no useful answer, at each other that is asked now. That
+    /// is not a storm: an endpoint is asked once, and the budget is for asking again.
     async fn tour(&self, request: &Request<'_>) -> Result<Record, Failed> {
         let mut tried = request.tried();
         let mut others = match request.endpoint() {
@@ -230,8 +230,8 @@ impl<R: SecretResolver> Retry<R> {
             }
             if others > 0 && !error.kind().permits().counts_for_breaker {
                 let shown = error.clone();
-                tell(move || {
-                    tracing::warn!(endpoint, error = %shown, "an endpoint gives no answer of use; the next is asked");
+                report(move || {
+                    tracing::warn!(endpoint, error = %shown, "an endpoint gives no useful answer; the next is asked");
                 });
             }
             tour = tour.met(error);
@@ -263,13 +263,13 @@ impl<R: SecretResolver> Retry<R> {
         if asked > self.config.longest_asked {
             return None;
         }
-        // The jitter comes on top, so that those who were put off together do not return together.
+        // The jitter comes on top, so that requests that were put off together do not return together.
         let at = self.clock.now() + asked + self.backoff(attempt);
         let fits = request.ends(&*self.clock).is_none_or(|end| at < end);
         fits.then_some(at)
     }
 
-    /// Waits for the next attempt; tells whether it may begin.
+    /// Waits for the next attempt; returns whether it may begin.
     async fn wait(&self, at: Moment, request: &Request<'_>) -> bool {
         self.clock.pause_until(at).await;
         // A sleep may end late.
@@ -320,7 +320,7 @@ fn is_of_the_endpoint(error: &Error) -> bool {
     kinds.contains(&error.kind()) && !error.is_held_back()
 }
 
-/// The error to go on with: that our own permits ran out for another attempt takes nothing from what
+/// The error to go on with: if our own permits ran out for another attempt, this takes nothing from what
 /// the store has shown in the one before.
 fn worse(before: Option<Error>, error: Error) -> Error {
     match before {

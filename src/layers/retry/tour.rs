@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Repeat};
 
-/// A tour that has brought no answer of use.
+/// A tour that has brought no useful answer.
 pub(super) struct Failed {
     pub(super) error: Error,
     /// How long to wait before asking again, where that makes sense: the least that an endpoint wants.
@@ -23,10 +23,10 @@ pub(super) struct Tour {
 }
 
 impl Tour {
-    /// When a store is asked again whose quota is used up, and which does not say for how long.
+    /// When a store whose quota is used up is asked again, if it does not say for how long.
     const THROTTLED: Duration = Duration::from_secs(1);
 
-    /// An endpoint has given no answer of use; another may.
+    /// An endpoint has given no useful answer; another may.
     pub(super) fn met(mut self, error: Error) -> Self {
         self.asked = true;
         let wait = match error.kind().permits().retry {

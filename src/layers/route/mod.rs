@@ -26,8 +26,8 @@ use crate::rules::is_below;
 /// A prefix is a path. The prefix `prod` has the names whose path is `prod` or begins with
 /// `prod/`, whatever their field: `prod#a` and `prod/db#a`, not `production`.
 ///
-/// A name without a store is [`ErrorKind::NotFound`]: the same answer, for the same reason, as a
-/// store gives that does not have it, and one that permits neither stale values nor a fallback.
+/// A name without a store is [`ErrorKind::NotFound`]: the same answer, for the same reason, as from a
+/// store that does not have it. It permits neither stale values nor a fallback.
 ///
 /// # Order
 /// Below the cache: one cache, with one bound, one fence and one flight a record, serves all
@@ -105,7 +105,7 @@ impl RouteBuilder {
     /// The router.
     ///
     /// # Errors
-    /// [`ErrorKind::Misconfigured`] when there is no store, a prefix is no path, or a prefix, or
+    /// [`ErrorKind::Misconfigured`] when there is no store, a prefix is not a path, or a prefix, or
     /// the rest, is given twice: which of the two was meant must not depend on their order.
     pub(crate) fn build(self) -> Result<Route, Error> {
         let wrong = |rule| Error::new(ErrorKind::Misconfigured, rule);
@@ -164,7 +164,7 @@ impl SecretResolver for Route {
     /// order of the builder's calls.
     fn locate<'a>(&'a self, name: NameRef<'a>) -> Located<'a> {
         let Some((number, store)) = self.store_for(name) else {
-            // No number is empty, so this is no store's address.
+            // No number is empty, so no store has this address.
             return Located::new(format!(":{}", name.path()), name.field().map(Cow::Borrowed));
         };
         let inner = store.locate(name);
@@ -203,15 +203,15 @@ impl SecretResolver for Route {
         self.stores.iter().any(|store| store.remembers())
     }
 
-    /// As many as the store with the most: whoever asks again until every endpoint was asked asks
-    /// often enough. Nobody above can direct a request, for endpoint 2 of one store is not endpoint
+    /// As many as the store with the most: a layer that asks again until every endpoint was asked asks
+    /// often enough. Nobody above can direct a request, because endpoint 2 of one store is not endpoint
     /// 2 of another: a direction goes no further, and the layers of the store choose.
     fn endpoints(&self) -> usize {
         let endpoints = self.stores.iter().map(|store| store.endpoints());
         endpoints.max().unwrap_or(1)
     }
 
-    /// Each store's own affair: its layers stand below.
+    /// Each store decides that: its layers stand below.
     fn origins(&self) -> Vec<String> {
         self.stores
             .iter()

@@ -61,7 +61,7 @@ async fn it_keeps_all_laws() {
 }
 
 #[tokio::test]
-async fn it_keeps_all_laws_also_when_the_absent_name_has_no_store() {
+async fn it_keeps_all_laws_even_when_the_absent_name_has_no_store() {
     let prod = says("one-canary", &["prod/a"]);
     prod.set("prod/b", "two-canary");
     let route = Route::builder().route("prod", shared(&prod));
@@ -233,7 +233,7 @@ impl SecretResolver for Shows {
 }
 
 #[test]
-fn all_of_a_request_goes_on_but_its_direction() {
+fn all_of_a_request_goes_on_except_its_direction() {
     let route = Route::builder().otherwise(Arc::new(Shows)).build().unwrap();
     assert_eq!(route.endpoints(), 7);
     let (version, floor) = (Version::number(7), Version::number(3));

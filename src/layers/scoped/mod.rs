@@ -1,8 +1,8 @@
-//! A path before every name: whoever chooses names stays below it.
+//! A path before every name: a caller that chooses names stays below it.
 //!
 //! It works on parsed names: no segment of one is `..`, empty or hidden, so a longer path never
-//! leads out of a shorter one. It is no access control: the store's own is (a policy for each
-//! tenant), and it decides on the identity of this process.
+//! leads out of a shorter one. It does not replace the store's access control (a policy for each
+//! tenant), which decides by the identity of this process.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ pub(crate) struct Scope(Arc<str>);
 /// may be private, and the caller never wrote it. So it has no detail either; that is in the log.
 ///
 /// # Cost
-/// Each call puts a full name together, which allocates, also for a cached secret.
+/// Each call puts a full name together, which allocates, even for a cached secret.
 ///
 /// # Cancel safety
 /// It holds nothing: dropping a future drops what it asked for.
@@ -130,7 +130,7 @@ impl<R: SecretResolver> SecretResolver for Scoped<R> {
                 let field = inner.field().map(|field| Cow::Owned(field.to_owned()));
                 Located::new(inner.address().clone().into_owned(), field)
             }
-            // Nothing is ever answered for it; its address, too, stays below the path.
+            // Nothing is ever answered for it; its address also stays below the path.
             Err(_) => {
                 let field = name.field().map(Cow::Borrowed);
                 Located::new(self.scope.text(name.path()), field)
@@ -188,7 +188,7 @@ fn within<'a>(request: Request<'a>, full: NameRef<'a>) -> Request<'a> {
     }
 }
 
-/// Exactly `number` answers: what is missing is an error, what is too much is dropped. A resolver
+/// Exactly `number` answers: what is missing is an error, what is too many is dropped. A resolver
 /// that answers too few must not give one name another's value for it.
 fn exactly(
     number: usize,
@@ -204,7 +204,7 @@ fn exactly(
 }
 
 /// The error, with the caller's own spelling of the name in place of the full one, and without the
-/// detail, which may show the path: a backend tells there where it asked.
+/// detail, which may show the path: a backend shows there where it asked.
 pub(crate) fn as_asked(error: Error, name: NameRef<'_>) -> Error {
     match error.name() {
         Some(_) => error.with_name(name),

@@ -127,7 +127,7 @@ fn a_name_that_gets_too_long_is_refused_and_fits_to_the_last_byte() {
         let error = answers[at].as_ref().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidName);
     }
-    // And its address is nobody's outside: a short path with a field that does not fit.
+    // And no name outside has its address: a short path with a field that does not fit.
     let field = format!("tenants/43/db#{}", "f".repeat(490));
     let address = tenant.locate(name(&field)).address().clone().into_owned();
     assert_eq!(address.as_str(), "tenants/42/tenants/43/db");
@@ -135,9 +135,9 @@ fn a_name_that_gets_too_long_is_refused_and_fits_to_the_last_byte() {
 
 /// A store that names the full name in its error.
 #[derive(Debug)]
-struct Tells;
+struct NamesInFull;
 
-impl SecretResolver for Tells {
+impl SecretResolver for NamesInFull {
     fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
         let error = Error::new(ErrorKind::Denied, "no read").with_name(request.name());
         ResolveFuture::ready(Err(error))
@@ -146,9 +146,9 @@ impl SecretResolver for Tells {
 
 #[test]
 fn an_error_names_the_secret_as_the_caller_did() {
-    let tenant = Scoped::new(Tells, Scope::new("tenants/42").unwrap());
+    let tenant = Scoped::new(NamesInFull, Scope::new("tenants/42").unwrap());
     let nested = Scoped::new(
-        Scoped::new(Tells, Scope::new("tenants").unwrap()),
+        Scoped::new(NamesInFull, Scope::new("tenants").unwrap()),
         Scope::new("42").unwrap(),
     );
     let resolvers: [&dyn SecretResolver; 2] = [&tenant, &nested];
@@ -201,7 +201,7 @@ fn all_of_a_request_goes_on() {
     let one = now(tenant.resolve(with_all(name("a#b"))));
     let many = now(tenant.resolve_many(&[with_all(name("a#b"))])).remove(0);
     assert_eq!(*shows.0.lock().unwrap(), [wanted.clone(), wanted]);
-    // The errors tell the caller nothing of the path, also where a backend says where it asked.
+    // The errors show the caller nothing of the path, even where a backend says where it asked.
     for answer in [one, many] {
         assert_eq!(
             answer.unwrap_err().to_string(),
@@ -212,7 +212,7 @@ fn all_of_a_request_goes_on() {
 }
 
 #[test]
-fn a_path_that_is_none_is_refused_and_not_quoted() {
+fn a_path_that_is_not_valid_is_refused_and_not_quoted() {
     let wrong = [
         "",
         "/",

@@ -1,4 +1,4 @@
-//! What hostile readings found in the guards of a store with several endpoints. Each test holds what mends it.
+//! What hostile readings found in the guards of a store with several endpoints. Each test holds the repair.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -65,7 +65,7 @@ impl SecretResolver for Fails {
     }
 }
 
-fn told(answer: Result<crate::Secret, Error>) -> String {
+fn shown(answer: Result<crate::Secret, Error>) -> String {
     match answer {
         Ok(secret) => format!(
             "{}{}",
@@ -105,10 +105,13 @@ async fn a_rollback_of_a_store_with_fewer_endpoints_than_another_is_refused() {
         .with_clock(clock.clone())
         .build()
         .unwrap();
-    assert_eq!(told(resolver.get("solo/x").await), "v");
+    assert_eq!(shown(resolver.get("solo/x").await), "v");
     solo.set_version("solo/x", 3);
     resolver.invalidator().invalidate("solo/x").unwrap();
-    assert_eq!(told(drive(&clock, resolver.get("solo/x")).await), "Refused");
+    assert_eq!(
+        shown(drive(&clock, resolver.get("solo/x")).await),
+        "Refused"
+    );
 }
 
 /// Endpoint 1 is away and its breaker open; endpoint 0 answers a lower version.
@@ -123,13 +126,13 @@ async fn a_rollback_while_the_other_endpoint_is_left_alone_is_refused() {
         .with_clock(clock.clone())
         .build()
         .unwrap();
-    assert_eq!(told(resolver.get("a/x").await), "v");
+    assert_eq!(shown(resolver.get("a/x").await), "v");
     store.at[1].always(Reply::Error(ErrorKind::Unavailable));
     store.at[0].set_version("a/x", 3);
     let mut answers = Vec::new();
     for _ in 0..8 {
         resolver.invalidator().invalidate("a/x").unwrap();
-        answers.push(told(drive(&clock, resolver.get("a/x")).await));
+        answers.push(shown(drive(&clock, resolver.get("a/x")).await));
     }
     assert!(
         answers.iter().all(|a| a == "Refused"),
@@ -157,7 +160,7 @@ async fn nonsense_of_one_endpoint_and_an_outage_of_the_other_is_never_an_outage(
         .unwrap();
     let mut answers = Vec::new();
     for number in 0..100 {
-        answers.push(told(
+        answers.push(shown(
             drive(&clock, resolver.get(&format!("a/{number}"))).await,
         ));
         if number > 50 {
@@ -196,7 +199,7 @@ async fn a_quota_of_a_cluster_that_names_no_delay_is_not_stormed() {
     }
 }
 
-/// Asks to be left alone, for as long as is said.
+/// Asks to be left alone, for the given time.
 #[derive(Debug, Default)]
 struct Asks(Mutex<Vec<(Gate, u64)>>);
 impl SecretResolver for Asks {
@@ -255,7 +258,7 @@ async fn a_longer_wish_to_be_left_alone_holds_for_both_sets() {
 
 /// A stop of this process while a request waits for our own permit.
 #[tokio::test]
-async fn a_stop_of_the_process_in_the_queue_is_no_outage() {
+async fn a_stop_of_the_process_in_the_queue_is_not_an_outage() {
     use std::future::Future;
     use std::pin::Pin;
     use std::task::{Context, Poll, Waker};
@@ -287,7 +290,7 @@ async fn a_stop_of_the_process_in_the_queue_is_no_outage() {
 
 /// Fetches that did ask the store count.
 #[tokio::test]
-async fn a_fetch_that_asked_the_store_counts_also_where_its_last_attempt_was_refused() {
+async fn a_fetch_that_asked_the_store_counts_even_where_its_last_attempt_was_refused() {
     let clock = ManualClock::strict();
     let store = MockBackend::new();
     store.always(Reply::Error(ErrorKind::Unavailable));
@@ -329,11 +332,11 @@ async fn a_rollback_is_repeated_at_the_other_endpoint_below_a_scope_too() {
     .unwrap();
     let scoped = Scoped::new(breaker, Scope::new("t").unwrap());
     let cache = Cache::new(scoped, Arc::new(clock.clone()), CacheConfig::default()).unwrap();
-    assert_eq!(told(cache.get("x").await), "v");
+    assert_eq!(shown(cache.get("x").await), "v");
     store.at[0].set_version("t/x", 3);
     clock.advance(Duration::from_secs(3_600));
     assert_eq!(
-        told(cache.get("x").await),
+        shown(cache.get("x").await),
         "v",
         "{:?}",
         store.order.lock().unwrap()

@@ -1,4 +1,4 @@
-//! Two endpoints, of which one is sick in a way that is no outage: an answer of the other that is lost is asked
+//! Two endpoints, of which one is sick in a way that is not an outage: an answer of the other that is lost is asked
 //! for again, and soon.
 
 use std::future::Future;

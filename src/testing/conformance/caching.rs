@@ -1,4 +1,4 @@
-//! The laws of whoever answers from memory: a cache, the assembled resolver, a layer around them.
+//! The laws of everything that answers from memory: a cache, the assembled resolver, a layer around them.
 //!
 //! Their subject is made around a mock on a manual clock, so that a law can hold answers back, let
 //! time pass and rotate values.
@@ -46,8 +46,8 @@ pub struct Caching {
     invalidator: Invalidator,
 }
 
-/// Makes the subject of a law anew. Its time to live is 300 s and its deadline 5 s, the defaults;
-/// it makes one attempt, for the law's clock passes no back-off.
+/// Makes a new subject for a law. Its time to live is 300 s and its deadline 5 s, the defaults;
+/// it makes one attempt, because the law's clock passes no back-off.
 pub type Make<'a> = &'a (dyn Fn(MockBackend, ManualClock) -> Result<Caching, Error> + Sync);
 
 impl Caching {
@@ -105,7 +105,7 @@ pub async fn a_value_within_its_time_is_not_fetched_again(make: Make<'_>) -> Kep
     court.calls(1)
 }
 
-/// A value past its time to live is fetched again, also when the answer was asked for before and
+/// A value past its time to live is fetched again, even when the answer was asked for before and
 /// is awaited after.
 ///
 /// # Errors
@@ -233,7 +233,7 @@ pub async fn an_outage_is_answered_as_an_error(make: Make<'_>) -> Kept {
     for kind in ErrorKind::ALL {
         court.store.always(Reply::Error(kind));
         court.fails(court.in_time(court.subject.resolver.get(NAME)).await?, kind)?;
-        // Past whatever is remembered of a refusal.
+        // Past the time for which a refusal is remembered.
         court.clock.advance(Duration::from_secs(5));
     }
     Ok(())
@@ -322,7 +322,7 @@ impl Court {
         let gate = Gate::new();
         self.store.script(NAME, [gate.then(reply)]);
         let Ok(name) = crate::name::NameRef::parse(NAME) else {
-            return broken(self.law, "the law's own name is none");
+            return broken(self.law, "the law's own name is not valid");
         };
         let resolver = &self.subject.resolver;
         let gets = (0..100).map(|_| resolver.resolve(Request::new(name)));

@@ -2,7 +2,7 @@
 //!
 //! A backend and a layer run [`all`] on themselves; a law that a resolver breaks comes back as a
 //! [`Violation`], so that the suite can be tested, too: each law has a deliberately broken resolver
-//! that it must reject. Whoever answers from memory runs [`all_of_caching`], too.
+//! that it must reject. A resolver that answers from memory runs [`all_of_caching`], too.
 
 mod caching;
 
@@ -32,7 +32,7 @@ use crate::race::race;
 use crate::resolver::{Request, SecretResolver, SecretResolverExt};
 use crate::secret::{Secret, Version};
 
-/// A resolver under test, and what is known of the store behind it.
+/// A resolver under test, and what is known about the store behind it.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -105,7 +105,7 @@ impl Subject {
 
 type Kept<T = ()> = Result<T, Violation>;
 
-/// Every law below, in turn, but the one about shutdown, which is the last thing that a resolver
+/// Every law below, in turn, except the one about shutdown, which is the last thing that a resolver
 /// can be asked.
 ///
 /// # Errors
@@ -213,7 +213,7 @@ pub async fn a_batch_keeps_its_order_and_each_fails_alone(
     Ok(())
 }
 
-/// Many gets at once are all answered, and alike.
+/// Many gets at once are all answered, and in the same way.
 ///
 /// # Errors
 /// When one is not.
@@ -328,7 +328,7 @@ pub async fn nothing_shown_holds_a_value(subject: &Subject) -> Result<(), Violat
     Ok(())
 }
 
-/// After `shutdown`, nothing is answered but errors of kind [`ErrorKind::Closed`]. For resolvers
+/// After `shutdown`, nothing is answered except errors of kind [`ErrorKind::Closed`]. For resolvers
 /// that hold something; it leaves the resolver closed.
 ///
 /// # Errors

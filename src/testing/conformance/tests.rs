@@ -62,7 +62,7 @@ async fn the_assembled_resolver_keeps_all_laws() {
     keeps_all(Resolver::builder(mock()).build().unwrap()).await;
 }
 
-/// All laws but those of what is not there: for that the primary's own error stays the answer.
+/// All laws except those of what is not there: for that the primary's own error stays the answer.
 #[tokio::test]
 async fn a_resolver_whose_fallback_answers_keeps_the_laws() {
     let away = MockBackend::new();

@@ -199,7 +199,7 @@ impl Cli {
             .env("BAO_ADDR", &self.origin)
             .env("BAO_CACERT", &self.ca_file)
             .env("BAO_TOKEN", token);
-        // A server that a test has sealed, suspended or stopped must be told to the test at once, not after a minute of retries.
+        // A server that a test has sealed, suspended or stopped must be reported to the test at once, not after a minute of retries.
         command
             .env("BAO_MAX_RETRIES", "0")
             .env("BAO_CLIENT_TIMEOUT", "10s");

@@ -1,4 +1,4 @@
-//! A server whose data outlive its process: it can be stopped for a while and started again, as a store is that is away.
+//! A server whose data outlive its process: it can be stopped for a while and started again, like a store that is away.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -62,12 +62,12 @@ pub(crate) fn cluster_address(port: u16) -> SocketAddr {
     (Ipv4Addr::new(127, 0, 0, 2), port + 1).into()
 }
 
-/// A server whose data are in its directory, not initialized yet. `told` is where it tells the other nodes of its cluster to find it.
+/// A server whose data are in its directory, not initialized yet. `shown` is the address that it gives to the other nodes of its cluster.
 /// It demands certificates of `clients`, if there is such an authority.
 pub(crate) fn spawn_with_raft(
     ca: &TestCa,
     name: &str,
-    (port, told): (u16, SocketAddr),
+    (port, shown): (u16, SocketAddr),
     program: &Path,
     clients: Option<&TestCa>,
 ) -> Result<OpenBao, Error> {
@@ -101,7 +101,7 @@ listener "tcp" {{
   tls_key_file = "{home}/server-key.pem"{demand}
 }}
 api_addr = "https://127.0.0.1:{port}"
-cluster_addr = "https://{told}"
+cluster_addr = "https://{shown}"
 "#,
         data = data.display(),
         home = home.display(),

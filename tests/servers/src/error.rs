@@ -1,4 +1,4 @@
-//! The one error of this crate: a sentence for the person whose test could not get its server. It has no kinds, because no test
+//! The one error of this crate: a sentence for a person when a test could not get its server. It has no kinds, because no test
 //! decides anything by why its server is missing.
 
 use std::fmt;

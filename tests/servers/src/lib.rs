@@ -1,14 +1,14 @@
 //! Servers on loopback for this workspace's tests, examples and demo: a real OpenBao, a real nginx before it, a real PostgreSQL, and a
 //! scripted HTTPS server for the answers that a real one cannot be made to give.
 //!
-//! It owns starting, steering and ending those servers, and the certificates they need. It does not speak the stores' protocols for
-//! anybody: what is administered goes through the server's own command line tool, so no helper here can share a mistake with the
+//! It owns starting, steering and ending those servers, and the certificates they need. It does not speak the stores'
+//! protocols: what is administered goes through the server's own command line tool, so no helper here can share a mistake with the
 //! code under test.
 //!
 //! Every server ends with the value that stands for it: when it is dropped, when its test panics, and when the process that started
 //! it is killed. A missing server is an error that says how to get it, never a test that passes in silence.
 //!
-//! All calls block; in an asynchronous test they are made before the part whose time matters.
+//! All calls block; in an asynchronous test they are made before the part that is measured.
 
 mod cli;
 mod cluster;

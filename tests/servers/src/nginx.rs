@@ -1,4 +1,4 @@
-//! A real nginx before a server, which passes requests on or answers them itself, as a proxy does whose server is away or which was
+//! A real nginx before a server, which passes requests on or answers them itself, like a proxy whose server is away or that was
 //! misconfigured.
 
 use std::fmt;
@@ -12,7 +12,7 @@ use crate::openbao::free_port;
 use crate::process::Guarded;
 use crate::{Error, OpenBao, TestCa, Validity, tools};
 
-/// A running nginx with TLS and a CA of its own, ended when this is dropped.
+/// A running nginx with TLS and its own CA, ended when this is dropped.
 ///
 /// # Example
 /// ```
@@ -30,10 +30,10 @@ pub struct Nginx {
 }
 
 impl Nginx {
-    /// What it can be made to answer: a status, by a page of its own, or `403-json`: a 403 in the form of OpenBao.
+    /// What it can be made to answer: a status, with its own page, or `403-json`: a 403 in the form of OpenBao.
     pub const ANSWERS: [&str; 8] = ["400", "403", "403-json", "404", "408", "421", "502", "503"];
 
-    /// Starts one that passes all requests on to `server`.
+    /// Starts a proxy that passes all requests on to `server`.
     ///
     /// # Errors
     /// The program is not installed, or did not start within 10 s.

@@ -1,5 +1,5 @@
-//! A real OpenBao server, unsealed, with TLS, a CA of its own and a KV v2 store at `secret/`. It owns the server's start, its files and
-//! its end; what a test arranges inside it is `cli.rs`. By default it runs in dev mode, with all in memory; `durable.rs` starts one
+//! A real OpenBao server, unsealed, with TLS, its own CA and a KV v2 store at `secret/`. It owns the server's start, its files and
+//! its end; what a test arranges inside it is in `cli.rs`. By default it runs in dev mode, with all in memory; `durable.rs` starts one
 //! whose data outlive its process.
 
 use std::fmt;
@@ -29,7 +29,7 @@ pub struct OpenBao {
     root_token: String,
     port: u16,
     log: PathBuf,
-    /// Where the log of one in dev mode shows it.
+    /// Where the log of a server in dev mode shows it.
     unseal_key: Option<String>,
     arguments: Vec<String>,
     _directory: TempDir,
@@ -138,7 +138,7 @@ impl OpenBao {
         self.process.signal("CONT")
     }
 
-    /// What the server has logged so far, with the root token and the unseal key blotted out.
+    /// What the server has logged so far, with the root token and the unseal key removed.
     ///
     /// # Errors
     /// The log cannot be read.
@@ -335,7 +335,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_port_that_somebody_else_has_is_told_apart_from_a_failed_start() {
+    fn a_port_that_somebody_else_has_is_not_taken_for_a_failed_start() {
         let taken = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let port = taken.local_addr().unwrap().port();
         assert!(

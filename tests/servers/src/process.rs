@@ -1,6 +1,6 @@
 //! A server process that cannot outlive its owner. It knows nothing of what the process serves.
 //!
-//! The server runs below a small shell that holds the reading end of a pipe: the lifeline, whose only writing end is ours. When we
+//! The server runs below a small shell that holds the reading end of a pipe: the lifeline. Its only writing end is ours. When we
 //! close it, or are killed and the kernel closes it, the shell kills the server. The shell is the server's parent and reaps it only
 //! at its end, so the process id cannot have passed to another process in between.
 
@@ -86,7 +86,7 @@ impl Guarded {
         let pid = first_line
             .trim()
             .parse()
-            .map_err(Error::during("the shell told no process id"))?;
+            .map_err(Error::during("the shell reported no process id"))?;
         Ok(Self {
             shell,
             lifeline,
@@ -135,7 +135,7 @@ impl Drop for Guarded {
     }
 }
 
-/// Leaves `PATH`, and `home` for whatever a program wants to keep there.
+/// Leaves `PATH`, and `home` for what a program wants to keep there.
 pub(crate) fn clean_environment(command: &mut Command, home: &Path) {
     command.env_clear().env("HOME", home);
     if let Some(path) = std::env::var_os("PATH") {
@@ -228,10 +228,10 @@ mod tests {
     #[test]
     #[expect(
         clippy::print_stdout,
-        reason = "the owner tells its test the process id there"
+        reason = "the owner reports the process id to its test there"
     )]
     fn an_owner_that_is_killed_takes_the_process_with_it() {
-        // The owner is this same test in a process of its own, told apart by this variable: where to work.
+        // The owner is this same test in its own process, marked by this variable: where to work.
         const OWNER: &str = "TEST_SERVERS_OWNER_TO_BE_KILLED";
         if let Some(directory) = std::env::var_os(OWNER) {
             let process = sleeper(Path::new(&directory));

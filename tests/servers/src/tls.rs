@@ -29,7 +29,7 @@ pub struct TestCa {
 }
 
 impl TestCa {
-    /// Makes a CA with a new key. Any two have the same name, so telling them apart takes checking a signature.
+    /// Makes a CA with a new key. Any two have the same name, so only checking a signature distinguishes them.
     ///
     /// # Errors
     /// A certificate cannot be made of this.

@@ -92,8 +92,8 @@ fn installed() -> PathBuf {
 
 /// The workspace's folder.
 pub(crate) fn workspace() -> PathBuf {
-    // Cargo tells every program that it runs where its package is. What it told the compiler is asked second, because checkouts that
-    // share a `CARGO_TARGET_DIR` also share what was compiled in one of them. A package of `benches/` has a workspace of its own
+    // Cargo sets where its package is for every program that it runs. What it set for the compiler comes second, because checkouts that
+    // share a `CARGO_TARGET_DIR` also share what was compiled in one of them. A package of `benches/` has its own workspace
     // below that folder.
     let package = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
     let root = package.as_deref().and_then(|package| {

@@ -1,5 +1,5 @@
 //! Three real nodes: that they are one store, and that each way to lose one of them does what it says. Every start takes seconds, so
-//! that a test has more than one thing to say.
+//! a test checks more than one thing.
 
 use test_servers::{Cluster, Error};
 
@@ -34,7 +34,7 @@ fn three_nodes_are_one_store_and_lead_by_turns() -> Result<(), Error> {
         assert_eq!(cluster.node(node).origin(), cluster.origins()[node]);
     }
 
-    // What a standby is told to write, the leader writes.
+    // A write at a standby is done by the leader.
     let standby = cluster.standby()?;
     assert_ne!(standby, leader);
     assert_eq!(cluster.node(standby).put("app", &[("value", "two")])?, 2);

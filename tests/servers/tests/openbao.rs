@@ -1,5 +1,5 @@
 //! The real server: that it starts, that each helper does what it says, and that it ends. Nothing of ours stands between these tests
-//! and the server but this crate.
+//! and the server except this crate.
 
 use std::net::TcpStream;
 use std::process::{Command, Stdio};

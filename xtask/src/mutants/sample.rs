@@ -1,4 +1,4 @@
-//! `mutants --sample N [--seed S] [folder…]`: tries N mutants that nobody chose, of every folder its part. All of them are in one build,
+//! `mutants --sample N [--seed S] [folder…]`: tries N mutants that nobody chose, from every folder. All of them are in one build,
 //! and a variable chooses one, so that trying it takes the time of the tests that reach it.
 //!
 //! What survives either changes nothing that anybody can see, and is explained in `xtask/mutants-survivors.md`, or lacks a test.
@@ -31,7 +31,7 @@ pub(super) fn run(arguments: &[String]) -> Result {
     #[allow(clippy::disallowed_methods, reason = "a tool's own patience")]
     let until = Instant::now() + options.patience;
     let count = Mutex::new(0_usize);
-    let tell = |number: usize, fate: &Fate| {
+    let progress = |number: usize, fate: &Fate| {
         let drawn = &drawn[number - 1];
         let mut count = count
             .lock()
@@ -43,7 +43,14 @@ pub(super) fn run(arguments: &[String]) -> Result {
     let mut numbers: Vec<usize> = kept.into_iter().collect();
     // In no order, so that those that are tried in time are of every folder.
     shuffle(&mut numbers, &mut Random(options.seed));
-    let fates = runs::fates(&programs, &tests, &numbers, options.workers, until, tell);
+    let fates = runs::fates(
+        &programs,
+        &tests,
+        &numbers,
+        options.workers,
+        until,
+        progress,
+    );
     report(&drawn, &fates);
     Ok(())
 }
@@ -117,7 +124,14 @@ fn is_of_tests(file: &str) -> bool {
     let parts = Path::new(file)
         .iter()
         .map(|part| part.to_string_lossy().into_owned());
-    let of_tests = ["tests", "tests.rs", "model", "model.rs", "examples"];
+    let of_tests = [
+        "tests",
+        "tests.rs",
+        "properties.rs",
+        "model",
+        "model.rs",
+        "examples",
+    ];
     let mut parts = parts.peekable();
     parts.any(|part| of_tests.contains(&&*part))
 }
@@ -128,7 +142,7 @@ fn folder(file: &str) -> String {
     folder.display().to_string()
 }
 
-/// So many of all, each folder by its size and none without.
+/// This many of all, each folder by its size and none without one.
 fn draw(all: BTreeMap<String, Vec<Drawn>>, number: usize, seed: u64) -> Vec<Drawn> {
     let mut random = Random(seed);
     let total: usize = all.values().map(Vec::len).sum();

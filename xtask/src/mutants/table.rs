@@ -45,7 +45,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Mutant> {
     .flatten()
 }
 
-/// One that a test of the core notices.
+/// A mutant that a test of the core notices.
 const fn core(
     breaks: &'static str,
     file: &'static str,
@@ -62,7 +62,7 @@ const fn core(
     }
 }
 
-/// One that a test of the Vault backend notices.
+/// A mutant that a test of the Vault backend notices.
 const fn vault(
     breaks: &'static str,
     file: &'static str,
@@ -72,7 +72,7 @@ const fn vault(
     of("secret-resolver-vault", core(breaks, file, change, test))
 }
 
-/// One that a test of another package notices.
+/// A mutant that a test of another package notices.
 const fn of(package: &'static str, mutant: Mutant) -> Mutant {
     Mutant { package, ..mutant }
 }

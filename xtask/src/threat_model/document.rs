@@ -1,6 +1,6 @@
 //! What the check reads from THREAT_MODEL.md: the rows of its tables and the ids that they and the text around them use.
 //!
-//! A table that starts with a column `Id` holds guarantees. One that starts with `Limit` holds known limits, which have ids and no
+//! A table that starts with a column `Id` holds guarantees. A table that starts with `Limit` holds known limits, which have ids and no
 //! tests. There is no other table, so that no claim stands where the check does not see it.
 
 use std::collections::HashMap;
@@ -69,7 +69,8 @@ pub(super) fn read(text: &str) -> (Document, Vec<Fault>) {
     }
     for (line, id) in used {
         if !defined.contains_key(id) {
-            let what = format!("{id} is no row of this document: write the id of a row, or add it");
+            let what =
+                format!("{id} is not a row of this document: write the id of a row, or add it");
             faults.push(in_document(line, what));
         }
     }
@@ -108,12 +109,12 @@ fn kind_of(headings: &[String]) -> (Table, Option<String>) {
 fn fault_of_id(id: &str, line: usize, defined: &mut HashMap<String, usize>) -> Option<Fault> {
     let what = if !is_id(id) {
         Some(format!(
-            "`{id}` is no id: start the row with one or two capital letters, a dash and two digits, such as N-03"
+            "`{id}` is not an id: start the row with one or two capital letters, a dash and two digits, such as N-03"
         ))
     } else {
-        defined.get(id).map(|first| {
-            format!("{id} is the id of line {first}, too: give this row one of its own")
-        })
+        defined
+            .get(id)
+            .map(|first| format!("{id} is the id of line {first}, too: give this row its own id"))
     };
     defined.entry(id.to_owned()).or_insert(line);
     what.map(|what| in_document(line, what))

@@ -67,7 +67,7 @@ fn add_test(entry: Option<&mut Entry>, path: &str, line: usize) -> Option<String
     };
     if !is_path(path) {
         return Some(format!(
-            "`{path}` is no path of a test: write `crate::path::test`, and nothing else in the line"
+            "`{path}` is not a path of a test: write `crate::path::test`, and nothing else in the line"
         ));
     }
     let is_double = entry.tests.iter().any(|test| test.path == path);
@@ -87,13 +87,13 @@ fn add_entry(entries: &mut Vec<Entry>, content: &str, line: usize) -> Option<Str
             (Proof::None(reason.trim().to_owned()), None)
         }
         (after, _) => {
-            let what = format!("`{after}` says nothing of {id}: {WHAT_TO_WRITE}");
+            let what = format!("`{after}` says nothing about  {id}: {WHAT_TO_WRITE}");
             (Proof::Unclear, Some(what))
         }
     };
     if !is_id(id) || !content.contains(':') {
         return Some(format!(
-            "`{content}` begins no entry: write the id of a row and a colon, such as `N-03:`, and indent tests"
+            "`{content}` does not begin an entry: write the id of a row and a colon, such as `N-03:`, and indent tests"
         ));
     }
     entries.push(Entry {

@@ -70,7 +70,7 @@ async fn it_keeps_all_laws_alone_and_in_the_stack() {
 }
 
 #[tokio::test]
-async fn the_prefix_stands_before_the_whole_name_also_where_they_begin_alike() {
+async fn the_prefix_stands_before_the_whole_name_even_where_they_begin_alike() {
     let source = source();
     let secret = prefixed(&source).get("app/db#password").await.unwrap();
     assert_eq!(secret.expose_str().unwrap(), "both-canary");
@@ -223,7 +223,7 @@ async fn names_of_one_variable_are_one_address() {
 /// The environment holds an attacker's value and the store is cut off. The environment is part of
 /// the stack, for other names: a fail-closed get errors, and it is not read for it.
 #[tokio::test]
-async fn an_outage_makes_the_environment_the_source_of_those_names_alone_that_it_was_named_for() {
+async fn an_outage_makes_the_environment_the_source_of_only_the_names_it_was_named_for() {
     let source = source();
     let store = MockBackend::new().with_value("prod/token", "from-the-store");
     store.always(Reply::Error(ErrorKind::Unavailable));
@@ -269,7 +269,7 @@ async fn with_a_prefix_and_names_only_those_are_answered_and_behind_the_prefix()
     let backend = builder.build().unwrap();
     let secret = backend.get("prod/token").await.unwrap();
     assert_eq!(secret.expose_str().unwrap(), "t0k3n-canary");
-    // One that is set, behind the prefix; one that is set, without it.
+    // A variable that is set, behind the prefix; another that is set, without it.
     for name in ["prod/db#password", "path"] {
         let error = backend.get(name).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotFound, "{name}");

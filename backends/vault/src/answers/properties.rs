@@ -1,5 +1,5 @@
 //! What holds for every status with every body: only the store itself says anything about a secret, a token or
-//! a credential. `fuzz/` looks for an answer for which it does not; the seeds that it begins with are a test here.
+//! a credential. `fuzz/` looks for an answer that breaks this; its seeds are a test here.
 
 use serde_json::Value;
 

@@ -26,7 +26,7 @@ const READ_ONLY: &str = r#"{"errors":["cannot write to readonly storage"]}"#;
 const NOTHING: &str = r#"{"errors":[]}"#;
 const DELETED: &str = r#"{"data":{"data":null,"metadata":{"version":1}}}"#;
 
-/// Of no store.
+/// Not from a store.
 const FOREIGN: [&str; 14] = [
     "",
     "<html><head><title>403 Forbidden</title></head></html>",
@@ -90,7 +90,7 @@ fn a_503_says_what_is_to_be_done() {
         for asked in ASKED {
             let (kind, text) = meaning(asked, 503, Body::of(body.as_bytes()));
             assert!(kind == Unavailable && text.contains(part), "{text}");
-            // A proxy's answer is not called one of the store.
+            // A proxy's answer is not taken for the store's.
             assert_eq!(text.contains("a proxy"), body == page);
         }
     }

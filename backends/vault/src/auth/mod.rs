@@ -61,9 +61,9 @@ enum Method {
 impl Auth {
     /// Logs in at `auth/approle/login`, or at the mount that [`Auth::with_mount`] names.
     ///
-    /// The tokens so issued are the backend's own: it renews them while they are in use, and
+    /// The tokens that it issues are the backend's own: it renews them while they are in use, and
     /// revokes each when it is not used any more. Their role should leave them the `default` policy, which
-    /// lets a token look itself up and revoke itself: that is how a denial is told from a dead token. Without
+    /// lets a token look itself up and revoke itself: this is what separates a denial from a dead token. Without
     /// it a denied read costs a login, at most one a minute, and for that minute a revoked token is
     /// taken for a denial. The role's `token_num_uses` must be 0. Batch tokens work; they cannot be renewed
     /// or revoked, so each lives to its end.
@@ -134,11 +134,11 @@ impl Auth {
         Self::by(Method::Cert)
     }
 
-    /// Uses a token that somebody else issued, and who ends it too: it is renewed while it is in
+    /// Uses a token that somebody else has issued and will also end: it is renewed while it is in
     /// use, if it is renewable, and never revoked here.
     ///
     /// It must be able to look itself up, as the `default` policy allows, and its uses may not be limited.
-    /// One that the store calls dead, or whose life is over, reads nothing; it is looked up again from time
+    /// A token that the store calls dead, or that has expired, reads nothing; it is looked up again from time
     /// to time, at most once in 30 s after some refusals. One of limited use is looked up again after an hour. A file is read again each time, and another token
     /// in it is taken at once.
     #[must_use]

@@ -1,4 +1,4 @@
-//! What a token can ask about itself (`/v1/auth/token/…-self`), whoever issued it.
+//! What a token can ask about itself (`/v1/auth/token/…-self`), no matter who issued it.
 
 use secret_resolver::{Error, SecretBuf};
 use secret_resolver_session::Grant;

@@ -1,5 +1,5 @@
-//! What holds for every JSON string, and for every text that becomes one. `fuzz/` looks for one for which it does
-//! not; the seeds that it begins with are a test here.
+//! What holds for every JSON string, and for every text that becomes one. `fuzz/` looks for one that breaks
+//! this; its seeds are a test here.
 
 use super::*;
 
@@ -10,7 +10,7 @@ pub(crate) fn hold(data: &[u8]) -> bool {
     };
     is_read_as_others_read_it(text);
     is_quoted_so_that_others_read_it(text);
-    // Most texts are no JSON: with quotes around them many are.
+    // Most texts are not JSON: with quotes around them many are.
     is_read_as_others_read_it(&format!("\"{text}\""))
 }
 

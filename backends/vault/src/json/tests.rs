@@ -136,7 +136,7 @@ fn what_is_quoted_is_read_back_by_serde_json() {
 }
 
 #[test]
-fn other_values_keep_their_json_text_and_null_is_no_value() {
+fn other_values_keep_their_json_text_and_null_is_not_a_value() {
     for raw in ["0", "-1.5e+22", "true", "false", "[1, 2]", r#"{"a": "b"}"#] {
         assert_eq!(value(raw, ROOM).unwrap().unwrap().expose(), raw.as_bytes());
     }

@@ -1,5 +1,5 @@
 //! What holds for every path of a request: it leads to the record that was meant, and to nothing else. `fuzz/`
-//! looks for one for which it does not; the seeds that it begins with are a test here.
+//! looks for one that breaks this; its seeds are a test here.
 
 use secret_resolver_transport::{Method, Request};
 

@@ -1,5 +1,5 @@
 //! What holds for all that a store can answer in a body: what is read in it is what another parser reads.
-//! `fuzz/` looks for a body for which it does not; the seeds that it begins with are a test here.
+//! `fuzz/` looks for a body that breaks this; its seeds are a test here.
 
 use secret_resolver::ExposeSecret;
 use serde_json::{Value, json};
@@ -69,8 +69,8 @@ fn is_this_login(login: &Login, others: &Value) {
 }
 
 fn is_this_grant(grant: Grant, seconds: &Value, others: &Value) {
-    let told = grant.lease.map_or(0, |lease| lease.as_secs());
-    assert_eq!(seconds.as_u64(), Some(told));
+    let reported = grant.lease.map_or(0, |lease| lease.as_secs());
+    assert_eq!(seconds.as_u64(), Some(reported));
     assert_eq!(
         others["renewable"].as_bool().unwrap_or(false),
         grant.renewable

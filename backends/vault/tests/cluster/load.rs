@@ -52,7 +52,7 @@ impl Load {
         self.written.stop.store(true, Ordering::Relaxed);
         let mut gets = Vec::new();
         for task in self.tasks {
-            // One that was answered something wrong has panicked.
+            // A task that got a wrong answer has panicked.
             gets.extend(task.await.unwrap());
         }
         self.writer.await.unwrap();
@@ -71,7 +71,7 @@ async fn read(
     let mut gets = Vec::new();
     let mut number = task;
     while !written.stop.load(Ordering::Relaxed) {
-        // Each task has an order of its own.
+        // Each task has its own order.
         number = (number + 2 * task + 1) % NAMES;
         let name = name(number);
         let signalled = written.floors[number].load(Ordering::SeqCst);

@@ -28,7 +28,7 @@ use writer::{Writer, Written};
 
 /// How long a node is sick, unless the environment says otherwise, in seconds.
 const SICK: Duration = Duration::from_millis(6_500);
-/// Within this time of a fault's begin others take over, and of its end all is well.
+/// Others take over within this time after a fault begins. All is well within this time after it ends.
 const SOON: Duration = Duration::from_secs(2);
 
 /// Runs one test at a time: two would measure each other.
@@ -75,14 +75,14 @@ impl Bench {
             .unwrap()
     }
 
-    /// Reads while `fault` lasts, and a while after `mend`; both know who led before. The nodes are asked in the
+    /// Reads while `fault` lasts, and a while after `repair`; both know which node led before. The nodes are asked in the
     /// order that `order` makes of that.
     async fn run(
         &mut self,
         what: &str,
         order: impl Fn(usize) -> [usize; 3],
         fault: impl Fn(&mut Cluster, usize) -> Result<(), Error>,
-        mend: impl Fn(&mut Cluster, usize) -> Result<(), Error>,
+        repair: impl Fn(&mut Cluster, usize) -> Result<(), Error>,
     ) -> Run {
         let leader = self.cluster.wait_until_agreed().unwrap();
         let resolver = self.service(order(leader));
@@ -95,8 +95,8 @@ impl Bench {
         let there = now();
         tokio::time::sleep(sick()).await;
         let ended = now();
-        tokio::task::block_in_place(|| mend(&mut self.cluster, leader)).unwrap();
-        let mended = now();
+        tokio::task::block_in_place(|| repair(&mut self.cluster, leader)).unwrap();
+        let repaired = now();
         tokio::time::sleep(SOON + SECOND).await;
         let gets = load.stop().await;
         let acknowledged = std::mem::take(&mut *self.written.acknowledged.lock().unwrap());
@@ -109,7 +109,7 @@ impl Bench {
             began,
             led: led.unwrap(),
             ended,
-            mended,
+            repaired,
             writes: writes.count(),
         };
         println!("{what}:");
@@ -125,14 +125,14 @@ fn sick() -> Duration {
     })
 }
 
-/// All gets of a run, and when its fault began, when its mending began, and when that was done.
+/// All gets of a run, and when its fault began, when its repairing began, and when that was done.
 struct Run {
     gets: Vec<Get>,
     began: Moment,
     /// When the store could be written again.
     led: Moment,
     ended: Moment,
-    mended: Moment,
+    repaired: Moment,
     /// How many writes there were while it was sick.
     writes: usize,
 }
@@ -149,9 +149,9 @@ impl Run {
             ("before", Moment::ZERO, self.began),
             ("at first", self.began, self.began + SOON),
             ("sick", self.began + SOON, self.ended),
-            ("mending", self.ended, self.mended),
-            ("back", self.mended, self.mended + SOON),
-            ("after", self.mended + SOON, self.mended + HOUR),
+            ("repairing", self.ended, self.repaired),
+            ("back", self.repaired, self.repaired + SOON),
+            ("after", self.repaired + SOON, self.repaired + HOUR),
         ];
         let led = self.led.since(self.began);
         println!(
@@ -170,7 +170,7 @@ impl Run {
     }
 
     /// Nothing but an outage was ever seen.
-    fn saw_outages_alone(&self) {
+    fn saw_only_outages(&self) {
         let outage = |kind: &ErrorKind| kind.permits().counts_for_breaker;
         let failed = self.gets.iter().filter_map(|get| get.failed.as_ref());
         let other: Vec<_> = failed.filter(|(kind, _)| !outage(kind)).collect();
@@ -187,11 +187,11 @@ impl Run {
     }
 
     /// What is asked where two of three nodes are well: others take over soon, and no return is noticed. What was
-    /// signalled is the leader's to answer, so it waits for one.
+    /// signalled must be answered by the leader, so it waits for one.
     fn two_were_enough(&self) {
-        self.saw_outages_alone();
+        self.saw_only_outages();
         self.none_failed_before();
-        let sick = self.between(self.began + SOON, self.mended);
+        let sick = self.between(self.began + SOON, self.repaired);
         let of_leader = |get: &&Get| get.signalled && get.began < self.led + SOON;
         let failed = sick.filter(|get| get.failed.is_some() && !of_leader(get));
         for get in failed.clone() {
@@ -202,14 +202,14 @@ impl Run {
             );
         }
         assert_eq!(failures(failed), [], "while it was sick");
-        self.none_failed("after", self.mended, self.mended + HOUR);
+        self.none_failed("after", self.repaired, self.repaired + HOUR);
         assert!(self.writes > 0);
     }
 
     fn was_back_soon(&self) {
-        self.saw_outages_alone();
+        self.saw_only_outages();
         self.none_failed_before();
-        self.none_failed("after", self.mended + SOON, self.mended + HOUR);
+        self.none_failed("after", self.repaired + SOON, self.repaired + HOUR);
     }
 }
 
@@ -269,7 +269,7 @@ fn a_leader_that_steps_down_or_is_frozen_fails_no_get() {
 }
 
 #[test]
-fn a_node_that_is_cut_off_fails_no_get_and_tells_nothing_old() {
+fn a_node_that_is_cut_off_fails_no_get_and_answers_nothing_old() {
     alone(async {
         let mut bench = Bench::start().await;
         let partition = |cluster: &mut Cluster, node| {
@@ -300,7 +300,7 @@ fn a_node_that_is_cut_off_fails_no_get_and_tells_nothing_old() {
 }
 
 #[test]
-fn without_a_majority_nothing_old_is_told_and_all_is_well_soon_after() {
+fn without_a_majority_nothing_old_is_answered_and_all_is_well_soon_after() {
     alone(async {
         let mut bench = Bench::start().await;
         let others = |leader| [(leader + 1) % 3, (leader + 2) % 3];

@@ -1,5 +1,5 @@
-//! A writer that knows what it wrote: each secret's value names its secret. Of every other secret, what was
-//! acknowledged is told to readers as a signal.
+//! A writer that knows what it wrote: each secret's value names its secret. For every other secret,
+//! the writes that were acknowledged are signalled to readers.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -79,7 +79,7 @@ impl Writer {
         None
     }
 
-    /// All secrets once, and what is known of them.
+    /// All secrets once, and what is known about them.
     pub(crate) async fn fill(&mut self) -> Arc<Written> {
         let mut floors = Vec::new();
         for number in 0..NAMES {

@@ -68,7 +68,7 @@ impl Buf for Piece {
 
 /// Reads a body of at most `limit` bytes.
 ///
-/// One that declares more is refused before a byte of it is read; one that declares nothing is
+/// An answer that declares more is refused before a byte of it is read; one that declares nothing is
 /// counted as it comes, and the room for it grows into new buffers, each old one being wiped.
 pub(super) async fn collect(mut body: Incoming, limit: usize) -> Result<SecretBuf, Error> {
     let over = || malformed("the answer's body is over the client's limit; is this the store?");

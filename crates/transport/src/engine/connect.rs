@@ -45,7 +45,7 @@ pub(crate) struct Target {
 /// How long a request waits for one of the connections that are used as a rule.
 const PATIENCE: Duration = Duration::from_millis(250);
 
-/// How many connections may be open for each that is used as a rule: so many that the limits on requests above,
+/// How many connections may be open for each that is used as a rule: enough that the limits on requests above,
 /// one for each prefix that has its own, are what bounds them. Requests of one that hang keep out no other.
 const FURTHER: usize = 64;
 
@@ -53,7 +53,7 @@ const FURTHER: usize = 64;
 const HEAD_START: Duration = Duration::from_millis(250);
 
 impl Target {
-    /// One with so many connections at a time as a rule.
+    /// A place with this many connections at a time as a rule.
     pub(crate) fn new(origin: &Origin, connections: usize) -> Result<Self, Error> {
         let unusable = || {
             misconfigured("an origin's host can stand in no certificate")
@@ -73,7 +73,7 @@ impl Target {
     ///
     /// A store that is near has its answers long before a quarter of a second, so a few connections serve a
     /// burst. Where they are all in use for longer, the store is far away, or slow, or some requests hang:
-    /// then further ones are opened, so that those who wait are not held up by those before them. One that is
+    /// then further ones are opened, so that the waiters are not held up by those before them. A connection that is
     /// `kept` meanwhile is taken at once.
     pub(crate) async fn place(
         &self,
@@ -195,7 +195,7 @@ impl Target {
                     *self.good() = Some(address);
                     return Ok(connection);
                 }
-                // A wrong certificate is told before an address that is away.
+                // A wrong certificate is reported rather than an address that is away.
                 Some((_, Err(error))) if failed.is_none() || error.kind() == ErrorKind::Refused => {
                     failed = Some(error);
                 }

@@ -72,7 +72,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     ///
     /// # Cancel safety
     /// Not safe to use the connection again after a dropped exchange: drop it, too. A connection
-    /// whose exchange failed is of no further use either.
+    /// whose exchange failed cannot be used again either.
     pub(crate) async fn exchange(
         &mut self,
         request: hyper::Request<Outgoing>,
@@ -101,7 +101,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 {
                     return Err(malformed("the answer gives two lengths of its body"));
                 }
-                // No other was asked for (RFC 9112, 7.4), and a body in one that nobody knows would be taken as it is.
+                // No other was asked for (RFC 9112, 7.4), and a body in an unknown one would be taken as it is.
                 let mut codings = head.headers.get_all(TRANSFER_ENCODING).iter();
                 let is_other =
                     |coding: &HeaderValue| !coding.as_bytes().eq_ignore_ascii_case(b"chunked");
@@ -116,7 +116,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     );
                 }
                 let body = match collect(body, body_limit).await {
-                    // That the server failed is said by the status; a page that is too large is not read.
+                    // The status says that the server failed; a page that is too large is not read.
                     Err(error) if status >= 500 && error.kind() == ErrorKind::Malformed => {
                         SecretBuf::with_capacity(0)?
                     }
@@ -159,7 +159,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         .await
     }
 
-    /// Moves what can be moved. How a connection ended is told to whoever waits on it, so its own
+    /// Moves what can be moved. The waiter on a connection learns how it ended, so its own
     /// result says nothing new.
     fn step(&mut self, cx: &mut Context<'_>) {
         if let Some(connection) = self.connection.as_mut().filter(|_| !self.is_over) {

@@ -1,6 +1,6 @@
 //! One request and its answer over HTTP/1.1: the part that a leaner engine may replace.
 //!
-//! Nothing of hyper is named outside this folder but header values. It decides no policy; it makes
+//! Except for header values, nothing of hyper is named outside this folder. It decides no policy; it makes
 //! connections, keeps a few, and moves bytes between them and buffers that are wiped.
 //!
 //! No task runs a connection: the future that waits for an answer drives it. So dropping that

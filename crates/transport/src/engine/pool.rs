@@ -61,7 +61,7 @@ impl Pool {
         }
     }
 
-    /// The connection to `origin` that was used last, of this runtime's.
+    /// The connection to `origin` of this runtime that was used last.
     pub(crate) async fn take(&self, origin: &Origin, runtime: &Handle) -> Option<Connection> {
         loop {
             let now = self.clock.now();
@@ -75,7 +75,7 @@ impl Pool {
         }
     }
 
-    /// Closes all that are kept to `origin`, unless it is told that one of them has answered: when one is
+    /// Closes all that are kept to `origin`, unless one of them is reported to have answered: when one is
     /// dead, those that are older are, too.
     pub(crate) fn doubt<'a>(&'a self, origin: &'a Origin) -> Doubt<'a> {
         Doubt {
@@ -163,13 +163,13 @@ impl Idle {
 }
 
 impl Sweeper {
-    /// One that is finished ended with its runtime.
+    /// A finished task ended with its runtime.
     fn is_late_for(&self, next: Moment) -> bool {
         next < self.wakes_at || self.task.is_finished()
     }
 }
 
-/// Doubt about the connections to an origin, while one of them is used. Dropped without an answer, also by
+/// Doubt about the connections to an origin, while one of them is used. Dropped without an answer, even by
 /// a caller that did not wait any longer, it closes the others.
 pub(crate) struct Doubt<'a> {
     pool: &'a Pool,

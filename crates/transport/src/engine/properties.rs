@@ -1,5 +1,5 @@
-//! What holds for all that a server can answer. `fuzz/` looks for an answer for which it does not; the seeds that
-//! it begins with are a test here.
+//! What holds for all that a server can answer. `fuzz/` looks for an answer that breaks this; its
+//! seeds are a test here.
 
 use std::future::Future;
 use std::io;
@@ -24,28 +24,28 @@ pub(crate) fn hold(data: &[u8]) -> bool {
     let whole = exchange(answer, usize::MAX);
     match &whole {
         Ok(response) => is_what_was_sent(response, answer),
-        Err(error) => is_told_without_a_quotation(error),
+        Err(error) => is_reported_without_a_quotation(error),
     }
-    // By small pieces it is the same, but for how a head is told that is broken and does not end.
-    let told = |outcome: &Result<Response, Error>| match outcome {
+    // In small pieces it is the same, except for the error of a head that is broken and does not end.
+    let shown = |outcome: &Result<Response, Error>| match outcome {
         Ok(response) => Ok((response.status(), response.body().to_vec())),
         Err(error) => Err(error.status()),
     };
     let piecemeal = exchange(answer, 1 + usize::from(*pace));
-    assert_eq!(told(&piecemeal), told(&whole));
+    assert_eq!(shown(&piecemeal), shown(&whole));
     // A part is never taken for the whole, where the answer says how long it is.
     let part = answer.get(..answer.len() * usize::from(*cut) / 256);
     if let Ok(response) = exchange(part.unwrap_or_default(), usize::MAX)
         && is_of_known_length(&response)
     {
-        assert_eq!(told(&Ok(response)), told(&whole));
+        assert_eq!(shown(&Ok(response)), shown(&whole));
     }
     whole.is_ok()
 }
 
 const LIMIT: usize = 256;
 
-/// What comes of an answer that is read by so many bytes at a time, and then ends.
+/// The result of an answer that is read this many bytes at a time, and then ends.
 fn exchange(answer: &[u8], pace: usize) -> Result<Response, Error> {
     let stream = Stream {
         answer,
@@ -60,7 +60,7 @@ fn exchange(answer: &[u8], pace: usize) -> Result<Response, Error> {
     })
 }
 
-/// There is nothing to wait for but its own turns: it ends, or it never will.
+/// It waits only for its own turns: it ends now, or it never will.
 fn at_once<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
     for _ in 0..1 << 20 {
@@ -98,7 +98,7 @@ fn is_what_was_sent(response: &Response, answer: &[u8]) {
     assert!(delay.is_none_or(|delay| delay <= Duration::from_secs(3600)));
 }
 
-fn is_told_without_a_quotation(error: &Error) {
+fn is_reported_without_a_quotation(error: &Error) {
     let at_all = match error.status() {
         None => matches!(error.kind(), ErrorKind::Malformed | ErrorKind::Unavailable),
         Some(101) => error.kind() == ErrorKind::Malformed,
@@ -117,7 +117,7 @@ fn is_chunked(response: &Response) -> bool {
     response.header(TRANSFER_ENCODING.as_str()).is_some()
 }
 
-/// The status of the first head that is no interim one, and where that head ends.
+/// The status of the first head that is not an interim one, and where that head ends.
 fn head_of(answer: &[u8]) -> Option<(u16, usize)> {
     let mut lines = answer.split_inclusive(|&byte| byte == b'\n');
     let mut at = 0;

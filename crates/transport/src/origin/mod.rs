@@ -1,7 +1,7 @@
 //! Where a request goes: scheme, host and port, and nothing else.
 //!
 //! An origin is parsed once, from text that a person configured, by rules stricter than a URL's:
-//! whatever two programs could read differently is refused. It resolves no name and decides
+//! text that two programs could read differently is refused. It resolves no name and decides
 //! nothing; the [`Client`](crate::Client) compares it with its list.
 
 use std::fmt;
@@ -48,8 +48,8 @@ impl Origin {
     /// # Errors
     /// [`ErrorKind::Misconfigured`] for anything else: another scheme, user information, a path,
     /// query or fragment, white space, a backslash, a percent sign, a control or non-ASCII
-    /// character (write an international name in its `xn--` form), a host that is no DNS name
-    /// and no address, a name that ends in a dot, a port of 0 or over 65535. The text is not
+    /// character (write an international name in its `xn--` form), a host that is not a DNS name
+    /// or an address, a name that ends in a dot, a port of 0 or over 65535. The text is not
     /// quoted.
     pub fn parse(text: &str) -> Result<Self, Error> {
         if text.len() > LONGEST {
@@ -158,7 +158,7 @@ fn misconfigured(reason: &'static str) -> Error {
     Error::new(ErrorKind::Misconfigured, reason)
 }
 
-/// Why a byte may stand nowhere after the scheme. The grammar below would refuse each of these
+/// Why a byte may not stand anywhere after the scheme. The grammar below would refuse each of these
 /// too; the reasons are for the person who has to correct it.
 fn forbidden(byte: u8) -> Option<&'static str> {
     match byte {
@@ -188,11 +188,11 @@ fn check_host(host: &str) -> Result<(), Error> {
     };
     if host.len() > 253 || !host.split('.').all(label_ok) {
         return Err(misconfigured(
-            "an origin has a host that is no DNS name and no IP address",
+            "an origin has a host that is neither a DNS name nor an IP address",
         ));
     }
     // Resolvers read 127.1, 0x7f000001 and 2130706433 as addresses: only the plain spelling of
-    // an address is one here, and nothing that another program would take for one is a name.
+    // an address is one here, and what another program would take for an address is not a name.
     let last = host.rsplit('.').next().unwrap_or(host);
     let hexadecimal = |digits: &str| digits.bytes().all(|b| b.is_ascii_hexdigit());
     let numeric = last.bytes().all(|b| b.is_ascii_digit())
@@ -214,7 +214,7 @@ fn parse_port(text: &str) -> Result<u16, Error> {
         // The standard parser would let a plus sign through.
         .filter(|digits| digits.starts_with(|first: char| matches!(first, '1'..='9')))
         .and_then(|digits| digits.parse().ok())
-        .ok_or_else(|| misconfigured("an origin has a port that is no number from 1 to 65535"))
+        .ok_or_else(|| misconfigured("an origin has a port that is not a number from 1 to 65535"))
 }
 
 #[cfg(any(test, fuzzing))]

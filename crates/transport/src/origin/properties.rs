@@ -1,5 +1,5 @@
-//! What holds for every text, an origin or not. `fuzz/` looks for one for which it does not; the seeds that it
-//! begins with are a test here.
+//! What holds for every text, an origin or not. `fuzz/` looks for one that breaks this; its
+//! seeds are a test here.
 
 use hyper::Uri;
 
@@ -24,7 +24,7 @@ pub(crate) fn hold(data: &[u8]) -> bool {
     parsed.is_ok()
 }
 
-/// What is shown is what was given, but for upper case, a last slash, the default port and the spelling of an
+/// What is shown is what was given, except for upper case, a last slash, the default port and the spelling of an
 /// IPv6 address; and it is the same origin.
 fn is_what_was_written(origin: &Origin, text: &str) {
     let shown = origin.to_string();

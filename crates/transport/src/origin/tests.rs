@@ -76,7 +76,7 @@ fn an_origin_that_could_be_read_two_ways_is_refused() {
         "https://https://vault",
         "unix:///run/vault.sock",
         "file:///etc/passwd",
-        // Nobody, or somebody else.
+        // No host, or somebody else's.
         "https://",
         "https:///",
         "https://:443",

@@ -94,7 +94,7 @@ fn a_header_that_could_break_out_of_its_line_is_refused() {
 }
 
 #[test]
-fn a_header_of_the_transports_own_is_refused() {
+fn a_header_that_the_transport_sets_is_refused() {
     for name in [
         "Host",
         "content-length",

@@ -1,4 +1,4 @@
-//! Whom to believe: the certificate authorities that were given, and nobody else.
+//! Which certificates to believe: those of the authorities that were given, and no others.
 //!
 //! It parses and dates the authorities, and reads their file again. The system's own set is read only by
 //! its name; what the set is used for, and the second look at the dates at each handshake, is `tls.rs`.
@@ -60,7 +60,7 @@ struct Authority {
     anchor: Option<TrustAnchor<'static>>,
 }
 
-/// A certificate that [`Trust::valid_in_file`] has passed over.
+/// A certificate that [`Trust::valid_in_file`] has skipped.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct LeftOut {
@@ -97,7 +97,7 @@ impl Trust {
         Ok(Self::of(set, Some(source)))
     }
 
-    /// As [`Trust::from_file`], for a bundle that is not our own to mend: takes what is valid now, and says
+    /// As [`Trust::from_file`], for a bundle that we cannot repair ourselves: takes what is valid now, and says
     /// what it has left out. What is valid is decided again each time the file is read.
     ///
     /// # Errors
@@ -120,7 +120,7 @@ impl Trust {
     ///
     /// # Security
     /// Any of more than a hundred authorities can then vouch for a server that poses as the store, and
-    /// whoever may add one to the system's. Give the store's own authority instead.
+    /// so can anyone who may add one to the system's. Give the store's own authority instead.
     pub fn dangerous_system() -> Result<(Self, Vec<LeftOut>), Error> {
         const BUNDLES: [&str; 4] = [
             "/etc/ssl/certs/ca-certificates.crt",
@@ -135,7 +135,7 @@ impl Trust {
         Self::valid_in_file(bundle)
     }
 
-    /// Believes exactly these servers' certificates, whoever has signed them and for whatever name, within
+    /// Believes exactly these servers' certificates, no matter who signed them and for which name, within
     /// their dates. For a server whose certificate has signed itself as an authority, as the default of
     /// `openssl req -x509` makes it.
     ///

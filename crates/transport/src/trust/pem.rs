@@ -47,7 +47,7 @@ pub(crate) fn certificates(text: &[u8]) -> Result<Vec<Found>, Error> {
         let label = text.get(label_at..label_end).unwrap_or_default();
         let ending = [END, label, DASHES].concat();
         let body_at = label_end + DASHES.len();
-        // The next mark of any kind is this section's end, or the decoder would read something else than what
+        // The next mark of any kind is this section's end, or the decoder would read something other than what
         // stands here. Marks may share their dashes.
         let is_end = |end: usize| {
             let rest = text.get(end..).unwrap_or_default();

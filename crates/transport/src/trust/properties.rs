@@ -1,5 +1,5 @@
-//! What holds for every text of authorities and for every certificate. `fuzz/` looks for one for which it does
-//! not; the seeds that it begins with are a test here.
+//! What holds for every text of authorities and for every certificate. `fuzz/` looks for one that breaks
+//! this; its seeds are a test here.
 
 use std::time::Duration;
 
@@ -25,12 +25,12 @@ pub(crate) fn hold_for_pem(text: &[u8]) -> bool {
         let section = text.get(begin..).unwrap_or_default();
         assert_eq!(Some(&found.der), decoded(section).as_ref());
     }
-    are_all_taken_or_told(text, found.len())
+    are_all_taken_or_reported(text, found.len())
 }
 
 /// For the bytes of a certificate; whether it is taken.
 pub(crate) fn hold_for_certificate(der: &[u8]) -> bool {
-    // A server shows it before anybody vouches for it, and an error shows it to whoever reads a log.
+    // A server shows it before anybody vouches for it, and an error shows it in a log.
     let shown = subject(der).unwrap_or_default();
     assert!(shown.len() <= 64 && shown.bytes().all(|byte| matches!(byte, b' '..=b'~')));
     let parsed = Authority::parse(der.to_vec()).ok();
@@ -41,7 +41,7 @@ pub(crate) fn hold_for_certificate(der: &[u8]) -> bool {
     };
     assert!(authority.anchor.is_some() && authority.der == der);
     has_a_first_and_a_last_second(authority.validity);
-    // With a byte more or less it is none.
+    // With a byte more or less it is not a certificate.
     let more = [der, b"\0"].concat();
     assert!(Authority::pin(more.clone()).is_err() && Authority::parse(more).is_err());
     let less = der.split_last().map(|(_, less)| less.to_vec());
@@ -60,8 +60,8 @@ pub(crate) fn hold_for_certificate(der: &[u8]) -> bool {
 /// 2026-01-01.
 const NOW: UnixTime = UnixTime::since_unix_epoch(Duration::from_secs(1_767_225_600));
 
-/// Whoever takes all takes as many as there are, or none; whoever takes the valid ones is told of the others.
-fn are_all_taken_or_told(text: &[u8], number: usize) -> bool {
+/// One way takes all that are there, or none; the other takes the valid ones and reports the rest.
+fn are_all_taken_or_reported(text: &[u8], number: usize) -> bool {
     let (all, valid) = (all(text, NOW), valid(text, NOW));
     if let Ok((set, left_out)) = &valid {
         assert!(!set.is_empty() && set.len() + left_out.len() == number);

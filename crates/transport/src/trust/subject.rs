@@ -1,6 +1,6 @@
 //! What a certificate calls its owner, for errors that name it.
 //!
-//! It is not proved: whoever made the certificate chose it. So only printable ASCII of it is shown, and
+//! It is not proved: the maker of the certificate chose it. So only printable ASCII of it is shown, and
 //! not much.
 
 use der::asn1::AnyRef;

@@ -76,7 +76,7 @@ fn an_authority_that_expires_later_is_dropped_from_the_set_then() {
 }
 
 #[test]
-fn what_is_no_certificate_is_refused() {
+fn what_is_not_a_certificate_is_refused() {
     let good = pem(Dates::CURRENT);
     let key = TestCa::new(Dates::CURRENT)
         .unwrap()
@@ -157,7 +157,7 @@ fn authorities(pem: impl AsRef<[u8]>) -> usize {
 fn no_section_of_a_file_is_passed_over() {
     let (one, two) = (pem(Dates::CURRENT), pem(Dates::CURRENT));
     let both = || one.clone() + &two;
-    // A byte order mark, glued sections, also by the same dashes, other line ends, blanks around them, the older name.
+    // A byte order mark, glued sections, some that share their dashes, other line ends, blanks around them, the older name.
     for text in [
         both(),
         format!("\u{feff}{}", both()),
@@ -239,7 +239,7 @@ fn an_error_names_the_section_and_its_line() {
 }
 
 #[test]
-fn what_is_valid_is_taken_where_that_is_asked_for_and_the_rest_is_told() {
+fn what_is_valid_is_taken_where_that_is_asked_for_and_the_rest_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("bundle.pem");
     let text = [Dates::EXPIRED, Dates::CURRENT, Dates::FUTURE]
@@ -261,7 +261,7 @@ fn what_is_valid_is_taken_where_that_is_asked_for_and_the_rest_is_told() {
         assert!(reason.contains(part), "{reason}");
     }
     assert!(left_out.is_sorted_by_key(|left| left.line));
-    // A section that is no certificate is still no business of such a file.
+    // A section that is not a certificate still does not belong in such a file.
     std::fs::write(
         &path,
         pem(Dates::CURRENT) + "-----BEGIN X-----\n-----END X-----\n",
@@ -315,8 +315,8 @@ fn a_file_that_cannot_be_used_any_more_leaves_the_authorities_as_they_were() {
 }
 
 #[test]
-fn why_a_file_cannot_be_read_is_told_apart() {
-    // By the kind of the system's error: root, as whom tests may run, reads every file.
+fn the_reasons_why_a_file_cannot_be_read_are_distinguished() {
+    // By the kind of the system's error: tests may run as root, and root reads every file.
     use std::io::ErrorKind::{IsADirectory, NotFound, Other, PermissionDenied};
     let all = [NotFound, PermissionDenied, IsADirectory, Other].map(source::why);
     let parts = [

@@ -1,6 +1,6 @@
 //! From when until when a certificate is good.
 //!
-//! The TLS library takes an authority for good whatever its dates say (RFC 5280 leaves the choice
+//! The TLS library accepts an authority whatever its dates say (RFC 5280 leaves the choice
 //! to the caller), and keeps no dates of it. So they are read here; everything else about the
 //! certificate is left to the library.
 

@@ -94,7 +94,7 @@ async fn an_answer_that_ends_early_is_unavailable() {
 
 #[tokio::test]
 async fn a_body_that_ends_with_its_connection_must_end_in_tls_too() {
-    // Without a length only the end of the body tells that it is whole, and anybody on the way
+    // Without a length only the end of the body shows that it is whole, and anybody on the way
     // can end a TCP connection.
     let body = [b'a'].repeat(200 << 10);
     let world = raw([b"HTTP/1.1 200 OK\r\n\r\n", body.as_slice()].concat());
@@ -171,7 +171,7 @@ async fn an_interim_answer_is_passed_over() {
 }
 
 #[tokio::test]
-async fn any_status_but_a_redirects_is_for_the_backend_to_judge() {
+async fn any_status_except_a_redirects_is_for_the_backend_to_judge() {
     for status in [200, 204, 304, 400, 403, 404, 429, 500, 503, 599, 999] {
         let world = World::answering(Reply::status(status).with_header("Retry-After", "7"));
         let response = world.get(&world.client()).await.unwrap();
@@ -219,7 +219,7 @@ async fn a_body_in_a_coding_that_was_not_asked_for_is_malformed() {
 }
 
 #[tokio::test]
-async fn the_server_is_told_what_asks_it() {
+async fn the_server_learns_which_client_asks_it() {
     let world = World::answering(Reply::status(200));
     world.get(&world.client()).await.unwrap();
     let requests = world.server.requests();
@@ -235,7 +235,7 @@ async fn an_endless_body_is_malformed_as_soon_as_it_is_over_the_limit() {
 
 #[test]
 #[cfg(target_os = "linux")]
-#[ignore = "run in a process of its own by the test after it"]
+#[ignore = "run in its own process by the test after it"]
 fn child_that_reads_an_endless_body_and_measures_itself() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()

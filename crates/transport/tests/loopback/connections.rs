@@ -52,7 +52,7 @@ async fn a_kept_connection_that_the_server_closed_is_not_an_error() {
     for connections in 1..20 {
         world.get(&client).await.unwrap();
         assert_eq!(world.server.connections(), connections);
-        // No pause: the client may or may not have heard of it when it sends again.
+        // No pause: the client may or may not have noticed it when it sends again.
         world.server.drop_connections();
     }
 }
@@ -75,7 +75,7 @@ async fn a_read_is_tried_again_once_and_only_after_a_kept_connection_died() {
 }
 
 #[tokio::test]
-async fn a_login_is_sent_once_and_over_a_connection_of_its_own() {
+async fn a_login_is_sent_once_and_over_its_own_connection() {
     let world = counting(|asked| if asked == 2 { Reply::CloseAtOnce } else { ok() });
     let client = world.client();
     let post = || request(Method::Post);
@@ -96,7 +96,7 @@ async fn a_login_is_sent_once_and_over_a_connection_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_connection_is_not_kept_after_anything_but_a_whole_answer() {
+async fn a_connection_is_kept_only_after_a_whole_answer() {
     let replies = [
         ok().with_header("Connection", "close"),
         Reply::status(302),
@@ -109,6 +109,9 @@ async fn a_connection_is_not_kept_after_anything_but_a_whole_answer() {
                 .to_vec(),
         ),
         Reply::Raw(b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n{}".to_vec()),
+        // Here the server closes nothing: that it is not kept is the client's doing.
+        Reply::status(204).with_body("HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nunasked"),
+        Reply::status(304).with_body("HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nunasked"),
     ];
     for reply in replies {
         let world = counting(move |asked| if asked == 0 { reply.clone() } else { ok() });

@@ -1,4 +1,4 @@
-//! What goes out, and to whom: listed origins only, no redirect, nothing in plain.
+//! What goes out, and where to: listed origins only, no redirect, nothing in plain.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -11,10 +11,24 @@ use test_servers::{Reply, ScriptedHttps, Validity};
 
 use crate::support::{CANARY, Relay, World, builder, fails, get, real_clock, request};
 
+/// In a process of its own, where no other test has installed one.
+#[tokio::test]
+#[ignore = "run in a process of its own by the test after it"]
+async fn child_that_sends_without_a_provider() {
+    let world = World::answering(Reply::json(200, "{}"));
+    assert_eq!(world.get(&world.client()).await.unwrap().status(), 200);
+    assert!(rustls::crypto::CryptoProvider::get_default().is_none());
+}
+
+#[test]
+fn no_provider_has_to_be_installed_and_none_is() {
+    crate::environment::run_child("egress::child_that_sends_without_a_provider", &[]);
+}
+
 #[cfg(feature = "aws-lc-rs")]
 #[tokio::test]
 async fn a_provider_that_another_crate_installs_for_the_process_is_not_used() {
-    // One that can do nothing.
+    // A provider that can do nothing.
     let mut installed = rustls::crypto::aws_lc_rs::default_provider();
     installed.cipher_suites.clear();
     installed.install_default().unwrap();
@@ -135,7 +149,7 @@ async fn a_redirect_is_refused_and_never_followed() {
                 .with_header("Location", &to)
                 .with_body(CANARY),
         );
-        // Even a target that is on the list, of the same authority, is not gone to.
+        // Even a target that is on the list, of the same authority, is not contacted.
         let client = builder(&from.ca, real_clock())
             .allow(from.origin.clone())
             .allow(ca.origin.clone())

@@ -1,4 +1,4 @@
-//! What the environment says changes nothing. Each case runs in a process of its own, because a
+//! What the environment says changes nothing. Each case runs in its own process, because a
 //! test may not change the environment of the others.
 
 use std::net::TcpListener;
@@ -23,7 +23,7 @@ pub(crate) fn run_child(test: &str, variables: &[(&str, &str)]) {
 }
 
 #[tokio::test]
-#[ignore = "run in a process of its own by the tests after it"]
+#[ignore = "run in its own process by the tests after it"]
 async fn child_that_sends_one_request() {
     let variable = |name| std::env::var(name).unwrap();
     let trust = Trust::from_file(variable("CHILD_TRUST")).unwrap();
@@ -57,7 +57,7 @@ fn proxy_variables_are_ignored() {
         ("CHILD_EXPECTS", "answer"),
         ("NO_PROXY", ""),
         ("no_proxy", ""),
-        // Not a proxy's, but read by many a TLS client: it would write session keys there.
+        // Not a proxy's, but many TLS clients read it: it would write session keys there.
         ("SSLKEYLOGFILE", keys.to_str().unwrap()),
     ];
     for name in [

@@ -1,7 +1,7 @@
-//! The client against real TLS on loopback: what it lets out, whom it believes, how long it waits
+//! The client against real TLS on loopback: what it lets out, what it believes, how long it waits
 //! and how much it reads.
 //!
-//! No store is imitated here; the servers say what no honest one would.
+//! No store is imitated here; the servers say what an honest one would not.
 
 #![allow(
     clippy::unwrap_used,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use secret_resolver::testing::ManualClock;
 use secret_resolver::{Clock, ErrorKind};
-use secret_resolver_transport::{Client, Method, Origin};
+use secret_resolver_transport::{Client, Method, Origin, Trust};
 use test_servers::Reply;
 use tokio::task::JoinSet;
 
@@ -96,7 +96,7 @@ async fn a_second_after_a_burst_two_connections_are_kept() {
     clock.advance(Duration::from_secs(1));
     at_once(&world, &client, 5).await;
     assert_eq!(world.server.connections(), 5 + 3);
-    // Nobody sends: they are closed all the same, and the sweeper wakes for the first of them.
+    // Nobody sends: they are closed anyway, and the sweeper wakes for the first of them.
     let soon = clock.now() + Duration::from_secs(1);
     assert!(clock.next_wake().is_some_and(|wake| wake <= soon));
 }
@@ -127,7 +127,35 @@ async fn a_connection_that_is_kept_counts_among_those_that_may_be_open() {
     assert!(relay.left.try_recv().is_err());
 }
 
-/// A client on a clock that stands still, of this many connections as a rule, which so many requests hold.
+#[tokio::test]
+async fn each_origin_has_connections_of_its_own() {
+    let (full, other) = (World::answering(Reply::Silent), World::answering(ok()));
+    let trust = Trust::from_pem(format!("{}{}", full.ca.pem(), other.ca.pem()).as_bytes()).unwrap();
+    // On a clock that stands still: where all are in use, nothing is opened beside them.
+    let client = Client::builder(trust, Arc::new(ManualClock::strict()))
+        .allow(full.origin.clone())
+        .allow(other.origin.clone())
+        .with_connections(1)
+        .build()
+        .unwrap();
+    let mut sending = JoinSet::new();
+    for _ in 0..3 {
+        let (client, origin) = (client.clone(), full.origin.clone());
+        sending.spawn(async move { drop(client.send(&origin, get()).await) });
+    }
+    while full.server.requests().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let answer = tokio::time::timeout(PATIENCE, other.get(&client)).await;
+    assert_eq!(answer.unwrap().unwrap().status(), 200);
+    assert_eq!(
+        (full.server.requests().len(), full.server.connections()),
+        (1, 1)
+    );
+    sending.abort_all();
+}
+
+/// A client on a clock that stands still, of this many connections as a rule, which this many requests hold.
 async fn held(
     world: &World,
     connections: usize,

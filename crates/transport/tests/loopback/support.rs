@@ -75,7 +75,7 @@ pub(crate) fn real_clock() -> Arc<dyn Clock> {
     Arc::new(SystemClock::shared().unwrap())
 }
 
-/// A client with much time, for tests in which time is not the matter.
+/// A client with much time, for tests that are not about time.
 pub(crate) fn builder(ca: &TestCa, clock: Arc<dyn Clock>) -> ClientBuilder {
     Client::builder(Trust::from_pem(ca.pem().as_bytes()).unwrap(), clock)
         .with_connect_timeout(PATIENCE)
@@ -92,7 +92,7 @@ pub(crate) fn request(method: Method) -> Request {
         .unwrap()
 }
 
-/// The error of `result`, which must be of this kind and tell nothing.
+/// The error of `result`, which must be of this kind and give nothing away.
 pub(crate) fn fails(result: Result<Response, Error>, kind: ErrorKind) -> Error {
     let error = result.unwrap_err();
     let shown = format!(
@@ -108,13 +108,13 @@ pub(crate) fn fails(result: Result<Response, Error>, kind: ErrorKind) -> Error {
     error
 }
 
-/// Hands bytes between a port of its own and a server's, and tells when a client has left.
+/// Hands bytes between its own port and a server's, and reports when a client has left.
 pub(crate) struct Relay {
     pub(crate) port: u16,
     pub(crate) left: Receiver<()>,
 }
 
-/// What a relay does with a server's bytes once it has handed on so many.
+/// What a relay does with a server's bytes once it has handed on this many.
 #[derive(Clone, Copy)]
 pub(crate) enum After {
     /// One by one, with pauses.
@@ -131,17 +131,17 @@ impl Relay {
     pub(crate) fn start_limited(after: After, bytes: usize, bind: &str, to: u16) -> Self {
         let listener = TcpListener::bind((bind, 0)).expect("the loopback address can be bound");
         let port = listener.local_addr().unwrap().port();
-        let (told, left) = channel();
+        let (leaving, left) = channel();
         std::thread::spawn(move || {
             while let Ok((mut client, _)) = listener.accept() {
                 let mut server = TcpStream::connect(("127.0.0.1", to)).unwrap();
                 let (mut back, mut there) =
                     (server.try_clone().unwrap(), client.try_clone().unwrap());
                 std::thread::spawn(move || copy(&mut back, &mut there, bytes, after));
-                let told = told.clone();
+                let leaving = leaving.clone();
                 std::thread::spawn(move || {
                     copy(&mut client, &mut server, usize::MAX, After::Cut);
-                    let _ = told.send(());
+                    let _ = leaving.send(());
                 });
             }
         });

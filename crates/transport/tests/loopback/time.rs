@@ -36,7 +36,7 @@ async fn an_answer_that_does_not_come_or_does_not_end_times_out() {
     let dripping = Reply::DripHead {
         byte_every: NOT_YET,
     };
-    // Of the third answer the head comes at once, and the body slowly.
+    // The head of the third answer comes at once, and its body slowly.
     let long = Reply::status(200).with_body([b'a'].repeat(1 << 19));
     for (reply, quick) in [
         (Reply::Silent, usize::MAX),

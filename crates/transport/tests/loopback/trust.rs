@@ -1,4 +1,4 @@
-//! Whom the client believes. (Which files of authorities it takes is tested next to `Trust`.)
+//! Which servers the client believes. (Which files of authorities it takes is tested next to `Trust`.)
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -29,7 +29,7 @@ const USELESS: [ErrorKind; 4] = [
 ];
 
 #[test]
-fn what_the_store_answered_is_a_sign_of_life_and_what_we_decided_is_none() {
+fn what_the_store_answered_is_a_sign_of_life_and_what_we_decided_is_not() {
     use ErrorKind::{Closed, InvalidName, Misconfigured, Overloaded};
     for kind in ErrorKind::ALL {
         if kind.permits().counts_for_breaker || USELESS.contains(&kind) {
@@ -60,7 +60,7 @@ fn what_the_store_answered_is_a_sign_of_life_and_what_we_decided_is_none() {
 }
 
 #[test]
-fn twenty_names_in_a_row_that_are_answered_nothing_of_use_open_it() {
+fn twenty_names_in_a_row_that_get_nothing_useful_open_it() {
     for kind in USELESS {
         let bench = bench(1);
         let names: Vec<_> = (0..20).map(|number| format!("n/{number}")).collect();
@@ -105,7 +105,7 @@ fn one_broken_record_closes_the_store_for_no_other_name() {
             let field = format!("broken/record#{number}");
             assert!(!bench.ask_for(&field).unwrap_err().is_held_back());
         }
-        // It says nothing of the failures of others, either.
+        // It says nothing about the failures of others, either.
         assert_eq!(bench.failures(), 5);
         bench.all(None);
         bench.ask().unwrap();

@@ -86,7 +86,7 @@ fn endpoints_are_asked_in_turn_and_the_next_attempt_goes_to_another() {
             assert_eq!(bench.fleet.calls()[turn], before[turn] + 1);
         }
     }
-    // Also when all at once hang.
+    // Even when all hang at once.
     bench.all(Reply::Hang);
     let mut all: Vec<_> = (0..9).map(|_| bench.start()).collect();
     assert!(all.iter_mut().all(|one| poll(one).is_pending()));
@@ -146,7 +146,7 @@ fn a_directed_request_stays_where_it_is_and_is_counted_there() {
     assert!(at(1).unwrap_err().is_held_back());
     assert!(at(0).is_ok());
     assert_eq!(bench.fleet.calls(), [1, 5]);
-    // An endpoint that is not there is the store's to refuse.
+    // The store itself refuses an endpoint that is not there.
     for _ in 0..10 {
         assert_eq!(at(usize::MAX).unwrap_err().kind(), ErrorKind::NotFound);
     }
@@ -177,7 +177,7 @@ fn an_endpoint_that_cannot_reach_its_leader_is_passed_over_for_that_alone() {
     bench.ask().unwrap();
     assert_eq!(bench.fleet.calls(), [11, 1]);
     assert_eq!(bench.state(0), BreakerState::Closed);
-    // One that answers nobody is not tried for it first.
+    // An endpoint that answers nobody is not tried first for it.
     bench.clock.advance(secs(1));
     bench.says(0, away);
     for _ in 0..5 {

@@ -4,7 +4,7 @@ use super::*;
 use crate::testing::Gate;
 
 fn asks(kind: ErrorKind, wait: Duration) -> Error {
-    Error::new(kind, "told to").with_retry_after(wait)
+    Error::new(kind, "asked for by the test").with_retry_after(wait)
 }
 
 #[test]
@@ -16,11 +16,11 @@ fn a_store_that_asks_to_be_left_alone_is_so_from_the_first_answer_on_for_all() {
         bench.ask().unwrap();
         bench.says(0, asks(kind, secs(10)));
         assert!(!bench.ask_for("first/one").unwrap_err().is_held_back());
-        let told = bench.ask().unwrap_err();
-        assert_eq!(told.retry_after(), Some(secs(10)));
+        let refusal = bench.ask().unwrap_err();
+        assert_eq!(refusal.retry_after(), Some(secs(10)));
         let outage = kind.permits().counts_for_breaker;
-        assert_eq!(told.kind(), if outage { Unavailable } else { kind });
-        assert!(told.to_string().contains("left alone"), "{told}");
+        assert_eq!(refusal.kind(), if outage { Unavailable } else { kind });
+        assert!(refusal.to_string().contains("left alone"), "{refusal}");
         for millis in [5_000, 4_999] {
             bench.clock.advance(Duration::from_millis(millis));
             bench.breaker.monitor().allow_trial();
@@ -50,7 +50,7 @@ fn a_store_is_left_alone_for_a_minute_at_most_and_for_a_first_opening_at_least()
         let _ = bench.ask();
         assert_eq!(bench.ask().unwrap_err().retry_after(), Some(wait));
     }
-    // Nothing asked is nothing asked.
+    // A delay of zero is not a wish.
     let bench = bench(1);
     bench.says(0, asks(ErrorKind::Throttled, Duration::ZERO));
     assert!((0..50).all(|_| !bench.refuses()));
@@ -101,7 +101,7 @@ fn the_wish_of_one_endpoint_is_not_that_of_the_others() {
 }
 
 #[test]
-fn a_wish_that_is_told_late_holds_and_no_earlier_answer_shortens_it() {
+fn a_wish_that_comes_late_holds_and_no_earlier_answer_shortens_it() {
     let bench = bench(1);
     bench.ask().unwrap();
     bench.open();
@@ -117,7 +117,7 @@ fn a_wish_that_is_told_late_holds_and_no_earlier_answer_shortens_it() {
     gate.open();
     let _ = poll(&mut trial);
     assert_eq!(bench.state(0), BreakerState::Closed);
-    // It began long before the breaker closed, and yet it speaks of now.
+    // It began long before the breaker closed, but it is about now.
     let endpoint = &mut lock(&bench.breaker.turns.state).endpoints[0];
     let config = BreakerConfig::default();
     let now = bench.clock.now();
@@ -134,9 +134,9 @@ fn a_wish_that_is_told_late_holds_and_no_earlier_answer_shortens_it() {
 }
 
 #[test]
-fn of_endpoints_that_are_closed_for_different_reasons_an_outage_is_told_of_all_only() {
+fn endpoints_that_are_closed_for_different_reasons_are_an_outage_only_if_all_are_away() {
     use ErrorKind::{Malformed, Throttled, Timeout, Unavailable};
-    for (first, second, told) in [
+    for (first, second, kind_of_both) in [
         ((Timeout, 9), (Unavailable, 3), Unavailable),
         ((Unavailable, 3), (Malformed, 9), Malformed),
         ((Throttled, 9), (Unavailable, 3), Throttled),
@@ -151,14 +151,14 @@ fn of_endpoints_that_are_closed_for_different_reasons_an_outage_is_told_of_all_o
         let refused = bench.ask().unwrap_err();
         assert_eq!(
             (refused.kind(), refused.retry_after()),
-            (told, Some(secs(3)))
+            (kind_of_both, Some(secs(3)))
         );
         assert!(refused.is_held_back());
     }
 }
 
 #[test]
-fn an_outage_in_which_a_known_name_is_answered_nothing_of_use_is_none() {
+fn an_outage_in_which_a_known_name_gets_a_useless_answer_does_not_count_as_one() {
     let bench = bench(1);
     bench.ask().unwrap();
     bench.open();

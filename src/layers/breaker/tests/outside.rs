@@ -55,10 +55,10 @@ fn what_is_shown_of_a_breaker_waits_for_no_lock() {
     assert!(shown.contains("endpoints: None"), "{shown}");
 }
 
-/// A subscriber that keeps what it is told.
-struct Told(Arc<Mutex<Vec<String>>>);
+/// A subscriber that keeps the events.
+struct Events(Arc<Mutex<Vec<String>>>);
 
-impl tracing::Subscriber for Told {
+impl tracing::Subscriber for Events {
     fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
         true
     }
@@ -85,8 +85,8 @@ impl tracing::Subscriber for Told {
 
 #[test]
 fn opening_warns_and_closing_informs_once_each_without_a_name() {
-    let told = Arc::new(Mutex::default());
-    tracing::subscriber::with_default(Told(Arc::clone(&told)), || {
+    let events = Arc::new(Mutex::default());
+    tracing::subscriber::with_default(Events(Arc::clone(&events)), || {
         // Another test that opens one at this moment may leave it cached that nothing listens.
         let other = bench(1);
         other.open();
@@ -94,7 +94,7 @@ fn opening_warns_and_closing_informs_once_each_without_a_name() {
         other.all(None);
         other.ask().unwrap();
         tracing::callsite::rebuild_interest_cache();
-        lock(&told).clear();
+        lock(&events).clear();
         let bench = bench(1);
         bench.open();
         assert!(bench.refuses());
@@ -103,19 +103,19 @@ fn opening_warns_and_closing_informs_once_each_without_a_name() {
         bench.ask().unwrap();
         bench.ask().unwrap();
     });
-    let told = lock(&told);
+    let events = lock(&events);
     let wanted = [
         "WARN message=the breaker of an endpoint opened endpoint=0 wait=1s cause=Unavailable last=\"unavailable: scripted by the test\"",
         "INFO message=the breaker of an endpoint closed endpoint=0",
     ];
-    assert_eq!(*told, wanted);
+    assert_eq!(*events, wanted);
 }
 
 #[test]
-fn an_endpoint_that_is_passed_over_for_its_answer_is_told_at_warn() {
+fn an_endpoint_that_is_passed_over_for_its_answer_is_reported_at_warn() {
     use crate::layers::{Retry, RetryConfig};
-    let told = Arc::new(Mutex::default());
-    tracing::subscriber::with_default(Told(Arc::clone(&told)), || {
+    let events = Arc::new(Mutex::default());
+    tracing::subscriber::with_default(Events(Arc::clone(&events)), || {
         let bench = preferring(2);
         bench.says(
             0,
@@ -126,13 +126,13 @@ fn an_endpoint_that_is_passed_over_for_its_answer_is_told_at_warn() {
         // Another test at this moment may leave it cached that nothing listens.
         let _ = now(stack.resolve(request()));
         tracing::callsite::rebuild_interest_cache();
-        lock(&told).clear();
+        lock(&events).clear();
         now(stack.resolve(request())).unwrap();
     });
-    let told = lock(&told);
-    assert_eq!(told.len(), 1, "{told:?}");
+    let events = lock(&events);
+    assert_eq!(events.len(), 1, "{events:?}");
     let passed_over =
-        "WARN message=an endpoint gives no answer of use; the next is asked endpoint=0";
-    assert!(told[0].starts_with(passed_over), "{told:?}");
-    assert!(told[0].contains("malformed answer: a page of another server"));
+        "WARN message=an endpoint gives no useful answer; the next is asked endpoint=0";
+    assert!(events[0].starts_with(passed_over), "{events:?}");
+    assert!(events[0].contains("malformed answer: a page of another server"));
 }

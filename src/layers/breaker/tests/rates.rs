@@ -21,7 +21,7 @@ impl SecretResolver for Useless {
     }
 }
 
-/// When the store was asked in `time`: 200 callers, each for a name of its own, ask again 10 ms after
+/// When the store was asked in `time`: 200 callers, each for its own name, ask again 10 ms after
 /// each answer. Names that are known are asked for by half of them.
 fn asked(answer: impl Into<Option<Error>>, time: Duration) -> Vec<Duration> {
     let clock = ManualClock::strict();
@@ -73,7 +73,7 @@ fn most_in_a_second(asked: &[Duration]) -> usize {
 #[test]
 fn a_store_that_says_when_to_come_back_is_asked_a_handful_of_times() {
     for kind in [ErrorKind::Throttled, ErrorKind::Unavailable] {
-        let error = Error::new(kind, "told to").with_retry_after(secs(10));
+        let error = Error::new(kind, "asked for by the test").with_retry_after(secs(10));
         let asked = asked(error, secs(12));
         // Once, and when the time is over by the trial and by a known name.
         assert!(asked.len() <= 3, "{kind:?}: {asked:?}");
@@ -81,10 +81,10 @@ fn a_store_that_says_when_to_come_back_is_asked_a_handful_of_times() {
 }
 
 #[test]
-fn a_store_that_answers_nothing_of_use_is_asked_a_few_times_a_second() {
+fn a_store_that_answers_nothing_useful_is_asked_a_few_times_a_second() {
     use ErrorKind::{Malformed, Refused, Throttled, Unauthenticated};
     for kind in [Throttled, Malformed, Refused, Unauthenticated] {
-        let asked = asked(Error::new(kind, "told to"), secs(15));
+        let asked = asked(Error::new(kind, "asked for by the test"), secs(15));
         // Twenty to open it, then a known name each second, and the trials.
         assert!(most_in_a_second(&asked) <= 20 + 1, "{kind:?}");
         assert!(most_in_a_second(&asked[21..]) <= 4, "{kind:?}");
@@ -95,12 +95,12 @@ fn a_store_that_answers_nothing_of_use_is_asked_a_few_times_a_second() {
 
 #[test]
 fn a_store_that_is_away_is_asked_a_few_times_a_second() {
-    let error = Error::new(ErrorKind::Unavailable, "told to");
+    let error = Error::new(ErrorKind::Unavailable, "asked for by the test");
     let refused = asked(error, secs(15));
     assert!(most_in_a_second(&refused) <= 6);
     // Five to open it, then each second a known name and a trial.
     assert!(refused.len() <= 5 + 15 + 15, "{}", refused.len());
-    // One that hangs has all permits once, until the first attempts end.
+    // A store that hangs has all permits once, until the first attempts end.
     let hangs = asked(None, secs(15));
     let later: Vec<_> = hangs.iter().copied().filter(|at| *at > secs(3)).collect();
     // Two of them waited for a permit.

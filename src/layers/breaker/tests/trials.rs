@@ -1,4 +1,4 @@
-//! Who tries when its time has come: one at a time, whatever becomes of the others.
+//! Which attempt tries when the time has come: one at a time, whatever becomes of the others.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -40,7 +40,7 @@ fn others_wait_for_the_trial_and_get_what_it_shows() {
         let mut others: Vec<_> = (0..100).map(|_| bench.start()).collect();
         assert!(others.iter_mut().all(|one| poll(one).is_pending()));
         assert_eq!(bench.fleet.calls(), [6]);
-        // One that is dropped takes nothing with it.
+        // A dropped waiter takes nothing with it.
         drop(others.pop());
         gate.open();
         assert!(poll(&mut trial).is_ready());
@@ -146,7 +146,7 @@ fn a_cancelled_or_panicking_trial_gives_its_place_back() {
         // The future is kept: the place must be free before it is dropped.
         assert_eq!(bench.state(0), BreakerState::HalfOpen { trial: None });
     }
-    // One that was never polled holds no place.
+    // An attempt that was never polled holds no place.
     let _idle = bench.start();
     bench.all(None);
     bench.ask().unwrap();
@@ -210,7 +210,7 @@ fn a_late_answer_from_before_a_change_changes_nothing() {
     drop(bad_ones.pop());
     assert_eq!(bench.state(0), half_open);
     assert!(bench.refuses());
-    // Once closed: the rest of the old failures is no reason to open.
+    // Once closed: the rest of the old failures is not a reason to open.
     gate.open();
     assert!(poll(&mut trial).is_ready());
     assert!(bad_ones[2..].iter_mut().all(|one| poll(one).is_ready()));
@@ -241,7 +241,7 @@ fn no_schedule_breaks_it() {
                     let before = bench.state(0);
                     let gate = Gate::new();
                     let ends = match draw(4) {
-                        // A sign of life, and the name does not get a place of its own.
+                        // A sign of life, and the name does not get its own place.
                         0 => Reply::Error(ErrorKind::NotFound),
                         1 => Reply::Error(ErrorKind::Overloaded),
                         _ => Reply::Error(ErrorKind::Timeout),
@@ -325,13 +325,13 @@ fn a_name_that_was_answered_before_tries_beside_the_trial_of_another() {
     bench.clock.advance(secs(1));
     assert!(bench.refuses() && known_tries(&bench));
     assert_eq!(bench.state(0), BreakerState::Closed);
-    // What the trial of the flood shows at last is of another time.
+    // The late result of the flood's trial is about another time.
     drop(flood);
     assert_eq!(bench.state(0), BreakerState::Closed);
 }
 
 #[test]
-fn a_known_name_tries_also_while_the_doubled_wait_of_others_lasts() {
+fn a_known_name_tries_even_while_the_doubled_wait_of_others_lasts() {
     let bench = bench(1);
     bench.ask().unwrap();
     bench.open();

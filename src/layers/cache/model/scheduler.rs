@@ -75,7 +75,7 @@ pub(super) struct Model {
 
 // It never leaves its thread; `Arc` only shares it between the scheduler and the hook.
 impl Model {
-    /// A model that is told of preemptions on this thread, until the next one or [`leave`].
+    /// A model that hears of preemptions on this thread, until the next one or [`leave`].
     pub(super) fn enter(
         draw: Draw,
         clock: ManualClock,

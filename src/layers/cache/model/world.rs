@@ -36,7 +36,7 @@ pub(super) struct World {
     pace: Vec<usize>,
     fail_every: usize,
     hang_every: usize,
-    /// All that was answered, to see who still holds it.
+    /// All that was answered, to see what still holds it.
     answered: Mutex<Vec<Record>>,
 }
 

@@ -160,7 +160,7 @@ async fn a_batch_answers_no_record_that_was_signalled_under_another_name_while_i
 
 #[tokio::test]
 async fn a_batch_answers_a_stale_value_that_the_policy_allows_and_asks_for_it_once() {
-    let bench = bench_with(CacheConfig::default().serve_stale_up_to(TTL));
+    let bench = bench_with(stale_up_to(TTL));
     bench.text().await;
     bench.backend.set("other/one", "x");
     bench.cache.get("other/one").await.unwrap();

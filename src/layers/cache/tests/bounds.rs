@@ -1,4 +1,4 @@
-//! Bounds: of entries, bytes, records and fetches, and who has to go when they are reached.
+//! Bounds: of entries, bytes, records and fetches, and what has to go when they are reached.
 
 use std::pin::pin;
 use std::task::{Context, Waker};
@@ -17,12 +17,33 @@ fn bounds_that_make_no_sense_are_refused() {
         let error = Cache::new(MockBackend::new(), clock, config).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Misconfigured);
     };
-    refused(|config| config.ttl = Duration::ZERO);
-    refused(|config| config.ttl = Duration::MAX);
+    refused(|config| config.ttl.set_all(Duration::ZERO));
+    refused(|config| config.ttl.set_all(Duration::MAX));
     refused(|config| config.flight_budget = Duration::ZERO);
     refused(|config| config.max_entries = 0);
-    refused(|config| config.max_flights = 0);
+    refused(|config| config.max_flights.set_all(0));
     refused(|config| config.max_bytes = 1);
+}
+
+#[test]
+fn a_time_to_live_is_from_a_second_to_a_day_for_a_prefix_too() {
+    let day = Duration::from_secs(24 * 3600);
+    let nano = Duration::from_nanos(1);
+    for (ttl, good) in [
+        (Duration::from_secs(1) - nano, false),
+        (Duration::from_secs(1), true),
+        (day, true),
+        (day + nano, false),
+    ] {
+        let (mut all, mut prefix) = (CacheConfig::default(), CacheConfig::default());
+        all.ttl.set_all(ttl);
+        prefix.ttl.set("prod", ttl);
+        for config in [all, prefix] {
+            let clock = Arc::new(ManualClock::strict());
+            let cache = Cache::new(MockBackend::new(), clock, config);
+            assert_eq!(cache.is_ok(), good, "{ttl:?}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -31,6 +52,26 @@ async fn a_record_that_is_too_large_is_refused_and_not_held() {
     bench.backend.set("big/one", vec![b'x'; (64 << 10) + 1]);
     let error = bench.cache.get("big/one").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Overloaded);
+    assert_eq!(bench.cache.core.values(), 0);
+}
+
+#[tokio::test]
+async fn many_small_fields_are_one_record_that_is_too_large() {
+    let bench = bench();
+    for number in 0..64 {
+        bench
+            .backend
+            .set(&format!("big/one#{number}"), [b'x'; 1 << 10]);
+    }
+    // Of 64 KiB without their names.
+    let name = NameRef::parse("big/one#0").unwrap();
+    let error = bench.cache.get(name.as_str()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Overloaded);
+    let version = Version::number(64);
+    let exact = bench
+        .cache
+        .resolve(Request::new(name).with_version(&version));
+    assert_eq!(exact.await.unwrap_err().kind(), ErrorKind::Overloaded);
     assert_eq!(bench.cache.core.values(), 0);
 }
 
@@ -80,7 +121,12 @@ async fn a_value_that_finds_no_room_is_refused_and_the_pinned_ones_stay() {
     assert_eq!(error.kind(), ErrorKind::Overloaded);
     bench.cache.get("pinned/one").await.unwrap();
     assert_eq!(bench.backend.calls_of("pinned/one"), 1);
-    let full = bench.cache.core.store.retain("pinned/two").unwrap_err();
+    let full = bench
+        .cache
+        .core
+        .store
+        .pin(&[("pinned/two".into(), 0)])
+        .unwrap_err();
     assert_eq!(full.kind(), ErrorKind::Overloaded);
 }
 
@@ -93,11 +139,12 @@ fn of_100_kb() -> Bench {
 
 fn exempt(bench: &Bench, name: &str) {
     let name = NameRef::parse(name).unwrap();
-    bench.cache.core.store.retain(name.path()).unwrap();
+    let pin = (name.path().into(), 0);
+    bench.cache.core.store.pin(&[pin]).unwrap();
 }
 
 #[tokio::test]
-async fn a_value_that_finds_no_room_costs_nobody_else_his_own() {
+async fn a_value_that_finds_no_room_costs_no_other_value_its_place() {
     let bench = of_100_kb();
     exempt(&bench, "pinned/one");
     bench.backend.set("pinned/one", [b'x'; 50_000]);
@@ -182,7 +229,7 @@ async fn a_flood_of_names_does_not_evict_what_is_pinned_or_in_use() {
 #[tokio::test]
 async fn fetches_of_every_kind_share_one_bound() {
     let config = CacheConfig {
-        max_flights: 2,
+        max_flights: ByPrefix::new(2),
         ..CacheConfig::default()
     };
     let bench = bench_with(config);
@@ -273,11 +320,10 @@ async fn what_is_pinned_counts_its_bytes_and_leaves_room_for_others() {
 
 #[tokio::test]
 async fn a_flood_below_a_prefix_with_a_bound_of_its_own_takes_no_place_of_others() {
-    let config = CacheConfig {
-        max_flights: 4,
-        ..CacheConfig::default()
-    };
-    let bench = bench_with(config.with_max_flights_for("flood", 2));
+    let mut config = CacheConfig::default();
+    config.max_flights.set_all(4);
+    config.max_flights.set("flood", 2);
+    let bench = bench_with(config);
     bench.backend.script("flood/0", [Reply::Hang]);
     bench.backend.script("flood/1", [Reply::Hang]);
     let mut cx = Context::from_waker(Waker::noop());
@@ -295,7 +341,7 @@ async fn a_flood_below_a_prefix_with_a_bound_of_its_own_takes_no_place_of_others
 #[tokio::test]
 async fn an_exact_version_gives_its_place_back_whatever_was_answered() {
     let config = CacheConfig {
-        max_flights: 1,
+        max_flights: ByPrefix::new(1),
         ..CacheConfig::default()
     };
     let bench = bench_with(config);

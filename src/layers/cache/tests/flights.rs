@@ -1,4 +1,4 @@
-//! One fetch for all who wait for it: who shares it, what ends it, and what does not.
+//! One fetch for all waiters: which callers share it, what ends it, and what does not.
 
 use super::*;
 use crate::error::ErrorKind;
@@ -19,6 +19,43 @@ async fn ten_thousand_cold_gets_are_one_fetch() {
 }
 
 #[tokio::test]
+async fn the_fields_of_a_record_are_fetched_held_and_dropped_together() {
+    const USER: &str = "prod/db#user";
+    let bench = bench();
+    let rotate = |number: usize| {
+        bench.backend.set(NAME, format!("password-{number}"));
+        bench.backend.set(USER, format!("user-{number}"));
+    };
+    // Both fields, by a get each, and that they are of one version.
+    let pair = async || {
+        let (user, password) = tokio::join!(bench.cache.get(USER), bench.get());
+        let (user, password) = (user.unwrap(), password.unwrap());
+        assert_eq!(user.version(), password.version());
+        let text = |secret: &Secret| secret.expose_str().unwrap().to_owned();
+        (text(&user), text(&password), bench.backend.calls())
+    };
+    let of = |number, calls| {
+        (
+            format!("user-{number}"),
+            format!("password-{number}"),
+            calls,
+        )
+    };
+    rotate(1);
+    assert_eq!(pair().await, of(1, 1));
+    // Neither is fetched for itself while the record is held.
+    rotate(2);
+    assert_eq!(pair().await, of(1, 1));
+    // A signal for one field, and then the end of its life, are the whole record's.
+    bench.cache.invalidator().invalidate(USER).unwrap();
+    assert_eq!(pair().await, of(2, 2));
+    rotate(3);
+    bench.clock.advance(TTL);
+    assert_eq!(bench.text().await, "password-3");
+    assert_eq!(pair().await, of(3, 3));
+}
+
+#[tokio::test]
 async fn no_get_waits_on_another_names_fetch() {
     let bench = bench();
     bench.backend.set("other/name", "x");
@@ -30,7 +67,7 @@ async fn no_get_waits_on_another_names_fetch() {
 }
 
 #[tokio::test]
-async fn an_error_is_shared_by_all_who_wait_and_is_not_cached() {
+async fn an_error_is_shared_by_all_waiters_and_is_not_cached() {
     let bench = bench();
     let gate = Gate::new();
     bench

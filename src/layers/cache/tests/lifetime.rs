@@ -1,4 +1,4 @@
-//! How long a value lives: its time to live, its lease, and its end when nobody asks.
+//! How long a value lives: its time to live, its lease, and its end when no caller asks.
 
 use std::collections::HashSet;
 use std::pin::pin;
@@ -59,8 +59,7 @@ async fn a_lease_that_is_over_on_arrival_is_an_error_and_no_outage() {
 
 #[test]
 fn the_jitter_only_ever_shortens_and_by_a_tenth_at_most() {
-    let bench = bench();
-    let draws = (0..1000).map(|_| bench.cache.core.store.shortened(TTL));
+    let draws = (0..1000).map(|_| life::shortened(TTL));
     let draws: Vec<_> = draws.collect();
     assert!(draws.iter().all(|&life| life <= TTL && life > TTL * 9 / 10));
     assert!(draws.iter().any(|&life| life < TTL * 92 / 100));
@@ -131,7 +130,8 @@ async fn a_value_fetched_between_sweeps_is_swept_in_its_turn() {
 
 #[tokio::test]
 async fn a_stale_limit_for_other_names_keeps_nothing_past_its_expiry() {
-    let config = CacheConfig::default().serve_stale_up_to_for("legacy", TTL);
+    let mut config = CacheConfig::default();
+    config.stale.set("legacy", TTL);
     let bench = bench_with(config);
     let secret = bench.get().await.unwrap();
     bench.clock.advance(TTL);
@@ -156,7 +156,7 @@ async fn an_answer_polled_after_its_expiry_is_fetched_again() {
 #[tokio::test]
 async fn an_answer_polled_after_its_expiry_is_not_fresh_where_it_is_kept_for_outages() {
     for away in [false, true] {
-        let bench = bench_with(CacheConfig::default().serve_stale_up_to(TTL));
+        let bench = bench_with(stale_up_to(TTL));
         let gate = Gate::new();
         bench.backend.script(NAME, [gate.then(Reply::Stored)]);
         let mut waiting = pin!(bench.get());

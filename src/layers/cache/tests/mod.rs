@@ -17,11 +17,14 @@ mod versions;
 mod wishes;
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::time::Duration;
 
 use super::*;
 use crate::address::Located;
+use crate::invalidate::Invalidator;
 use crate::resolver::SecretResolverExt;
+use crate::rules::ByPrefix;
 use crate::secret::Secret;
 use crate::testing::{ManualClock, MockBackend};
 
@@ -31,7 +34,7 @@ const TTL: Duration = Duration::from_secs(300);
 struct Bench {
     clock: ManualClock,
     backend: MockBackend,
-    cache: Arc<Cache<MockBackend>>,
+    cache: Arc<Cache>,
 }
 
 fn bench() -> Bench {
@@ -48,6 +51,53 @@ fn bench_with(config: CacheConfig) -> Bench {
         clock,
         backend,
         cache: Arc::new(cache),
+    }
+}
+
+fn stale_up_to(limit: Duration) -> CacheConfig {
+    CacheConfig {
+        stale: ByPrefix::new(limit),
+        ..CacheConfig::default()
+    }
+}
+
+impl Cache {
+    /// Around `inner`, keeping time on `clock`. Starts the thread for fetches.
+    pub(crate) fn new(
+        inner: impl SecretResolver,
+        clock: Arc<dyn Clock>,
+        config: CacheConfig,
+    ) -> Result<Self, Error> {
+        let driver = Arc::new(Driver::for_a_store()?);
+        Self::shared(
+            Arc::new(inner),
+            clock,
+            config,
+            driver,
+            Downgrades::default(),
+        )
+    }
+
+    /// What a rotation signal calls.
+    pub(crate) fn invalidator(&self) -> Invalidator {
+        Invalidator::new([self.invalidates()])
+    }
+}
+
+impl Core {
+    pub(super) fn flying_now(&self) -> HashMap<Arc<str>, Arc<Flight>> {
+        let state = self.lock();
+        let flights = state.flights.iter();
+        let flights = flights.map(|(address, (flight, _))| (address.clone(), flight.clone()));
+        flights.collect()
+    }
+
+    pub(super) fn values(&self) -> usize {
+        self.store.weights().len()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.store.weights().into_iter().sum()
     }
 }
 
@@ -68,7 +118,7 @@ impl Bench {
     /// Waits until `number` gets wait for the flight to the one address.
     async fn waiting(&self, number: usize) {
         loop {
-            let flight = self.cache.core.flying_now().values().next().cloned();
+            let flight = self.cache.core.flying_now().into_values().next();
             if flight.is_some_and(|flight| flight.awaited_by() >= number) {
                 return;
             }
@@ -103,7 +153,7 @@ impl SecretResolver for TwoNames {
     }
 }
 
-fn two_names() -> (MockBackend, Cache<TwoNames>) {
+fn two_names() -> (MockBackend, Cache) {
     let store = MockBackend::new().with_value("one/record", "v1");
     let clock = Arc::new(ManualClock::strict());
     let cache = Cache::new(TwoNames(store.clone()), clock, CacheConfig::default());

@@ -17,6 +17,12 @@ async fn what_is_not_there_is_asked_for_once_in_five_seconds() {
             assert_eq!(bench.cache.get("no/such").await.unwrap_err().kind(), kind);
         }
         assert_eq!(bench.backend.calls(), before + 1);
+        bench.clock.advance(Duration::from_millis(4_999));
+        assert_eq!(bench.cache.get("no/such").await.unwrap_err().kind(), kind);
+        assert_eq!(bench.backend.calls(), before + 1);
+        bench.clock.advance(Duration::from_millis(1));
+        assert_eq!(bench.cache.get("no/such").await.unwrap_err().kind(), kind);
+        assert_eq!(bench.backend.calls(), before + 2);
         bench.clock.advance(Duration::from_secs(5));
     }
 }
@@ -106,7 +112,7 @@ async fn an_error_that_was_fetched_before_an_invalidation_is_not_remembered() {
         while !bench.cache.core.flying_now().is_empty() {
             tokio::task::yield_now().await;
         }
-        // Nobody waited, so nobody was asked again until now.
+        // No caller waited, so the store was not asked again until now.
         assert_eq!(bench.backend.calls(), 1);
         assert_eq!(bench.text().await, "v1");
     }
@@ -130,7 +136,7 @@ async fn a_refusal_that_a_waiter_has_not_taken_yet_is_fenced_too() {
 }
 
 #[tokio::test]
-async fn a_waiter_that_is_polled_long_after_is_not_told_an_old_absence() {
+async fn a_waiter_that_is_polled_long_after_is_not_answered_an_old_absence() {
     let bench = bench();
     let gate = Gate::new();
     bench.backend.script("late/one", [gate.then(Reply::Stored)]);

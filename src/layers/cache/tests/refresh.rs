@@ -1,4 +1,4 @@
-//! Refreshing ahead of the end: who asks for it, what it may change, and what it may not keep.
+//! Refreshing ahead of the end: which read asks for it, what it may change, and what it may not keep.
 
 use super::*;
 use crate::error::ErrorKind;
@@ -76,6 +76,31 @@ async fn a_refresh_that_fails_is_not_repeated_at_every_read() {
 }
 
 #[tokio::test]
+async fn neither_a_hit_nor_a_refresh_that_fails_lengthens_a_life() {
+    let bench = bench();
+    bench.backend.set_conditional(NAME);
+    let expires = bench.get().await.unwrap().answer().expires_at().unwrap();
+    let fails = [
+        ErrorKind::Unavailable,
+        ErrorKind::Throttled,
+        ErrorKind::Malformed,
+    ];
+    // A read every second, from before a refresh is due to the last moment.
+    for kind in fails.iter().cycle() {
+        bench.backend.always(Reply::Error(*kind));
+        bench.clock.advance(Duration::from_secs(1));
+        if bench.clock.now() >= expires {
+            break;
+        }
+        let secret = bench.get().await.unwrap();
+        assert_eq!(secret.answer().expires_at(), Some(expires));
+    }
+    bench.backend.called(2).await;
+    assert!(bench.get().await.is_err());
+    assert_eq!(bench.cache.core.values(), 0);
+}
+
+#[tokio::test]
 async fn a_conditional_read_extends_the_life_of_the_same_bytes() {
     let bench = bench();
     bench.backend.set_conditional(NAME);
@@ -129,7 +154,7 @@ impl SecretResolver for Unchanged {
     }
 }
 
-fn unchanged(lease: Option<Duration>) -> (ManualClock, Arc<Unchanged>, Cache<Arc<Unchanged>>) {
+fn unchanged(lease: Option<Duration>) -> (ManualClock, Arc<Unchanged>, Cache) {
     let clock = ManualClock::strict();
     let asked = std::sync::Mutex::default();
     let store = Arc::new(Unchanged { asked, lease });
@@ -192,7 +217,7 @@ async fn a_refresh_that_is_due_is_begun_also_by_a_read_of_a_newer_version_that_i
     bench.text().await;
     bench.clock.advance(TTL * 89 / 100);
     let (name, newer) = (NameRef::parse(NAME).unwrap(), Version::number(9));
-    // The one read that is told that a refresh is due.
+    // The one read that learns that a refresh is due.
     drop(bench.cache.resolve(Request::new(name).at_least(&newer)));
     bench.backend.called(2).await;
 }
@@ -200,7 +225,7 @@ async fn a_refresh_that_is_due_is_begun_also_by_a_read_of_a_newer_version_that_i
 #[tokio::test]
 async fn a_refresh_that_finds_no_place_is_asked_for_again_by_a_read_a_second_later() {
     let config = CacheConfig {
-        max_flights: 1,
+        max_flights: ByPrefix::new(1),
         ..CacheConfig::default()
     };
     let budget = config.flight_budget;

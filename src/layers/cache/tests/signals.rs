@@ -5,7 +5,7 @@ use crate::address::Address;
 use crate::error::ErrorKind;
 use crate::testing::{Gate, Reply};
 
-async fn read(cache: &Cache<TwoNames>, name: &str) -> String {
+async fn read(cache: &Cache, name: &str) -> String {
     let secret = cache.get(name).await.unwrap();
     secret.expose_str().unwrap().to_owned()
 }
@@ -27,7 +27,7 @@ async fn a_name_that_was_never_asked_for_is_concerned_too() {
 async fn no_stale_value_is_answered_under_a_name_that_was_signalled_before_it_was_asked_for() {
     let store = MockBackend::new().with_value("one/record", "v1");
     let clock = Arc::new(ManualClock::strict());
-    let config = CacheConfig::default().serve_stale_up_to(Duration::from_secs(60));
+    let config = stale_up_to(Duration::from_secs(60));
     let cache = Cache::new(TwoNames(store.clone()), clock.clone(), config).unwrap();
     assert_eq!(read(&cache, "a/x").await, "v1");
     clock.advance(Duration::from_secs(300));
@@ -97,7 +97,7 @@ async fn a_fetch_for_a_concerned_address_leaves_nothing_behind() {
 
 #[tokio::test]
 async fn a_signal_for_strangers_costs_nothing() {
-    let bench = bench_with(CacheConfig::default().serve_stale_up_to(TTL));
+    let bench = bench_with(stale_up_to(TTL));
     let invalidator = bench.cache.invalidator();
     let strange = |number: usize| {
         let prefix = format!("strange/{number}");

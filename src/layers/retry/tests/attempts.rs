@@ -112,7 +112,7 @@ impl SecretResolver for Errors {
 fn our_own_overload_hides_no_outage_that_an_attempt_has_shown() {
     let away = Error::new(ErrorKind::Timeout, "away");
     let ours = Error::new(ErrorKind::Overloaded, "no permit");
-    // One that the store's answer is the reason of is its word, and the latest.
+    // An overload that the store's answer causes is the store's word, and the latest.
     let theirs = Error::new(ErrorKind::Overloaded, "too large").with_backend("store");
     for (errors, expected) in [
         (vec![ours.clone(), away.clone()], ErrorKind::Timeout),

@@ -4,10 +4,11 @@ use super::*;
 use crate::resolver::SecretResolverExt;
 
 #[test]
-fn a_thousand_failing_requests_are_no_storm() {
+fn a_thousand_failing_requests_are_not_a_storm() {
     let (manual, store, retry) = failing(ErrorKind::Unavailable);
-    for _ in 0..1000 {
-        drive(&manual, retry.get(NAME)).unwrap_err();
+    // All names of the store share it.
+    for number in 0..1000 {
+        drive(&manual, retry.get(&format!("n/{number}"))).unwrap_err();
     }
     let attempts = store.asked();
     assert!(attempts <= 1000 + 200 + 10, "{attempts}");
@@ -16,7 +17,7 @@ fn a_thousand_failing_requests_are_no_storm() {
 }
 
 #[test]
-fn a_thousand_requests_at_once_are_no_storm() {
+fn a_thousand_requests_at_once_are_not_a_storm() {
     let (manual, store, retry) = failing(ErrorKind::Timeout);
     let requests = (0..1000).map(|_| retry.resolve(Request::new(name())));
     let answers = drive(&manual, crate::resolver::join_all(requests));
@@ -47,7 +48,7 @@ fn a_spent_budget_answers_the_error_at_once_and_is_refilled_by_first_attempts() 
     for _ in 0..1000 {
         drive(&manual, retry.get(NAME)).unwrap();
     }
-    *lock(&store.error) = Some(Error::new(ErrorKind::Unavailable, "told to"));
+    *lock(&store.error) = Some(Error::new(ErrorKind::Unavailable, "asked for by the test"));
     let before = store.asked();
     for _ in 0..100 {
         let _ = drive(&manual, retry.get(NAME));
@@ -73,6 +74,6 @@ fn the_budget_is_kept_from_many_threads_at_once() {
             .sum()
     });
     assert!(retries <= 40_000 / 5 + 10, "{retries}");
-    // But for the first, none finds the bucket too full to pay in.
+    // Except the first, none finds the bucket too full to pay in.
     assert!(retries >= 40_000 / 5, "{retries}");
 }

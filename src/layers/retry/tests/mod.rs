@@ -47,7 +47,7 @@ fn drive<T>(clock: &ManualClock, future: impl Future<Output = T>) -> T {
     }
 }
 
-/// A store that fails as told, and notes when it was asked for what.
+/// A store that fails as the test says, and notes when it was asked, and for what.
 #[derive(Debug)]
 struct Failing {
     clock: ManualClock,
@@ -81,7 +81,10 @@ impl SecretResolver for Failing {
 }
 
 fn failing(kind: ErrorKind) -> (ManualClock, Arc<Failing>, Retry<Arc<Failing>>) {
-    failing_with(Error::new(kind, "told to"), RetryConfig::default())
+    failing_with(
+        Error::new(kind, "asked for by the test"),
+        RetryConfig::default(),
+    )
 }
 
 fn failing_with(

@@ -60,7 +60,7 @@ impl SecretResolver for Throttles {
         match request.endpoint() {
             Some(1) => answer,
             _ => {
-                let error = Error::new(self.1, "told to").with_retry_after(secs(10));
+                let error = Error::new(self.1, "asked for by the test").with_retry_after(secs(10));
                 ResolveFuture::ready(Err(error))
             }
         }
@@ -85,7 +85,7 @@ fn an_endpoint_that_asks_to_be_left_alone_is_not_waited_for_where_there_is_anoth
         }
         assert!(manual.now() <= Moment::ZERO + Duration::from_millis(50));
         assert_eq!((asks.calls(), answers.calls()), (1, 100));
-        // One that is directed to it has no other.
+        // A request that is directed to it has no other.
         let there = Request::new(name()).with_deadline(manual.now() + secs(4));
         let began = manual.now();
         let refused = drive(&manual, stack.resolve(there.at_endpoint(0))).unwrap_err();

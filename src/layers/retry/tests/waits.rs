@@ -6,7 +6,7 @@ use crate::resolver::SecretResolverExt;
 #[test]
 fn what_the_store_asks_for_is_waited_for_when_it_fits() {
     for kind in [ErrorKind::Throttled, ErrorKind::Unavailable] {
-        let error = Error::new(kind, "told to").with_retry_after(secs(1));
+        let error = Error::new(kind, "asked for by the test").with_retry_after(secs(1));
         let (manual, store, retry) = failing_with(error, RetryConfig::default());
         let request = Request::new(name()).with_deadline(manual.now() + secs(4));
         drive(&manual, retry.resolve(request)).unwrap_err();
@@ -34,7 +34,7 @@ impl SecretResolver for Two {
 
 #[test]
 fn what_every_endpoint_asks_for_is_waited_for() {
-    let error = Error::new(ErrorKind::Throttled, "told to").with_retry_after(secs(1));
+    let error = Error::new(ErrorKind::Throttled, "asked for by the test").with_retry_after(secs(1));
     let (manual, shared) = clock();
     let store = Failing::with(&manual, error);
     let retry = Retry::new(Two(Arc::clone(&store)), shared, RetryConfig::default()).unwrap();
@@ -50,7 +50,8 @@ fn what_every_endpoint_asks_for_is_waited_for() {
 fn what_the_store_asks_for_in_vain_is_answered_at_once() {
     let too_long = [secs(2), secs(3600), Duration::MAX];
     for asked in too_long {
-        let error = Error::new(ErrorKind::Throttled, "told to").with_retry_after(asked);
+        let error =
+            Error::new(ErrorKind::Throttled, "asked for by the test").with_retry_after(asked);
         let (manual, store, retry) = failing_with(error, RetryConfig::default());
         let request = Request::new(name()).with_deadline(manual.now() + secs(2));
         let mut answer = pin!(retry.resolve(request));
@@ -91,7 +92,10 @@ fn the_back_off_doubles_up_to_its_longest_and_is_a_random_part_of_it() {
         budget: 10_000,
         ..RetryConfig::default()
     };
-    let (manual, store, retry) = failing_with(Error::new(ErrorKind::Timeout, "told to"), config);
+    let (manual, store, retry) = failing_with(
+        Error::new(ErrorKind::Timeout, "asked for by the test"),
+        config,
+    );
     let mut waits: Vec<Vec<Duration>> = vec![Vec::new(); 7];
     for _ in 0..300 {
         lock(&store.asked).clear();
@@ -128,7 +132,8 @@ fn a_wait_that_ends_late_begins_no_attempt_after_the_deadline() {
 
 #[test]
 fn while_the_clock_stands_still_nothing_is_asked_again() {
-    let error = Error::new(ErrorKind::Unavailable, "told to").with_retry_after(secs(1));
+    let error =
+        Error::new(ErrorKind::Unavailable, "asked for by the test").with_retry_after(secs(1));
     let (manual, store, retry) = failing_with(error, RetryConfig::default());
     let mut answer = pin!(retry.get(NAME));
     for _ in 0..1000 {
@@ -139,10 +144,11 @@ fn while_the_clock_stands_still_nothing_is_asked_again() {
 }
 
 #[test]
-fn a_stop_in_a_back_off_takes_no_attempt_from_who_waits_for_a_store() {
+fn a_stop_in_a_back_off_takes_no_attempt_from_a_caller_that_waits_for_a_store() {
     // A caller that set its own deadline gets no more time.
     for (moves, asked) in [(true, 3), (false, 1)] {
-        let error = Error::new(ErrorKind::Unavailable, "told to").with_retry_after(secs(1));
+        let error =
+            Error::new(ErrorKind::Unavailable, "asked for by the test").with_retry_after(secs(1));
         let (manual, store, retry) = failing_with(error, RetryConfig::default());
         let request = Request::new(name());
         let request = match moves {

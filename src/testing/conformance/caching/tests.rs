@@ -76,7 +76,7 @@ async fn a_resolver_with_exceptions_for_other_names_keeps_all_laws_of_caching() 
 enum Way {
     /// Not at all.
     PassesThrough,
-    /// For ever, whatever invalidates.
+    /// For ever, whatever is invalidated.
     KeepsForEver,
     /// The fetch is the first caller's own: it ends with it.
     LeaderOwned,

@@ -57,7 +57,7 @@ impl Court {
         found.or_else(|_| broken(self.law, "the process's memory cannot be read"))
     }
 
-    /// The subject answers the canary, and the caller lets go of it.
+    /// The subject answers the canary, and the caller drops it.
     async fn holds(&self, canary: &Canary) -> Kept {
         let answer = self.in_time(self.subject.resolver.get(NAME)).await?;
         match (answer, canary.value()) {

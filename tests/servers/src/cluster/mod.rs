@@ -1,6 +1,6 @@
-//! A cluster of three real OpenBao nodes on loopback, with raft storage: for what only several nodes can do, such as to elect another
-//! leader, to lag behind it, or to be cut off from the others. It owns how the nodes are started, joined and parted; what a single
-//! node can do is `OpenBao`'s, and each node is one.
+//! A cluster of three real OpenBao nodes on loopback, with raft storage: for what only several nodes can do, such as electing another
+//! leader, lagging behind it, or being cut off from the others. It owns how the nodes are started, joined and parted; what a single
+//! node can do is in `OpenBao`, and each node is one.
 
 mod nodes;
 mod relay;
@@ -52,7 +52,7 @@ impl Cluster {
         nodes::start()
     }
 
-    /// A node by itself, with all that it can be asked and told to do as root. What it is told to write, it hands on to the leader.
+    /// A node by itself, with all that root can ask of it. It hands writes on to the leader.
     ///
     /// # Panics
     /// There is no such node.
@@ -196,7 +196,7 @@ impl Cluster {
     /// # Panics
     /// There is no such node.
     pub fn seal(&self, node: usize) -> Result<(), Error> {
-        // A node whose leader has just changed refuses for a moment.
+        // A node refuses for a moment when its leader has just changed.
         let mut refusal = None;
         let sealed = wait_for("a node to seal itself", || {
             refusal = self.nodes[node].seal().err();
@@ -225,7 +225,7 @@ impl Cluster {
         self.active()?.run(&["operator", "step-down"]).map(drop)
     }
 
-    /// From now on this node and the two others do not hear of each other: bytes between them go no further, as in a network that
+    /// From now on this node and the two others cannot reach each other: bytes between them go no further, as in a network that
     /// drops packets. Clients still reach all three.
     pub fn partition(&self, node: usize) {
         self.relay.set_apart(node, Apart::Silent);
@@ -279,7 +279,7 @@ impl Cluster {
     }
 
     fn leader_of(views: &[Option<View>; NODES]) -> Option<usize> {
-        // One that is cut off may say for a while that it still leads.
+        // A node that is cut off may say for a while that it still leads.
         (0..NODES).find(|node| {
             let own = views.get(*node).and_then(Option::as_ref);
             own.is_some_and(|own| {
@@ -289,7 +289,7 @@ impl Cluster {
         })
     }
 
-    /// What each node says of the cluster; nothing when it does not answer.
+    /// What each node says about the cluster; nothing when it does not answer.
     fn views(&self) -> [Option<View>; NODES] {
         let ask = |node: usize| {
             let away = self.away.get(node) == Some(&true);
@@ -322,7 +322,7 @@ fn wait_for<T>(what: &str, mut step: impl FnMut() -> Option<T>) -> Result<T, Err
         if let Some(found) = step() {
             return Ok(found);
         }
-        // Asking takes three processes, whose work the nodes then wait for.
+        // Asking takes three processes, and the nodes then wait for their work.
         thread::sleep(Duration::from_millis(100));
     }
     Err(Error::new(format!(

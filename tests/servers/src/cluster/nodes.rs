@@ -23,7 +23,7 @@ pub(super) fn start() -> Result<Cluster, Error> {
     )))
 }
 
-/// What a node says of its cluster.
+/// What a node says about its cluster.
 #[derive(Debug)]
 pub(super) struct View {
     /// Whether it is the active one.

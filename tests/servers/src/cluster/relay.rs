@@ -1,7 +1,7 @@
-//! What lies between the nodes of a cluster: each node tells the others a port of this relay for its own, so that all that they say to
+//! What lies between the nodes of a cluster: each node gives the others a port of this relay as its own, so that all that they say to
 //! each other passes here and can be held up. Clients do not come this way.
 //!
-//! Who connects is found out by the kernel's tables: the socket at the other end belongs to one of the nodes' processes. A connection
+//! The kernel's tables show which node connects: the socket at the other end belongs to one of the nodes' processes. A connection
 //! of anybody else is closed.
 
 use std::collections::HashMap;
@@ -264,7 +264,7 @@ fn owner(incoming: &TcpStream, pids: [u32; NODES]) -> Option<usize> {
 /// The inode in a line of `/proc/net/tcp`, if it is of the connection on loopback from one of these ports to the other.
 fn inode_of(line: &str, local: u16, remote: u16) -> Option<&str> {
     let mut columns = line.split_ascii_whitespace().skip(1);
-    // In the kernel's order of bytes; a loopback address reads the same to all who have the same order.
+    // In the kernel's order of bytes; a loopback address reads the same on all machines with the same order.
     let address = |port| {
         let ip = u32::from_ne_bytes(Ipv4Addr::LOCALHOST.octets());
         format!("{ip:08X}:{port:04X}")
@@ -277,7 +277,7 @@ fn inode_of(line: &str, local: u16, remote: u16) -> Option<&str> {
 mod tests {
     use super::*;
 
-    /// A relay whose node 0 is this process, before a server of node 1; and where to connect to reach that one by the relay.
+    /// A relay whose node 0 is this process, before a server of node 1; and where to connect to reach node 1 by the relay.
     fn before_a_server(pids: [u32; NODES]) -> (Relay, TcpListener, SocketAddr) {
         let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let target = server.local_addr().unwrap();
@@ -331,7 +331,7 @@ mod tests {
         relay.set_apart(0, Apart::Closed);
         assert!(is_closed(&ours) && is_closed(&theirs) && is_closed(&connect()));
 
-        // The link of the two others is none of its business.
+        // The link of the two others does not concern it.
         relay.join_all();
         relay.set_apart(2, Apart::Closed);
         let ours = connect();

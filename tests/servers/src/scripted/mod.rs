@@ -1,5 +1,5 @@
-//! An HTTPS/1.1 server on loopback that answers every request as the test says, down to the answers that no honest server gives.
-//! It owns the connections and the record of what was asked; the requests' reading and the answers' writing are `wire.rs`.
+//! An HTTPS/1.1 server on loopback that answers every request as the test says, including answers that no honest server gives.
+//! It owns the connections and the record of what was asked; the requests' reading and the answers' writing are in `wire.rs`.
 //!
 //! It never stands in for a real store: what a real one answers is tested against a real one. It uses threads and blocking sockets,
 //! so that a test's paused or single-threaded runtime cannot hold it up.
@@ -203,7 +203,7 @@ impl State {
 }
 
 fn tls_config(certificate: &ServerCert, clients: Option<&TestCa>) -> Result<ServerConfig, Error> {
-    // Named rather than taken from the process default, which is the code under test's to leave alone.
+    // Named rather than taken from the process default, which only the code under test may use or ignore.
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let demands = match clients {
         None => WebPkiClientVerifier::no_client_auth(),
@@ -240,7 +240,7 @@ fn accept(
         if state.stopped {
             return;
         }
-        // A connection that was lost before it could be accepted was never one.
+        // A connection that was lost before it could be accepted does not count.
         let Ok(stream) = stream else { continue };
         let Ok(kept) = stream.try_clone() else {
             continue;

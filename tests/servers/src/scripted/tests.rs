@@ -1,4 +1,4 @@
-//! The scripted server against a client of a few lines, which shares no code with it but rustls.
+//! The scripted server against a client of a few lines, which shares no code with it except rustls.
 
 use std::io::{self, Read, Write};
 

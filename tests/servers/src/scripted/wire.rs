@@ -1,11 +1,11 @@
-//! HTTP/1.1 as the scripted server speaks it: one request read, one reply written, exactly as scripted. It decides nothing; which
-//! reply is the test's choice.
+//! HTTP/1.1 as the scripted server speaks it: one request read, one reply written, exactly as scripted. It decides nothing: the test
+//! chooses the reply.
 
 use std::fmt;
 use std::io::{self, BufRead, Read, Write};
 use std::time::Duration;
 
-/// How much of a body [`Reply::Endless`] sends at most, should nobody stop it.
+/// How much of a body [`Reply::Endless`] sends at most, if nobody stops it.
 pub const ENDLESS_LIMIT: usize = 256 << 20;
 
 const HEAD_LIMIT: u64 = 64 << 10;
@@ -183,7 +183,7 @@ pub(super) fn read_request(peer: &mut impl BufRead) -> io::Result<Option<Request
     let length = request
         .header("content-length")
         .map_or(Ok(0), str::parse)
-        .map_err(|_| malformed("a length that is no number"))?;
+        .map_err(|_| malformed("a length that is not a number"))?;
     if length > BODY_LIMIT {
         return Err(malformed("a body over the limit"));
     }

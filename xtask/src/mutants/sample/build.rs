@@ -26,10 +26,10 @@ pub(super) struct Program {
     pub(super) is_unit: bool,
 }
 
-/// Builds the tests with all of `drawn` that compile; answers the programs, and which mutants those are.
+/// Builds the tests with all of `drawn` that compile; returns the programs, and which mutants those are.
 pub(super) fn build(tree: &Path, drawn: &[Drawn]) -> Result<(Vec<Program>, BTreeSet<usize>)> {
     let originals = originals(tree, drawn)?;
-    // Number 0 is none of them.
+    // Number 0 is not one of them.
     let mut kept: BTreeSet<usize> = (1..=drawn.len()).collect();
     for _ in 0..40 {
         let places = write(tree, drawn, &originals, &kept)?;
@@ -38,10 +38,10 @@ pub(super) fn build(tree: &Path, drawn: &[Drawn]) -> Result<(Vec<Program>, BTree
             &places,
         );
         if bad.is_empty() {
-            let told = messages(tree, &["test", "--no-run", "--lib", "--tests"])?;
-            bad = faults(&told, &places);
+            let said = messages(tree, &["test", "--no-run", "--lib", "--tests"])?;
+            bad = faults(&said, &places);
             if bad.is_empty() {
-                let programs = programs(&told);
+                let programs = programs(&said);
                 return match programs.is_empty() {
                     false => Ok((programs, kept)),
                     true => Err("the tests of the copy do not compile".to_owned()),
@@ -92,7 +92,7 @@ const PACKAGES: [&str; 5] = [
 
 type Places = BTreeMap<String, Vec<(usize, Range<usize>)>>;
 
-/// Writes all files anew, with these mutants in them; tells where each stands.
+/// Writes all files again, with these mutants in them; returns where each stands.
 fn write(
     tree: &Path,
     drawn: &[Drawn],
@@ -142,7 +142,7 @@ fn messages(tree: &Path, arguments: &[&str]) -> Result<Vec<Value>> {
         .collect())
 }
 
-/// The mutants that errors speak of.
+/// The mutants that errors are about.
 fn faults(messages: &[Value], places: &Places) -> BTreeSet<usize> {
     let errors = messages.iter().filter(|message| {
         message["reason"] == "compiler-message" && message["message"]["level"] == "error"
@@ -154,7 +154,7 @@ fn faults(messages: &[Value], places: &Places) -> BTreeSet<usize> {
     errors.flat_map(fault).collect()
 }
 
-/// The innermost mutant that has the place in it; else the nearest, for what is moved in a mutant is missed elsewhere.
+/// The innermost mutant that has the place in it; else the nearest, because what is moved in a mutant is missed elsewhere.
 fn at(span: &Value, places: &Places) -> Option<usize> {
     let place = |key| usize::try_from(span[key].as_u64()?).ok();
     let (start, end) = (place("byte_start")?, place("byte_end")?);
@@ -170,8 +170,8 @@ fn at(span: &Value, places: &Places) -> Option<usize> {
 }
 
 /// Cargo names files from the workspace's folder on, or in full.
-fn same(told: &str, name: &str) -> bool {
-    told == name || told.ends_with(&format!("mutants/tree/{name}"))
+fn same(shown: &str, name: &str) -> bool {
+    shown == name || shown.ends_with(&format!("mutants/tree/{name}"))
 }
 
 fn programs(messages: &[Value]) -> Vec<Program> {

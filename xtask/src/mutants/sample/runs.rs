@@ -23,12 +23,12 @@ pub(super) struct Test {
 /// A test that takes longer alone is not used.
 const LONGEST: Duration = Duration::from_secs(10);
 
-/// How a mutant has fared.
+/// What became of a mutant.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Fate {
     Noticed(String),
     Survived(usize),
-    /// No test comes by.
+    /// No test reaches it.
     NotReached,
 }
 
@@ -62,7 +62,7 @@ pub(super) fn tests(programs: &[Program], workers: usize) -> Result<Vec<Test>> {
         })
     });
     println!(
-        "{} tests, of which {} are of use",
+        "{} tests, of which {} are useful",
         names.len(),
         tests.iter().flatten().count()
     );
@@ -76,7 +76,7 @@ pub(super) fn fates(
     mutants: &[usize],
     workers: usize,
     until: Instant,
-    tell: impl Fn(usize, &Fate) + Sync,
+    report: impl Fn(usize, &Fate) + Sync,
 ) -> BTreeMap<usize, Fate> {
     let fates = in_parallel(workers, mutants, |_, &mutant| {
         #[allow(clippy::disallowed_methods, reason = "a tool's own patience")]
@@ -84,7 +84,7 @@ pub(super) fn fates(
             return None;
         }
         let fate = fate(programs, tests, mutant);
-        tell(mutant, &fate);
+        report(mutant, &fate);
         Some((mutant, fate))
     });
     fates.into_iter().flatten().collect()
@@ -119,7 +119,7 @@ fn fate(programs: &[Program], tests: &[Test], mutant: usize) -> Fate {
     Fate::Survived(reaching.len())
 }
 
-/// Which of the tests fails; one that fails once may be out of luck, and is asked again.
+/// Which of the tests fails; one that fails once may be bad luck, and is run again.
 fn noticed(program: &Program, group: &[&Test], mutant: usize) -> Option<String> {
     let took: Duration = group.iter().map(|test| test.took).sum();
     let limit = Duration::from_secs(10) + 3 * took;
@@ -135,7 +135,7 @@ fn noticed(program: &Program, group: &[&Test], mutant: usize) -> Option<String> 
     });
     let mut failed: Vec<String> = failed.collect();
     if failed.is_empty() {
-        // It hangs or has ended its process: which one has is not told.
+        // It hangs or has ended its process: which one has is not reported.
         let hangs = |test: &&&Test| !text.contains(&format!("test {} ... ok", test.name));
         failed = group
             .iter()
@@ -188,7 +188,7 @@ fn run(command: &mut Command, limit: Duration) -> (bool, Duration, String) {
     }
 }
 
-/// Does the same with each, so many at a time, in order.
+/// Does the same with each, this many at a time, in order.
 fn in_parallel<T: Sync, A: Send>(
     workers: usize,
     all: &[T],

@@ -14,7 +14,7 @@ pub(super) struct Site {
     pub(super) what: String,
     /// What it replaces, in bytes; nothing where the range is empty.
     pub(super) range: Range<usize>,
-    /// The text instead, in the parts that `Part` tells.
+    /// The text instead, in parts, see `Part`.
     pub(super) parts: Vec<Part>,
 }
 

@@ -22,13 +22,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "reply.status() == 403 && Body::of(reply.body()) != Body::Foreign",
             "reply.status() == 403",
         ],
-        "a_proxys_403_ends_no_token_and_is_no_denial",
+        "a_proxys_403_ends_no_token_and_is_not_a_denial",
     ),
     vault(
         "leaving: a batch token is asked to end",
         "backends/vault/src/auth/mod.rs",
         ["revocable: !login.is_batch,", "revocable: true,"],
-        "a_batch_token_is_not_asked_to_end_and_is_no_failure",
+        "a_batch_token_is_not_asked_to_end_and_is_not_a_failure",
     ),
     vault(
         "answers: a server that wants the request again is not asked again",
@@ -49,7 +49,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "what_passes_is_tried_again_within_a_get",
     ),
     vault(
-        "answers: any page speaks of a secret",
+        "answers: any page counts as a word about a secret",
         "backends/vault/src/answers.rs",
         ["(_, Body::Foreign, _) => (", "(600, Body::Foreign, _) => ("],
         "only_the_stores_own_form_speaks_of_a_secret_a_token_or_a_credential",
@@ -64,7 +64,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "an_endpoint_that_redirects_is_passed_over_after_a_few_reads",
     ),
     vault(
-        "endpoints: a standby that redirects is no outage of its own",
+        "endpoints: a standby that redirects is not its own outage",
         "backends/vault/src/error.rs",
         [
             "if error.status() != Some(307) {",
@@ -124,10 +124,10 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "deserializer.deserialize_map(Members(PhantomData))",
             "T::deserialize(deserializer).map(Object)",
         ],
-        "an_array_is_no_object_wherever_one_belongs",
+        "an_array_is_not_accepted_where_an_object_belongs",
     ),
     vault(
-        "answers: metadata without the number of a version speaks of a secret",
+        "answers: metadata without the number of a version counts as a word about a secret",
         "backends/vault/src/answers.rs",
         ["    _version: u64,", "    _version: serde::de::IgnoredAny,"],
         "they_hold_for_the_seeds_of_statuses",

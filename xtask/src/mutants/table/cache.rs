@@ -50,15 +50,15 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     core(
         "3: what was fetched before an invalidation lands",
-        "src/layers/cache/landing.rs",
+        "src/layers/cache/judge.rs",
         [
-            "let fenced = flight.generation() != asked.generation",
-            "let fenced = flight.generation() == u64::MAX",
+            "flight.is_fenced(asked.epoch)",
+            "flight.is_fenced(u64::MAX)",
         ],
         "after_invalidate_no_get_answers_what_was_fetched_before",
     ),
     core(
-        "3: an invalidated slot keeps its value for who was handed it",
+        "3: an invalidated slot keeps its value for those that were handed it",
         "src/layers/cache/slot.rs",
         [
             "let contents = slot.contents.swap(None);",
@@ -70,8 +70,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "3: a signal fences no flight",
         "src/layers/cache/invalidation.rs",
         [
-            "        if let Some(flight) = self.flights.get(address) {\n            flight.fence();",
-            "        if let Some(flight) = self.flights.get(\"\") {\n            flight.fence();",
+            "if let Some((flight, _)) = self.flights.get(address) {",
+            "if let Some((flight, _)) = self.flights.get(\"\") {",
         ],
         "no_schedule_breaks_the_fence_the_single_flight_or_the_expiry",
     ),
@@ -80,7 +80,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "src/layers/cache/mod.rs",
         [
             "let Some(slot) = self.core.slot_of(located, request.name()) else {",
-            "let Some(slot) = self.flights.store.at(located.address().as_str()) else {",
+            "let Some(slot) = self.core.store.at(located.address().as_str()) else {",
         ],
         "no_stale_value_is_answered_under_a_name_that_was_signalled_before_it_was_asked_for",
     ),
@@ -124,8 +124,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "3: a signal costs strangers what they have",
         "src/layers/cache/signals.rs",
         [
-            "latest.is_some_and(|signal| began < signal.epoch)",
-            "latest.is_none_or(|signal| began < signal.epoch)",
+            "latest().is_some_and(|signal| began < signal.epoch)",
+            "latest().is_none_or(|signal| began < signal.epoch)",
         ],
         "a_signal_for_strangers_costs_nothing",
     ),
@@ -133,7 +133,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "3: a signal that falls off the list is forgotten",
         "src/layers/cache/signals.rs",
         [
-            "self.forgotten = oldest.or(self.forgotten);",
+            "self.forgotten = oldest.max(self.forgotten);",
             "self.forgotten = self.forgotten.filter(|_| oldest.is_none());",
         ],
         "what_falls_off_the_list_concerns_everything_that_was_fetched_before",
@@ -148,7 +148,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "after_a_signal_an_unchanged_answer_is_not_trusted_for_long",
     ),
     core(
-        "3: an answer that is proved new is distrusted all the same",
+        "3: an answer that is proved new is distrusted anyway",
         "src/layers/cache/settle.rs",
         [
             "narrow.settled |= narrow.dropped.is_some_and(differs);",
@@ -159,20 +159,23 @@ pub(super) const MUTANTS: &[Mutant] = &[
     core(
         "3: a flood of signals makes an old answer trusted",
         "src/layers/cache/settle.rs",
-        ["self.forgotten = Some(oldest.came);", "drop(oldest);"],
+        [
+            "        self.forget(oldest);\n    }\n\n    /// A keyed",
+            "        drop(oldest);\n    }\n\n    /// A keyed",
+        ],
         "a_flood_of_other_signals_makes_no_old_answer_trusted",
     ),
     core(
         "4: a get does not join the flight of another",
         "src/layers/cache/core.rs",
         [
-            "if let Some(flight) = state.flights.get(address) {",
-            "if let Some(flight) = flying.flights.get(\"\") {",
+            "if let Some((flight, _)) = state.flights.get(address) {",
+            "if let Some((flight, _)) = state.flights.get(\"\") {",
         ],
         "the_assembled_resolver_keeps_all_laws_of_caching",
     ),
     core(
-        "5: the sweeper is not told of a value's end",
+        "5: the sweeper does not learn of a value's end",
         "src/layers/cache/landing.rs",
         ["core.sweeper.due_at(slot.life.ends);", ""],
         "a_cached_value_stands_once_in_memory_and_not_at_all_after_expiry",
@@ -193,7 +196,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "        ErrorKind::Closed,\n        \"the resolver was shut down; build a new one\",",
             "        ErrorKind::Unavailable,\n        \"the resolver was shut down; build a new one\",",
         ],
-        "a_shutdown_is_no_outage_and_lets_no_fallback_answer",
+        "a_shutdown_is_not_an_outage_and_lets_no_fallback_answer",
     ),
     core(
         "11: a lower version is taken",
@@ -222,15 +225,18 @@ pub(super) const MUTANTS: &[Mutant] = &[
     core(
         "refresh: a hot name waits for its refresh",
         "src/layers/cache/life.rs",
-        ["refresh: now + full.since(now) / 5 * 4,", "refresh: full,"],
+        [
+            "refresh: now + expires.since(now) / 5 * 4,",
+            "refresh: expires,",
+        ],
         "a_value_in_use_is_refreshed_before_anybody_has_to_wait",
     ),
     core(
         "bounds: required secrets are evicted",
         "src/layers/cache/store.rs",
         [
-            "let kept = slot.is_awaited() || self.pinned.contains_key(&*slot.address);",
-            "let kept = slot.is_awaited();",
+            "if (any || !kept) && !self.pinned.contains_key(&*slot.address) {",
+            "if any || !kept {",
         ],
         "a_flood_of_names_does_not_evict_what_is_pinned_or_in_use",
     ),
@@ -256,17 +262,17 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "bounds: a value that does not fit evicts the others first",
         "src/layers/cache/store.rs",
         [
-            "if let Err(error) = self.make_room(&mut table, &slot) {",
-            "if let (Err(error), 0) = (self.make_room(&mut table, &slot), self.max_entries) {",
+            "self.make_room(&mut table, slot)?;",
+            "let _ = self.make_room(&mut table, slot);",
         ],
-        "a_value_that_finds_no_room_costs_nobody_else_his_own",
+        "a_value_that_finds_no_room_costs_no_other_value_its_place",
     ),
     core(
-        "bounds: a value is evicted before who waits for it has read it",
+        "bounds: a value is evicted before its waiter has read it",
         "src/layers/cache/store.rs",
         [
-            "let kept = slot.is_awaited() || self.pinned.contains_key(&*slot.address);",
-            "let kept = self.pinned.contains_key(&*slot.address);",
+            "let kept = held.is_awaited() || slot.take_visited();",
+            "let kept = slot.take_visited();",
         ],
         "a_burst_of_cold_names_on_a_full_cache_is_one_fetch_a_name",
     ),
@@ -281,7 +287,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     core(
         "negatives: a refusal soon after a signal is trusted",
-        "src/layers/cache/landing.rs",
+        "src/layers/cache/negative.rs",
         [
             "unsettled.map_or(word, |trusted| word.min(trusted))",
             "unsettled.map_or(word, |trusted| word.max(trusted))",
@@ -307,11 +313,11 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "a_signal_in_a_stores_own_ids_reaches_every_route_and_every_scope",
     ),
     core(
-        "back-off: what is no good is asked for at every get",
+        "back-off: what is useless is asked for at every get",
         "src/layers/cache/negative.rs",
         [
-            "saying.now + held.min(Self::LONGEST)",
-            "saying.now + held.min(Duration::ZERO)",
+            "held.min(Self::LONGEST).max(asked)",
+            "held.min(Duration::ZERO).max(asked)",
         ],
         "an_answer_that_is_no_good_is_asked_for_again_less_and_less_often",
     ),
@@ -325,7 +331,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "a_name_is_left_alone_for_as_long_as_the_store_asks_and_no_longer_than_a_minute",
     ),
     core(
-        "handles: a landing that another has asked for is not heard",
+        "handles: a landing that another has asked for is not noticed",
         "src/layers/cache/landing.rs",
         [
             "core.keeper.landed(slot, |name| {",
@@ -336,16 +342,16 @@ pub(super) const MUTANTS: &[Mutant] = &[
     core(
         "settle: a prefix revives what an old signal has dropped",
         "src/layers/cache/settle.rs",
-        ["self.forget_settled(now);\n        let print", "let print"],
+        [
+            "narrow.filter(|narrow| now < narrow.own.came + time);",
+            "narrow.filter(|narrow| narrow.own.came < now + time);",
+        ],
         "nor_does_one_for_a_prefix",
     ),
     core(
         "batches: a record that was signalled under another name is answered",
         "src/layers/cache/invalidation.rs",
-        [
-            "self.store.addressed.below(signal, None, &out);",
-            "let _ = out;",
-        ],
+        ["for slot in &taken {", "for slot in taken.iter().take(0) {"],
         "a_batch_answers_no_record_that_was_signalled_under_another_name_while_it_waited",
     ),
     core(
@@ -370,8 +376,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "status: what a breaker refused is a fetch",
         "src/layers/cache/core.rs",
         [
-            "counted.asked = !answer.as_ref().is_err_and(refused);",
-            "let _ = refused; counted.asked = true;",
+            "if !answer.as_ref().is_err_and(refused) {",
+            "let _ = refused;\n        if true {",
         ],
         "the_status_counts_as_fetches_only_what_asked_the_store",
     ),
@@ -380,7 +386,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "src/layers/cache/landing.rs",
         [
             "Some(refused) if error.kind().permits().stale => Error::clone(refused),",
-            "Some(_) if error.kind() == ErrorKind::Closed => error.clone(),",
+            "Some(refused) if Error::kind(refused).permits().stale => Error::clone(refused),",
         ],
         "a_rollback_while_the_other_endpoint_is_left_alone_is_refused",
     ),
@@ -392,5 +398,41 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "narrow.settled || is_latest(narrow) && narrow.settled",
         ],
         "a_later_signal_for_a_prefix_wants_the_latest_version_until_it_has_settled",
+    ),
+    core(
+        "memory: only the largest field of a record counts",
+        "src/secret/record.rs",
+        [
+            "name.len() + value.capacity())\n            .sum()",
+            "name.len() + value.capacity())\n            .max()\n            .unwrap_or_default()",
+        ],
+        "many_small_fields_are_one_record_that_is_too_large",
+    ),
+    core(
+        "bounds: a time to live of two days is taken",
+        "src/layers/cache/config.rs",
+        [
+            "const LONGEST_TTL: Duration = Duration::from_secs(24 * 3600);",
+            "const LONGEST_TTL: Duration = Duration::from_secs(48 * 3600);",
+        ],
+        "a_time_to_live_is_from_a_second_to_a_day_for_a_prefix_too",
+    ),
+    core(
+        "negatives: what is not there is forgotten after a second",
+        "src/layers/cache/negative.rs",
+        [
+            "let word = Self::LONGEST;",
+            "let word = Duration::from_secs(1);",
+        ],
+        "what_is_not_there_is_asked_for_once_in_five_seconds",
+    ),
+    core(
+        "12: a refresh that fails counts as one that found nothing new",
+        "src/layers/cache/judge.rs",
+        [
+            "        let answer = answer?;\n",
+            "        let answer = match answer {\n            Err(error) if !error.kind().is_of_the_secret() && asked.held.is_some() => Record::unchanged(\"mock\"),\n            answer => answer?,\n        };\n",
+        ],
+        "neither_a_hit_nor_a_refresh_that_fails_lengthens_a_life",
     ),
 ];

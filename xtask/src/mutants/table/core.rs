@@ -58,10 +58,10 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "a_waker_that_blocks_at_a_landing_holds_up_no_other_fetch",
     ),
     core(
-        "2: what foreign code panics with is dropped",
+        "2: the payload of foreign code's panic is dropped",
         "src/foreign.rs",
         ["std::mem::forget(payload);", "drop(payload);"],
-        "a_panic_of_foreign_code_stays_its_own_also_when_its_payload_panics_in_its_drop",
+        "a_panic_of_foreign_code_stays_its_own_even_when_its_payload_panics_in_its_drop",
     ),
     core(
         "2: a forked child waits for threads that it does not have",
@@ -88,13 +88,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "a_value_is_gone_from_memory_after_invalidation",
     ),
     core(
-        "10: a weaker answer is not told",
+        "10: a weaker answer is not reported",
         "src/downgrade.rs",
         [
             "foreign(|| audit::downgraded(name, freshness, cause, warns));",
             "",
         ],
-        "every_fetch_refusal_downgrade_and_invalidation_is_told_and_no_value_is",
+        "every_fetch_refusal_downgrade_and_invalidation_is_reported_and_no_value_is",
     ),
     core(
         "limit: a store that is slow times out behind a queue of ours",
@@ -103,7 +103,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "limit.fair_time = attempt;",
             "limit.fair_time = attempt / 2;",
         ],
-        "nor_does_a_flood_on_a_store_that_is_slow",
+        "a_flood_on_a_slow_store_asks_no_fallback_and_opens_no_breaker",
     ),
     core(
         "require: it outlasts its limit",
@@ -118,16 +118,16 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "require: a breaker that its own tries have opened keeps it from asking",
         "src/stack/mod.rs",
         ["breaker.allow_trial();", "let _ = breaker;"],
-        "a_store_that_comes_up_late_is_found_though_its_breaker_is_open",
+        "a_store_that_comes_up_late_is_found_although_its_breaker_is_open",
     ),
     core(
         "bounds: a flood below a prefix takes the fetches of others",
         "src/stack/assemble.rs",
         [
-            "cache = cache.with_max_flights_for(prefix, most);",
+            "cache.max_flights.set(prefix, most);",
             "let _ = (prefix, most);",
         ],
-        "a_flood_below_a_prefix_with_a_limit_of_its_own_takes_no_fetch_of_others",
+        "a_flood_below_a_prefix_with_its_own_limit_takes_no_fetch_of_others",
     ),
     core(
         "aside: a waker that panics ends the process as it is dropped",
@@ -145,7 +145,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "while state.threads <= state.busy.min(Aside::MOST)",
             "while state.threads < 1",
         ],
-        "who_blocks_for_long_holds_up_nobody_after_a_quiet_time_either",
+        "a_job_that_blocks_for_long_holds_up_no_other_after_a_quiet_time_either",
     ),
     core(
         "aside: jobs that each take a little get no second thread",
@@ -163,7 +163,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "let surplus = state.rests() && state.threads > state.busy + 2;",
             "let surplus = false;",
         ],
-        "the_threads_that_blocking_jobs_needed_end_also_while_other_jobs_come",
+        "the_threads_that_blocking_jobs_needed_end_even_while_other_jobs_come",
     ),
     core(
         "aside: reports fill the memory",
@@ -190,7 +190,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "set_dumpable_behavior(DumpableBehavior::NotDumpable)",
             "set_dumpable_behavior(DumpableBehavior::Dumpable)",
         ],
-        "who_aborts_leaves_a_core_file_with_the_value_and_none_once_it_is_hardened",
+        "a_process_that_aborts_leaves_a_core_file_with_the_value_and_none_once_it_is_hardened",
     ),
     core(
         "harden: the memory stays readable, core files alone are forbidden",
@@ -217,13 +217,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "a_program_that_is_started_leaves_no_core_file_where_that_was_asked_for",
     ),
     core(
-        "harden: a failure is not told",
+        "harden: a failure is not reported",
         "src/harden.rs",
         [
             "asked.into_iter().filter_map(failed)",
             "asked.into_iter().filter_map(failed).take(0)",
         ],
-        "what_could_not_be_set_is_told_with_its_reason",
+        "what_could_not_be_set_is_reported_with_its_reason",
     ),
     core(
         "wiping: a buffer that is cleared keeps its bytes",
@@ -232,10 +232,10 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "        self.bytes.zeroize();\n        self.len = 0;\n",
             "        self.len = 0;\n",
         ],
-        "a_buffer_is_wiped_when_it_is_cleared_and_is_of_use_again",
+        "a_buffer_is_wiped_when_it_is_cleared_and_can_be_used_again",
     ),
     core(
-        "wiping: of a buffer that is dropped half is left",
+        "wiping: half of a buffer that is dropped is left",
         "src/secret/buf.rs",
         [
             "    fn drop(&mut self) {\n        self.bytes.zeroize();\n",
@@ -256,7 +256,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "clock: a waker of our own that takes the place of a foreign one is called with the foreign ones",
         "src/clock/timers.rs",
         ["            held.ours = OURS.get();\n", ""],
-        "a_waker_of_our_own_is_called_by_the_clock_s_thread_though_all_others_block",
+        "a_waker_of_our_own_is_called_by_the_clock_s_thread_although_all_others_block",
     ),
     core(
         "debug: a version's opaque mark is shown as numbers",

@@ -58,10 +58,10 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "one_broken_record_closes_the_store_for_no_other_name",
     ),
     core(
-        "breaker: a store that answers no good is never left alone",
+        "breaker: a store that answers nothing useful is never left alone",
         "src/layers/breaker/endpoint.rs",
         ["enough || self.useless.len() >= most", "enough"],
-        "twenty_names_in_a_row_that_are_answered_nothing_of_use_open_it",
+        "twenty_names_in_a_row_that_get_nothing_useful_open_it",
     ),
     core(
         "breaker: an attempt from before the last answer counts",
@@ -82,7 +82,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "an_outer_breaker_does_not_count_the_refusals_of_an_inner_one",
     ),
     core(
-        "breaker: a known name has no place of its own",
+        "breaker: a known name does not have its own place",
         "src/layers/breaker/turns.rs",
         [
             "if admitted.is_none() && is_known {",
@@ -91,10 +91,10 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "a_name_that_was_answered_before_tries_beside_the_trial_of_another",
     ),
     core(
-        "breaker: a few names that bring no good close a store",
+        "breaker: a few names with useless answers close a store",
         "src/layers/breaker/endpoint.rs",
         ["const USELESS: usize = 4;", "const USELESS: usize = 1;"],
-        "a_few_names_that_bring_no_good_close_a_healthy_store_for_no_other",
+        "a_few_names_with_useless_answers_close_a_healthy_store_for_no_other",
     ),
     core(
         "breaker: a service of some thousand names is not known",
@@ -115,7 +115,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "retry: no budget",
         "src/layers/retry/budget.rs",
         ["held.checked_sub(Self::ONE)", "Some(held)"],
-        "a_thousand_failing_requests_are_no_storm",
+        "a_thousand_failing_requests_are_not_a_storm",
     ),
     core(
         "retry: our own overload hides an outage",
@@ -127,13 +127,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "our_own_overload_hides_no_outage_that_an_attempt_has_shown",
     ),
     vault(
-        "retry: an endpoint of no use fails a get",
+        "retry: a useless endpoint fails a get",
         "src/layers/retry/mod.rs",
         [
             "let kinds = [Unavailable, Timeout, Throttled, Malformed, Refused];",
             "let kinds = [Unavailable, Timeout, Throttled, Refused];\n    let _ = Malformed;",
         ],
-        "an_endpoint_that_gives_no_answer_of_use_fails_no_get",
+        "an_endpoint_that_gives_no_useful_answer_fails_no_get",
     ),
     vault(
         "retry: an outage of one endpoint is the store's",
@@ -142,10 +142,10 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "Some(before) if !is_outage(&before) || is_outage(&error) => Some(before),",
             "Some(before) if !is_outage(&before) && is_outage(&before) => Some(before),",
         ],
-        "where_no_endpoint_gives_an_answer_of_use_no_exception_follows",
+        "where_no_endpoint_gives_a_useful_answer_no_exception_follows",
     ),
     core(
-        "retry: a store's wish is waited for though another endpoint is idle",
+        "retry: a store's wish is waited for although another endpoint is idle",
         "src/layers/retry/mod.rs",
         [
             "let kinds = [Unavailable, Timeout, Throttled, Malformed, Refused];",
@@ -163,7 +163,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "a_breakers_refusal_is_answered_at_once",
     ),
     core(
-        "endpoints: all take turns, though the first is preferred",
+        "endpoints: all take turns, although the first is preferred",
         "src/layers/breaker/turns.rs",
         [
             "None if self.spreads => state.by_turns(),",
@@ -232,7 +232,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "an_attempt_knows_whether_another_endpoint_would_be_asked_next",
     ),
     core(
-        "endpoints: a quota that is used up is no reason",
+        "endpoints: a quota that is used up is not a reason",
         "src/layers/breaker/endpoint.rs",
         [
             "self.throttled.len() >= Self::most_useless(config)",

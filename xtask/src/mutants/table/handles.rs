@@ -6,17 +6,17 @@ pub(super) const MUTANTS: &[Mutant] = &[
     core(
         "bounds: a handle's record is evicted",
         "src/layers/cache/handle.rs",
-        ["self.store.retain(&address)?;", ""],
+        ["core.store.pin(&[(address.clone(), 0)])?;", ""],
         "a_handle_keeps_its_record_from_eviction_until_it_is_dropped",
     ),
     core(
-        "handles: the same value again is told as a change",
+        "handles: the same value again is reported as a change",
         "src/layers/cache/handle.rs",
         [
             "if self.print.replace(print) != Some(print) {",
             "if self.print.replace(print) != Some(print) || self.print.is_some() {",
         ],
-        "a_refresh_that_brings_the_same_value_is_no_change_of_a_handle",
+        "a_refresh_that_brings_the_same_value_is_not_a_change_of_a_handle",
     ),
     core(
         "handles: a lease that is over at once is asked for without end",
@@ -30,10 +30,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     core(
         "handles: a signal between a landing and its news is forgotten",
         "src/layers/cache/keeper.rs",
-        [
-            "match taken || names.any(|(name, _)| concerned(name)) {",
-            "match false {",
-        ],
+        ["match taken || names.any(&concerned) {", "match false {"],
         "a_signal_between_a_landing_and_its_news_is_not_forgotten",
     ),
     core(
@@ -41,7 +38,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "src/layers/cache/handle.rs",
         [
             "Some(hit.record)",
-            "if hit.refresh { self.keeper.due_now(self.inner.locate(name.as_ref()).address().as_str()); } Some(hit.record)",
+            "if hit.refresh { self.cache.keeper.due_now(&self.address); } Some(hit.record)",
         ],
         "a_handle_that_is_read_often_asks_no_more_often",
     ),
@@ -58,18 +55,15 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "handles: the first of two that is dropped lets their record be evicted",
         "src/layers/cache/store.rs",
         [
-            "            handles: known.handles + 1,",
-            "            handles: 1,",
+            "let users = known.users + more;",
+            "let users = more.max(known.users);",
         ],
         "a_record_is_exempt_from_eviction_until_its_last_handle_is_dropped",
     ),
     core(
         "handles: what the last one was for is never evicted",
         "src/layers/cache/store.rs",
-        [
-            "if !required && handles == 0 {",
-            "if !required && handles == usize::MAX {",
-        ],
+        ["if pin.users == 0 {", "if pin.users == usize::MAX {"],
         "a_record_is_exempt_from_eviction_until_its_last_handle_is_dropped",
     ),
 ];

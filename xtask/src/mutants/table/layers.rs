@@ -19,7 +19,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "Err(error) if !fair && error",
             "Err(error) if fair && !fair && error",
         ],
-        "a_stop_of_the_process_is_no_outage_of_its_store",
+        "a_stop_of_the_process_is_not_an_outage_of_its_store",
     ),
     core(
         "2: a get has no end",
@@ -76,13 +76,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "a_full_queue_refuses_at_once_in_a_way_that_blames_no_store",
     ),
     core(
-        "limit: who has waited too long is sent with no time left",
+        "limit: a request that has waited too long is sent with no time left",
         "src/layers/limit/mod.rs",
         [
             "let latest = deadline.before(fair_time);",
             "let latest = deadline;",
         ],
-        "who_has_waited_until_little_time_is_left_is_refused_before_the_store_is_asked",
+        "a_request_that_waited_until_little_time_is_left_is_refused_before_the_store_is_asked",
     ),
     core(
         "limit: a permit that is taken late is used",
@@ -94,7 +94,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "a_permit_that_came_in_time_and_is_taken_late_is_given_back",
     ),
     core(
-        "lanes: a prefix has no guards of its own",
+        "lanes: a prefix does not have its own guards",
         "src/layers/lanes.rs",
         [
             "self.lanes.get(request.name().path())",
@@ -121,7 +121,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "match answered < began && long_enough && !self.config.fair_time.is_zero() {",
             "match answered < began && long_enough && self.config.fair_time.is_zero() {",
         ],
-        "those_who_wait_behind_a_store_that_is_silent_see_an_outage_too",
+        "waiters_behind_a_store_that_is_silent_see_an_outage_too",
     ),
     core(
         "limit: behind a store that answers there is an outage",
@@ -130,7 +130,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "match answered < began && long_enough",
             "match answered != began && long_enough",
         ],
-        "to_wait_for_a_permit_of_our_own_is_no_outage_of_a_store_that_answers",
+        "to_wait_for_our_own_permit_is_not_an_outage_of_a_store_that_answers",
     ),
     core(
         "own thread: the latest version is forgotten",
@@ -148,7 +148,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "let lost = self.clock.lost().saturating_sub(lost);",
             "let lost = self.clock.lost().saturating_sub(self.clock.lost() + lost);",
         ],
-        "a_stop_of_the_process_in_the_queue_is_no_outage",
+        "a_stop_of_the_process_in_the_queue_is_not_an_outage",
     ),
     core(
         "routes: a name without a store shares its address with a store's",
@@ -158,5 +158,26 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "format!(\"0:{}\", name.path())",
         ],
         "addresses_of_two_stores_never_meet_and_those_of_one_store_do",
+    ),
+    core(
+        "2: a request lengthens its deadline",
+        "src/layers/deadline.rs",
+        ["|asked| asked.min(limit)", "|asked| asked"],
+        "a_request_that_asks_for_a_later_deadline_waits_no_longer_where_signals_keep_it_waiting",
+    ),
+    core(
+        "2: all stores share the permits of one",
+        "src/stack/assemble.rs",
+        [
+            "Arc::new(route.otherwise(primary).build()?)",
+            "Arc::new(Limit::new(route.otherwise(primary).build()?, Arc::clone(&clock), *limit.get(\"-\"))?)",
+        ],
+        "a_store_whose_permits_and_queue_are_full_of_what_hangs_holds_up_no_other_store",
+    ),
+    core(
+        "limit: four times as many wait",
+        "src/layers/limit/mod.rs",
+        ["max_queued: 16_384,", "max_queued: 65_536,"],
+        "by_default_sixteen_thousand_wait_and_one_more_is_refused",
     ),
 ];

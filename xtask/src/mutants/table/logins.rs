@@ -5,7 +5,7 @@ use super::{Mutant, core, of, vault};
 
 pub(super) const MUTANTS: &[Mutant] = &[
     session(
-        "logins: what is no JWT is sent",
+        "credentials: what is no JWT is sent",
         "crates/session/src/jwt/mod.rs",
         [
             "!part.is_empty() && part.len() % 4 != 1 && part.iter().all(is_digit)",
@@ -14,7 +14,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "three_parts_in_base64url_are_a_jwt_and_nothing_else_is",
     ),
     vault(
-        "logins: a JWT that has ended is sent",
+        "credentials: a JWT that has ended is sent",
         "crates/session/src/login.rs",
         [
             "return Err(error::credential_ended());",
@@ -23,7 +23,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "a_jwt_that_has_ended_is_not_sent",
     ),
     session(
-        "logins: a renewal makes a life longer than its JWT's",
+        "credentials: a renewal makes a life longer than its JWT's",
         "crates/session/src/life.rs",
         [
             "            bound: self.bound,\n",
@@ -32,13 +32,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "a_life_is_over_before_the_end_of_what_its_login_was_made_with",
     ),
     vault(
-        "logins: a token outlives its JWT",
+        "credentials: a token outlives its JWT",
         "backends/vault/src/auth/store.rs",
         ["With::Jwt(jwt) => jwt.ends(),", "With::Jwt(_) => None,"],
         "a_token_is_replaced_before_the_end_of_the_jwt_that_it_was_given_for",
     ),
     vault(
-        "logins: another certificate causes no login",
+        "credentials: another certificate causes no login",
         "crates/session/src/state.rs",
         [
             "if std::mem::replace(&mut self.certificate, certificate) != certificate {",
@@ -47,7 +47,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "a_renewal_is_not_sent_with_another_client_certificate",
     ),
     vault(
-        "logins: a renewal is sent with another certificate",
+        "credentials: a renewal is sent with another certificate",
         "backends/vault/src/auth/store.rs",
         [
             "matches!(self.auth.method, Method::Cert).then_some(certificate);",
@@ -56,7 +56,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "a_renewal_is_not_sent_with_another_client_certificate",
     ),
     vault(
-        "logins: another certificate does not end a back-off",
+        "credentials: another certificate does not end a back-off",
         "backends/vault/src/auth/store.rs",
         [
             "let certificate = self.client.certificate();\n        Ok(",
@@ -65,13 +65,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "another_client_certificate_ends_a_back_off_whatever_the_login_is",
     ),
     vault(
-        "logins: a login that is held back looks at no file of a certificate",
+        "credentials: a login that is held back looks at no file of a certificate",
         "backends/vault/src/auth/store.rs",
         ["        self.client.look_again().await;\n", ""],
         "another_client_certificate_ends_a_back_off_whatever_the_login_is",
     ),
     vault(
-        "logins: a login by certificate is built without one",
+        "credentials: a login by certificate is built without one",
         "backends/vault/src/auth/mod.rs",
         [
             "(Method::Cert, _) if !with_certificate => Err(",

@@ -1,4 +1,4 @@
-//! What is broken in reads that are no plain `get`: batches, exact versions, refreshes.
+//! What is broken in reads that are not a plain `get`: batches, exact versions, refreshes.
 
 use super::{Mutant, core};
 
@@ -23,10 +23,10 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     core(
         "refresh: one that finds no place is the last",
-        "src/layers/cache/core.rs",
+        "src/layers/cache/slot.rs",
         [
-            "            slot.refresh_again(self.clock.now() + REFRESH_AGAIN);\n",
-            "",
+            "let again = (now + Self::REFRESH_AGAIN).nanos();",
+            "let again = Moment::NEVER.nanos();",
         ],
         "a_refresh_that_finds_no_place_is_asked_for_again_by_a_read_a_second_later",
     ),

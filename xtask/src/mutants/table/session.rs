@@ -112,7 +112,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "a_refusal_is_confirmed_once_and_a_refused_credential_is_not_shown_to_all",
     ),
     vault(
-        "logins: what says nothing of a credential is passed over at some endpoints",
+        "logins: what says nothing about a credential is passed over at some endpoints",
         "crates/session/src/login.rs",
         [
             "let mut others = 1..number;",
@@ -389,5 +389,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "",
         ],
         "a_token_that_a_read_still_uses_at_the_shutdown_is_revoked_and_counted_once",
+    ),
+    vault(
+        "logins: an endpoint that is silent is not waited for alone",
+        "crates/session/src/login.rs",
+        [
+            "const ALONE: Duration = Duration::from_millis(500);",
+            "const ALONE: Duration = Duration::from_millis(1);",
+        ],
+        "an_endpoint_that_is_silent_holds_up_no_login_for_long",
     ),
 ];

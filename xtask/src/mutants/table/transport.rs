@@ -10,7 +10,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "if head.status.is_redirection() && head.status != StatusCode::NOT_MODIFIED {",
             "if head.status.is_redirection() && head.status != StatusCode::OK {",
         ],
-        "an_unasked_304_is_no_redirect_and_no_answer",
+        "an_unasked_304_is_neither_a_redirect_nor_an_answer",
     ),
     vault(
         "answers: a failing server with a large page is malformed",
@@ -186,7 +186,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     of(
         "secret-resolver-transport",
         core(
-            "connections: those who wait are held up by those that hang",
+            "connections: the waiters are held up by those that hang",
             "crates/transport/src/engine/connect.rs",
             [
                 "let soon = deadline.min(clock.now() + PATIENCE);",
@@ -239,5 +239,38 @@ pub(super) const MUTANTS: &[Mutant] = &[
             ],
             "a_server_with_the_right_certificate_and_another_key_is_refused",
         ),
+    ),
+    of(
+        "secret-resolver-transport",
+        core(
+            "trust: a pin outlives its dates",
+            "crates/transport/src/trust/mod.rs",
+            [
+                "pin.der == certificate && pin.validity.contains(now)",
+                "pin.der == certificate && (pin.validity.contains(now) || !pin.der.is_empty())",
+            ],
+            "a_pin_is_good_within_its_dates_alone",
+        ),
+    ),
+    of(
+        "secret-resolver-transport",
+        core(
+            "tls: a provider is installed for the process",
+            "crates/transport/src/tls.rs",
+            [
+                "    // Given explicitly: the process",
+                "    let _ = chosen::default_provider().install_default();\n    // Given explicitly: the process",
+            ],
+            "no_provider_has_to_be_installed_and_none_is",
+        ),
+    ),
+    vault(
+        "logs: the headers of an answer are traced",
+        "crates/transport/src/engine/connection.rs",
+        [
+            "let (head, body) = response.into_parts();",
+            "let (head, body) = response.into_parts();\n                tracing::debug!(headers = ?head.headers, \"answered\");",
+        ],
+        "nothing_that_a_hostile_server_writes_is_in_any_text_or_trace",
     ),
 ];

@@ -6,13 +6,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
     of(
         "secret-resolver-session",
         core(
-            "verdicts: that an old token lives is believed of a new one",
+            "verdicts: that an old token lives is believed about a new one",
             "crates/session/src/verdict.rs",
             [
                 ".is_some_and(|(number, at)| number == token.number && at > sent);",
                 ".is_some_and(|(_, at)| at > sent);",
             ],
-            "that_an_old_token_lives_proves_nothing_of_a_new_one",
+            "an_old_tokens_life_proves_nothing_about_a_new_one",
         ),
     ),
     of(
@@ -21,7 +21,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "verdicts: a question about an old token is waited for",
             "crates/session/src/verdict.rs",
             ["            && inquiry.number == token.number\n", ""],
-            "a_question_about_an_old_token_is_no_answer_about_a_new_one",
+            "a_question_about_an_old_token_is_not_an_answer_about_a_new_one",
         ),
     ),
     of(
@@ -33,7 +33,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
                 "known.dead.is_some_and(|(number, _)| number == token.number)",
                 "known.dead.is_some()",
             ],
-            "that_an_old_token_lives_proves_nothing_of_a_new_one",
+            "an_old_tokens_life_proves_nothing_about_a_new_one",
         ),
     ),
 ];
