@@ -32,6 +32,7 @@ pub(crate) enum By {
     AppRole,
     Cert,
     Jwt,
+    Kubernetes,
 }
 
 /// The form of an answer's body.
@@ -174,6 +175,9 @@ impl By {
             }
             Self::Jwt => {
                 "the login was refused; check that the JWT has not ended, its issuer and audience, what the role demands of it, the role's name and the auth mount"
+            }
+            Self::Kubernetes => {
+                "the login was refused; check that the JWT has not ended, that the store reaches the Kubernetes API and may review tokens there, what the role demands, the role's name and the auth mount"
             }
         }
     }

@@ -1,8 +1,8 @@
 //! Vault and OpenBao as a [`SecretResolver`](secret_resolver::SecretResolver): KV v2 over TLS.
 //!
 //! A name `prod/db#password` is the key `password` of the record at `prod/db` below the mount; a
-//! name without a field means the key `value`. Logins are by AppRole or with a token that was
-//! given; the token is renewed while it is in use, replaced before it dies, and revoked at
+//! name without a field means the key `value`. Logins are by AppRole, by a JWT, with Kubernetes, by a client
+//! certificate or with a token that was given; the token is renewed while it is in use, replaced before it dies, and revoked at
 //! shutdown if it is the backend's own.
 //!
 //! # Security
@@ -15,6 +15,8 @@
 //!   a time for each endpoint, and backed off for up to 30 s after a refusal; a changed credential ends the back-off. An
 //!   outage holds back no login.
 //! - A token that is not used any more is revoked, if it is the backend's own.
+//! - A client certificate is shown on every connection where the target has one
+//!   ([`VaultTarget::with_client_certificate`]). With a listener that demands it, a copied token is worth nothing alone.
 //! - Tokens go to the endpoints of the target and to nobody else: no redirect is followed.
 //!
 //! # Standbys
@@ -37,8 +39,8 @@
 //! answered too late to be read. Within the process, for the copies that TLS and HTTP make, see the
 //! transport. The metadata of a record (`custom_metadata`, `deletion_time`) is not read.
 //!
-//! Where the protocol's facts come from: OpenBao's API documentation for KV v2, AppRole and token
-//! auth, checked on a running OpenBao 2.7.2 by this crate's tests.
+//! Where the protocol's facts come from: OpenBao's API documentation for KV v2 and for AppRole, JWT, Kubernetes, TLS
+//! certificate and token auth, checked on a running OpenBao 2.7.2 by this crate's tests.
 
 mod alias;
 mod answers;

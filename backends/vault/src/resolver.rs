@@ -30,6 +30,7 @@ use crate::wire;
 /// | 404 of the KV store, a deleted or destroyed version, no such field | `NotFound` |
 /// | 403, and the token lives | `Denied` |
 /// | 403 or 400 at login; a plain token that is dead; a credential's file that is missing | `Unauthenticated` |
+/// | it demands a client certificate, or does not take this one; the one to show has ended | `Unauthenticated` |
 /// | 404 of the routing: no such mount or namespace; 400 | `Misconfigured` |
 /// | 429 | `Throttled`, with the store's `Retry-After` |
 /// | 5xx (sealed, no leader), 408, 412, 421, no connection; a KV store that is being upgraded | `Unavailable` |

@@ -20,6 +20,9 @@
 //!   live is revoked.
 //! - **What is left is revoked**: tokens that are replaced, given up, unfit for use or issued after the
 //!   end; again and again, if it fails. What could not be revoked is counted at the shutdown.
+//! - **A login outlasts nothing that it was made with**: a token that a [`Jwt`] gave is replaced before the end of the
+//!   JWT, where that is known, and a token that a client certificate vouches for when the certificate is another
+//!   ([`Store::certificate`]).
 //!
 //! It knows nothing of HTTP. Its errors name no backend; the backend adds its own name.
 //!

@@ -223,6 +223,58 @@ mod tests {
     }
 
     #[test]
+    fn a_life_is_over_before_the_end_of_what_its_login_was_made_with() {
+        for lease in [Some(3600), None] {
+            let lease = Grant {
+                lease: lease.map(Duration::from_secs),
+                renewable: true,
+            };
+            for _ in 0..200 {
+                let life = Life::begin(START, lease).bounded(START, Some(at(100.0)));
+                assert_eq!(life.ends(), Some(at(95.0)));
+                assert!(!life.is_over(at(94.9)) && life.is_over(at(95.0)));
+                assert_eq!(life.refresh_due(at(59.0)), None);
+                assert_eq!(life.refresh_due(at(74.0)), Some(Refresh::Login));
+                // No renewal makes it longer.
+                let life = life.renewed(at(50.0), lease);
+                assert_eq!(life.ends(), Some(at(95.0)));
+                assert_eq!(life.refresh_due(at(74.0)), Some(Refresh::Login));
+            }
+            // The store counts on by itself: the token is to be revoked.
+            let life = Life::begin(START, lease).bounded(START, Some(at(100.0)));
+            assert!(life.dead_by().is_none_or(|dead| dead >= at(3600.0)));
+        }
+        let short = Life::begin(START, grant(60, true)).bounded(START, Some(at(1000.0)));
+        assert_eq!(short.ends(), Some(at(55.0)));
+        assert_eq!(
+            Life::begin(START, grant(60, true))
+                .bounded(START, None)
+                .ends(),
+            short.ends()
+        );
+    }
+
+    #[test]
+    fn a_token_that_is_to_be_replaced_is_so_by_a_login_and_not_by_a_renewal() {
+        for lease in [Some(Duration::from_secs(3600)), None] {
+            let lease = Grant {
+                lease,
+                renewable: true,
+            };
+            let mut life = Life::begin(START, lease);
+            life.replace(at(1.0));
+            assert_eq!(life.refresh_due(at(1.0)), Some(Refresh::Login));
+            // A renewal that was under way meanwhile does not end it.
+            life = life.renewed(at(1.0), lease);
+            assert_eq!(life.refresh_due(at(2.0)), Some(Refresh::Login));
+            // One that fails is tried again, and not at once.
+            life.postpone(at(2.0), None);
+            assert_eq!(life.refresh_due(at(2.9)), None);
+            assert_eq!(life.refresh_due(at(35.1)), Some(Refresh::Login));
+        }
+    }
+
+    #[test]
     fn a_failed_refresh_is_tried_again_before_the_end_and_not_at_once() {
         let mut life = Life::begin(START, grant(60, true));
         for _ in 0..200 {

@@ -99,15 +99,15 @@ impl Client {
         self.0.identity.stamp().certificate
     }
 
-    /// Looks whether there is another client certificate by now, or other authorities, if it is time for it; a new
-    /// connection does so by itself. To be polled on a tokio runtime; elsewhere it does nothing.
+    /// Looks whether there is another client certificate by now, or other authorities, at most once a second: before a
+    /// login, whose credential the certificate may be. Connections do so by themselves, less often. To be polled on a tokio runtime; elsewhere it does nothing.
     ///
     /// # Cancel safety
     /// The look goes on.
     pub async fn look_again(&self) {
         if let Ok(runtime) = Handle::try_current() {
             let now = self.0.clock.now();
-            self.0.identity.look_again(now, false, &runtime).await;
+            self.0.identity.look_again(now, true, &runtime).await;
         }
     }
 
@@ -209,17 +209,28 @@ impl Inner {
         self.pool.keep(origin, readers, || target.free_places());
         // It is large, and rare.
         let connection = || Box::pin(self.connect(origin, target, connected_by));
+        let seen = self.identity.stamp();
         let new = match connection().await {
             // An authority, or the client certificate, may have been changed a moment ago.
-            Err(error) if self.has_changed_since(&error, &runtime).await => connection().await?,
+            Err(error)
+                if is_refusal(&error)
+                    && self.identity.is_new(seen, &*self.clock, &runtime).await =>
+            {
+                connection().await?
+            }
             new => new?,
         };
+        let seen = new.stamp;
         let answer = self
             .exchange(new, origin, target, &mut request, deadline, &runtime)
             .await;
         match answer {
             // With TLS 1.3 a server refuses a client certificate after it has got the request.
-            Err(error) if reads && self.has_changed_since(&error, &runtime).await => {
+            Err(error)
+                if reads
+                    && error.kind() == ErrorKind::Unauthenticated
+                    && self.identity.is_new(seen, &*self.clock, &runtime).await =>
+            {
                 let new = connection().await?;
                 self.exchange(new, origin, target, &mut request, deadline, &runtime)
                     .await
@@ -242,16 +253,6 @@ impl Inner {
         };
         let tls = Tls { config, stamp };
         connect(origin, target, &tls, deadline, &*self.clock).await
-    }
-
-    /// Whether there is something new to try after this failure, which may be one of a certificate.
-    async fn has_changed_since(&self, error: &Error, runtime: &Handle) -> bool {
-        let of_certificate = matches!(
-            error.kind(),
-            ErrorKind::Refused | ErrorKind::Unauthenticated
-        );
-        let now = self.clock.now();
-        of_certificate && self.identity.look_again(now, true, runtime).await
     }
 
     /// One exchange; the connection is kept only when it went well.
@@ -277,6 +278,14 @@ impl Inner {
         self.pool.put(origin, connection, runtime).await;
         Ok(response)
     }
+}
+
+/// Whether one side does not take the other's certificate, or there is none to show.
+fn is_refusal(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::Refused | ErrorKind::Unauthenticated
+    )
 }
 
 impl ClientBuilder {

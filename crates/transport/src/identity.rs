@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
-use secret_resolver::{Error, Moment};
+use secret_resolver::{Clock, Error, Moment};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
@@ -91,22 +91,29 @@ impl Identity {
         }
     }
 
-    /// Looks whether there are others by now, if it is time for it; returns whether there are.
+    /// Whether there is something else to try than `seen`, which was refused.
+    ///
+    /// # Cancel safety
+    /// As [`Identity::look_again`].
+    pub(crate) async fn is_new(
+        self: &Arc<Self>,
+        seen: Stamp,
+        clock: &dyn Clock,
+        runtime: &Handle,
+    ) -> bool {
+        self.look_again(clock.now(), true, runtime).await;
+        self.stamp() != seen
+    }
+
+    /// Looks whether there are others by now, if it is time for it.
     ///
     /// # Cancel safety
     /// The look goes on, on a thread for what blocks.
-    pub(crate) async fn look_again(
-        self: &Arc<Self>,
-        now: Moment,
-        urgent: bool,
-        runtime: &Handle,
-    ) -> bool {
-        let before = self.stamp();
+    pub(crate) async fn look_again(self: &Arc<Self>, now: Moment, urgent: bool, runtime: &Handle) {
         if let Some(look) = self.begin_look(now, urgent, runtime) {
             // It ends without a result when it panics, or its runtime is dropped: then nothing is known.
             let _ = look.await;
         }
-        self.stamp() != before
     }
 
     /// As [`Identity::look_again`], for a request that does not wait for it.

@@ -7,6 +7,9 @@
 //! - **https only**, TLS 1.3 or 1.2, HTTP/1.1 only.
 //! - **Only the given authorities** ([`Trust`]), with their dates checked at load and at each handshake;
 //!   the system's only by a call that is named dangerous. Sessions are not resumed, so each connection is checked.
+//! - **A client certificate** where one is given ([`ClientBuilder::with_client_certificate`]), on every connection; while
+//!   its source has none, no connection is made. When it or the authorities become others, the connections that were
+//!   made with those before are closed: idle ones at once, busy ones when their request has ended.
 //! - **Only listed origins** ([`ClientBuilder::allow`]): for others no packet is sent.
 //! - **No redirect** is followed: one is an error, and its `Location` is not read.
 //! - **No proxy**, and nothing is read from the environment. (The system's name resolver may: it
@@ -48,13 +51,14 @@
 //!
 //! # What stays in memory
 //!
-//! What this crate holds is wiped when it goes: bodies both ways, and headers given to
-//! [`Request::with_secret_header`]. (An answer's headers are not treated as secrets.) The libraries
+//! What this crate holds is wiped when it goes: bodies both ways, headers given to
+//! [`Request::with_secret_header`], and the bytes of a client's private key as they were read. (An
+//! answer's headers are not treated as secrets.) The libraries
 //! below keep copies that cannot be wiped from outside: rustls the decrypted record and its 4 KiB
 //! reader, hyper its read buffer of 8 to 32 KiB and the buffer into which it writes a request's
 //! head, with the token. They are freed with the connection, at the latest 30 s after its last
 //! request, but not wiped: the value may stand in freed memory until something else is written
-//! there. HTTP/1.1 alone, few and short-lived idle connections and small buffers keep the copies
+//! there. The library that signs with a private key keeps it for as long as its certificate is in use. HTTP/1.1 alone, few and short-lived idle connections and small buffers keep the copies
 //! few; two to four of a value were found in processes with a client of these libraries.
 //!
 //! # Features

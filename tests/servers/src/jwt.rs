@@ -59,11 +59,38 @@ impl TestIssuer {
     ///
     /// # Errors
     /// It cannot be signed.
+    pub fn token(&self, subject: &str, audience: &str, seconds: i64) -> Result<String, Error> {
+        self.sign(json!({"sub": subject, "aud": audience}), seconds)
+    }
+
+    /// A token of a Kubernetes service account, with the claims that projected tokens have.
+    ///
+    /// # Errors
+    /// It cannot be signed.
+    pub fn service_account(
+        &self,
+        namespace: &str,
+        name: &str,
+        seconds: i64,
+    ) -> Result<String, Error> {
+        let uid = "3f8e0b4c-0000-4000-8000-000000000000";
+        let claims = json!({
+            "iss": "https://kubernetes.default.svc",
+            "sub": format!("system:serviceaccount:{namespace}:{name}"),
+            "aud": ["https://kubernetes.default.svc"],
+            "kubernetes.io": {
+                "namespace": namespace,
+                "serviceaccount": {"name": name, "uid": uid},
+            },
+        });
+        self.sign(claims, seconds)
+    }
+
     #[expect(
         clippy::disallowed_methods,
         reason = "a JWT ends by the wall clock, which no test's clock can steer"
     )]
-    pub fn token(&self, subject: &str, audience: &str, seconds: i64) -> Result<String, Error> {
+    fn sign(&self, mut claims: serde_json::Value, seconds: i64) -> Result<String, Error> {
         let now = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
             .map_err(Error::during("reading the clock"))?
@@ -71,12 +98,9 @@ impl TestIssuer {
             .cast_signed();
         let part = |value: serde_json::Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
         let head = part(json!({"alg": self.algorithm, "typ": "JWT"}));
-        let claims = part(json!({
-            "sub": subject,
-            "aud": audience,
-            "iat": now.min(now + seconds) - 60,
-            "exp": now + seconds,
-        }));
+        claims["iat"] = (now.min(now + seconds) - 60).into();
+        claims["exp"] = (now + seconds).into();
+        let claims = part(claims);
         let signed = format!("{head}.{claims}");
         let signature = self
             .key

@@ -7,6 +7,7 @@ mod core;
 mod endpoints;
 mod handles;
 mod layers;
+mod logins;
 mod reads;
 mod session;
 mod transport;
@@ -35,6 +36,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Mutant> {
         layers::MUTANTS,
         endpoints::MUTANTS,
         transport::MUTANTS,
+        logins::MUTANTS,
         session::MUTANTS,
         verdicts::MUTANTS,
         backends::MUTANTS,

@@ -44,10 +44,11 @@ pub(crate) fn hold(data: &[u8]) -> bool {
     of_store && !passes
 }
 
-const ASKED: [Asked; 7] = [
+const ASKED: [Asked; 8] = [
     Asked::Login(By::AppRole),
     Asked::Login(By::Cert),
     Asked::Login(By::Jwt),
+    Asked::Login(By::Kubernetes),
     Asked::Read,
     Asked::Lookup,
     Asked::Renewal,

@@ -5,10 +5,11 @@ use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use super::*;
 use ErrorKind::{Malformed, Misconfigured, NotFound, Throttled, Unauthenticated, Unavailable};
 
-const ASKED: [Asked; 7] = [
+const ASKED: [Asked; 8] = [
     Asked::Login(By::AppRole),
     Asked::Login(By::Cert),
     Asked::Login(By::Jwt),
+    Asked::Login(By::Kubernetes),
     Asked::Read,
     Asked::Lookup,
     Asked::Renewal,

@@ -11,17 +11,17 @@ use crate::client::Client;
 use crate::wire;
 
 /// A JWT that is not taken is a 400 of `auth/jwt` and a 403 of `auth/kubernetes`, a role that is not there a 400:
-/// all are refusals. A Kubernetes API that cannot be asked is a 500.
+/// all are refusals. A Kubernetes API that OpenBao cannot reach is a 403 like a refusal, too (2.7.2).
 pub(super) async fn login(
     client: &Client,
-    mount: &str,
+    (by, mount): (By, &str),
     role: &str,
     jwt: &Jwt,
     endpoint: Option<usize>,
 ) -> Result<wire::Login, Error> {
     let members = [("role", role.as_bytes()), ("jwt", jwt.secret().expose())];
     let login = Login {
-        by: By::Jwt,
+        by,
         mount,
         body: wire::login_body(&members)?,
     };

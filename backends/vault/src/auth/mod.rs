@@ -95,6 +95,9 @@ impl Auth {
     /// is [`JwtFile::service_account`](secret_resolver_session::JwtFile::service_account) as a rule, or the file of a
     /// projected token with an audience of its own.
     ///
+    /// OpenBao 2.7.2 answers a 403 also when it cannot reach that API: it is taken for a refusal, and logins are held
+    /// back for up to 30 s.
+    ///
     /// ```
     /// use secret_resolver_vault::{Auth, JwtFile};
     ///

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use secret_resolver::{Error, ErrorKind, Moment, SecretBuf};
 use secret_resolver_session::{Grant, Issued, Jwt, Store};
 
+use crate::answers::By;
 use crate::auth::{Auth, Method, approle, cert, jwt, token};
 use crate::client::Client;
 use crate::error;
@@ -57,17 +58,15 @@ impl Store for Vault {
     }
 
     async fn load(&self) -> Result<Loaded, Error> {
+        // Now rather than with the connection that the login makes: a login that is held back makes none, and a token
+        // would be taken for one of the certificate before.
+        self.client.look_again().await;
         let with = match &self.auth.method {
             Method::AppRole { role_id, secret_id } => With::AppRole {
                 role_id: role_id.load().await?,
                 secret_id: secret_id.load().await?,
             },
-            Method::Cert => {
-                // Now rather than with the connection that the login makes: its token would be taken for one of
-                // the certificate before.
-                self.client.look_again().await;
-                With::Certificate
-            }
+            Method::Cert => With::Certificate,
             Method::Jwt(source) | Method::Kubernetes(source) => {
                 With::Jwt(source.jwt().await.map_err(error::ours)?)
             }
@@ -110,7 +109,11 @@ impl Store for Vault {
             With::Certificate => Ok(issued(cert::login(client, &mount, role, endpoint).await?)),
             With::Jwt(jwt) => {
                 let role = role.unwrap_or_default();
-                let login = jwt::login(client, &mount, role, jwt, endpoint).await?;
+                let by = match self.auth.method {
+                    Method::Kubernetes(_) => By::Kubernetes,
+                    _ => By::Jwt,
+                };
+                let login = jwt::login(client, (by, &mount), role, jwt, endpoint).await?;
                 Ok(issued(login))
             }
             With::Token(token) => {

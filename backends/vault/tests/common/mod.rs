@@ -12,6 +12,7 @@
     reason = "what fails here fails the test"
 )]
 
+mod identity;
 mod stores;
 
 use std::future::Future;
@@ -22,8 +23,11 @@ use secret_resolver::testing::ManualClock;
 use secret_resolver::{Clock, Error, ErrorKind, Secret, SecretBuf, SecretResolverExt};
 use secret_resolver_transport::{Origin, Trust};
 use secret_resolver_vault::{Auth, Credential, VaultBackend, VaultBuilder, VaultTarget};
-use test_servers::{AppRole, OpenBao, Reply, RequestHead, ScriptedHttps, TestCa, Validity};
+use test_servers::{
+    AppRole, OpenBao, Reply, RequestHead, ScriptedHttps, ServerCert, TestCa, Validity,
+};
 
+pub(crate) use identity::*;
 pub(crate) use stores::*;
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
@@ -147,8 +151,23 @@ pub(crate) struct FakeState {
     pub(crate) instead_of: usize,
 }
 
+type Script = Box<dyn Fn(&RequestHead) -> Reply + Send + Sync>;
+
 impl Fake {
     pub(crate) fn start() -> Self {
+        Self::start_by(|certificate, script| ScriptedHttps::start(certificate, script))
+    }
+
+    /// One that takes no connection without a client certificate of this authority.
+    pub(crate) fn start_demanding(clients: &TestCa) -> Self {
+        Self::start_by(|certificate, script| {
+            ScriptedHttps::start_demanding(certificate, clients, script)
+        })
+    }
+
+    fn start_by(
+        start: impl FnOnce(&ServerCert, Script) -> Result<ScriptedHttps, test_servers::Error>,
+    ) -> Self {
         let ca = TestCa::new(Validity::CURRENT).unwrap();
         let state = Arc::new(Mutex::new(FakeState {
             lease: 100,
@@ -164,7 +183,7 @@ impl Fake {
         }));
         let script = Arc::clone(&state);
         let certificate = ca.issue(&["127.0.0.1"], Validity::CURRENT).unwrap();
-        let server = ScriptedHttps::start(&certificate, move |request| {
+        let answer = move |request: &RequestHead| {
             let waits = script.lock().unwrap().waits.clone();
             if let Some((ending, barrier)) = waits
                 && request.target.ends_with(ending)
@@ -172,8 +191,8 @@ impl Fake {
                 barrier.wait();
             }
             script.lock().unwrap().answer(request)
-        })
-        .unwrap();
+        };
+        let server = start(&certificate, Box::new(answer)).unwrap();
         Self { server, state, ca }
     }
 

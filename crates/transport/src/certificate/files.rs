@@ -152,3 +152,51 @@ impl fmt::Debug for CertificateFiles {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use secret_resolver::ErrorKind;
+    use test_servers::{TestCa, Validity};
+
+    #[test]
+    fn what_is_no_file_of_a_pair_is_told_by_its_path() {
+        let ca = TestCa::new(Validity::CURRENT).unwrap();
+        let issued = ca.issue_client("client", Validity::CURRENT).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        std::fs::write(path("tls.crt"), &issued.certificate_pem).unwrap();
+        std::fs::write(path("tls.key"), &issued.key_pem).unwrap();
+        std::fs::create_dir(path("folder")).unwrap();
+        std::fs::write(path("large"), vec![b'a'; LARGEST + 1]).unwrap();
+        // As much as it may have, with the text somewhere in it.
+        let filled = format!("{}{}", issued.key_pem, "\n".repeat(LARGEST));
+        std::fs::write(path("full"), &filled[..LARGEST]).unwrap();
+        CertificateFiles::new(path("tls.crt"), path("full")).unwrap();
+        for (name, words) in [
+            ("missing", "there is no such file"),
+            ("folder", "not a regular file"),
+            ("large", "is over 64 KiB"),
+        ] {
+            for pair in [(name, "tls.key"), ("tls.crt", name)] {
+                let error = CertificateFiles::new(path(pair.0), path(pair.1)).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::Misconfigured);
+                let shown = error.to_string();
+                let place = path(name).display().to_string();
+                assert!(shown.contains(words) && shown.contains(&place), "{shown}");
+            }
+        }
+        // Of what does not fit together, both are named.
+        std::fs::write(
+            path("other"),
+            ca.issue_client("o", Validity::CURRENT).unwrap().key_pem,
+        )
+        .unwrap();
+        let error = CertificateFiles::new(path("tls.crt"), path("other")).unwrap_err();
+        let shown = error.to_string();
+        assert!(
+            shown.contains("tls.crt") && shown.contains("other"),
+            "{shown}"
+        );
+    }
+}

@@ -28,8 +28,7 @@ fn inner_key(key_pem: &str) -> Vec<u8> {
         AnyRef::decode(&mut parts).unwrap(),
         AnyRef::decode(&mut parts).unwrap(),
     );
-    let inner = AnyRef::decode(&mut parts).unwrap().value().to_vec();
-    inner
+    AnyRef::decode(&mut parts).unwrap().value().to_vec()
 }
 
 fn section(label: &str, der: &[u8]) -> String {

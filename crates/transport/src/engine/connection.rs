@@ -11,13 +11,13 @@ use hyper::header::{
 };
 use hyper_util::rt::TokioIo;
 use secret_resolver::{Error, ErrorKind, SecretBuf};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use crate::engine::Outgoing;
 use crate::engine::body::collect;
-use crate::error::{malformed, of_exchange};
+use crate::error::{malformed, of_connect, of_exchange};
 use crate::identity::Stamp;
 use crate::response::Response;
 
@@ -36,13 +36,19 @@ where
     driver: Driver<S>,
     /// What it was made with.
     pub(crate) stamp: Stamp,
+    is_new: bool,
 }
 
-/// The half that moves bytes; `None` once the connection has ended. Boxed, because it has some kilobytes and is
-/// handed on by value, from the pool to each request's future and back.
-struct Driver<S>(Option<Box<http1::Connection<TokioIo<S>, Outgoing>>>)
+/// The half that moves bytes. Boxed, because it has some kilobytes and is handed on by value, from the pool to each
+/// request's future and back.
+struct Driver<S>
 where
-    S: AsyncRead + AsyncWrite + Unpin;
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    /// Taken for the last words.
+    connection: Option<Box<http1::Connection<TokioIo<S>, Outgoing>>>,
+    is_over: bool,
+}
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     pub(crate) async fn open(stream: S, stamp: Stamp) -> Result<Self, Error> {
@@ -55,8 +61,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             .map_err(|error| of_exchange(&error))?;
         Ok(Self {
             sender,
-            driver: Driver(Some(Box::new(driver))),
+            driver: Driver {
+                connection: Some(Box::new(driver)),
+                is_over: false,
+            },
             stamp,
+            is_new: true,
         })
     }
 
@@ -72,7 +82,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     ) -> Result<Response, Error> {
         let Self { sender, driver, .. } = self;
         let accepted = request.headers().get(ACCEPT_ENCODING).cloned();
-        driver
+        let answer = driver
             .run(async {
                 let response = sender
                     .send_request(request)
@@ -129,7 +139,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 };
                 Ok(Response::new(status, head.headers, body))
             })
-            .await
+            .await;
+        // With TLS 1.3 a server that refuses the client certificate says so after the handshake, and hangs up. The
+        // request may fail by that before what was said is read.
+        let is_lost = |error: &Error| error.kind() == ErrorKind::Unavailable;
+        if std::mem::take(&mut self.is_new)
+            && answer.as_ref().is_err_and(is_lost)
+            && let Some(refusal) = self.driver.last_words().await
+        {
+            return Err(refusal);
+        }
+        answer
     }
 
     /// Whether the next request may go this way: the last answer is read to its end, and the
@@ -157,12 +177,103 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     /// Moves what can be moved. The waiter on a connection learns how it ended, so its own
     /// result says nothing new.
     fn step(&mut self, cx: &mut Context<'_>) {
-        if self
-            .0
-            .as_mut()
-            .is_some_and(|driver| Pin::new(driver).poll(cx).is_ready())
-        {
-            self.0 = None;
+        if let Some(connection) = self.connection.as_mut().filter(|_| !self.is_over) {
+            self.is_over = Pin::new(connection).poll(cx).is_ready();
+        }
+    }
+
+    /// What the server has said of this client's certificate before the connection broke, if it has. What arrived
+    /// before it broke can be read, and then its end: so this does not wait for anything that may never come.
+    async fn last_words(&mut self) -> Option<Error> {
+        let mut stream = self.connection.take()?.into_parts().io.into_inner();
+        let mut room = [0; 1];
+        let mut room = ReadBuf::new(&mut room);
+        let ended = poll_fn(|cx| Pin::new(&mut stream).poll_read(cx, &mut room)).await;
+        let refusal = of_connect(&ended.err()?);
+        (refusal.kind() == ErrorKind::Unauthenticated).then_some(refusal)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use hyper::header::HeaderValue;
+    use rustls::AlertDescription;
+
+    use super::*;
+    use crate::request::{Method, Request};
+
+    /// A peer that has refused the client's certificate and hung up: writing fails, and what it has said is still
+    /// to be read.
+    struct HungUp {
+        said: Option<AlertDescription>,
+        is_broken: bool,
+    }
+
+    impl AsyncRead for HungUp {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            match (self.is_broken, self.said) {
+                (false, _) => Poll::Pending,
+                (true, None) => Poll::Ready(Ok(())),
+                (true, Some(alert)) => Poll::Ready(Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    rustls::Error::AlertReceived(alert),
+                ))),
+            }
+        }
+    }
+
+    impl AsyncWrite for HungUp {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.is_broken = true;
+            Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_server_has_said_before_it_hung_up_is_told() {
+        for (said, kind) in [
+            (
+                Some(AlertDescription::BadCertificate),
+                ErrorKind::Unauthenticated,
+            ),
+            (
+                Some(AlertDescription::CertificateRequired),
+                ErrorKind::Unauthenticated,
+            ),
+            // It says nothing of the certificate.
+            (
+                Some(AlertDescription::InternalError),
+                ErrorKind::Unavailable,
+            ),
+            (None, ErrorKind::Unavailable),
+        ] {
+            let peer = HungUp {
+                said,
+                is_broken: false,
+            };
+            let mut connection = Connection::open(peer, Stamp::default()).await.unwrap();
+            let mut request = Request::new(Method::Get, "/").unwrap();
+            let request = request.for_host(&HeaderValue::from_static("host")).unwrap();
+            let error = connection.exchange(request, 100).await.unwrap_err();
+            assert_eq!(error.kind(), kind, "{said:?}");
         }
     }
 }

@@ -168,6 +168,7 @@ async fn another_client_certificate_closes_idle_connections_at_once() {
         assert_eq!(world.last_client(), new.der());
         assert_eq!(world.server.connections(), connections + 1);
         source.give(&old);
+        assert!(world.closes_all().await);
     }
 }
 
