@@ -2,6 +2,7 @@
 //! Each mutant stands in the file of the code that it breaks, beside those of the same guarantee.
 
 mod backends;
+mod batches;
 mod cache;
 mod core;
 mod endpoints;
@@ -40,6 +41,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Mutant> {
         session::MUTANTS,
         verdicts::MUTANTS,
         backends::MUTANTS,
+        batches::MUTANTS,
     ]
     .into_iter()
     .flatten()
@@ -70,6 +72,16 @@ const fn vault(
     test: &'static str,
 ) -> Mutant {
     of("secret-resolver-vault", core(breaks, file, change, test))
+}
+
+/// A mutant that a test of the Conjur backend notices.
+const fn conjur(
+    breaks: &'static str,
+    file: &'static str,
+    change: [&'static str; 2],
+    test: &'static str,
+) -> Mutant {
+    of("secret-resolver-conjur", core(breaks, file, change, test))
 }
 
 /// A mutant that a test of another package notices.

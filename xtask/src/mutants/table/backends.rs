@@ -26,7 +26,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     vault(
         "leaving: a batch token is asked to end",
-        "backends/vault/src/auth/mod.rs",
+        "backends/vault/src/auth/store.rs",
         ["revocable: !login.is_batch,", "revocable: true,"],
         "a_batch_token_is_not_asked_to_end_and_is_not_a_failure",
     ),
@@ -56,10 +56,10 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     vault(
         "endpoints: one that redirects is asked first for ever",
-        "backends/vault/src/client.rs",
+        "crates/transport/src/endpoints.rs",
         [
-            "if ask.endpoint.is_some() && self.endpoints.len() > 1 {",
-            "if ask.endpoint.is_some() && self.endpoints.is_empty() {",
+            "if directed.is_some() {",
+            "if directed.is_some() && self.origins.is_empty() {",
         ],
         "an_endpoint_that_redirects_is_passed_over_after_a_few_reads",
     ),
@@ -119,9 +119,9 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     vault(
         "records: an array is taken for an object",
-        "backends/vault/src/object.rs",
+        "crates/json/src/object.rs",
         [
-            "deserializer.deserialize_map(Members(PhantomData))",
+            "deserializer.deserialize_map(AsStruct(PhantomData))",
             "T::deserialize(deserializer).map(Object)",
         ],
         "an_array_is_not_accepted_where_an_object_belongs",
@@ -134,8 +134,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     vault(
         "paths: an escape is sent as it is",
-        "backends/vault/src/path.rs",
-        ["| b'_' | b'~' => {", "| b'_' | b'~' | b'%' => {"],
+        "crates/transport/src/encode.rs",
+        ["b\"-._~\".contains(&byte)", "b\"-._~%\".contains(&byte)"],
         "they_hold_for_the_seeds_of_paths",
     ),
     of(

@@ -7,8 +7,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "7: a token is sent after its end",
         "crates/session/src/life.rs",
         [
-            "self.until.is_some_and(|until| now >= until.dies)",
-            "self.until.is_some_and(|until| now < until.dies && now > until.dies)",
+            "self.ends().is_some_and(|end| now >= end)",
+            "self.ends().is_some_and(|end| now < end && now > end)",
         ],
         "a_token_that_is_not_used_is_not_renewed_and_not_sent_after_its_end",
     ),
