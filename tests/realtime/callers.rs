@@ -76,6 +76,25 @@ async fn a_waker_that_blocks_moves_nobody_elses_deadline() {
 }
 
 #[tokio::test]
+async fn a_waker_that_blocks_at_a_shutdown_holds_up_no_fetch_of_another_resolver() {
+    let (ends, other) = (
+        Resolver::builder(Store::new("store")).build().unwrap(),
+        Resolver::builder(Store::new("other")).build().unwrap(),
+    );
+    let blocks = Does::waker(|| std::thread::sleep(Duration::from_secs(3)));
+    let mut shutdown = pin!(ends.shutdown(now() + Duration::from_secs(5)));
+    assert!(poll_with(shutdown.as_mut(), &blocks).is_pending());
+    // So that the waker is called before the other asks.
+    pause(300).await;
+    let asked = now();
+    within(Duration::from_secs(8), other.get("a/x"))
+        .await
+        .unwrap();
+    let took = since(asked);
+    assert!(took < ms(1500), "{took:?}");
+}
+
+#[tokio::test]
 async fn a_waker_that_blocks_at_a_landing_holds_up_no_other_fetch() {
     let store = Store::saying("store", Say::Value);
     let resolver = Resolver::builder(store).build().unwrap();

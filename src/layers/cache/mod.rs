@@ -387,7 +387,9 @@ impl SecretResolver for Cache {
                 let _ = done.send(core.inner.shutdown(deadline).await);
             });
             let late = self.core.clock.sleep_until(deadline);
-            let inner = first(wait, late).await.and_then(Result::ok);
+            // The caller's waker is called aside, as that of a read is.
+            let ended = self.core.aside.woken(wait);
+            let inner = first(ended, late).await.and_then(Result::ok);
             report.and(inner.unwrap_or(ShutdownReport {
                 timed_out: true,
                 ..ShutdownReport::default()

@@ -435,4 +435,10 @@ pub(super) const MUTANTS: &[Mutant] = &[
         ],
         "neither_a_hit_nor_a_refresh_that_fails_lengthens_a_life",
     ),
+    core(
+        "shutdown: the caller's waker is called on the thread of all fetches",
+        "src/layers/cache/mod.rs",
+        ["self.core.aside.woken(wait)", "wait"],
+        "a_waker_that_blocks_at_a_shutdown_holds_up_no_fetch_of_another_resolver",
+    ),
 ];
