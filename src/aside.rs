@@ -52,7 +52,9 @@ thread_local! {
 /// Reports to foreign code: a subscriber, a recorder. On a thread that must go on, it does so aside.
 /// There a report is dropped when too many wait: a sink that hangs must not fill the memory.
 pub(crate) fn report(job: impl FnOnce() + Send + 'static) {
-    match HERE.with(|here| here.get().cloned()) {
+    // A thread that is ending has none any more: then it is not one that must go on.
+    let here = HERE.try_with(|here| here.get().cloned());
+    match here.ok().flatten() {
         Some(aside) if aside.is_full() => {}
         Some(aside) => aside.run(job),
         None => drop(foreign(job)),
@@ -90,7 +92,7 @@ impl Aside {
     /// From now on reports from this thread are made aside.
     pub(crate) fn attend(&self) {
         // Once for a thread.
-        let _ = HERE.with(|here| here.set(self.clone()));
+        let _ = HERE.try_with(|here| here.set(self.clone()));
     }
 
     fn is_full(&self) -> bool {

@@ -8,6 +8,7 @@ mod clock;
 mod counter;
 mod downgrade;
 mod driver;
+mod ending;
 mod error;
 mod foreign;
 mod fork;

@@ -4,6 +4,7 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -13,12 +14,19 @@ use crate::clock::Moment;
 use crate::foreign::foreign;
 use crate::sync::lock;
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Timers {
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+impl fmt::Debug for Timers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the sleepers: there may be thousands.
+        f.debug_struct("Timers").finish_non_exhaustive()
+    }
+}
+
+#[derive(Default)]
 struct State {
     // The number distinguishes sleepers of one moment.
     sleepers: BTreeMap<(Moment, u64), Sleeper>,
@@ -26,7 +34,6 @@ struct State {
 }
 
 /// What is to be woken.
-#[derive(Debug)]
 pub(crate) struct Sleeper {
     pub(crate) waker: Waker,
     /// Whether the waker is code of this crate, which neither blocks nor panics.
@@ -43,12 +50,20 @@ pub(crate) fn ours<T>(poll: impl FnOnce() -> T) -> T {
     struct Reset;
     impl Drop for Reset {
         fn drop(&mut self) {
-            OURS.set(false);
+            set(false);
         }
     }
-    OURS.set(true);
+    // A thread that is ending may have it no more: then a waker is taken for foreign.
+    fn set(ours: bool) {
+        let _ = OURS.try_with(|cell| cell.set(ours));
+    }
+    set(true);
     let _reset = Reset;
     poll()
+}
+
+fn is_ours() -> bool {
+    OURS.try_with(Cell::get).unwrap_or_default()
 }
 
 /// Where a sleep reads the time and where its clock learns of an earlier wake-up.
@@ -99,7 +114,7 @@ impl Timers {
         let mut state = lock(&self.state);
         let number = state.next;
         state.next += 1;
-        let ours = OURS.get();
+        let ours = is_ours();
         state
             .sleepers
             .insert((moment, number), Sleeper { waker, ours });
@@ -116,7 +131,7 @@ impl Timers {
         let held = state.sleepers.get_mut(&key);
         let waits = held.is_some();
         if let Some(held) = held {
-            held.ours = OURS.get();
+            held.ours = is_ours();
             std::mem::swap(&mut held.waker, &mut new);
         }
         drop(state);

@@ -16,15 +16,19 @@ use crate::secret::{Record, Secret};
 
 impl Record {
     /// The fields of the record as a struct: each field of the struct is the field of that name. A value
-    /// may be a [`Secret`], a [`SecretString`](crate::SecretString), text, bytes, or a number, `bool` or unit variant that is
-    /// written as text; a `#[serde(flatten)]` works for text alone. Feature `serde`.
+    /// may be a [`Secret`], a [`SecretString`](crate::SecretString), text, `&[u8]`, or a number, `bool` or unit variant that is
+    /// written as text. A `Vec<u8>` does not fit: serde reads a list of numbers into it. Behind a
+    /// `#[serde(flatten)]` there is text alone. Feature `serde`.
     ///
-    /// A `Secret` shares the bytes of the record, and `&str` borrows them. Other types copy: a
-    /// `SecretString` wipes its copy, a `String` does not.
+    /// A `Secret` shares the bytes of the record, and `&str` and `&[u8]` borrow them. Other types copy: a
+    /// `SecretString` wipes its copy, a `String` does not. serde itself copies the values behind a `flatten`,
+    /// of an untagged and of an internally tagged enum into `String`s, which nothing wipes, whatever their
+    /// type is in the end.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] when a field is missing, [`ErrorKind::Malformed`] when one does not fit its
-    /// type. The error names the field, and quotes nothing of its value.
+    /// type, or is one too many. The error names the field where it can (one that the struct does not know, with
+    /// 64 characters at most): not where the struct itself refuses, nor behind a `flatten`. It quotes nothing of a value.
     ///
     /// ```
     /// use secret_resolver::{Resolver, Secret, testing::MockBackend};
@@ -165,12 +169,8 @@ impl<'de> Deserializer<'de> for Value<'de> {
         if name != SECRET {
             return visitor.visit_newtype_struct(self);
         }
-        let secret = self.secret()?;
-        HANDED.with(|handed| handed.set(Some(secret)));
-        let answer = visitor.visit_unit();
-        // It takes it at once; a deserializer of another crate, by the same name, may not.
-        HANDED.with(Cell::take);
-        self.named(answer)
+        let _handed = Handed::put(self.secret()?);
+        self.named(visitor.visit_unit())
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
@@ -205,6 +205,28 @@ thread_local! {
     static HANDED: Cell<Option<Secret>> = const { Cell::new(None) };
 }
 
+/// Takes back what was handed and not taken. A `Secret` takes it at once; a visitor of another crate, by the same
+/// name, may not, or may panic.
+struct Handed;
+
+impl Handed {
+    fn put(secret: Secret) -> Self {
+        // On a thread that has it no more, the `Secret` says that it got none.
+        let _ = HANDED.try_with(|handed| handed.set(Some(secret)));
+        Self
+    }
+
+    fn take() -> Option<Secret> {
+        HANDED.try_with(Cell::take).ok().flatten()
+    }
+}
+
+impl Drop for Handed {
+    fn drop(&mut self) {
+        drop(Self::take());
+    }
+}
+
 /// From a record alone ([`Record::deserialize`]); any other source is an error. Feature `serde`.
 impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -218,7 +240,7 @@ impl<'de> Deserialize<'de> for Secret {
             }
 
             fn visit_unit<E: de::Error>(self) -> Result<Secret, E> {
-                let handed = HANDED.with(Cell::take);
+                let handed = Handed::take();
                 handed.ok_or_else(|| E::custom("a Secret is read from a record alone"))
             }
         }
@@ -236,6 +258,9 @@ enum Fault {
 }
 
 impl Fault {
+    /// How many characters of a field's name are quoted that the struct does not know.
+    const MOST: usize = 64;
+
     fn missing(field: &str) -> Self {
         Self::Missing(field.to_owned())
     }
@@ -272,7 +297,8 @@ impl de::Error for Fault {
     }
 
     fn unknown_field(field: &str, _: &'static [&'static str]) -> Self {
-        Self::Unknown(field.to_owned())
+        // The store's word, of any length.
+        Self::Unknown(field.chars().take(Self::MOST).collect())
     }
 }
 
@@ -392,6 +418,41 @@ mod tests {
         let error = record(&FIELDS).deserialize::<Only>().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Malformed);
         assert!(error.to_string().contains("\"password\""), "{error}");
+    }
+
+    #[test]
+    fn a_visitor_that_panics_leaves_no_secret_behind() {
+        /// Asks by the name of a `Secret`, and does not take it.
+        struct Asks;
+        impl<'de> Deserialize<'de> for Asks {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_newtype_struct(SECRET, Asks)
+            }
+        }
+        impl Visitor<'_> for Asks {
+            type Value = Self;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("nothing")
+            }
+            fn visit_unit<E: de::Error>(self) -> Result<Self, E> {
+                panic!("of the test's own making");
+            }
+        }
+        let record = record(&FIELDS);
+        let all = || record.deserialize::<std::collections::BTreeMap<String, Asks>>();
+        assert!(crate::foreign::foreign(all).is_none());
+        assert!(HANDED.with(Cell::take).is_none());
+    }
+
+    #[test]
+    fn the_name_of_an_unknown_field_is_quoted_in_part() {
+        #[derive(Derive, Debug)]
+        #[serde(deny_unknown_fields)]
+        struct Nothing {}
+        let long = "x".repeat(4000);
+        let record = record(&[(&long, b"1")]);
+        let error = record.deserialize::<Nothing>().unwrap_err();
+        assert!(error.to_string().len() < 300, "{error}");
     }
 
     #[test]

@@ -12,10 +12,11 @@ use secrecy::ExposeSecret;
 use tokio::sync::watch;
 
 use crate::clock::Clock as _;
+use crate::ending;
 use crate::error::{Error, ErrorKind};
 use crate::fork::{self, Process};
 use crate::layers::cache::Cache;
-use crate::layers::cache::core::{Core, closed_error};
+use crate::layers::cache::core::{Core, closed_error, no_address};
 use crate::layers::deadline::too_late;
 use crate::name::{NameRef, SecretName};
 use crate::race::first;
@@ -107,6 +108,9 @@ impl SecretHandle {
         if let Some(answer) = self.now() {
             return answer;
         }
+        if !ending::is_whole() {
+            return Err(ending::refused().with_name(self.place.shown.borrowed()));
+        }
         let place = &*self.place;
         let mut news = self.news.clone();
         let come = async move {
@@ -141,6 +145,9 @@ impl SecretHandle {
             // First: a forked child may take no lock.
             if !self.place.process.is_this() {
                 return Err(self.place.refused());
+            }
+            if !ending::is_whole() {
+                return Err(ending::refused().with_name(self.place.shown.borrowed()));
             }
             self.news.mark_unchanged();
             if let Ok(secret) = self.secret() {
@@ -216,6 +223,9 @@ impl Cache {
     ) -> Result<SecretHandle, Error> {
         let core = &self.core;
         let located = core.inner.locate(name.borrowed());
+        if located.address().is_lost() {
+            return Err(no_address().with_name(shown));
+        }
         let address: Box<str> = Box::from(located.address().as_str());
         // Released with the place: a value that was evicted could not be read.
         core.store.pin(&[(address.clone(), 0)])?;

@@ -5,19 +5,23 @@
 //! and the store does that by unlinking with the slot.
 
 use std::collections::hash_map::RandomState;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use crate::clock::Clock;
+use crate::ending::is_whole;
 use crate::layers::cache::signals::Signals;
 use crate::layers::cache::slot::{Hit, Slot};
 use crate::name::path_of;
 use crate::secret::Selected;
+use crate::sync::lock;
 
 #[derive(Default)]
 pub(super) struct Index {
     // Keyed hashing: names may be chosen by an attacker.
     links: papaya::HashMap<Arc<str>, Link, RandomState>,
+    /// Names to be unlinked, which a thread that was ending has left to the next.
+    left: Mutex<Vec<Arc<str>>>,
 }
 
 /// A name of a record, and the field that it means.
@@ -55,8 +59,12 @@ impl Link {
 
 impl Index {
     /// The record that the name with this text was linked to, if its time is not over and no signal
-    /// concerns it, with the name's field selected. Text that is no name was never linked.
+    /// concerns it, with the name's field selected. Text that is no name was never linked. On a thread
+    /// that is ending there is none: the look-up goes the long way.
     pub(super) fn get(&self, text: &str, signals: &Signals, clock: &dyn Clock) -> Option<Hit> {
+        if !is_whole() {
+            return None;
+        }
         let links = self.links.pin();
         let link = links.get(text).filter(|link| link.is_good(text, signals))?;
         let mut hit = link.slot.read(clock.now())?;
@@ -65,10 +73,17 @@ impl Index {
     }
 
     pub(super) fn knows(&self, text: &str) -> bool {
-        self.links.pin().contains_key(text)
+        is_whole() && self.links.pin().contains_key(text)
     }
 
+    /// Under the lock of the table, as `unlink`, so that the two come in order. On a thread that is
+    /// ending it does nothing.
     pub(super) fn link(&self, spelling: &Spelling, slot: &Arc<Slot>) {
+        if !is_whole() {
+            return;
+        }
+        // Before the link: what was left is older.
+        self.unlink_left();
         let link = Link {
             selected: slot.find(spelling.field.as_deref()),
             good_until: AtomicU64::new(slot.epoch),
@@ -77,7 +92,19 @@ impl Index {
         self.links.pin().insert(Arc::clone(&spelling.name), link);
     }
 
-    pub(super) fn unlink(&self, name: &str) {
+    pub(super) fn unlink(&self, name: &Arc<str>) {
+        if !is_whole() {
+            lock(&self.left).push(Arc::clone(name));
+            return;
+        }
+        self.unlink_left();
         self.links.pin().remove(name);
+    }
+
+    fn unlink_left(&self) {
+        let left = std::mem::take(&mut *lock(&self.left));
+        for name in left {
+            self.links.pin().remove(&name);
+        }
     }
 }

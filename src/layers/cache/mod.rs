@@ -44,6 +44,7 @@ use crate::audit;
 use crate::clock::{Clock, Moment};
 use crate::downgrade::Downgrades;
 use crate::driver::Driver;
+use crate::ending;
 use crate::error::{Error, ErrorKind};
 #[cfg(feature = "metrics")]
 use crate::foreign::foreign;
@@ -180,11 +181,26 @@ impl Cache {
         core.was_signalled(&core.lock(), asked_in, name, address)
     }
 
-    /// Reports to metrics how it is, and lets `also` report more, every few seconds until it is closed.
+    /// Reports to metrics how it is, and lets `also` report more, every few seconds until it is closed or
+    /// dropped; then lets `ended` report that all is over.
     #[cfg(feature = "metrics")]
-    pub(crate) fn publish(&self, also: impl Fn(Moment) + Send + Sync + 'static) {
+    pub(crate) fn publish(
+        &self,
+        also: impl Fn(Moment) + Send + Sync + 'static,
+        ended: impl Fn(Moment) + Send + Sync + 'static,
+    ) {
+        /// Tells it also when the driver drops the job.
+        struct Ends<F: Fn(Moment)>(F, Arc<dyn Clock>);
+        impl<F: Fn(Moment)> Drop for Ends<F> {
+            fn drop(&mut self) {
+                (self.0)(self.1.now());
+            }
+        }
         let core = Arc::clone(&self.core);
+        let ends = Ends(ended, Arc::clone(&core.clock));
         self.driver.spawn(async move {
+            let _ends = ends;
+            audit::describe();
             let work = async {
                 loop {
                     let now = core.clock.now();
@@ -287,6 +303,9 @@ impl Cache {
         };
         if let Some(flight) = started {
             self.launch(flight, name);
+        }
+        if !ending::is_whole() {
+            return Err(ending::refused());
         }
         // The caller's waker is called aside: by one job, which holds up no other.
         let outcome = self.core.aside.woken(waiter.outcome()).await;
