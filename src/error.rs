@@ -260,6 +260,15 @@ impl ErrorKind {
         }
     }
 
+    /// Whether it says that we cannot read at all: no login, a server that is not believed, a setup that is
+    /// wrong. What a store says about one secret has another kind.
+    pub(crate) const fn is_of_access(self) -> bool {
+        matches!(
+            self,
+            Self::Unauthenticated | Self::Refused | Self::Misconfigured
+        )
+    }
+
     /// Whether it is the store's own word about the secret: that it is not there, or not ours.
     pub(crate) const fn is_of_the_secret(self) -> bool {
         matches!(self, Self::NotFound | Self::Denied)

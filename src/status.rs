@@ -65,6 +65,10 @@ pub struct StoreStatus {
     pub limit_for: Option<String>,
     /// Each endpoint, in the order of the configuration.
     pub endpoints: Vec<EndpointStatus>,
+    /// Why the last read was not sent to any endpoint although a breaker let it through: its login is held
+    /// back, or a credential is missing. `None` again once the store has answered: a value, or that there is
+    /// none, or that it is denied.
+    pub held_back: Option<Failure>,
     /// When the login ends under which it is asked. `None` where it needs none, is not logged in, or gives
     /// no end.
     pub login_ends: Option<Moment>,
@@ -78,11 +82,16 @@ pub struct EndpointStatus {
     pub origin: Option<String>,
     /// Whether it is asked.
     pub breaker: BreakerState,
+    /// Why reads come to nothing here: the last that was not authenticated, refused (as with a certificate that
+    /// is not believed) or misconfigured. `None` again once it has answered: a value, or that there is none, or
+    /// that it is denied. A read after a signal that fails so changes nothing.
+    pub kept_out: Option<Failure>,
     /// Counted failures since its last sign of life, and names that got nothing useful.
     pub failures: u32,
     /// When it last answered: a value, or that there is none.
     pub last_success: Option<Moment>,
-    /// What went wrong last. It stays after a success: compare the moments.
+    /// What went wrong here last. It stays after a success: compare the moments. What another endpoint gave,
+    /// or this process has decided on its own, is not here.
     pub last_failure: Option<Failure>,
 }
 
@@ -106,35 +115,66 @@ impl Status {
         self.stores.iter().flat_map(|store| &store.endpoints)
     }
 
-    /// Whether the resolver is open and each store has an endpoint that is asked: the readiness that a
-    /// probe wants. [`Resolver::ready`](crate::Resolver::ready) also says why not.
+    /// Whether the resolver is open and each store is ready: the readiness that a probe wants.
+    /// [`Resolver::ready`](crate::Resolver::ready) also says why not. What happens to the names below a prefix
+    /// with its own limit does not count: it is their own affair, and shown in [`stores`](Self::stores).
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        !self.closed && self.stores.iter().all(StoreStatus::is_ready)
+        !self.closed && self.away().is_none()
+    }
+
+    /// The first store that is not ready.
+    pub(crate) fn away(&self) -> Option<&StoreStatus> {
+        let mut stores = self.stores.iter();
+        stores.find(|store| store.limit_for.is_none() && !store.is_ready())
     }
 }
 
 impl StoreStatus {
-    /// Whether it has an endpoint that is asked. So has a store that was not asked yet.
+    /// Whether reads of it are held back by nothing, and an endpoint is asked that keeps none out. So it is for
+    /// a store that was not asked yet. Only reads change it.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        let mut endpoints = self.endpoints.iter();
-        endpoints.any(|endpoint| endpoint.breaker == BreakerState::Closed)
+        let mut asked = self.asked();
+        self.held_back.is_none() && asked.any(|endpoint| endpoint.kept_out.is_none())
+    }
+
+    /// The endpoints whose breaker lets reads through.
+    fn asked(&self) -> impl Iterator<Item = &EndpointStatus> {
+        let endpoints = self.endpoints.iter();
+        endpoints.filter(|endpoint| endpoint.breaker == BreakerState::Closed)
     }
 
     /// Why it is not ready, as an error.
     pub(crate) fn why_not(&self) -> Error {
         let last = |endpoint: &EndpointStatus| {
             let origin = endpoint.origin.as_deref().unwrap_or("the store");
-            match &endpoint.last_failure {
+            match endpoint
+                .kept_out
+                .as_ref()
+                .or(endpoint.last_failure.as_ref())
+            {
                 Some(failure) => format!("{origin}: {failure}"),
                 None => origin.to_owned(),
             }
         };
-        let endpoints: Vec<_> = self.endpoints.iter().map(last).collect();
-        let detail = format!("store {}; {}", self.name, endpoints.join("; "));
-        let what = "no endpoint of a store is asked: each has failed";
-        Error::new(ErrorKind::Unavailable, what).with_detail(detail)
+        let mut parts = vec![format!("store {}", self.name)];
+        parts.extend(self.held_back.as_ref().map(Failure::to_string));
+        parts.extend(self.endpoints.iter().map(last));
+        // The kind of what keeps the reads out, where a breaker does not.
+        let kept_out = self.asked().filter_map(|asked| asked.kept_out.as_ref());
+        let kept_out = self.held_back.iter().chain(kept_out).next();
+        let (kind, what) = match kept_out {
+            Some(failure) => (
+                failure.kind,
+                "reads of a store are kept out: they are not authenticated, refused or misconfigured",
+            ),
+            None => (
+                ErrorKind::Unavailable,
+                "no endpoint of a store is asked: each has failed",
+            ),
+        };
+        Error::new(kind, what).with_detail(parts.join("; "))
     }
 }
 

@@ -4,12 +4,12 @@
 
 mod assemble;
 mod builder;
+mod health;
 
 pub use builder::ResolverBuilder;
 
-use assemble::{Guarded, Stack};
+use assemble::Stack;
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use crate::fork;
 use crate::invalidate::Invalidator;
 use crate::layers::{
     BreakerConfig, Cache, CacheConfig, LimitConfig, RetryConfig, Scope, Scoped, SecretHandle,
-    closed_error, pass_on,
+    pass_on,
 };
 use crate::name::{NameRef, SecretName};
 use crate::resolver::{
@@ -32,13 +32,15 @@ use crate::resolver::{
 };
 use crate::rules::ByPrefix;
 use crate::secret::{Record, Secret, Version};
-use crate::status::Status;
 
 /// What an application asks for its secrets: a backend behind the default stack of layers.
 ///
-/// Cheap to clone; clones share everything. Needs no runtime: fetches run on a thread of the
-/// resolver's own, so that a caller's runtime may be of any kind, blocked, or gone. A forked child has
-/// none of its threads: there every call is refused at once. Build it after daemonizing.
+/// Cheap to clone; clones share everything. Needs no runtime: fetches run on a few threads that all
+/// resolvers of the process share, so that a caller's runtime may be of any kind, blocked, or gone. A forked
+/// child has none of these threads: there every call is refused at once. Build it after daemonizing.
+///
+/// In the destructor of a thread-local what is cached is answered, and what would have to be waited for is
+/// [`ErrorKind::Refused`]. A resolver may be dropped there, too.
 ///
 /// # Cancel safety
 /// Every future may be dropped at any time; a fetch that others wait for goes on.
@@ -107,7 +109,8 @@ impl Resolver {
 
     /// As [`get`](Self::get), for code that is not async: it blocks the thread until the answer or the
     /// deadline (5 s by default). It works on every thread, even on one of an async runtime, whose other
-    /// tasks then wait. Use `get` there.
+    /// tasks then wait. Use `get` there. Not in the code of a backend: on the thread of its own store it waits
+    /// for itself, until the deadline.
     ///
     /// # Errors
     /// As [`get`](Self::get).
@@ -283,56 +286,9 @@ impl Resolver {
     /// The name in full: with the path of the scope, if there is one.
     fn full(&self, name: NameRef<'_>) -> Result<SecretName, Error> {
         match &self.scope {
-            Some(scoped) => scoped.scope().full(name),
+            Some(scoped) => scoped.full(name),
             None => Ok(name.to_owned()),
         }
-    }
-
-    /// How the resolver and its stores are, for a readiness probe and for metrics. It is a snapshot of all
-    /// of them, even in a scope.
-    #[must_use]
-    pub fn status(&self) -> Status {
-        if self.is_elsewhere() {
-            return Status {
-                closed: true,
-                ..Status::default()
-            };
-        }
-        let Stack {
-            stores,
-            downgrades,
-            clock,
-            layers,
-            ..
-        } = &*self.stack;
-        let (stale_answers, fallback_answers) = downgrades.counts();
-        Status {
-            at: Some(clock.now()),
-            stale_answers,
-            fallback_answers,
-            fallback_named: layers.inner().is_named(),
-            stores: stores.iter().map(Guarded::status).collect(),
-            ..self.cache().status()
-        }
-    }
-
-    /// Whether it would ask each of its stores now: for a readiness probe. It asks none of them; a store
-    /// that nothing was asked of yet counts as ready, so call [`require`](Self::require) first.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Unavailable`] when the breaker of each endpoint of a store is open, with each origin
-    /// and its last failure; [`ErrorKind::Closed`] after a shutdown; [`ErrorKind::Refused`] in a forked
-    /// child.
-    pub fn ready(&self) -> Result<(), Error> {
-        if self.is_elsewhere() {
-            return Err(fork::refused());
-        }
-        let status = self.status();
-        if status.closed {
-            return Err(closed_error());
-        }
-        let away = status.stores.iter().find(|store| !store.is_ready());
-        away.map_or(Ok(()), |store| Err(store.why_not()))
     }
 
     /// The same resolver for a caller that chooses names and may not leave the path `prefix`, which is
@@ -345,6 +301,11 @@ impl Resolver {
     /// [`ErrorKind::InvalidName`] when `prefix` is not a path. The error does not quote it.
     ///
     /// # Security
+    /// A scope holds only where two names are two secrets. A read is [`ErrorKind::Misconfigured`] where the
+    /// store could mean the same secret by a name outside: the environment has `tenants/x/y` and `tenants/x_y`
+    /// in one variable, unless its names are listed. A store that takes `A` for `a` takes the scopes
+    /// `tenants/A` and `tenants/a` for one.
+    ///
     /// The path is the boundary: text that chooses a part of *it* chooses the scope. Check that an id
     /// taken from a request is one segment before it goes into the path: `42/admin` is a valid path. It is
     /// not the store's access control, which decides by the identity of this process.
@@ -407,17 +368,6 @@ impl Resolver {
     /// [`get_blocking`](Self::get_blocking).
     pub fn shutdown_blocking(&self, limit: Duration) -> ShutdownReport {
         block_on(self.shutdown_within(limit))
-    }
-}
-
-impl fmt::Debug for Resolver {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut shown = f.debug_struct("Resolver");
-        // Layers ask their locks, one of which may be held for ever elsewhere.
-        if !self.is_elsewhere() {
-            shown.field("stack", &self.stack);
-        }
-        shown.finish_non_exhaustive()
     }
 }
 

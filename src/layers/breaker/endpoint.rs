@@ -66,6 +66,8 @@ pub(super) struct Endpoint {
     pub(super) origin: Option<Arc<str>>,
     pub(super) last_failure: Option<Failure>,
     last_success: Option<Moment>,
+    /// Why reads were kept out since the last useful answer.
+    kept_out: Option<Failure>,
     pub(super) state: BreakerState,
     /// How many attempts are under way.
     pub(super) busy: u32,
@@ -127,19 +129,25 @@ impl Endpoint {
     /// How many names that get nothing useful weigh as much as one failure.
     const USELESS: usize = 4;
 
-    /// Notes what an attempt has shown, for the status.
-    pub(super) fn note(&mut self, evidence: Evidence, failure: Option<Failure>, now: Moment) {
-        match (evidence, failure) {
-            (Evidence::Good | Evidence::Alive, _) => self.last_success = Some(now),
-            (_, Some(failure)) => self.last_failure = Some(failure),
-            (_, None) => {}
+    /// Notes that it has answered, for the status.
+    pub(super) fn note_answer(&mut self, now: Moment) {
+        self.last_success = Some(now);
+        self.kept_out = None;
+    }
+
+    /// Notes a failure that it gave, for the status. One of a read for the latest version may be its leader's.
+    pub(super) fn note_failure(&mut self, failure: Failure, latest: bool) {
+        if failure.kind.is_of_access() && !latest {
+            self.kept_out = Some(failure.clone());
         }
+        self.last_failure = Some(failure);
     }
 
     pub(super) fn status(&self) -> EndpointStatus {
         EndpointStatus {
             origin: self.origin.as_deref().map(str::to_owned),
             breaker: self.state,
+            kept_out: self.kept_out.clone(),
             failures: self.failures(),
             last_success: self.last_success,
             last_failure: self.last_failure.clone(),
@@ -160,6 +168,7 @@ impl Endpoint {
             origin,
             last_failure: None,
             last_success: None,
+            kept_out: None,
             state: BreakerState::Closed,
             busy: 0,
             generation: 0,

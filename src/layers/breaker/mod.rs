@@ -19,7 +19,7 @@ use std::time::Duration;
 use crate::clock::{Clock, Moment};
 use crate::error::{Error, ErrorKind};
 use crate::resolver::{Request, ResolveFuture, SecretResolver, ShutdownFuture};
-use crate::status::EndpointStatus;
+use crate::status::{EndpointStatus, Failure};
 pub use endpoint::BreakerState;
 use turns::Turns;
 
@@ -183,6 +183,12 @@ impl BreakerMonitor {
     #[must_use]
     pub(crate) fn status(&self) -> Vec<EndpointStatus> {
         self.0.status()
+    }
+
+    /// Why no endpoint was asked at the last read, where that is not the breakers' doing.
+    #[must_use]
+    pub(crate) fn held_back(&self) -> Option<Failure> {
+        self.0.held_back()
     }
 }
 

@@ -37,6 +37,8 @@ pub(super) struct State {
     /// Whose turn it is, where attempts are spread.
     next: usize,
     pub(super) known: Known,
+    /// Why no endpoint was asked at the last read, where that is not the breakers' doing.
+    held_back: Option<Failure>,
     closed: bool,
 }
 
@@ -60,6 +62,7 @@ impl Turns {
                 latest: endpoints(),
                 next: 0,
                 known: Known::new(),
+                held_back: None,
                 closed: false,
             }),
             settled: Notify::new(),
@@ -176,9 +179,7 @@ impl Turns {
         let now = self.clock.now();
         let mut state = lock(&self.state);
         // Of reads of either kind: it is one server.
-        if let Some(shown) = state.endpoints.get_mut(endpoint) {
-            shown.note(evidence, failure.map(|error| Failure::of(error, now)), now);
-        }
+        state.note(endpoint, latest, evidence, failure, now);
         if evidence == Evidence::Good {
             state.known.note(admission.name);
         }
@@ -215,6 +216,10 @@ impl Turns {
     pub(super) fn status(&self) -> Vec<EndpointStatus> {
         lock(&self.state).status()
     }
+
+    pub(super) fn held_back(&self) -> Option<Failure> {
+        lock(&self.state).held_back.clone()
+    }
 }
 
 impl State {
@@ -224,6 +229,52 @@ impl State {
             true => &mut self.latest,
             false => &mut self.endpoints,
         }
+    }
+
+    /// Notes what an attempt has shown, for the status: at the endpoint that gave it. What this process has
+    /// decided on its own is of no endpoint: a login that is held back may have failed at another.
+    fn note(
+        &mut self,
+        endpoint: usize,
+        latest: bool,
+        evidence: Evidence,
+        failure: Option<&Error>,
+        now: Moment,
+    ) {
+        if matches!(evidence, Evidence::Good | Evidence::Alive) {
+            self.held_back = None;
+            if let Some(answered) = self.endpoints.get_mut(endpoint) {
+                answered.note_answer(now);
+            }
+            return;
+        }
+        let Some(error) = failure else {
+            return;
+        };
+        let failure = Failure::of(error, now);
+        if error.is_held_back() {
+            if error.kind().is_of_access() {
+                self.held_back = Some(failure);
+            }
+            return;
+        }
+        let gave = self.named_by(error).unwrap_or(endpoint);
+        if let Some(gave) = self.endpoints.get_mut(gave) {
+            gave.note_failure(failure, latest);
+        }
+    }
+
+    /// The endpoint whose origin the error names: a login that one endpoint needs may fail at another.
+    fn named_by(&self, error: &Error) -> Option<usize> {
+        let detail = error.detail()?;
+        let names = |endpoint: &Endpoint| {
+            let rest = detail.strip_prefix(endpoint.origin.as_deref()?)?;
+            // Not only the beginning of another: a port has more digits.
+            let ends = !rest.starts_with(|next: char| next.is_alphanumeric());
+            ends.then_some(())
+        };
+        let mut endpoints = self.endpoints.iter();
+        endpoints.position(|endpoint| names(endpoint).is_some())
     }
 
     /// A store that wants to be left alone wants that from all.
