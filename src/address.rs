@@ -51,6 +51,21 @@ impl<'a> Address<'a> {
     }
 }
 
+impl Address<'_> {
+    /// What it ends with where the backend panicked as it was asked. No name has this character.
+    const LOST: &'static str = "\0lost";
+
+    /// In place of an address that is not known.
+    pub(crate) fn lost(text: &str) -> Self {
+        Self(Cow::Owned(format!("{text}{}", Self::LOST)))
+    }
+
+    /// Whether the backend panicked as it was asked. A router puts its own number before it.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.0.ends_with(Self::LOST)
+    }
+}
+
 impl<'a, T: Into<Cow<'a, str>>> From<T> for Address<'a> {
     fn from(text: T) -> Self {
         Self(text.into())
@@ -71,6 +86,11 @@ impl<'a> Located<'a> {
     #[must_use]
     pub fn by_path(name: NameRef<'a>) -> Self {
         Self::new(name.path(), name.field().map(Cow::Borrowed))
+    }
+
+    /// In place of what is not known, because the backend panicked as it was asked.
+    pub(crate) fn lost(name: NameRef<'_>) -> Self {
+        Self::new(Address::lost(name.path()), None)
     }
 
     /// Where the record is.

@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use secret_resolver::backend::{Located, NameRef, Request, ResolveFuture, ShutdownFuture, Sleep};
 use secret_resolver::testing::{ManualClock, MockBackend, Reply};
-use secret_resolver::{Clock, ErrorKind, Moment, Resolver, SecretResolver, ShutdownReport};
+use secret_resolver::{
+    Address, Clock, ErrorKind, Moment, Resolver, SecretResolver, ShutdownReport,
+};
 
 const NAME: &str = "prod/db#password";
 /// In the last fifth of every life of 300 s, whatever its jitter.
@@ -252,4 +254,142 @@ fn a_sleep_may_be_given_another_waker_although_the_old_one_owned_a_sleep() {
     assert!(poll_once(first.as_mut()).is_pending());
     clock.advance(Duration::from_secs(10));
     assert!(poll_once(first.as_mut()).is_ready());
+}
+
+/// A store that panics in one of its methods, once it is asked to.
+#[derive(Debug)]
+struct Panics(MockBackend, Arc<Mutex<&'static str>>);
+
+impl Panics {
+    fn in_(&self, method: &str) {
+        let panics = *self.1.lock().unwrap() == method;
+        assert!(!panics, "of the test's own making");
+    }
+}
+
+impl SecretResolver for Panics {
+    fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
+        self.in_("resolve");
+        self.0.resolve(request)
+    }
+
+    fn locate<'a>(&'a self, name: NameRef<'a>) -> Located<'a> {
+        if name.path() != "prod/other" {
+            self.in_("locate");
+        }
+        self.0.locate(name)
+    }
+
+    fn addresses<'a>(&'a self, own: &'a Address<'a>) -> Vec<Address<'a>> {
+        self.in_("addresses");
+        vec![own.clone()]
+    }
+
+    fn below<'a>(&'a self, prefix: NameRef<'a>) -> Vec<Address<'a>> {
+        self.in_("below");
+        vec![self.locate(prefix).address().clone().into_owned()]
+    }
+
+    fn remembers(&self) -> bool {
+        self.in_("remembers");
+        false
+    }
+
+    fn endpoints(&self) -> usize {
+        self.in_("endpoints");
+        1
+    }
+
+    fn origins(&self) -> Vec<String> {
+        self.in_("origins");
+        vec!["https://a".to_owned()]
+    }
+
+    fn spreads(&self) -> bool {
+        self.in_("spreads");
+        false
+    }
+
+    fn identity(&self) -> u64 {
+        self.in_("identity");
+        0
+    }
+
+    fn login_ends(&self) -> Option<Moment> {
+        self.in_("login_ends");
+        None
+    }
+
+    fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {
+        self.in_("shutdown");
+        self.0.shutdown(deadline)
+    }
+}
+
+const METHODS: [&str; 11] = [
+    "resolve",
+    "locate",
+    "addresses",
+    "below",
+    "remembers",
+    "endpoints",
+    "origins",
+    "spreads",
+    "identity",
+    "login_ends",
+    "shutdown",
+];
+
+#[tokio::test]
+async fn a_panic_in_any_method_of_a_backend_is_an_error_of_that_call_alone() {
+    for method in METHODS {
+        let store = MockBackend::new().with_value(NAME, "v1");
+        store.set("prod/other", "v1");
+        let panics = Arc::new(Mutex::new(""));
+        let resolver = Resolver::builder(Panics(store.clone(), Arc::clone(&panics)))
+            .with_attempts(1)
+            .build()
+            .unwrap();
+        resolver.get(NAME).await.unwrap();
+        resolver.get("prod/other").await.unwrap();
+        *panics.lock().unwrap() = method;
+        let dropped = match method {
+            // All is dropped where it is not known what the signal is about.
+            "locate" => 2,
+            _ => 1,
+        };
+        let invalidator = resolver.invalidator();
+        assert_eq!(invalidator.invalidate(NAME).unwrap(), dropped, "{method}");
+        let fails = matches!(method, "resolve" | "locate");
+        let answer = resolver.get(NAME).await;
+        assert_eq!(
+            answer.err().map(|error| error.kind()),
+            fails.then_some(ErrorKind::Unavailable)
+        );
+        assert_eq!(resolver.handle(NAME).await.is_err(), fails, "{method}");
+        let other = resolver.get("prod/other").await;
+        assert!(other.is_ok(), "{method}");
+        let _ = (resolver.peek(NAME), resolver.peek("none"));
+        let _ = (resolver.status(), resolver.ready());
+        invalidator.invalidate_prefix("prod").unwrap();
+        assert!(resolver.peek("prod/other").is_err(), "{method}");
+        let _ = resolver.get("prod/other").await;
+        invalidator
+            .invalidate_address(&Address::from("prod/other"))
+            .unwrap();
+        assert!(resolver.peek("prod/other").is_err(), "{method}");
+        invalidator.forget_version(NAME).unwrap();
+        let scoped = resolver.scoped("prod").unwrap();
+        let _ = scoped.get("db#password").await;
+        // What is asked at the start is refused there.
+        let again = Resolver::builder(Panics(store, Arc::clone(&panics))).build();
+        let at_start = ["remembers", "endpoints", "origins", "spreads"];
+        let kind = again.err().map(|error| error.kind());
+        let refused = at_start
+            .contains(&method)
+            .then_some(ErrorKind::Misconfigured);
+        assert_eq!(kind, refused, "{method}");
+        let report = resolver.shutdown_within(Duration::from_secs(5)).await;
+        assert_eq!(report.timed_out, method == "shutdown", "{method}");
+    }
 }

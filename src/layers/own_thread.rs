@@ -11,17 +11,20 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tracing::{Instrument as _, Span};
 
+use crate::address::{Address, Located};
 use crate::audit;
 use crate::clock::Moment;
 use crate::driver::Driver;
 use crate::error::{Error, ErrorKind};
 use crate::foreign::{contained, foreign};
+use crate::name::NameRef;
 use crate::race::race;
 use crate::resolver::{
     OwnedRequest, Request, ResolveFuture, SecretResolver, ShutdownFuture, ShutdownReport,
 };
 
-/// Runs what `inner` does on its own thread.
+/// Runs what `inner` does on its own thread. Its methods that are not async run where they are called; a panic
+/// of one stays there, too.
 ///
 /// # Order
 /// Innermost, below the attempt's deadline: that must end even while the store's code blocks. One
@@ -37,7 +40,20 @@ pub(crate) struct OwnThread {
 
 impl OwnThread {
     /// Starts the thread.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Misconfigured`] when the store's code panics as it is asked for its endpoints.
     pub(crate) fn start(inner: Arc<dyn SecretResolver>) -> Result<Self, Error> {
+        let asked = foreign(|| {
+            let number = inner.endpoints();
+            (number, inner.origins(), inner.spreads(), inner.remembers())
+        });
+        if asked.is_none() {
+            return Err(Error::new(
+                ErrorKind::Misconfigured,
+                "the backend panicked as it was asked for its endpoints",
+            ));
+        }
         let driver = Driver::for_a_store()?;
         Ok(Self { inner, driver })
     }
@@ -84,7 +100,41 @@ impl SecretResolver for OwnThread {
     }
 
     each_alone!(self);
-    pass_on!(self => self.inner);
+    fn locate<'a>(&'a self, name: NameRef<'a>) -> Located<'a> {
+        foreign(|| self.inner.locate(name)).unwrap_or_else(|| Located::lost(name))
+    }
+
+    fn addresses<'a>(&'a self, own: &'a Address<'a>) -> Vec<Address<'a>> {
+        foreign(|| self.inner.addresses(own)).unwrap_or_else(|| vec![Address::lost(own.as_str())])
+    }
+
+    fn below<'a>(&'a self, prefix: NameRef<'a>) -> Vec<Address<'a>> {
+        foreign(|| self.inner.below(prefix)).unwrap_or_else(|| vec![Address::lost(prefix.path())])
+    }
+
+    fn remembers(&self) -> bool {
+        foreign(|| self.inner.remembers()).unwrap_or_default()
+    }
+
+    fn endpoints(&self) -> usize {
+        foreign(|| self.inner.endpoints()).unwrap_or(1)
+    }
+
+    fn origins(&self) -> Vec<String> {
+        foreign(|| self.inner.origins()).unwrap_or_default()
+    }
+
+    fn spreads(&self) -> bool {
+        foreign(|| self.inner.spreads()).unwrap_or_default()
+    }
+
+    fn identity(&self) -> u64 {
+        foreign(|| self.inner.identity()).unwrap_or_default()
+    }
+
+    fn login_ends(&self) -> Option<Moment> {
+        foreign(|| self.inner.login_ends()).flatten()
+    }
 
     fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {
         let (done, report) = oneshot::channel();
@@ -121,7 +171,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::name::NameRef;
     use crate::secret::Version;
     use crate::testing::{Gate, MockBackend, Reply, conformance};
 

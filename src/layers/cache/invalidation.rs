@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::address::Address;
+use crate::clock::Moment;
 use crate::invalidate::Invalidates;
 use crate::layers::cache::core::{Core, State};
 use crate::layers::cache::negative::Negatives;
@@ -20,19 +21,22 @@ use crate::sync::preempt;
 impl Invalidates for Core {
     fn invalidate(&self, name: NameRef<'_>) -> usize {
         let located = self.inner.locate(name);
-        self.invalidate_each(std::slice::from_ref(located.address()))
+        self.invalidate_known(std::slice::from_ref(located.address()))
     }
 
     fn invalidate_address(&self, address: &Address<'_>) -> usize {
         // A store's own id, or what `locate` has answered here.
         let mut addresses = self.inner.addresses(address);
         addresses.push(address.clone());
-        self.invalidate_each(&addresses)
+        self.invalidate_known(&addresses)
     }
 
     fn invalidate_below(&self, prefix: NameRef<'_>) -> usize {
         // Foreign code, so before the lock.
         let addresses = self.inner.below(prefix);
+        if addresses.iter().any(Address::is_lost) {
+            return self.invalidate_all();
+        }
         let prefix = prefix.path();
         let taken = self.taking(|_, signal| {
             self.store.signals.below(signal, prefix, &addresses);
@@ -69,9 +73,22 @@ impl Invalidates for Core {
         let located = self.inner.locate(name);
         self.lock().seen.forget(located.address().as_str());
     }
+
+    fn now(&self) -> Moment {
+        self.clock.now()
+    }
 }
 
 impl Core {
+    /// Invalidates what is at these addresses; everything where the backend panicked as it was asked for
+    /// them, for what the signal is about could be anywhere.
+    fn invalidate_known(&self, addresses: &[Address<'_>]) -> usize {
+        match addresses.iter().any(Address::is_lost) {
+            true => self.invalidate_all(),
+            false => self.invalidate_each(addresses),
+        }
+    }
+
     fn invalidate_each(&self, addresses: &[Address<'_>]) -> usize {
         let taken = self.taking(|state, signal| {
             let take = |address: &Address<'_>| {
