@@ -1,7 +1,7 @@
 //! Settings by prefix of a name: the longest prefix that matches decides.
 
 use crate::error::{Error, ErrorKind};
-use crate::name::SecretName;
+use crate::name::NameRef;
 
 /// One value for all names, and others for the names below some paths.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,16 +83,31 @@ pub(crate) fn is_below(path: &str, prefix: &str) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Checks that `prefix` is a path that a name can have, without a field.
+/// Checks that `prefix`, of a setting, is a path that a name can have, without a field.
 pub(crate) fn check_prefix(prefix: &str) -> Result<(), Error> {
-    let rule = match SecretName::parse(prefix) {
+    match rule_of(prefix) {
+        Some(rule) => Err(Error::new(ErrorKind::Misconfigured, rule)),
+        None => Ok(()),
+    }
+}
+
+/// The same for one that a call gives: there it is text like a name.
+pub(crate) fn prefix_of(prefix: &str) -> Result<NameRef<'_>, Error> {
+    match rule_of(prefix) {
+        Some(rule) => Err(Error::new(ErrorKind::InvalidName, rule)),
+        None => NameRef::parse(prefix),
+    }
+}
+
+/// The rule that a prefix breaks.
+fn rule_of(prefix: &str) -> Option<&'static str> {
+    match NameRef::parse(prefix) {
         Ok(_) if prefix.contains('*') => {
-            "a prefix has no '*': give the path alone, all names below it are meant"
+            Some("a prefix has no '*': give the path alone, all names below it are meant")
         }
-        Ok(name) if name.field().is_none() => return Ok(()),
-        _ => "a prefix is a path like prod/db: no '#', no '/' at its end",
-    };
-    Err(Error::new(ErrorKind::Misconfigured, rule))
+        Ok(name) if name.field().is_none() => None,
+        _ => Some("a prefix is a path like prod/db: no '#', no '/' at its end"),
+    }
 }
 
 #[cfg(test)]

@@ -101,8 +101,17 @@ async fn no_name_leaves_the_path_and_an_error_does_not_show_it() {
     names_it_as_asked(&handle.current().await.unwrap_err());
     let failed = scoped.require(&[NAME]).await.unwrap_err();
     assert!(!failed.to_string().contains("tenants"), "{failed}");
-    for path in ["a#b", "", "..", "a//b"] {
-        assert!(scoped.scoped(path).is_err(), "{path}");
+    for path in ["a#b", "", "..", "a//b", "*", "a/*"] {
+        // As a prefix that is invalidated.
+        let kinds = [
+            scoped.scoped(path).unwrap_err().kind(),
+            scoped
+                .invalidator()
+                .invalidate_prefix(path)
+                .unwrap_err()
+                .kind(),
+        ];
+        assert_eq!(kinds, [ErrorKind::InvalidName; 2], "{path}");
     }
     let long = "a".repeat(505);
     let error = scoped.scoped(&long).unwrap_err();

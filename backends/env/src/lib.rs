@@ -11,6 +11,10 @@
 //! | `prod/db#password` | `APP_PROD_DB_PASSWORD` |
 //! | `prod/token` | `APP_PROD_TOKEN` |
 //!
+//! The rule folds names: `prod/db`, `prod_db` and `PROD-DB` are one variable. So names that somebody else
+//! chooses are not kept apart by it, and a scope (`Resolver::scoped`) refuses to read through it: list the
+//! names ([`EnvBuilder::with_names`]), which are checked to have a variable each.
+//!
 //! ```
 //! use secret_resolver::Resolver;
 //! use secret_resolver_env::EnvBackend;

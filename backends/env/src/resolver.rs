@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use secret_resolver::backend::{Located, NameRef, Request, ResolveFuture};
-use secret_resolver::{Error, ErrorKind, Record, SecretBuf, SecretName, SecretResolver};
+use secret_resolver::{Address, Error, ErrorKind, Record, SecretBuf, SecretName, SecretResolver};
 use zeroize::Zeroize;
 
 use crate::config::EnvBuilder;
@@ -99,6 +99,22 @@ impl SecretResolver for EnvBackend {
             // otherwise a cache could answer it with that name's value or absence.
             None => Located::new(format!("!{name}"), None),
         }
+    }
+
+    /// Names that are listed have variables of their own; by the rule, those below `prefix` share theirs with
+    /// others, and only that of `prefix` itself is known.
+    fn below<'a>(&'a self, prefix: NameRef<'a>) -> Vec<Address<'a>> {
+        let path = prefix.path();
+        let is_below = |name: &SecretName| {
+            let rest = name.path().strip_prefix(path);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        let listed = self.listed.iter().filter(|(name, _)| is_below(name));
+        let listed = listed.map(|(_, variable)| Address::from(variable.as_str()));
+        let own = self.variable(prefix).map(Address::from);
+        // Names without a variable.
+        let none = Address::from(format!("!{path}"));
+        listed.chain(own).chain([none]).collect()
     }
 }
 

@@ -12,6 +12,7 @@ use crate::clock::Moment;
 use crate::error::{Error, ErrorKind};
 use crate::name::{NameRef, SecretName};
 use crate::resolver::{Request, ResolveFuture, ResolveManyFuture, SecretResolver, ShutdownFuture};
+use crate::rules::{is_below, prefix_of};
 use crate::secret::Record;
 
 /// A path that is put before every name: in the scope `tenants/42`, `db#password` is
@@ -40,20 +41,16 @@ pub(crate) struct Scope(Arc<str>);
 pub(crate) struct Scoped<R> {
     inner: R,
     scope: Scope,
+    /// Where `inner` keeps what has a name in the scope.
+    addresses: Arc<[Address<'static>]>,
 }
 
 impl Scope {
     /// # Errors
-    /// [`ErrorKind::InvalidName`] when `path` is not the path of a name, or has a field. The error
-    /// does not quote it.
+    /// [`ErrorKind::InvalidName`] when `path` is not the path of a name, as a prefix elsewhere. The error does
+    /// not quote it.
     pub(crate) fn new(path: &str) -> Result<Self, Error> {
-        if NameRef::parse(path)?.field().is_some() {
-            return Err(Error::new(
-                ErrorKind::InvalidName,
-                "the path of a scope has no field: leave out the '#'",
-            ));
-        }
-        Ok(Self(Arc::from(path)))
+        Ok(Self(Arc::from(prefix_of(path)?.path())))
     }
 
     /// The scope `path` within this one.
@@ -78,18 +75,42 @@ impl Scope {
 impl<R: SecretResolver> Scoped<R> {
     /// Around `inner`, with the scope's path before every name.
     pub(crate) fn new(inner: R, scope: Scope) -> Self {
-        Self { inner, scope }
+        let path = SecretName::parse(scope.path());
+        let below = path.map(|path| {
+            let addresses = inner.below(path.borrowed()).into_iter();
+            addresses.map(Address::into_owned).collect()
+        });
+        Self {
+            // The path was checked, so it is one.
+            addresses: below.unwrap_or_default(),
+            inner,
+            scope,
+        }
     }
 
     pub(crate) fn scope(&self) -> &Scope {
         &self.scope
+    }
+
+    /// The full name, if the store keeps it where nothing but the scope's own is. Where it folds names, as
+    /// the environment does, a name outside could mean the same secret.
+    pub(crate) fn full(&self, name: NameRef<'_>) -> Result<SecretName, Error> {
+        let full = self.scope.full(name)?;
+        let located = self.inner.locate(full.borrowed());
+        let address = located.address();
+        let mut own = self.addresses.iter();
+        let inside = own.any(|own| is_below(address.as_str(), own.as_str()));
+        match inside || address.is_lost() {
+            true => Ok(full),
+            false => Err(folds().with_name(name)),
+        }
     }
 }
 
 #[deny(clippy::missing_trait_methods)]
 impl<R: SecretResolver> SecretResolver for Scoped<R> {
     fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
-        let full = match self.scope.full(request.name()) {
+        let full = match self.full(request.name()) {
             Ok(full) => full,
             Err(error) => return ResolveFuture::ready(Err(error)),
         };
@@ -104,7 +125,7 @@ impl<R: SecretResolver> SecretResolver for Scoped<R> {
         ResolveManyFuture::new(async move {
             let full: Vec<_> = requests
                 .iter()
-                .map(|request| self.scope.full(request.name()))
+                .map(|request| self.full(request.name()))
                 .collect();
             let asked: Vec<_> = requests
                 .iter()
@@ -216,6 +237,13 @@ pub(crate) fn as_asked(error: Error, name: NameRef<'_>) -> Error {
         None => error,
     }
     .without_detail()
+}
+
+fn folds() -> Error {
+    Error::new(
+        ErrorKind::Misconfigured,
+        "the store can mean this secret by names outside of the scope, too; list its names (env: with_names), or ask for it without a scope",
+    )
 }
 
 /// Both parts were valid names, so their length is the only rule that the whole can break.

@@ -276,3 +276,39 @@ async fn with_a_prefix_and_names_only_those_are_answered_and_behind_the_prefix()
     }
     assert_eq!(source.reads(), ["APP_PROD_TOKEN", "APP_PATH"]);
 }
+
+#[tokio::test]
+async fn a_scope_reads_listed_names_and_nothing_that_another_name_means_too() {
+    let resolver = |builder: EnvBuilder| {
+        let backend = builder.with_source(source()).build().unwrap();
+        Resolver::builder(backend).build().unwrap()
+    };
+    // By the rule, `prod/db#password` is also `prod_db/password`, of another scope.
+    let by_rule = resolver(EnvBackend::builder().with_prefix("APP"));
+    for (scope, name) in [("prod", "db#password"), ("prod_db", "password")] {
+        let scoped = by_rule.scoped(scope).unwrap();
+        let refused = scoped.get(name).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Misconfigured);
+        assert!(!refused.to_string().contains("prod"), "{refused}");
+        // Nor from memory, once somebody else has read it.
+        by_rule.get("prod/db#password").await.unwrap();
+        assert_eq!(
+            scoped.peek(name).unwrap_err().kind(),
+            ErrorKind::Misconfigured
+        );
+        assert!(scoped.handle(name).await.is_err());
+        assert!(scoped.get_many(&[name]).await.remove(0).is_err());
+    }
+    let names = ["prod/db#password", "prod/token"];
+    let listed = resolver(EnvBackend::builder().with_prefix("APP").with_names(names));
+    let scoped = listed.scoped("prod").unwrap();
+    scoped.get("db#password").await.unwrap();
+    scoped.peek("db#password").unwrap();
+    let missing = scoped.get("none").await.unwrap_err();
+    assert_eq!(missing.kind(), ErrorKind::NotFound);
+    let other = listed.scoped("prod_db").unwrap();
+    let missing = other.get("password").await.unwrap_err();
+    assert_eq!(missing.kind(), ErrorKind::NotFound);
+    // A signal for a path reaches what is listed below it.
+    assert_eq!(listed.invalidator().invalidate_prefix("prod").unwrap(), 1);
+}
