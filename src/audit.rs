@@ -2,7 +2,8 @@
 //!
 //! Events go to the target `secret_resolver::audit`: fetches at INFO; those that failed, and answers
 //! that only the policy let through, once a second at WARN with a count of the others, which are at
-//! INFO; hits at TRACE; what is refused without asking at DEBUG. They name the secret, the store, the
+//! INFO, or at DEBUG where no store was asked; hits at TRACE; what is refused without a fetch at DEBUG. They
+//! name the secret, the store, the
 //! outcome, the version and the time it took; never a value. Metrics carry the store and the outcome;
 //! never a name, which would be a label without bound.
 
@@ -49,6 +50,15 @@ impl Store {
         }
     }
 
+    /// The error, with the store's label where it says only that time ran out: a service may have several.
+    pub(crate) fn named_by(&self, error: Error) -> Error {
+        let bare = error.backend().is_none() && error.detail().is_none();
+        match bare && error.kind() == ErrorKind::Timeout {
+            true => error.with_detail(format!("store {}", self.label)),
+            false => error,
+        }
+    }
+
     /// One fetch has ended, at `now`.
     pub(crate) fn fetched(
         &self,
@@ -58,7 +68,8 @@ impl Store {
         took: Duration,
     ) {
         let (name, label) = (name.to_owned(), Arc::clone(&self.label));
-        let failed = outcome.as_ref().is_err_and(|error| !error.is_held_back());
+        // Also what this process has decided on its own: a login that is held back is all that there is to see.
+        let failed = outcome.is_err();
         let warns = failed.then(|| self.failures.warns(now)).flatten();
         report(move || fetch_ended(&label, &name, outcome, took, warns));
     }
@@ -80,7 +91,7 @@ fn fetch_ended(
         Err(error) => {
             let (kind, backend) = (error.kind(), error.backend());
             match warns {
-                // No store was asked: in an outage there are as many as there are gets.
+                // No store was asked: there are as many as there are gets.
                 None if error.is_held_back() => {
                     tracing::debug!(target: TARGET, store = label, %name, ?kind, %error, "not asked");
                 }
@@ -94,13 +105,22 @@ fn fetch_ended(
         }
     }
     #[cfg(feature = "metrics")]
-    {
+    if was_asked(&outcome) {
         let kind = outcome.map_or_else(|error| error.kind().as_str(), |_| "ok");
         let store = metrics::SharedString::from(Arc::clone(store));
         metrics::counter!("secret_resolver_fetches_total", "store" => store.clone(), "outcome" => kind)
             .increment(1);
         metrics::histogram!("secret_resolver_fetch_seconds", "store" => store).record(took);
     }
+}
+
+/// Whether a fetch with this answer asked its store: not where no breaker let it through, nor where its login
+/// was held back.
+pub(crate) fn was_asked<T>(answer: &Result<T, Error>) -> bool {
+    let refused = |error: &Error| error.endpoint().is_none() || error.kind().is_of_access();
+    !answer
+        .as_ref()
+        .is_err_and(|error| error.is_held_back() && refused(error))
 }
 
 /// A version that went back was believed.
@@ -153,6 +173,15 @@ pub(crate) fn invalidated(what: &dyn std::fmt::Display, how: &'static str) {
     });
 }
 
+/// The versions of a record were forgotten on purpose.
+pub(crate) fn forgot_versions(name: &SecretName, warns: Option<u64>) {
+    const WHAT: &str = "forgot the versions seen";
+    foreign(|| match warns {
+        Some(others) => tracing::warn!(%name, others, "{WHAT}"),
+        None => tracing::info!(%name, "{WHAT}"),
+    });
+}
+
 /// Hits are counted apart, by thread; what was counted is handed on when something else happens
 /// anyway. `reported` is how many were handed on before: a process may have several caches.
 pub(crate) fn hits(sum: u64, reported: &AtomicU64) {
@@ -165,6 +194,72 @@ pub(crate) fn hits(sum: u64, reported: &AtomicU64) {
     }
     #[cfg(not(feature = "metrics"))]
     let _ = (sum, reported);
+}
+
+/// What is said of a resolver that has ended: it holds nothing, leaves no endpoint alone and has no login.
+#[cfg(feature = "metrics")]
+pub(crate) fn has_ended(stores: Vec<crate::status::StoreStatus>, now: Moment) {
+    holds(0, 0);
+    for mut store in stores {
+        store.login_ends = None;
+        for endpoint in &mut store.endpoints {
+            endpoint.breaker = crate::layers::BreakerState::Closed;
+        }
+        store_is(store, now);
+    }
+}
+
+/// What each metric counts, and in what, for recorders that show it.
+#[cfg(feature = "metrics")]
+pub(crate) fn describe() {
+    use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+    report(|| {
+        describe_counter!(
+            "secret_resolver_fetches_total",
+            Unit::Count,
+            "fetches that asked a store and have ended, by their outcome"
+        );
+        describe_histogram!(
+            "secret_resolver_fetch_seconds",
+            Unit::Seconds,
+            "how long these fetches took"
+        );
+        describe_counter!(
+            "secret_resolver_hits_total",
+            Unit::Count,
+            "answers from the cache, without those of a fallback's"
+        );
+        describe_counter!(
+            "secret_resolver_downgrades_total",
+            Unit::Count,
+            "answers that only the policy let through"
+        );
+        describe_counter!(
+            "secret_resolver_invalidations_total",
+            Unit::Count,
+            "invalidations, by what was named"
+        );
+        describe_gauge!(
+            "secret_resolver_entries",
+            Unit::Count,
+            "records that the cache holds"
+        );
+        describe_gauge!(
+            "secret_resolver_bytes",
+            Unit::Bytes,
+            "bytes of values that the cache holds"
+        );
+        describe_gauge!(
+            "secret_resolver_breaker_open",
+            Unit::Count,
+            "1 while an endpoint is left alone"
+        );
+        describe_gauge!(
+            "secret_resolver_login_seconds",
+            Unit::Seconds,
+            "how much longer the login lasts; 0 where there is none"
+        );
+    });
 }
 
 /// How often metrics get what is not an event.

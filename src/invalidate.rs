@@ -5,13 +5,14 @@ use std::sync::{Arc, Weak};
 
 use crate::address::Address;
 use crate::audit;
+use crate::clock::Moment;
 use crate::error::{Error, ErrorKind};
-use crate::foreign::foreign;
 use crate::fork::{self, Process};
 use crate::layers::Scope;
 use crate::name::{NameRef, SecretName};
-use crate::rules::check_prefix;
+use crate::rules::prefix_of;
 use crate::secret::Version;
+use crate::seldom::Seldom;
 
 /// Drops cached values and fences the fetches in flight. Cheap to clone; does not keep the
 /// resolver alive.
@@ -35,6 +36,8 @@ pub struct Invalidator {
     process: Process,
     /// The path before every name, for a caller that may not leave it.
     scope: Option<Scope>,
+    /// Which warnings about forgotten versions are logged.
+    forgotten: Arc<Seldom>,
 }
 
 /// What can be invalidated. All of it takes effect before the call returns.
@@ -46,6 +49,7 @@ pub(crate) trait Invalidates: Send + Sync + 'static {
     fn invalidate_all(&self) -> usize;
     fn raise(&self, name: NameRef<'_>, floor: &Version);
     fn forget_version(&self, name: NameRef<'_>);
+    fn now(&self) -> Moment;
 }
 
 impl Invalidator {
@@ -55,6 +59,7 @@ impl Invalidator {
             caches: caches.into_iter().collect(),
             process: Process::current(),
             scope: None,
+            forgotten: Arc::default(),
         }
     }
 
@@ -119,10 +124,9 @@ impl Invalidator {
     /// keep their value until one is. At most 16 names of one record are known, while a value is held.
     ///
     /// # Errors
-    /// [`ErrorKind::Misconfigured`] when `prefix` is not a path; [`ErrorKind::Refused`] in a forked child.
+    /// [`ErrorKind::InvalidName`] when `prefix` is not a path; [`ErrorKind::Refused`] in a forked child.
     pub fn invalidate_prefix(&self, prefix: &str) -> Result<usize, Error> {
-        check_prefix(prefix)?;
-        self.below(&self.full(NameRef::parse(prefix)?)?)
+        self.below(&self.full(prefix_of(prefix)?)?)
     }
 
     /// Invalidates everything, or everything in the scope.
@@ -156,7 +160,9 @@ impl Invalidator {
             cache.forget_version(name.borrowed());
             0
         })?;
-        foreign(|| tracing::warn!(%name, "forgot the versions seen"));
+        if let Some(cache) = self.caches.first().and_then(Weak::upgrade) {
+            audit::forgot_versions(&name, self.forgotten.warns(cache.now()));
+        }
         Ok(())
     }
 

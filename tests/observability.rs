@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use secret_resolver::backend::{NameRef, Request};
 use secret_resolver::testing::{ManualClock, MockBackend, Reply};
-use secret_resolver::{ErrorKind, Resolver, SecretResolver, Version};
+use secret_resolver::{BreakerConfig, ErrorKind, LimitConfig, Resolver, SecretResolver, Version};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber, span};
 
@@ -272,6 +272,45 @@ async fn every_fetch_refusal_downgrade_and_invalidation_is_reported_and_no_value
     // No fetch comes after this hit, which would hand it on.
     second.get("prod/stale").await.unwrap();
 
+    // A fetch that a breaker refuses, too, is a warning with its text, once a second.
+    let away = MockBackend::new();
+    away.always(Reply::Error(ErrorKind::Unavailable));
+    let third = Resolver::builder(away.clone())
+        .with_limit_for("lane", LimitConfig::default())
+        .with_breaker(
+            BreakerConfig::default().with_open(Duration::from_secs(15), Duration::from_secs(15)),
+        )
+        .dangerous_fallback_to_for(
+            "lane/kept",
+            MockBackend::new().with_value("lane/kept", "canary-4714"),
+        )
+        .with_attempts(1)
+        .with_clock(clock.clone())
+        .build()
+        .unwrap();
+    for number in 0..5 {
+        third.get(&format!("lane/{number}")).await.unwrap_err();
+    }
+    until(|| lines.with("name=lane/").len() == 5).await;
+    clock.advance(Duration::from_secs(1));
+    for _ in 0..2 {
+        third.get("lane/refused").await.unwrap_err();
+    }
+    let refused = "name=lane/refused";
+    until(|| lines.with(refused).len() == 2).await;
+    assert_eq!(
+        lines.with(refused),
+        [Level::WARN, Level::DEBUG],
+        "{}",
+        lines.all()
+    );
+    // The second answer is of the fallback's cache, which is no hit.
+    for _ in 0..2 {
+        third.get("lane/kept").await.unwrap();
+    }
+    until(|| lines.with("name=lane/kept").len() >= 5).await;
+    assert_eq!((away.calls(), third.status().fetches), (5, 5));
+
     let all = lines.all();
     assert!(
         all.contains("span secret_fetch name=prod/db#password"),
@@ -285,14 +324,20 @@ async fn every_fetch_refusal_downgrade_and_invalidation_is_reported_and_no_value
     {
         let counts = || facade.0.lock().unwrap().clone();
         let seconds = |store| format!("secret_resolver_fetch_seconds,store={store}");
-        until(|| counts().get(&seconds("primary")) == Some(&11)).await;
+        until(|| counts().get(&seconds("primary")) == Some(&16)).await;
         // Hits and gauges are reported every five seconds, whatever else happens.
         clock.advance(Duration::from_secs(5));
         until(|| counts().get("secret_resolver_hits_total") == Some(&8)).await;
         until(|| counts().contains_key("secret_resolver_entries")).await;
+        // What has ended leaves nothing alone, however it ends.
+        let open = "secret_resolver_breaker_open,store=primary,limit_for=lane,endpoint=0";
+        until(|| counts().get(open) == Some(&1)).await;
+        drop(third);
+        until(|| counts().get(open) == Some(&0)).await;
+        assert_eq!(counts()["secret_resolver_hits_total"], 8);
         let counts = counts();
         let expected = [
-            ("secret_resolver_downgrades_total,how=fallback", 1),
+            ("secret_resolver_downgrades_total,how=fallback", 3),
             ("secret_resolver_downgrades_total,how=stale", 1),
             (
                 "secret_resolver_fetches_total,store=primary,outcome=denied",
@@ -303,14 +348,14 @@ async fn every_fetch_refusal_downgrade_and_invalidation_is_reported_and_no_value
                 4,
             ),
             ("secret_resolver_fetches_total,store=primary,outcome=ok", 4),
-            ("secret_resolver_fetches_total,store=fallback,outcome=ok", 1),
+            ("secret_resolver_fetches_total,store=fallback,outcome=ok", 2),
             (
                 "secret_resolver_fetches_total,store=primary,outcome=timed out",
                 1,
             ),
             (
                 "secret_resolver_fetches_total,store=primary,outcome=unavailable",
-                1,
+                1 + 5,
             ),
             (
                 "secret_resolver_breaker_open,store=primary,limit_for=,endpoint=0",

@@ -389,6 +389,8 @@ fn a_configuration_that_cannot_work_is_refused() {
         builder().with_deadline(Duration::ZERO),
         builder().with_max_entries(0),
         builder().with_max_bytes(1),
+        builder().with_max_record_bytes(0),
+        builder().with_max_record_bytes(0).with_max_bytes(0),
         builder().with_max_record_bytes(u32::MAX),
     ] {
         assert_eq!(

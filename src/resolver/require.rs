@@ -36,6 +36,8 @@ pub struct Required(Vec<(SecretName, Secret)>);
 pub struct RequireError {
     asked: usize,
     failures: Vec<Failure>,
+    /// Why none is kept, where all of them resolve.
+    not_kept: Option<Error>,
 }
 
 #[derive(Clone, Debug)]
@@ -63,6 +65,11 @@ impl Required {
         self.0.into_iter().map(|(_, secret)| secret).collect()
     }
 
+    /// The names and their secrets, in the order in which they were given.
+    pub fn iter(&self) -> impl Iterator<Item = (&SecretName, &Secret)> {
+        self.0.iter().map(|(name, secret)| (name, secret))
+    }
+
     pub(crate) fn names(&self) -> impl Iterator<Item = &SecretName> {
         self.0.iter().map(|(name, _)| name)
     }
@@ -71,7 +78,7 @@ impl Required {
         self.0.iter().map(|(_, secret)| secret)
     }
 
-    /// One error for all of `names`.
+    /// One error for all of `names`, which resolve and cannot be kept.
     pub(crate) fn none(names: &[impl AsRef<str>], error: Error) -> RequireError {
         let failure = |(position, name): (usize, &_)| Failure {
             position,
@@ -81,6 +88,7 @@ impl Required {
         RequireError {
             asked: names.len(),
             failures: names.iter().enumerate().map(failure).collect(),
+            not_kept: Some(error.clone()),
         }
     }
 
@@ -107,7 +115,11 @@ impl Required {
         if failures.is_empty() {
             Ok(Self(found))
         } else {
-            Err(RequireError { asked, failures })
+            Err(RequireError {
+                asked,
+                failures,
+                not_kept: None,
+            })
         }
     }
 }
@@ -144,12 +156,24 @@ impl From<RequireError> for Error {
         let first = failures.clone().next();
         let kind = failures.find(lasting).or(first);
         let kind = kind.map_or(ErrorKind::NotFound, |failure| failure.error.kind());
-        Self::new(kind, "not all required secrets resolve").with_detail(error.to_string())
+        let what = match error.not_kept {
+            Some(_) => "the required secrets cannot be kept",
+            None => "not all required secrets resolve",
+        };
+        Self::new(kind, what).with_detail(error.to_string())
     }
 }
 
 impl fmt::Display for RequireError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(error) = &self.not_kept {
+            // One cause, not one for each name.
+            let asked = self.asked;
+            return write!(
+                f,
+                "all {asked} required secrets resolve, but cannot be kept: {error}"
+            );
+        }
         let failed = self.failures.len();
         write!(
             f,

@@ -9,6 +9,7 @@ use crate::clock::Clock;
 use crate::downgrade::Downgrades;
 use crate::driver::Driver;
 use crate::error::Error;
+use crate::foreign::foreign;
 use crate::fork::Process;
 use crate::invalidate::Invalidator;
 use crate::layers::{
@@ -122,6 +123,7 @@ pub(super) fn assemble(config: ResolverBuilder, clock: Arc<dyn Clock>) -> Result
         let short = CacheConfig {
             stores: ByPrefix::new(audit::Store::new("fallback")),
             ttl: ByPrefix::new(FALLBACK_TTL),
+            counts_hits: false,
             // What is left of a caller's deadline after the primary's budget, and no more.
             flight_budget: deadline / 5,
             ..CacheConfig::default()
@@ -146,8 +148,12 @@ pub(super) fn assemble(config: ResolverBuilder, clock: Arc<dyn Clock>) -> Result
     #[cfg(feature = "metrics")]
     {
         let primary = layers.inner().primary();
-        let stores = stores.clone();
-        primary.publish(move |now| stores.iter().for_each(|store: &Guarded| store.publish(now)));
+        let shown = stores.clone();
+        let ended = stores.clone();
+        primary.publish(
+            move |now| shown.iter().for_each(|store: &Guarded| store.publish(now)),
+            move |now| audit::has_ended(ended.iter().map(Guarded::at_rest).collect(), now),
+        );
     }
     Ok(Stack {
         process: Process::current(),
@@ -186,12 +192,30 @@ pub(super) struct Guarded {
 }
 
 impl Guarded {
+    /// As logs call it.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     pub(super) fn status(&self) -> StoreStatus {
         StoreStatus {
             name: self.name.clone(),
             limit_for: self.limit_for.clone(),
             endpoints: self.breaker.status(),
-            login_ends: self.store.login_ends(),
+            held_back: self.breaker.held_back(),
+            login_ends: foreign(|| self.store.login_ends()).flatten(),
+        }
+    }
+
+    /// The same, without asking the store's code, which may be gone.
+    #[cfg(feature = "metrics")]
+    fn at_rest(&self) -> StoreStatus {
+        StoreStatus {
+            name: self.name.clone(),
+            limit_for: self.limit_for.clone(),
+            endpoints: self.breaker.status(),
+            held_back: None,
+            login_ends: None,
         }
     }
 

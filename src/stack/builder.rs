@@ -57,8 +57,8 @@ impl ResolverBuilder {
     }
 
     /// How often a fetch that fails for a passing reason is attempted within its budget, the first
-    /// time included. Default 3; from 1 to 10. Back-offs pass on the resolver's clock: on a manual
-    /// one they wait for the test, which may prefer 1.
+    /// time included. Default 3; from 1 to 10. Back-offs pass on the resolver's clock: on a strict manual
+    /// one they wait for the test, which may prefer 1; any other manual one moves on by itself.
     #[must_use]
     pub fn with_attempts(mut self, attempts: u32) -> Self {
         self.retry.max_attempts = attempts;
@@ -164,14 +164,15 @@ impl ResolverBuilder {
         self
     }
 
-    /// How many records are cached at most. Default 10,000.
+    /// How many records are cached at most. Default 10,000; at least 1.
     #[must_use]
     pub fn with_max_entries(mut self, entries: u32) -> Self {
         self.cache.max_entries = entries;
         self
     }
 
-    /// How many bytes of values are cached at most. Default 16 MiB.
+    /// How many bytes of values are cached at most. Default 16 MiB; at least what one record may have, and at
+    /// most 4 GiB.
     #[must_use]
     pub fn with_max_bytes(mut self, bytes: u32) -> Self {
         self.cache.max_bytes = bytes;
@@ -179,14 +180,14 @@ impl ResolverBuilder {
     }
 
     /// How many fetches may be in flight at once, except those of prefixes with their own limit.
-    /// Default 16,384.
+    /// Default 16,384; at least 1.
     #[must_use]
     pub fn with_max_flights(mut self, flights: usize) -> Self {
         self.cache.max_flights.set_all(flights);
         self
     }
 
-    /// How large one record may be. Default 64 KiB.
+    /// How large one record may be. Default 64 KiB; at least 1 byte, and at most what the whole cache may have.
     #[must_use]
     pub fn with_max_record_bytes(mut self, bytes: u32) -> Self {
         self.cache.max_record_bytes = bytes;

@@ -33,6 +33,8 @@ pub(crate) struct CacheConfig {
     /// moment only: a quarter of a second, or as long as the invalidation is past. Default 2 s; at
     /// most 60 s.
     pub settle: Duration,
+    /// Whether metrics count its hits: not those of a fallback, which are exceptions.
+    pub counts_hits: bool,
     /// What logs and metrics call the store of a name.
     pub stores: ByPrefix<Store>,
 }
@@ -48,6 +50,7 @@ impl Default for CacheConfig {
             max_record_bytes: 64 << 10,
             max_flights: ByPrefix::new(16_384),
             settle: Duration::from_secs(2),
+            counts_hits: true,
             stores: ByPrefix::new(Store::new("primary")),
         }
     }
@@ -72,6 +75,8 @@ impl CacheConfig {
             "the budget of a flight must not be zero"
         } else if self.max_entries == 0 || self.max_flights.values().any(|&most| most == 0) {
             "the bounds on entries and flights must not be zero"
+        } else if self.max_record_bytes == 0 || self.max_bytes == 0 {
+            "the bounds on bytes must not be zero: no record would fit"
         } else if self.max_record_bytes > self.max_bytes {
             "one record may not be larger than the whole cache: lower with_max_record_bytes, or raise with_max_bytes"
         } else if self.settle > Self::LONGEST_SETTLE {

@@ -180,6 +180,9 @@ impl Core {
         name: NameRef<'_>,
         again: bool,
     ) -> Result<Joined, Error> {
+        if located.address().is_lost() {
+            return Err(no_address());
+        }
         let address = located.address().as_str();
         // Foreign code, so before the lock.
         let identity = self.inner.identity();
@@ -281,7 +284,9 @@ impl Core {
     }
 
     pub(super) fn tell_hits(&self) {
-        audit::hits(self.hits.sum(), &self.hits_reported);
+        if self.config.counts_hits {
+            audit::hits(self.hits.sum(), &self.hits_reported);
+        }
     }
 
     /// Reports a fetch that has ended: the backend and the version that it brought, or why it failed.
@@ -313,9 +318,9 @@ impl Core {
         let answer = self.inner.resolve(request.while_running(until, lost));
         let answer = in_time(limit, race(closed, answer)).await;
         let answer = answer.unwrap_or_else(|| Err(too_late()));
-        // Without asking the store, as a breaker does: that is no fetch.
-        let refused = |error: &Error| error.is_held_back() && error.endpoint().is_none();
-        if !answer.as_ref().is_err_and(refused) {
+        let store = self.config.stores.get(request.name().path());
+        let answer = answer.map_err(|error| store.named_by(error));
+        if audit::was_asked(&answer) {
             self.fetches.fetch_add(1, Ordering::Relaxed);
         }
         answer
@@ -345,6 +350,15 @@ pub(crate) fn closed_error() -> Error {
     Error::new(
         ErrorKind::Closed,
         "the resolver was shut down; build a new one",
+    )
+}
+
+/// Where a record is cannot be known.
+#[cold]
+pub(super) fn no_address() -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        "the backend panicked as it was asked where the secret is",
     )
 }
 
