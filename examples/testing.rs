@@ -63,7 +63,7 @@ async fn an_outage_is_an_error_and_not_an_old_password() -> Result<(), Error> {
     let clock = ManualClock::new();
     let resolver = Resolver::builder(store.clone())
         .with_clock(clock.clone())
-        // The pause before another attempt would pass on the clock, which stands still here.
+        // One attempt: pauses between several would pass by themselves and move the clock.
         .with_attempts(1)
         .build()?;
     let database = Database::with_password("first");

@@ -255,7 +255,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     core(
         "clock: a waker of our own that takes the place of a foreign one is called with the foreign ones",
         "src/clock/timers.rs",
-        ["            held.ours = OURS.get();\n", ""],
+        ["            held.ours = is_ours();\n", ""],
         "a_waker_of_our_own_is_called_by_the_clock_s_thread_although_all_others_block",
     ),
     core(
@@ -275,5 +275,59 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "            caches: (caches.into_iter())\n                .inspect(|cache| std::mem::forget(cache.upgrade()))\n                .collect(),",
         ],
         "an_invalidator_keeps_no_resolver_alive",
+    ),
+    core(
+        "panics: a thread that is ending uses what is gone",
+        "src/ending.rs",
+        [
+            "WHOLE.try_with(|whole| whole.0).unwrap_or(false)",
+            "WHOLE.try_with(|whole| whole.0).unwrap_or(true)",
+        ],
+        "a_thread_that_is_ending_is_answered_from_memory_or_refused_and_panics_nowhere",
+    ),
+    core(
+        "status: a store whose login is held back is ready",
+        "src/status.rs",
+        ["self.held_back.is_none() && asked.any(", "asked.any("],
+        "a_store_whose_reads_are_kept_out_is_not_ready_until_one_is_answered",
+    ),
+    core(
+        "status: names with their own limit take the service down",
+        "src/status.rs",
+        [
+            "store.limit_for.is_none() && !store.is_ready()",
+            "!store.is_ready()",
+        ],
+        "names_with_a_limit_of_their_own_take_no_service_down",
+    ),
+    core(
+        "status: a scope shows where its secrets are",
+        "src/stack/health.rs",
+        ["Some(_) => error.without_detail(),", "Some(_) => error,"],
+        "a_scope_that_is_not_ready_shows_neither_where_nor_what",
+    ),
+    core(
+        "audit: what no store was asked for is no warning",
+        "src/audit.rs",
+        [
+            "let failed = outcome.is_err();",
+            "let failed = outcome.as_ref().is_err_and(|error| !error.is_held_back());",
+        ],
+        "every_fetch_refusal_downgrade_and_invalidation_is_reported_and_no_value_is",
+    ),
+    core(
+        "audit: a breaker stays open after its resolver",
+        "src/audit.rs",
+        [
+            "endpoint.breaker = crate::layers::BreakerState::Closed;",
+            "let _ = endpoint;",
+        ],
+        "every_fetch_refusal_downgrade_and_invalidation_is_reported_and_no_value_is",
+    ),
+    core(
+        "deserialize: a visitor that panics leaves a secret",
+        "src/secret/deserialize.rs",
+        ["drop(Self::take());", ""],
+        "a_visitor_that_panics_leaves_no_secret_behind",
     ),
 ];

@@ -285,4 +285,22 @@ pub(super) const MUTANTS: &[Mutant] = &[
         ],
         "a_lost_answer_is_asked_for_again_sooner_than_another_endpoint_wants",
     ),
+    core(
+        "status: an endpoint that refuses every read keeps none out",
+        "src/layers/breaker/endpoint.rs",
+        [
+            "if failure.kind.is_of_access() && !latest {",
+            "if latest && !latest {",
+        ],
+        "a_store_whose_reads_are_kept_out_is_not_ready_until_one_is_answered",
+    ),
+    core(
+        "status: an error stands where it was not given",
+        "src/layers/breaker/turns.rs",
+        [
+            "self.named_by(error).unwrap_or(endpoint)",
+            "self.named_by(error).map_or(endpoint, |_| endpoint)",
+        ],
+        "an_error_is_booked_to_the_endpoint_that_gave_it_or_to_none",
+    ),
 ];

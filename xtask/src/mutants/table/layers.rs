@@ -1,6 +1,6 @@
 //! What is broken in the other layers: `src/layers/`.
 
-use super::{Mutant, core};
+use super::{Mutant, core, of};
 
 pub(super) const MUTANTS: &[Mutant] = &[
     core(
@@ -179,5 +179,32 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "src/layers/limit/mod.rs",
         ["max_queued: 16_384,", "max_queued: 65_536,"],
         "by_default_sixteen_thousand_wait_and_one_more_is_refused",
+    ),
+    core(
+        "panics: that of a method which is not async goes to its caller",
+        "src/layers/own_thread.rs",
+        [
+            "foreign(|| self.inner.locate(name)).unwrap_or_else(|| Located::lost(name))",
+            "self.inner.locate(name)",
+        ],
+        "a_panic_in_any_method_of_a_backend_is_an_error_of_that_call_alone",
+    ),
+    core(
+        "panics: a signal whose place is not known drops nothing",
+        "src/layers/cache/invalidation.rs",
+        ["true => self.invalidate_all(),", "true => 0,"],
+        "a_panic_in_any_method_of_a_backend_is_an_error_of_that_call_alone",
+    ),
+    of(
+        "secret-resolver-env",
+        core(
+            "scope: a name is read that means what others mean",
+            "src/layers/scoped/mod.rs",
+            [
+                "match inside || address.is_lost() {",
+                "match inside || address.is_lost() || !inside {",
+            ],
+            "a_scope_reads_listed_names_and_nothing_that_another_name_means_too",
+        ),
     ),
 ];
