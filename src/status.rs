@@ -90,8 +90,8 @@ pub struct EndpointStatus {
     pub failures: u32,
     /// When it last answered: a value, or that there is none.
     pub last_success: Option<Moment>,
-    /// What went wrong here last. It stays after a success: compare the moments. What another endpoint gave,
-    /// or this process has decided on its own, is not here.
+    /// What went wrong here last. It stays after a success: compare the moments. What another endpoint gave is
+    /// not here, nor what this process has decided on its own, unless it follows from this one.
     pub last_failure: Option<Failure>,
 }
 

@@ -144,6 +144,11 @@ async fn an_error_is_booked_to_the_endpoint_that_gave_it_or_to_none() {
     store.set(0, error(ErrorKind::Unauthenticated).held_back());
     fresh.get("prod/db").await.unwrap_err();
     assert_eq!(failed(&fresh), (vec![false; 3], true));
+    // Unless it says where it comes from.
+    let again = error(ErrorKind::Unauthenticated).with_detail(ORIGINS[2]);
+    store.set(0, again.held_back());
+    fresh.get("prod/db").await.unwrap_err();
+    assert_eq!(failed(&fresh), (vec![false, false, true], true));
 }
 
 #[tokio::test]

@@ -21,9 +21,9 @@ impl Record {
     /// `#[serde(flatten)]` there is text alone. Feature `serde`.
     ///
     /// A `Secret` shares the bytes of the record, and `&str` and `&[u8]` borrow them. Other types copy: a
-    /// `SecretString` wipes its copy, a `String` does not. serde itself copies the values behind a `flatten`,
-    /// of an untagged and of an internally tagged enum into `String`s, which nothing wipes, whatever their
-    /// type is in the end.
+    /// `SecretString` wipes its copy, a `String` does not. An untagged enum never has a `Secret`: serde hands it
+    /// text alone, and tries its next variant. Where that is a `String`, the value stands in one that nothing
+    /// wipes.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] when a field is missing, [`ErrorKind::Malformed`] when one does not fit its

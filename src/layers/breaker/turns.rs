@@ -232,7 +232,8 @@ impl State {
     }
 
     /// Notes what an attempt has shown, for the status: at the endpoint that gave it. What this process has
-    /// decided on its own is of no endpoint: a login that is held back may have failed at another.
+    /// decided on its own is of no endpoint that it does not name: a login that is held back may have failed at
+    /// another.
     fn note(
         &mut self,
         endpoint: usize,
@@ -252,14 +253,12 @@ impl State {
             return;
         };
         let failure = Failure::of(error, now);
-        if error.is_held_back() {
-            if error.kind().is_of_access() {
-                self.held_back = Some(failure);
-            }
-            return;
+        if error.is_held_back() && error.kind().is_of_access() {
+            self.held_back = Some(failure.clone());
         }
-        let gave = self.named_by(error).unwrap_or(endpoint);
-        if let Some(gave) = self.endpoints.get_mut(gave) {
+        let asked = (!error.is_held_back()).then_some(endpoint);
+        let gave = self.named_by(error).or(asked);
+        if let Some(gave) = gave.and_then(|gave| self.endpoints.get_mut(gave)) {
             gave.note_failure(failure, latest);
         }
     }

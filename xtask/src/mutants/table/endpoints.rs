@@ -298,8 +298,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "status: an error stands where it was not given",
         "src/layers/breaker/turns.rs",
         [
-            "self.named_by(error).unwrap_or(endpoint)",
-            "self.named_by(error).map_or(endpoint, |_| endpoint)",
+            "self.named_by(error).or(asked)",
+            "self.named_by(error).and(asked).or(asked)",
         ],
         "an_error_is_booked_to_the_endpoint_that_gave_it_or_to_none",
     ),
