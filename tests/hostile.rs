@@ -290,6 +290,11 @@ impl SecretResolver for Panics {
         vec![self.locate(prefix).address().clone().into_owned()]
     }
 
+    fn at_once(&self, _: &Request<'_>) -> usize {
+        self.in_("at_once");
+        1
+    }
+
     fn remembers(&self) -> bool {
         self.in_("remembers");
         false
@@ -326,11 +331,12 @@ impl SecretResolver for Panics {
     }
 }
 
-const METHODS: [&str; 11] = [
+const METHODS: [&str; 12] = [
     "resolve",
     "locate",
     "addresses",
     "below",
+    "at_once",
     "remembers",
     "endpoints",
     "origins",

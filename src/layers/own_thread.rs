@@ -112,6 +112,10 @@ impl SecretResolver for OwnThread {
         foreign(|| self.inner.below(prefix)).unwrap_or_else(|| vec![Address::lost(prefix.path())])
     }
 
+    fn at_once(&self, request: &Request<'_>) -> usize {
+        foreign(|| self.inner.at_once(request)).unwrap_or(1)
+    }
+
     fn remembers(&self) -> bool {
         foreign(|| self.inner.remembers()).unwrap_or_default()
     }
