@@ -82,6 +82,14 @@ pub(crate) fn error_of(asked: Asked, target: &str, reply: &Reply<'_>) -> Error {
     }
 }
 
+/// The error for an answer with the right status that cannot be read, with what was asked, and where.
+pub(crate) fn at_place(error: Error, target: &str, reply: &Reply<'_>) -> Error {
+    match error.detail() {
+        Some(_) => error,
+        None => error::at(error, reply.place(target)),
+    }
+}
+
 /// Whether the store itself refuses a request with a token: by a policy, or because the token is dead.
 pub(crate) fn is_refusal(reply: &Reply<'_>) -> bool {
     reply.status() == 403 && Body::of(reply.body()) != Body::Foreign
@@ -137,6 +145,10 @@ fn meaning(asked: Asked, status: u16, body: Body) -> (ErrorKind, &'static str) {
         (_, Body::Foreign, _) => (
             Malformed,
             "the answer is not that of a Vault server; check what is listening there, or a proxy before it",
+        ),
+        (403, _, Asked::Login(By::AppRole)) => (
+            Unauthenticated,
+            "the login was refused; check the auth mount, and whether the role is locked out after logins with a wrong secret id, of this or another service",
         ),
         (400 | 401 | 403, _, Asked::Login(by)) => (Unauthenticated, by.is_refused()),
         (401 | 403, _, Asked::Lookup) => (

@@ -13,6 +13,18 @@ pub(crate) fn denied(place: String) -> Error {
     at(Error::new(ErrorKind::Denied, what), place).with_status(403)
 }
 
+/// A login answered 403 after others with 400: the store does not look at the credentials any more.
+pub(crate) fn locked_out(error: Error) -> Error {
+    let what = "the role is probably locked out for every service, after logins with a wrong secret id; correct the secret id, and wait (15 minutes by default) or unlock the role";
+    let delay = error.retry_after();
+    let place = error.detail().map(str::to_owned).unwrap_or_default();
+    let locked = at(Error::new(ErrorKind::Unauthenticated, what), place).with_status(403);
+    match delay {
+        Some(delay) => locked.with_retry_after(delay),
+        None => locked,
+    }
+}
+
 pub(crate) fn no_such_version() -> Error {
     ours(Error::new(
         ErrorKind::NotFound,

@@ -247,6 +247,136 @@ fn a_refusal_is_confirmed_once_and_a_refused_credential_is_not_shown_to_all() {
     });
 }
 
+/// What a store says to a wrong secret id, and to each login while the role is locked out.
+const WRONG: &str = r#"{"errors":["invalid role or secret ID"]}"#;
+
+#[test]
+fn a_wrong_secret_id_is_sent_three_times_and_then_more_rarely_than_the_store_remembers_it() {
+    let (fake, backend, clock) = single(role());
+    fake.state().instead = Some(("/login", Reply::json(400, WRONG)));
+    let mut sent = Vec::new();
+    block_on(async {
+        // Each second for two hours.
+        for _ in 0..7200 {
+            let before = fake.asked("/login");
+            assert_eq!(refusal(&backend, "a").await, ErrorKind::Unauthenticated);
+            if fake.asked("/login") > before {
+                sent.push(clock.now());
+            }
+            clock.advance(SECOND);
+        }
+    });
+    // Five lock the role out, each less than 15 minutes after the one before.
+    let apart: Vec<_> = sent.windows(2).map(|two| two[1].since(two[0])).collect();
+    let (quick, rare) = apart.split_at(2);
+    assert!(quick.iter().all(|apart| *apart < 10 * SECOND), "{apart:?}");
+    assert!(rare.iter().all(|apart| *apart > 900 * SECOND), "{apart:?}");
+    assert!((5..=8).contains(&rare.len()), "{apart:?}");
+}
+
+#[test]
+fn several_endpoints_together_are_shown_a_wrong_secret_id_three_times() {
+    // The other is away, or confirms.
+    for (confirms, second_answers) in [(false, Reply::status(503)), (true, Reply::json(400, WRONG))]
+    {
+        let (first, second, backend, clock) = pair();
+        first.state().instead = Some(("/login", Reply::json(400, WRONG)));
+        second.state().instead = Some(("/login", second_answers));
+        block_on(async {
+            for _ in 0..900 {
+                let _ = backend.get("a").await;
+                clock.advance(SECOND);
+            }
+        });
+        let confirmed = if confirms { second.asked("/login") } else { 0 };
+        assert_eq!((first.asked("/login") + confirmed, confirms), (3, confirms));
+    }
+}
+
+#[test]
+fn a_changed_secret_id_is_tried_at_once_however_long_the_one_before_is_held_back() {
+    let fake = Fake::start();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("secret-id");
+    std::fs::write(&file, "wrong").unwrap();
+    fake.state().instead = Some(("/login", Reply::json(400, WRONG)));
+    let resolver = waiting(&fake, &file);
+    block_on(async {
+        while fake.asked("/login") < 3 {
+            let _ = resolver.get("a").await;
+            tokio::time::sleep(SECOND / 10).await;
+        }
+        // The refusal of `a` is remembered for a moment.
+        let held = resolver.get("b").await.unwrap_err();
+        assert!(held.is_held_back(), "{held}");
+        assert!(held.retry_after().unwrap() > 900 * SECOND, "{held:?}");
+        let required = resolver.require_within(&["b"], 20 * SECOND);
+        let writes = async {
+            tokio::time::sleep(SECOND).await;
+            assert_eq!(fake.asked("/login"), 3);
+            fake.state().instead = None;
+            std::fs::write(&file, "secret").unwrap();
+        };
+        let (required, ()) = tokio::join!(required, writes);
+        required.unwrap();
+    });
+    assert_eq!(fake.asked("/login"), 4);
+}
+
+#[test]
+fn a_wrong_id_after_others_counts_with_them() {
+    let (fake, clock) = (Fake::start(), ManualClock::strict());
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("secret-id");
+    std::fs::write(&file, "wrong").unwrap();
+    fake.state().instead = Some(("/login", Reply::json(400, WRONG)));
+    let auth = Auth::approle(value("role"), Credential::file(&file));
+    let backend = on_clock(fake.target(auth), &clock);
+    let minute = async || {
+        for _ in 0..60 {
+            assert_eq!(refusal(&backend, "a").await, ErrorKind::Unauthenticated);
+            clock.advance(SECOND);
+        }
+        fake.asked("/login")
+    };
+    block_on(async {
+        assert_eq!(minute().await, 3);
+        std::fs::write(&file, "wrong again").unwrap();
+        assert_eq!(minute().await, 4);
+        // Once the store has forgotten them, it begins to count again.
+        clock.advance(900 * SECOND);
+        std::fs::write(&file, "still wrong").unwrap();
+        assert_eq!(minute().await, 7);
+    });
+}
+
+#[test]
+fn a_403_after_wrong_ids_is_called_a_lockout_and_is_not_held_for_long() {
+    let (fake, backend, clock) = single(role());
+    let error = async || backend.get("a").await.unwrap_err().to_string();
+    block_on(async {
+        fake.state().instead = Some(("/login", refused(403)));
+        let alone = error().await;
+        assert!(alone.contains("whether the role is locked out"), "{alone}");
+        clock.advance(SECOND);
+        fake.state().instead = Some(("/login", Reply::json(400, WRONG)));
+        let wrong = error().await;
+        assert!(
+            wrong.contains("check the role id") && !wrong.contains("locked"),
+            "{wrong}"
+        );
+        clock.advance(2 * SECOND);
+        fake.state().instead = Some(("/login", refused(403)));
+        let locked = error().await;
+        assert!(locked.contains("is probably locked out"), "{locked}");
+        assert!(locked.contains("status 403, https://"), "{locked}");
+        // It costs nothing to ask whether the lockout is over.
+        fake.state().instead = None;
+        clock.advance(30 * SECOND);
+        assert_eq!(text(backend.get("a").await), "v");
+    });
+}
+
 #[test]
 fn what_says_nothing_of_a_credential_is_asked_once_and_its_refusal_no_more_than_twice() {
     let (fakes, backend) = cluster(6, role());

@@ -281,10 +281,7 @@ fn a_runtime_that_is_dropped_during_a_login_leaves_no_waiter_behind() {
 #[test]
 fn refused_logins_are_backed_off_up_to_thirty_seconds() {
     let (fake, clock) = (Fake::start(), ManualClock::strict());
-    fake.state().instead = Some((
-        "/login",
-        Reply::json(400, r#"{"errors":["invalid role or secret ID"]}"#),
-    ));
+    fake.state().instead = Some(("/login", refused(403)));
     let backend = backend(&fake, &clock);
     block_on(async {
         // Ten times a second for ten minutes.

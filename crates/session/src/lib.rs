@@ -10,7 +10,8 @@
 //! - **An outage is not a refusal.** A login or a lookup that the store did not answer uses up no cap,
 //!   holds nothing back and ends no token. The error is the outage.
 //! - **A refusal is held back** for 1 s, doubling up to 30 s, and answered meanwhile with its own kind
-//!   and cause. A changed credential ends that. The logins that the store answers with a token or a refusal
+//!   and cause. A changed credential ends that. Where the store [may lock the identity out](Store::may_lock_out), the third is
+//!   held back for 16 to 20 minutes, until the store has forgotten it. The logins that the store answers with a token or a refusal
 //!   are at most three at once and one a second in the long run.
 //! - **A refused read is looked into** ([`Session::judge`]): a policy that denies costs no login, a dead
 //!   token costs one. All reads that are refused meanwhile share one lookup.
@@ -93,6 +94,7 @@ mod login;
 mod pace;
 mod random;
 mod revocation;
+mod seldom;
 mod session;
 mod state;
 mod store;

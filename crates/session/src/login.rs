@@ -1,6 +1,6 @@
 //! A login: the credentials as they are now, the endpoints that are asked, and what becomes of the token.
 //!
-//! One endpoint's refusal is confirmed at one other, and an endpoint that says nothing about the credential is passed
+//! One endpoint's first refusal is confirmed at one other, and an endpoint that says nothing about the credential is passed
 //! over, however many there are. How long a refusal holds back the next login is decided
 //! by `state`; `session` sees to it that only one login is under way at an endpoint.
 
@@ -54,10 +54,25 @@ impl<S: Store> Shared<S> {
         if let Err(error) = &outcome
             && error.kind() != ErrorKind::Closed
         {
-            let (method, micros) = (self.store.method(), self.micros_since(asked));
-            tracing::warn!(target: AUDIT, backend = S::NAME, method, %error, micros, "login failed");
+            self.report(error, asked);
         }
         outcome
+    }
+
+    /// One failed login in a second is a warning. In an outage each read may send one.
+    fn report(&self, error: &Error, asked: Moment) {
+        let (method, micros) = (self.store.method(), self.micros_since(asked));
+        match self.failures.warns(self.clock.now()) {
+            Some(0) => {
+                tracing::warn!(target: AUDIT, backend = S::NAME, method, %error, micros, "login failed");
+            }
+            Some(others) => {
+                tracing::warn!(target: AUDIT, backend = S::NAME, method, %error, micros, others, "login failed, and others since the last warning");
+            }
+            None => {
+                tracing::info!(target: AUDIT, backend = S::NAME, method, %error, micros, "login failed");
+            }
+        }
     }
 
     /// A login at `endpoint`, and where it succeeded. One endpoint's word is not enough to hold a credential
@@ -78,12 +93,19 @@ impl<S: Store> Shared<S> {
         let start = endpoint.unwrap_or_else(|| self.store.endpoint()) % number;
         let mut failed = match login(endpoint).await {
             (_, Ok(issued)) => return Ok((issued, endpoint)),
-            (_, Err(error)) => Failed::first(error),
+            (_, Err(error)) => {
+                let counts = self.store.may_lock_out(&error);
+                Failed::first(error, counts)
+            }
         };
         if error::is_outage(&failed.error) {
             return Err(failed);
         }
-        let most = if self.lock().is_calm() { 2 } else { 1 };
+        let most = if self.lock().is_calm(self.clock.now()) {
+            2
+        } else {
+            1
+        };
         let mut others = 1..number;
         failed.unconfirmed = failed.refusals < most && !others.is_empty();
         let mut asked = FuturesUnordered::new();
@@ -108,7 +130,10 @@ impl<S: Store> Shared<S> {
                     );
                     return Ok((issued, other));
                 }
-                Some(Some((_, Err(error)))) => failed.note(error),
+                Some(Some((_, Err(error)))) => {
+                    let counts = self.store.may_lock_out(&error);
+                    failed.note(error, counts);
+                }
                 Some(None) => break,
                 // It is silent: the next is asked beside it.
                 None => {}

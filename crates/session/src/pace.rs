@@ -1,6 +1,10 @@
 //! When a login may be sent: a cap on the rate of those that the store answers, and a back-off after
 //! those that it refuses. A login that the store did not answer does not count.
 //!
+//! Stores lock an identity out, for all who have it, after some logins with a wrong secret. OpenBao and Vault do so by
+//! default after five, each within 15 minutes of the one before, and for 15 minutes. So one process may not send five:
+//! after the third it waits until they are forgotten.
+//!
 //! Pure: it is given the time and decides. The session knows which credential was refused.
 
 use std::time::Duration;
@@ -15,12 +19,20 @@ const BURST: u32 = 3;
 /// The wait after the first refusal; it doubles up to the longest.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// This many refusals that the store counts may follow each other quickly.
+const QUICK: u32 = 3;
+/// How long after the last of them the store forgets them.
+const FORGOTTEN: Duration = Duration::from_secs(15 * 60);
+/// The wait after that many, a tenth more or less. It is longer than the store remembers.
+const RARE_WAIT: Duration = Duration::from_secs(18 * 60);
 
 #[derive(Debug, Default)]
 pub(crate) struct Pace {
     /// When the logins answered so far are paid off, at one an interval (GCRA).
     paid_at: Option<Moment>,
     refusals: u32,
+    /// The refusals that the store counts for a lockout, and when the last one came.
+    counted: Option<(u32, Moment)>,
 }
 
 impl Pace {
@@ -58,14 +70,41 @@ impl Pace {
         now + random::spread(wait / 10 * 9, 1)
     }
 
-    /// Whether no refusal came since the last login that was accepted.
-    pub(crate) fn is_calm(&self) -> bool {
-        self.refusals == 0
+    /// The store counts this many refusals, which came just now, for a lockout. Where it has counted enough, no
+    /// other with the same credential before the moment that is returned.
+    pub(crate) fn counted(&mut self, now: Moment, refusals: u32) -> Option<Moment> {
+        if refusals == 0 {
+            return None;
+        }
+        // The store forgets, but what was refused three times is not likely to be taken the next three.
+        let all = self.counted.map_or(0, |(all, _)| all) + refusals;
+        self.counted = Some((all, now));
+        (all >= QUICK).then(|| now + random::spread(RARE_WAIT, 1))
     }
 
-    /// A login was accepted.
+    /// How many refusals the store still counts.
+    fn remembered(&self, now: Moment) -> u32 {
+        let counted = self.counted.filter(|(_, last)| now < *last + FORGOTTEN);
+        counted.map_or(0, |(refusals, _)| refusals)
+    }
+
+    /// Whether no refusal came since the last login that was accepted, and the store counts none.
+    pub(crate) fn is_calm(&self, now: Moment) -> bool {
+        self.refusals == 0 && self.remembered(now) == 0
+    }
+
+    /// The credential is another. The store counts refusals of both together, as long as it remembers them.
+    pub(crate) fn changed(&mut self, now: Moment) {
+        self.refusals = 0;
+        if self.remembered(now) == 0 {
+            self.counted = None;
+        }
+    }
+
+    /// A login was accepted: the store begins to count again, too.
     pub(crate) fn accepted(&mut self) {
         self.refusals = 0;
+        self.counted = None;
     }
 }
 
@@ -115,6 +154,33 @@ mod tests {
         }
         pace.accepted();
         assert!(pace.refused(at(5.0), None).since(at(5.0)) <= FIRST_WAIT);
+    }
+
+    #[test]
+    fn a_third_refusal_that_counts_for_a_lockout_is_the_last_until_the_store_has_forgotten_them() {
+        let mut pace = Pace::default();
+        assert_eq!(pace.counted(at(0.0), 1), None);
+        assert_eq!(pace.counted(at(1.0), 1), None);
+        let mut last = at(3.0);
+        for _ in 0..20 {
+            let again = pace.counted(last, 1).unwrap();
+            let wait = again.since(last);
+            assert!(wait > FORGOTTEN && wait <= RARE_WAIT / 10 * 11, "{wait:?}");
+            last = again;
+        }
+        // Another credential begins again once the store has forgotten.
+        pace.changed(last);
+        assert!(pace.is_calm(last) && pace.counted(last, 1).is_none());
+        // Several endpoints count as one store.
+        let mut pace = Pace::default();
+        assert_eq!(pace.counted(at(0.0), 2), None);
+        assert!(pace.counted(at(1.0), 1).is_some());
+        // So do two credentials, and a login that is accepted ends the count.
+        pace.changed(at(2.0));
+        assert!(!pace.is_calm(at(2.0)) && pace.counted(at(2.0), 1).is_some());
+        pace.accepted();
+        assert!(pace.is_calm(at(3.0)) && pace.counted(at(3.0), 1).is_none());
+        assert_eq!(pace.counted(at(4.0), 0), None);
     }
 
     #[test]

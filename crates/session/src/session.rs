@@ -20,6 +20,7 @@ use tokio::sync::watch;
 
 use crate::error;
 use crate::life::Refresh;
+use crate::seldom::Seldom;
 use crate::state::{Errand, State, Token};
 use crate::store::Store;
 use crate::task::Task;
@@ -42,6 +43,8 @@ pub(crate) struct Shared<S: Store> {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) verdicts: Verdicts,
     pub(crate) counts: Counts,
+    /// Failed logins.
+    pub(crate) failures: Seldom,
     state: Mutex<State<S::Credentials>>,
     /// Sent to with each token that is put into use.
     pub(crate) installed: watch::Sender<()>,
@@ -75,6 +78,7 @@ impl<S: Store> Session<S> {
             clock,
             verdicts: Verdicts::default(),
             counts: Counts::default(),
+            failures: Seldom::default(),
             state: Mutex::default(),
             installed: watch::Sender::new(()),
             closed: watch::Sender::new(false),

@@ -88,6 +88,8 @@ pub(crate) struct Failed {
     pub(crate) error: Error,
     /// How many endpoints have refused the credential.
     pub(crate) refusals: usize,
+    /// How many of these refusals the store may count for a lockout.
+    pub(crate) counted: u32,
     /// There are other endpoints, and none that was asked could say anything.
     pub(crate) unconfirmed: bool,
 }
@@ -102,21 +104,23 @@ pub(crate) enum Installed {
 }
 
 impl Failed {
-    /// By what the first endpoint has answered.
-    pub(crate) fn first(error: Error) -> Self {
+    /// By what the first endpoint has answered; `counts` says that the store may count it for a lockout.
+    pub(crate) fn first(error: Error, counts: bool) -> Self {
         Self {
             refusals: usize::from(error::is_refusal(&error)),
+            counted: u32::from(counts),
             error,
             unconfirmed: false,
         }
     }
 
     /// What another endpoint has answered.
-    pub(crate) fn note(&mut self, error: Error) {
+    pub(crate) fn note(&mut self, error: Error, counts: bool) {
         if error::is_outage(&error) {
             return;
         }
         self.unconfirmed = false;
+        self.counted += u32::from(counts);
         if error::is_refusal(&error) {
             self.refusals += 1;
             // The first that made sense.
@@ -250,7 +254,7 @@ impl<C: PartialEq> State<C> {
             }
             if !same {
                 // A changed credential ends the back-off.
-                self.pace.accepted();
+                self.pace.changed(now);
                 self.held = None;
             }
         }
@@ -262,7 +266,8 @@ impl<C: PartialEq> State<C> {
 
     /// A login that was sent at `asked` has failed. What the store has refused is held back, longer each
     /// time, but not for long where other endpoints could not confirm it; an answer that is not the store's
-    /// for a moment. An outage holds back nothing, and neither does a login that another has overtaken.
+    /// for a moment. What would lead to a lockout is held back until the store has forgotten it. An outage holds
+    /// back nothing, and neither does a login that another has overtaken.
     pub(crate) fn failed(&mut self, credentials: C, failed: &Failed, asked: Moment, now: Moment) {
         use secret_resolver::ErrorKind as Kind;
         let error = &failed.error;
@@ -273,6 +278,7 @@ impl<C: PartialEq> State<C> {
         if refused {
             (0..failed.refusals.max(1)).for_each(|_| self.pace.answered(now));
         }
+        let rarely = self.pace.counted(now, failed.counted);
         let overtaken = |live: &Live<C>| live.token.since > asked;
         if self.live.as_ref().is_some_and(overtaken) {
             return;
@@ -280,16 +286,20 @@ impl<C: PartialEq> State<C> {
         match error.kind() {
             Kind::Unavailable | Kind::Timeout | Kind::Closed => {}
             _ if refused && failed.unconfirmed => {
-                self.hold(credentials, error, now + Self::UNCONFIRMED);
+                let until = rarely.unwrap_or(now + Self::UNCONFIRMED);
+                self.hold(credentials, error, until);
             }
-            _ if refused => self.refused(credentials, error, now),
+            _ if refused => {
+                let until = self.pace.refused(now, error.retry_after());
+                self.hold(credentials, error, rarely.unwrap_or(until));
+            }
             _ => self.hold(credentials, error, now + Pace::MOMENT),
         }
     }
 
     /// Whether the next refusal is the first, which is worth a second opinion.
-    pub(crate) fn is_calm(&self) -> bool {
-        self.pace.is_calm()
+    pub(crate) fn is_calm(&self, now: Moment) -> bool {
+        self.pace.is_calm(now)
     }
 
     /// A login has brought a token that may not be used. The store may change its mind about the next;

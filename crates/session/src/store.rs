@@ -15,7 +15,7 @@ use secret_resolver::{Error, Moment, SecretBuf};
 ///   is held back and no token is given up.
 /// - A refusal (`Unauthenticated`, `Denied`, `Misconfigured`) is the store's own word. Where
 ///   there is another endpoint it is asked, too; then the next login with the same credentials waits,
-///   longer each time.
+///   longer each time, and for 16 to 20 minutes where the store [may lock the identity out](Store::may_lock_out).
 /// - `Throttled`, and any other error, such as an answer that is not the store's, lets each other endpoint be
 ///   asked. When none takes the login, the first holds logins back as a refusal does, the others for a second.
 pub trait Store: Send + Sync + 'static {
@@ -32,6 +32,14 @@ pub trait Store: Send + Sync + 'static {
     /// Whether a login issues a token, which is then ours to revoke. `false` where the credential is
     /// the token.
     fn issues_tokens(&self) -> bool;
+
+    /// Whether the store may count this refusal of a login towards a lockout: after some, it refuses the identity for
+    /// a while, whoever logs in. After three such refusals no other login with the same credentials is sent for 16 to
+    /// 20 minutes. By default each refusal counts where logins issue tokens.
+    fn may_lock_out(&self, refusal: &Error) -> bool {
+        use secret_resolver::ErrorKind::{Denied, Unauthenticated};
+        self.issues_tokens() && matches!(refusal.kind(), Denied | Unauthenticated)
+    }
 
     /// How many endpoints it has.
     fn endpoints(&self) -> usize;

@@ -7,7 +7,7 @@ use crate::auth::Login;
 use crate::client::Client;
 use crate::wire;
 
-/// A wrong role id or secret id is a 400, a mount that is not there a 403: both are refusals.
+/// A wrong role id or secret id is a 400; a mount that is not there, or a role that is locked out, a 403: all are refusals.
 pub(super) async fn login(
     client: &Client,
     mount: &str,

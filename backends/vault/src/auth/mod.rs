@@ -67,6 +67,15 @@ impl Auth {
     /// it a denied read costs a login, at most one a minute, and for that minute a revoked token is
     /// taken for a denial. The role's `token_num_uses` must be 0. Batch tokens work; they cannot be renewed
     /// or revoked, so each lives to its end.
+    ///
+    /// # Lockout
+    /// By default OpenBao and Vault lock a role id out after five logins with a wrong secret id, each within 15 minutes
+    /// of the one before. Then every service that has this role id is refused for 15 minutes, right secret id or not. So
+    /// after three such refusals a backend sends the same ids again only after 16 to 20 minutes. A change in a file
+    /// of theirs is tried at once, and counts. What the store counts, it counts over all processes: two that have a
+    /// wrong secret id, or one that is restarted again and again, can still lock the role out. The store's
+    /// `user_lockout` settings make it stricter, or end it. A role that was put right at the store, with the same ids, is
+    /// found after that time, or by a new process.
     #[must_use]
     pub fn approle(role_id: Credential, secret_id: Credential) -> Self {
         Self::by(Method::AppRole { role_id, secret_id })
@@ -190,7 +199,15 @@ impl Auth {
             (Method::Token(_), Some(_)) => {
                 Err(error::misconfigured("a plain token has no auth mount"))
             }
-            (Method::Token(token), None) => token.check(),
+            (Method::Token(token), None) => {
+                token.check()?;
+                match token.given() {
+                    Some(given) if !token::is_one(given) => Err(error::misconfigured(
+                        "the token has a blank, or a character that no token has",
+                    )),
+                    _ => Ok(()),
+                }
+            }
             (Method::AppRole { role_id, secret_id }, _) => {
                 role_id.check().and_then(|()| secret_id.check())
             }
@@ -237,7 +254,9 @@ impl Login<'_> {
             })
             .await?;
         match reply.status() {
-            200 => wire::login(reply.body()),
+            200 => {
+                wire::login(reply.body()).map_err(|error| answers::at_place(error, &target, &reply))
+            }
             _ => Err(answers::error_of(Asked::Login(self.by), &target, &reply)),
         }
     }

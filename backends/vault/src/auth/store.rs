@@ -1,6 +1,7 @@
 //! What the session asks of Vault: credentials as they are now, and what becomes of tokens.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use secret_resolver::{Error, ErrorKind, Moment, SecretBuf};
 use secret_resolver_session::{Grant, Issued, Jwt, Store};
@@ -13,8 +14,41 @@ use crate::wire;
 
 /// Vault as the session sees it: where to log in, and how.
 pub(crate) struct Vault {
-    pub(crate) client: Client,
-    pub(crate) auth: Auth,
+    client: Client,
+    auth: Auth,
+    /// Whether a login was refused for what it was made with, since the last one that was accepted.
+    refused: AtomicBool,
+}
+
+impl Vault {
+    pub(crate) fn new(client: Client, auth: Auth) -> Self {
+        Self {
+            client,
+            auth,
+            refused: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The error of a login by AppRole, which says where a lockout is probable.
+    fn of_role(&self, error: Error) -> Error {
+        if is_wrong(&error) {
+            self.refused.store(true, Ordering::Relaxed);
+        }
+        let is_403 = error.kind() == ErrorKind::Unauthenticated && error.status() == Some(403);
+        match is_403 && self.refused.load(Ordering::Relaxed) {
+            true => error::locked_out(error),
+            false => error,
+        }
+    }
+}
+
+/// A wrong role id or secret id is a 400, which counts towards a lockout. A role that is locked out gets a 403.
+fn is_wrong(error: &Error) -> bool {
+    error.kind() == ErrorKind::Unauthenticated && error.status() == Some(400)
 }
 
 /// Credentials as they were at one login.
@@ -49,6 +83,11 @@ impl Store for Vault {
         !matches!(self.auth.method, Method::Token(_))
     }
 
+    /// Of the logins that are known here, OpenBao and Vault count those by AppRole alone.
+    fn may_lock_out(&self, refusal: &Error) -> bool {
+        matches!(self.auth.method, Method::AppRole { .. }) && is_wrong(refusal)
+    }
+
     fn endpoints(&self) -> usize {
         self.client.endpoints().origins().len()
     }
@@ -72,7 +111,7 @@ impl Store for Vault {
             }
             Method::Token(token) => {
                 let loaded = token.load().await?;
-                if !loaded.expose().iter().all(u8::is_ascii_graphic) {
+                if !token::is_one(&loaded) {
                     let what = "the token has a blank, or a character that no token has; does its file have more than one line?";
                     return Err(token.located(error::misconfigured(what)));
                 }
@@ -103,7 +142,9 @@ impl Store for Vault {
         let role = self.auth.role.as_deref();
         match &loaded.with {
             With::AppRole { role_id, secret_id } => {
-                let login = approle::login(client, &mount, role_id, secret_id, endpoint).await?;
+                let login = approle::login(client, &mount, role_id, secret_id, endpoint).await;
+                let login = login.map_err(|error| self.of_role(error))?;
+                self.refused.store(false, Ordering::Relaxed);
                 Ok(issued(login))
             }
             With::Certificate => Ok(issued(cert::login(client, &mount, role, endpoint).await?)),

@@ -8,6 +8,11 @@ use crate::answers::{self, Asked};
 use crate::client::{Ask, Client};
 use crate::wire::{self, Lookup};
 
+/// What can stand in the header for it.
+pub(super) fn is_one(text: &SecretBuf) -> bool {
+    text.expose().iter().all(u8::is_ascii_graphic)
+}
+
 /// The life that is left to the token, and whether its uses are counted.
 pub(super) async fn lookup(
     client: &Client,
@@ -22,7 +27,7 @@ pub(super) async fn lookup(
     };
     let reply = client.send(ask).await?;
     match reply.status() {
-        200 => wire::lookup(reply.body()),
+        200 => wire::lookup(reply.body()).map_err(|error| answers::at_place(error, target, &reply)),
         _ => Err(answers::error_of(Asked::Lookup, target, &reply)),
     }
 }
@@ -42,7 +47,9 @@ pub(super) async fn renew(
     };
     let reply = client.send(ask).await?;
     match reply.status() {
-        200 => wire::renewal(reply.body()),
+        200 => {
+            wire::renewal(reply.body()).map_err(|error| answers::at_place(error, target, &reply))
+        }
         _ => Err(answers::error_of(Asked::Renewal, target, &reply)),
     }
 }

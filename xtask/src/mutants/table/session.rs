@@ -58,6 +58,48 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "an_answer_that_is_not_the_stores_holds_logins_back_for_a_second_and_never_for_longer",
     ),
     vault(
+        "logins: a wrong secret id is sent until the store locks the role out",
+        "crates/session/src/pace.rs",
+        ["const QUICK: u32 = 3;", "const QUICK: u32 = 30;"],
+        "a_wrong_secret_id_is_sent_three_times_and_then_more_rarely_than_the_store_remembers_it",
+    ),
+    vault(
+        "logins: a wrong secret id is sent while the store still counts the last",
+        "crates/session/src/pace.rs",
+        [
+            "const RARE_WAIT: Duration = Duration::from_secs(18 * 60);",
+            "const RARE_WAIT: Duration = Duration::from_secs(5 * 60);",
+        ],
+        "a_wrong_secret_id_is_sent_three_times_and_then_more_rarely_than_the_store_remembers_it",
+    ),
+    vault(
+        "logins: what no other endpoint confirms does not count for a lockout",
+        "crates/session/src/state.rs",
+        [
+            "let until = rarely.unwrap_or(now + Self::UNCONFIRMED);",
+            "let until = now + Self::UNCONFIRMED;",
+        ],
+        "several_endpoints_together_are_shown_a_wrong_secret_id_three_times",
+    ),
+    vault(
+        "logins: another wrong secret id does not count with the first",
+        "crates/session/src/pace.rs",
+        [
+            "        if self.remembered(now) == 0 {\n",
+            "        if self.remembered(now) < u32::MAX {\n",
+        ],
+        "a_wrong_id_after_others_counts_with_them",
+    ),
+    vault(
+        "logins: a changed secret id waits for the one before",
+        "crates/session/src/state.rs",
+        [
+            "if same && now < held.until {",
+            "if (same || !same) && now < held.until {",
+        ],
+        "a_changed_secret_id_is_tried_at_once_however_long_the_one_before_is_held_back",
+    ),
+    vault(
         "logins: a missing file is final",
         "crates/session/src/error.rs",
         [
@@ -97,7 +139,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "logins: one endpoint's refusal is enough",
         "crates/session/src/login.rs",
         [
-            "let most = if self.lock().is_calm() { 2 } else { 1 };",
+            "let most = if self.lock().is_calm(self.clock.now()) { 2 } else { 1 };",
             "let most = 1;",
         ],
         "a_login_that_one_endpoint_refuses_is_tried_at_another",
@@ -106,7 +148,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "logins: a refused credential is shown to every endpoint",
         "crates/session/src/login.rs",
         [
-            "let most = if self.lock().is_calm() { 2 } else { 1 };",
+            "let most = if self.lock().is_calm(self.clock.now()) { 2 } else { 1 };",
             "let most = number;",
         ],
         "a_refusal_is_confirmed_once_and_a_refused_credential_is_not_shown_to_all",
