@@ -60,7 +60,8 @@ impl<R: SecretResolver> Attempt<R> {
             let fair = lost_here < self.notable() || ran_for >= self.limit / 2;
             match answer {
                 Err(error) if !fair && error.kind().permits().counts_for_breaker => {}
-                answer => return answer.map(|record| record.asked_at(sent)),
+                Err(error) => return Err(self.located(error, &request)),
+                Ok(record) => return Ok(record.asked_at(sent)),
             }
             // The store knows a plain deadline.
             request = request.as_of_now(&*self.clock);
@@ -76,6 +77,23 @@ impl<R: SecretResolver> Attempt<R> {
             });
             lost = lost_now;
             again += 1;
+        }
+    }
+
+    /// A timeout of ours, with the origin that did not answer.
+    fn located(&self, error: Error, request: &Request<'_>) -> Error {
+        if error.kind() != ErrorKind::Timeout || error.detail().is_some() {
+            return error;
+        }
+        let origins = self.inner.origins();
+        let origin = match (request.endpoint(), &*origins) {
+            (Some(endpoint), _) => origins.get(endpoint),
+            (None, [only]) => Some(only),
+            (None, _) => None,
+        };
+        match origin {
+            Some(origin) => error.with_detail(origin.clone()),
+            None => error,
         }
     }
 

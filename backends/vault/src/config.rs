@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use secret_resolver::backend::SystemClock;
+use secret_resolver::backend::{NameRef, SystemClock};
 use secret_resolver::{Clock, Error};
 use secret_resolver_session::Session;
 use secret_resolver_transport::{self as transport, CertificateSource, Endpoints, Origin, Trust};
@@ -74,7 +74,7 @@ impl VaultTarget {
     /// A KV v2 store mounted at `secret`, in the root namespace.
     ///
     /// `endpoint` is an [`Origin`] or its text, `https://host:port`. `trust` is a [`Trust`] or the path of
-    /// a file in PEM, as [`Trust::from_file`] reads it.
+    /// a file in PEM, as [`Trust::from_file`] reads it. Both may be borrowed.
     #[must_use]
     pub fn new(
         endpoint: impl TryInto<Origin, Error: Into<Error>>,
@@ -206,14 +206,14 @@ impl VaultBuilder {
         self
     }
 
-    /// The field that a name without one means; `value` by default.
+    /// The field that a name without one means; `value` by default. It follows the grammar of names.
     #[must_use]
     pub fn with_default_field(mut self, field: impl Into<String>) -> Self {
         self.default_field = field.into();
         self
     }
 
-    /// The most bytes that one value may have; 64 KiB by default. A record with a larger one is
+    /// The most bytes that one value may have, from 1; 64 KiB by default. A record with a larger one is
     /// refused as a whole, as [`ErrorKind::Overloaded`](secret_resolver::ErrorKind::Overloaded).
     #[must_use]
     pub fn with_value_limit(mut self, bytes: usize) -> Self {
@@ -221,8 +221,8 @@ impl VaultBuilder {
         self
     }
 
-    /// The most bytes that one answer may have; the transport's default without it. A larger one
-    /// is [`ErrorKind::Malformed`](secret_resolver::ErrorKind::Malformed).
+    /// The most bytes that one answer may have, from 1; 1 MiB by default. A larger one is
+    /// [`ErrorKind::Malformed`](secret_resolver::ErrorKind::Malformed). It has to have room for a whole record.
     #[must_use]
     pub fn with_body_limit(mut self, bytes: usize) -> Self {
         self.body_limit = Some(bytes);
@@ -239,15 +239,17 @@ impl VaultBuilder {
         self
     }
 
-    /// The bound on connecting, TLS included; the transport's default without it.
+    /// The bound on connecting, name resolution and TLS included; 2 s by default, and more than zero. The response
+    /// timeout ends it, too.
     #[must_use]
     pub fn with_connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = Some(timeout);
         self
     }
 
-    /// The bound on one exchange, to the last byte of its answer; the transport's default without
-    /// it.
+    /// The bound on one exchange, from its begin to the last byte of its answer, the connection included; 4 s by
+    /// default, and more than zero. The attempt's time of the [`Resolver`](secret_resolver::Resolver), 2 s by default,
+    /// ends it, too.
     #[must_use]
     pub fn with_response_timeout(mut self, timeout: Duration) -> Self {
         self.response_timeout = Some(timeout);
@@ -259,12 +261,11 @@ impl VaultBuilder {
     ///
     /// # Errors
     /// [`ErrorKind::Misconfigured`](secret_resolver::ErrorKind::Misconfigured) for an endpoint that is not an
-    /// origin, for authorities that cannot be read, for a mount,
-    /// namespace, prefix or alias that is not a path, for more than 64 endpoints, for a token with an auth mount, for a role
-    /// that is empty or of a login that has none, for a login by certificate without a client certificate, or where
-    /// the transport cannot be built; [`ErrorKind::Unauthenticated`](secret_resolver::ErrorKind::Unauthenticated)
-    /// for an empty credential; [`ErrorKind::Overloaded`](secret_resolver::ErrorKind::Overloaded)
-    /// when the clock's thread cannot be started.
+    /// origin or is given twice, for more than 64 of them, for authorities that cannot be read, for a mount, namespace,
+    /// prefix or alias that is not a path, for a default field that no name can have, for a credential in code that no
+    /// login could use, for a token with an auth mount, for a role that is empty or of a login that has none, for a login
+    /// by certificate without a client certificate, for a bound of zero, or where the transport cannot be built;
+    /// [`ErrorKind::Overloaded`](secret_resolver::ErrorKind::Overloaded) when the clock's thread cannot be started.
     pub fn build(self) -> Result<VaultBackend, Error> {
         let VaultTarget {
             endpoints,
@@ -276,10 +277,7 @@ impl VaultBuilder {
             mount,
             auth,
         } = self.target;
-        let endpoints: Vec<_> = endpoints
-            .into_iter()
-            .collect::<Result<_, _>>()
-            .map_err(error::ours)?;
+        let endpoints = origins(endpoints)?;
         let trust = trust.map_err(error::ours)?;
         auth.check(certificate.is_some())?;
         let mount = checked(&mount, "mount")?;
@@ -297,7 +295,13 @@ impl VaultBuilder {
             .prefix
             .map(|prefix| checked(&prefix, "prefix"))
             .transpose()?;
-        let names = Names::new(prefix, self.default_field.into(), self.aliases)?;
+        let default_field = field(self.default_field)?;
+        let names = Names::new(prefix, default_field, self.aliases)?;
+        if self.value_limit == 0 {
+            return Err(error::misconfigured(
+                "a bound of zero on a value leaves no room for one",
+            ));
+        }
         let clock = match self.clock {
             Some(clock) => clock,
             None => Arc::new(SystemClock::shared().map_err(error::ours)?),
@@ -324,13 +328,35 @@ impl VaultBuilder {
         let client = Client::new(endpoints, namespace);
         let data = format!("/v1/{}/data/", encode(&mount));
         Ok(VaultBackend::new(Parts {
-            session: Session::new(Vault { client, auth }, clock),
+            session: Session::new(Vault::new(client, auth), clock),
             names,
             data,
             spread,
             of_leader,
             value_limit: self.value_limit,
         }))
+    }
+}
+
+/// The endpoints, where each is an origin. Of several the one that is not is numbered, because it is not quoted.
+fn origins(endpoints: Vec<Result<Origin, Error>>) -> Result<Vec<Origin>, Error> {
+    let number = endpoints.len();
+    let origins = endpoints.into_iter().enumerate().map(|(at, endpoint)| {
+        endpoint.map_err(|error| match number {
+            1 => error::ours(error),
+            _ => error::at(error, format!("endpoint {}", at + 1)),
+        })
+    });
+    origins.collect()
+}
+
+/// A field that a name could have. Another key is named by an alias.
+fn field(text: String) -> Result<Box<str>, Error> {
+    match NameRef::parse(&format!("a#{text}")).is_ok_and(|name| name.field() == Some(&*text)) {
+        true => Ok(text.into()),
+        false => Err(error::misconfigured(
+            "the default field is not one that a name can have; name another key by with_alias",
+        )),
     }
 }
 

@@ -14,12 +14,21 @@ use crate::error;
 /// configured path should look like a query, an escape or a way up.
 pub(crate) fn checked(text: &str, what: &'static str) -> Result<Box<str>, Error> {
     let plain = NameRef::parse(text).is_ok_and(|name| name.field().is_none());
+    // The text itself is not shown: what is rejected may be a secret, pasted by mistake.
+    let wrong = |rule| Err(error::misconfigured(rule).with_detail(what));
+    if text.ends_with('/') {
+        return wrong("a configured path is given without the slash at its end");
+    }
+    if text.starts_with('/') {
+        return wrong("a configured path is given without the slash at its beginning");
+    }
+    if text.contains('*') {
+        return wrong("a configured path has no '*': give the path alone, all below it is meant");
+    }
     if !plain || text.contains(['?', '%', '&', ';']) {
-        // The text itself is not shown: what is rejected may be a secret, pasted by mistake.
-        return Err(error::misconfigured(
+        return wrong(
             "a configured path is not one: give segments joined by '/', without '..', '#', '?', '%', '&', ';' or control characters",
-        )
-        .with_detail(what));
+        );
     }
     Ok(Box::from(text))
 }
@@ -75,6 +84,9 @@ mod tests {
             "a\nb",
             "a&b",
             "a\u{202e}b",
+            "*",
+            "team/*",
+            "te*m",
             &"a".repeat(513),
         ];
         for bad in bad {
@@ -85,6 +97,19 @@ mod tests {
                 "{bad:?}"
             );
             assert!(error.to_string().contains("mount"));
+        }
+    }
+
+    #[test]
+    fn a_slash_or_a_star_too_many_is_named() {
+        for (bad, part) in [
+            ("secret/", "slash at its end"),
+            ("/", "slash at its end"),
+            ("/secret", "slash at its beginning"),
+            ("team/*", "no '*'"),
+        ] {
+            let error = checked(bad, "mount").unwrap_err().to_string();
+            assert!(error.contains(part) && error.contains("mount"), "{error}");
         }
     }
 

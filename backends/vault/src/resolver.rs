@@ -167,7 +167,7 @@ impl SecretResolver for VaultBackend {
 
 impl Parts {
     fn client(&self) -> &Client {
-        &self.session.store().client
+        self.session.store().client()
     }
 
     async fn read(&self, request: Request<'_>) -> Result<Record, Error> {
@@ -186,7 +186,8 @@ impl Parts {
             let reply = self.client().send(ask).await?;
             if reply.status() == 200 {
                 token.worked();
-                let record = self.record(&reply, request)?;
+                let record = self.record(&reply, request);
+                let record = record.map_err(|error| answers::at_place(error, &target, &reply))?;
                 return Ok(record.select(located.field()));
             }
             if !answers::is_refusal(&reply) {

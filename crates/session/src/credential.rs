@@ -44,6 +44,14 @@ impl Credential {
         Self(Source::Value(Arc::new(value)))
     }
 
+    /// As [`Credential::value`], with a copy of this text. Yours is not wiped.
+    ///
+    /// # Errors
+    /// As [`SecretBuf::from_slice`].
+    pub fn text(text: &str) -> Result<Self, Error> {
+        SecretBuf::from_slice(text.as_bytes()).map(Self::value)
+    }
+
     /// A regular file, read again at each login; one line ending at its end is cut off. At most
     /// [`Credential::MAX_FILE`] bytes of UTF-8.
     ///
@@ -59,11 +67,32 @@ impl Credential {
     /// Refuses a value that no login could use.
     ///
     /// # Errors
-    /// `Unauthenticated` when it is empty, `Misconfigured` when it is not UTF-8. A file is not looked at.
+    /// `Misconfigured` when it is empty, is not UTF-8, begins or ends with a blank, or has a line end or another control
+    /// character. A file is not looked at.
     pub fn check(&self) -> Result<(), Error> {
+        let Some(value) = self.given() else {
+            return Ok(());
+        };
+        // It never changes, so what is wrong with it is final.
+        let Ok(text) = std::str::from_utf8(value.expose()) else {
+            return Err(error::misconfigured(NOT_TEXT));
+        };
+        let blank = text.starts_with(char::is_whitespace) || text.ends_with(char::is_whitespace);
+        Err(error::misconfigured(if text.is_empty() {
+            "the credential is empty"
+        } else if blank || text.chars().any(char::is_control) {
+            "the credential has a blank or a line end before or after it, or a control character"
+        } else {
+            return Ok(());
+        }))
+    }
+
+    /// The value, where it is not in a file.
+    #[must_use]
+    pub fn given(&self) -> Option<&SecretBuf> {
         match &self.0 {
-            Source::Value(value) => usable(value),
-            Source::File(_) => Ok(()),
+            Source::Value(value) => Some(value),
+            Source::File(_) => None,
         }
     }
 
@@ -97,6 +126,8 @@ impl Credential {
         }
     }
 }
+
+const NOT_TEXT: &str = "the credential is not UTF-8 text";
 
 fn read_file(path: &Path) -> Result<SecretBuf, Error> {
     let failed = |error: &io::Error| error::of_file(error, path);
@@ -135,7 +166,7 @@ fn usable(value: &SecretBuf) -> Result<(), Error> {
         return Err(error::unauthenticated("the credential is empty").held_back());
     }
     if std::str::from_utf8(value.expose()).is_err() {
-        return Err(error::misconfigured("the credential is not UTF-8 text"));
+        return Err(error::misconfigured(NOT_TEXT));
     }
     Ok(())
 }
@@ -175,6 +206,35 @@ mod tests {
         ] {
             assert_eq!(read(content.as_bytes()), Ok(value.into()), "{content:?}");
         }
+    }
+
+    #[test]
+    fn a_value_that_no_login_could_use_is_misconfigured() {
+        let check = |value: &[u8]| {
+            let value = Credential::value(SecretBuf::from_slice(value).unwrap());
+            value.check().map_err(|error| error.to_string())
+        };
+        for good in ["a", "two words", "é"] {
+            assert_eq!(check(good.as_bytes()), Ok(()));
+            assert!(Credential::text(good).unwrap().check().is_ok());
+        }
+        for (bad, part) in [
+            (&b""[..], "is empty"),
+            (b" ", "a blank"),
+            (b"tok\n", "a line end"),
+            (b"\ttok", "a blank"),
+            (b"to\0k", "a control character"),
+            ("tok\u{a0}".as_bytes(), "a blank"),
+            (b"\xff", "not UTF-8"),
+        ] {
+            let error = check(bad).unwrap_err();
+            assert!(
+                error.contains("misconfigured") && error.contains(part),
+                "{error}"
+            );
+            assert!(!error.contains("file"), "{error}");
+        }
+        assert!(Credential::file("no/such").check().is_ok());
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! others at once where nothing has chosen the endpoint: by it an endpoint says that it cannot answer. Where something has, it is that
 //! endpoint's error. The endpoints are one trust domain: what goes to one of them may go to each.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -46,10 +47,15 @@ impl Endpoints {
     /// The endpoints of one store, in the order in which they are asked; `client` has to allow each.
     ///
     /// # Errors
-    /// [`ErrorKind::Misconfigured`] for none, and for more than [`Endpoints::MOST`].
+    /// [`ErrorKind::Misconfigured`] for none, for more than [`Endpoints::MOST`], and for one that is there twice.
     pub fn new(client: Client, origins: Vec<Origin>) -> Result<Self, Error> {
         if origins.is_empty() || origins.len() > Self::MOST {
             return Err(misconfigured("a store has from 1 to 64 endpoints"));
+        }
+        let mut before = HashSet::new();
+        // It would be asked twice, as if it were two nodes.
+        if let Some(twice) = origins.iter().find(|origin| !before.insert(*origin)) {
+            return Err(misconfigured("an endpoint is given twice").with_detail(twice.to_string()));
         }
         Ok(Self {
             client,

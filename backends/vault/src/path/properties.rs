@@ -13,6 +13,8 @@ pub(crate) fn hold(data: &[u8]) -> bool {
     let of_a_name = NameRef::parse(text).map(NameRef::path).ok();
     let of_an_alias = checked_id(text).ok();
     let of_a_mount = checked(text, "mount").ok();
+    // Where all below a path was meant, nothing is read at a path with a star in it.
+    assert!(of_a_mount.as_deref().is_none_or(|path| !path.contains('*')));
     let paths = [of_a_name, of_an_alias.as_deref(), of_a_mount.as_deref()];
     paths.iter().flatten().for_each(|path| is_one_place(path));
     paths.iter().any(Option::is_some)

@@ -84,6 +84,18 @@ impl Origin {
                 })
             }
             None => {
+                let host = authority
+                    .rsplit_once(':')
+                    .map_or(authority, |(host, _)| host);
+                if [host, authority]
+                    .map(Ipv6Addr::from_str)
+                    .iter()
+                    .any(Result::is_ok)
+                {
+                    return Err(misconfigured(
+                        "an origin has an IPv6 address without brackets; write https://[::1]:8200",
+                    ));
+                }
                 let colon = authority.find(':').unwrap_or(authority.len());
                 let (host, port) = authority.split_at(colon);
                 check_host(host)?;
@@ -133,6 +145,14 @@ impl TryFrom<&str> for Origin {
     type Error = Error;
 
     fn try_from(text: &str) -> Result<Self, Error> {
+        Self::parse(text)
+    }
+}
+
+impl TryFrom<&String> for Origin {
+    type Error = Error;
+
+    fn try_from(text: &String) -> Result<Self, Error> {
         Self::parse(text)
     }
 }

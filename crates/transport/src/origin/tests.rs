@@ -57,6 +57,23 @@ fn an_origin_is_normalised() {
 }
 
 #[test]
+fn an_address_without_its_brackets_is_named_as_that() {
+    for text in [
+        "https://::1:8200",
+        "https://::1",
+        "https://fe80::a:b",
+        "https://2001:db8::1:443/",
+    ] {
+        assert!(refused(text).to_string().contains("brackets"), "{text}");
+    }
+    assert!(
+        !refused("https://vault:1:2")
+            .to_string()
+            .contains("brackets")
+    );
+}
+
+#[test]
 fn an_origin_that_could_be_read_two_ways_is_refused() {
     let long_label = format!("https://{}.example", "a".repeat(64));
     let long_name = format!("https://{}a", "a.".repeat(127));

@@ -102,7 +102,7 @@ impl Trust {
     ///
     /// # Errors
     /// As [`Trust::from_file`], but not for a certificate that does not parse or is out of its dates; when
-    /// no certificate is left.
+    /// no certificate is left, with how many were left out and why.
     pub fn valid_in_file(path: impl AsRef<Path>) -> Result<(Self, Vec<LeftOut>), Error> {
         let source = Source::new(path.as_ref(), |pem, now| {
             valid(pem, now).map(|(set, _)| set)
@@ -266,7 +266,7 @@ fn place(found: &Found) -> String {
 
 /// The certificates of a text that are valid, and the others.
 fn valid(pem: &[u8], now: UnixTime) -> Result<(Set, Vec<LeftOut>), Error> {
-    let (mut set, mut left_out) = (Vec::new(), Vec::new());
+    let (mut set, mut left_out, mut expired) = (Vec::new(), Vec::new(), 0);
     for found in pem::certificates(pem)? {
         let (line, place) = (found.line, place(&found));
         let left_out_for = |reason: Error| LeftOut {
@@ -276,12 +276,32 @@ fn valid(pem: &[u8], now: UnixTime) -> Result<(Set, Vec<LeftOut>), Error> {
         match Authority::parse(found.der) {
             Ok(authority) => match authority.validity.check(now) {
                 Ok(()) => set.push(authority),
-                Err(reason) => left_out.push(left_out_for(reason)),
+                Err(reason) => {
+                    expired += usize::from(authority.validity.is_over(now));
+                    left_out.push(left_out_for(reason));
+                }
             },
             Err(reason) => left_out.push(left_out_for(reason)),
         }
     }
+    if set.is_empty() && !left_out.is_empty() {
+        return Err(none_is_valid(&left_out, expired));
+    }
     Ok((not_empty(set)?, left_out))
+}
+
+/// Why nothing is left of a text that has certificates, and where the first of them stands.
+fn none_is_valid(left_out: &[LeftOut], expired: usize) -> Error {
+    let all = left_out.len();
+    let error = misconfigured(match expired == all {
+        true => "all of the certificate authorities are expired",
+        false => "all of the certificate authorities are out of their dates, or do not parse",
+    });
+    let first = left_out.first().and_then(|left| left.reason.detail());
+    error.with_detail(match first {
+        Some(first) if all > 1 => format!("{all} certificates, the first in {first}"),
+        first => first.unwrap_or_default().to_owned(),
+    })
 }
 
 fn not_empty(set: Vec<Authority>) -> Result<Set, Error> {
@@ -335,6 +355,24 @@ impl TryFrom<PathBuf> for Trust {
 
     fn try_from(path: PathBuf) -> Result<Self, Error> {
         Self::from_file(path)
+    }
+}
+
+/// The path of a file, as [`Trust::from_file`] reads it.
+impl TryFrom<&PathBuf> for Trust {
+    type Error = Error;
+
+    fn try_from(path: &PathBuf) -> Result<Self, Error> {
+        Self::from_file(path)
+    }
+}
+
+/// The path of a file, as [`Trust::from_file`] reads it.
+impl TryFrom<&String> for Trust {
+    type Error = Error;
+
+    fn try_from(path: &String) -> Result<Self, Error> {
+        Self::try_from(path.as_str())
     }
 }
 

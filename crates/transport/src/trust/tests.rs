@@ -274,6 +274,41 @@ fn what_is_valid_is_taken_where_that_is_asked_for_and_the_rest_is_reported() {
 }
 
 #[test]
+fn a_bundle_of_which_nothing_is_valid_says_why_and_where() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bundle.pem");
+    let broken = "-----BEGIN CERTIFICATE-----\nY2FuYXJ5\n-----END CERTIFICATE-----\n";
+    for (text, parts) in [
+        (
+            pem(Dates::EXPIRED),
+            [
+                "authorities are expired",
+                "bundle.pem, section 1, at line 1",
+            ],
+        ),
+        (
+            pem(Dates::EXPIRED).repeat(2),
+            [
+                "authorities are expired",
+                "2 certificates, the first in section 1",
+            ],
+        ),
+        (pem(Dates::FUTURE), ["out of their dates", "Test CA"]),
+        (
+            pem(Dates::EXPIRED) + broken,
+            ["or do not parse", "2 certificates"],
+        ),
+        (String::new(), ["there is no PEM certificate", "bundle.pem"]),
+    ] {
+        std::fs::write(&path, text).unwrap();
+        let error = Trust::valid_in_file(&path).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Misconfigured);
+        let shown = error.to_string();
+        assert!(parts.iter().all(|part| shown.contains(part)), "{shown}");
+    }
+}
+
+#[test]
 fn a_file_is_due_once_a_minute_and_once_a_second_when_nobody_vouches() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ca.pem");

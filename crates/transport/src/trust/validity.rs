@@ -67,6 +67,11 @@ impl Validity {
         now.as_secs() < self.from.as_secs()
     }
 
+    /// Whether its last second has passed.
+    pub(super) fn is_over(self, now: UnixTime) -> bool {
+        self.until.as_secs() < now.as_secs()
+    }
+
     pub(super) fn check(self, now: UnixTime) -> Result<(), Error> {
         if self.contains(now) {
             return Ok(());

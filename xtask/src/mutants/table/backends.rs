@@ -16,6 +16,15 @@ pub(super) const MUTANTS: &[Mutant] = &[
         ),
     ),
     vault(
+        "settings: a prefix may have a star",
+        "backends/vault/src/path.rs",
+        [
+            "    if text.contains('*') {\n",
+            "    if text.contains('*') && text.is_empty() {\n",
+        ],
+        "a_setting_that_leaves_no_way_to_read_is_refused_when_the_backend_is_built",
+    ),
+    vault(
         "verdicts: a proxy's page is a refusal",
         "backends/vault/src/answers.rs",
         [
