@@ -272,6 +272,11 @@ impl Store for Conjur {
         !matches!(self.auth.method, Method::Token(_))
     }
 
+    /// Conjur counts no refused logins.
+    fn may_lock_out(&self, _: &Error) -> bool {
+        false
+    }
+
     fn endpoints(&self) -> usize {
         self.client.endpoints().origins().len()
     }

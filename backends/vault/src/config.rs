@@ -302,6 +302,11 @@ impl VaultBuilder {
                 "a bound of zero on a value leaves no room for one",
             ));
         }
+        if self.body_limit == Some(0) {
+            return Err(error::misconfigured(
+                "a bound of zero on the body leaves no room for an answer",
+            ));
+        }
         let clock = match self.clock {
             Some(clock) => clock,
             None => Arc::new(SystemClock::shared().map_err(error::ours)?),

@@ -12,16 +12,18 @@ use secret_resolver::{ErrorKind, Resolver, SecretResolverExt};
 use secret_resolver_vault::{Auth, Credential, VaultBackend, VaultBuilder, VaultTarget};
 use test_servers::Reply;
 
+type Change = fn(VaultBuilder) -> VaultBuilder;
+
 #[test]
 fn a_setting_that_leaves_no_way_to_read_is_refused_when_the_backend_is_built() {
     let fake = Fake::start();
-    let build = |change: fn(VaultBuilder) -> VaultBuilder, auth: Auth| {
+    let build = |change: Change, auth: Auth| {
         let error = change(VaultBackend::builder(fake.target(auth))).build();
         let error = error.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Misconfigured);
         error.to_string()
     };
-    let settings: [(fn(VaultBuilder) -> VaultBuilder, &str); 9] = [
+    let settings: [(Change, &str); 9] = [
         (|builder| builder.with_value_limit(0), "a value"),
         (|builder| builder.with_body_limit(0), "the body"),
         (

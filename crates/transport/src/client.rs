@@ -328,7 +328,7 @@ impl ClientBuilder {
         self
     }
 
-    /// The largest body that is read, from 1 byte. Default: 1 MiB.
+    /// The largest body that is read. Default: 1 MiB.
     pub fn with_body_limit(mut self, bytes: usize) -> Self {
         self.limits.body_limit = bytes;
         self
@@ -338,8 +338,7 @@ impl ClientBuilder {
     ///
     /// # Errors
     /// [`ErrorKind::Misconfigured`] when no origin is allowed, when one can stand in no
-    /// certificate, when a timeout or the bound on a body is zero, and when the number of connections is out of its
-    /// bounds.
+    /// certificate, when a timeout is zero, and when the number of connections is out of its bounds.
     pub fn build(self) -> Result<Client, Error> {
         if self.origins.is_empty() {
             return Err(misconfigured("no origin is allowed; name at least one"));
@@ -347,11 +346,6 @@ impl ClientBuilder {
         if self.limits.connect_timeout.is_zero() || self.limits.response_timeout.is_zero() {
             return Err(misconfigured(
                 "a timeout of zero leaves no time for an answer",
-            ));
-        }
-        if self.limits.body_limit == 0 {
-            return Err(misconfigured(
-                "a bound of zero on the body leaves no room for an answer",
             ));
         }
         let connections = self.limits.connections;

@@ -10,7 +10,7 @@ use std::io;
 use rustls::{AlertDescription, CertificateError, PeerIncompatible};
 use secret_resolver::{Error, ErrorKind};
 
-use crate::tls::{RefusedCertificate, Why};
+use crate::chain::{RefusedCertificate, Why};
 
 /// While the connection is made.
 pub(crate) fn of_connect(error: &io::Error) -> Error {
@@ -37,7 +37,7 @@ pub(crate) fn of_exchange(error: &hyper::Error) -> Error {
     }
 }
 
-fn of_tls(error: &rustls::Error) -> Error {
+pub(crate) fn of_tls(error: &rustls::Error) -> Error {
     use AlertDescription::{
         CloseNotify, HandshakeFailure, InternalError, ProtocolVersion, UserCanceled,
     };
@@ -55,13 +55,16 @@ fn of_tls(error: &rustls::Error) -> Error {
         rustls::Error::AlertReceived(CloseNotify | InternalError | UserCanceled) => {
             unavailable("connect failed: the server ended the TLS handshake")
         }
-        rustls::Error::AlertReceived(ProtocolVersion)
-        | rustls::Error::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13) => {
+        rustls::Error::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13) => {
             malformed("the server speaks neither TLS 1.2 nor 1.3")
         }
+        // A server says so, too, whose certificate has a key that the version does not have.
+        rustls::Error::AlertReceived(ProtocolVersion) => malformed(
+            "the server says that it shares no version of TLS with this client, which speaks 1.2 and 1.3; does its certificate have another key than ECDSA P-256, Ed25519 or RSA?",
+        ),
         rustls::Error::AlertReceived(HandshakeFailure) | rustls::Error::PeerIncompatible(_) => {
             malformed(
-                "the server shares no cipher, curve or signature with this client, or demands a client certificate",
+                "the server shares no cipher, curve or kind of key with this client, or demands a client certificate; does its certificate have another key than ECDSA P-256, Ed25519 or RSA?",
             )
         }
         rustls::Error::AlertReceived(_) => {
@@ -99,9 +102,26 @@ fn of_refusal(certificate: Option<&RefusedCertificate>) -> Error {
         return refused("the server's certificate cannot be used for this");
     };
     let error = refused(match why {
-        Why::Authority => {
-            "the server shows an authority's certificate as its own; issue one for the server, or pin it by Trust::pinned"
+        Why::Authority => AN_AUTHORITY,
+        Why::OldAuthority { early: false } => {
+            "the authority that vouches for the server's certificate is expired; take its successor into the given ones"
         }
+        Why::OldAuthority { early: true } => {
+            "the authority that vouches for the server's certificate is not valid yet; check the system clock too"
+        }
+        Why::OldIntermediate { early: false } => {
+            "an intermediate certificate that the server shows is expired; the server's own is not"
+        }
+        Why::OldIntermediate { early: true } => {
+            "an intermediate certificate that the server shows is not valid yet; check the system clock too"
+        }
+        Why::ShortIssuer => {
+            "an authority, or an intermediate, of the server's certificate has signed with an RSA key of fewer than 2,048 bits, which is not believed"
+        }
+        Why::ShortKey => {
+            "the server's certificate has an RSA key of fewer than 2,048 bits, which is not believed"
+        }
+        Why::AnothersKey => "the server has not proved that it has the key of its certificate",
         Why::Tls(why) => of_certificate(why),
     });
     match subject {
@@ -110,6 +130,9 @@ fn of_refusal(certificate: Option<&RefusedCertificate>) -> Error {
     }
 }
 
+const AN_AUTHORITY: &str = "the server shows an authority's certificate as its own; issue one for the server, or pin it by Trust::pinned";
+
+/// Where this is about any certificate of a chain, the text says no more.
 fn of_certificate(why: &CertificateError) -> &'static str {
     use CertificateError as Why;
     match why {
@@ -121,21 +144,62 @@ fn of_certificate(why: &CertificateError) -> &'static str {
             "the server's certificate is for another host name"
         }
         Why::BadSignature => {
-            "no given authority vouches for the server's certificate, or the server does not have its key"
+            "no given authority vouches for the server's certificate: one has the name of its issuer, and another key"
         }
         Why::UnknownIssuer => "no given authority vouches for the server's certificate",
         Why::InvalidPurpose | Why::InvalidPurposeContext { .. } => {
-            "the server's certificate is not one for a server; issue it with the purpose serverAuth"
+            "a certificate that the server shows is not one for a server; issue it with the purpose serverAuth"
         }
         Why::UnsupportedSignatureAlgorithmContext { .. }
         | Why::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
-            "the server's certificate has a key or a signature of a kind that is not supported; use ECDSA P-256, Ed25519 or RSA of 2,048 bits"
+            "a certificate that the server shows is signed in a way that is not supported; the keys of its authorities are to be ECDSA P-256, Ed25519 or RSA of 2,048 bits, with SHA-256 or better"
         }
-        Why::UnhandledCriticalExtension => {
-            "the server's certificate has a critical extension that is not known here"
-        }
-        Why::BadEncoding => "the server's certificate does not parse",
+        Why::UnhandledCriticalExtension => CRITICAL,
+        Why::BadEncoding => "a certificate that the server shows does not parse",
         Why::Revoked => "the server's certificate was revoked",
+        Why::Other(other) => of_webpki(other.0.downcast_ref()),
+        _ => "the server's certificate cannot be used for this",
+    }
+}
+
+const CRITICAL: &str =
+    "a certificate that the server shows has a critical extension that is not known here";
+
+/// For what the TLS library has no word of its own.
+fn of_webpki(why: Option<&webpki::Error>) -> &'static str {
+    use webpki::Error as Why;
+    match why {
+        Some(Why::UnsupportedCriticalExtension) => CRITICAL,
+        Some(Why::CaUsedAsEndEntity) => AN_AUTHORITY,
+        Some(Why::EndEntityUsedAsCa) => {
+            "an intermediate certificate that the server shows is not an authority's; issue it with CA:TRUE"
+        }
+        Some(Why::NameConstraintViolation) => {
+            "an authority or an intermediate may not vouch for a name in the server's certificate: its name constraints forbid it"
+        }
+        Some(Why::PathLenConstraintViolated) => {
+            "an authority allows fewer intermediates than the server shows: its path length forbids it"
+        }
+        Some(
+            Why::MaximumPathDepthExceeded
+            | Why::MaximumPathBuildCallsExceeded
+            | Why::MaximumSignatureChecksExceeded
+            | Why::MaximumNameConstraintComparisonsExceeded,
+        ) => "the server shows more certificates than are looked at",
+        Some(Why::UnsupportedCertVersion) => {
+            "a certificate that the server shows is not of version 3 of X.509"
+        }
+        Some(
+            Why::EmptyEkuExtension
+            | Why::ExtensionValueInvalid
+            | Why::InvalidNetworkMaskConstraint
+            | Why::InvalidSerialNumber
+            | Why::MalformedDnsIdentifier
+            | Why::MalformedExtensions
+            | Why::MalformedNameConstraint
+            | Why::SignatureAlgorithmMismatch
+            | Why::UnsupportedNameType,
+        ) => "a certificate that the server shows breaks the rules of X.509",
         _ => "the server's certificate cannot be used for this",
     }
 }

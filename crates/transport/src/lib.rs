@@ -70,6 +70,7 @@
 compile_error!("secret-resolver-transport needs one of its features aws-lc-rs and ring");
 
 mod certificate;
+mod chain;
 mod client;
 mod encode;
 mod endpoints;

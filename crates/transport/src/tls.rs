@@ -3,7 +3,7 @@
 //!
 //! The verdict on a server's certificate is rustls's own. This file only removes, before each
 //! verdict, the authorities that are out of date, which rustls does not do; and takes a certificate that
-//! is pinned.
+//! is pinned. Why a server is refused is explained by `chain`.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,15 +11,18 @@ use std::sync::Arc;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, TrustAnchor, UnixTime};
 use rustls::sign::SigningKey;
 use rustls::version::{TLS12, TLS13};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, OtherError, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+};
 use secret_resolver::{Error, ErrorKind};
 
 use crate::certificate::ClientCertificate;
+use crate::chain::{RefusedCertificate, Shown, Why, of_signature};
 use crate::error::misconfigured;
-use crate::trust::{Trust, subject};
+use crate::trust::Trust;
 
 #[cfg(feature = "aws-lc-rs")]
 use rustls::crypto::aws_lc_rs as chosen;
@@ -72,33 +75,6 @@ pub(crate) fn signing_key(key: &PrivateKeyDer<'_>) -> Result<Arc<dyn SigningKey>
     })
 }
 
-/// Why a server's certificate is refused, and whose name it shows.
-#[derive(Debug)]
-pub(crate) struct RefusedCertificate {
-    pub(crate) why: Why,
-    pub(crate) subject: Option<String>,
-}
-
-#[derive(Debug, PartialEq)]
-pub(crate) enum Why {
-    /// It is one of the given authorities.
-    Authority,
-    Tls(CertificateError),
-}
-
-impl fmt::Display for RefusedCertificate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the server's certificate is refused")
-    }
-}
-
-impl std::error::Error for RefusedCertificate {}
-
-fn refused(why: Why, certificate: &CertificateDer<'_>) -> rustls::Error {
-    let subject = subject(certificate);
-    CertificateError::Other(OtherError(Arc::new(RefusedCertificate { why, subject }))).into()
-}
-
 struct CurrentAuthorities {
     trust: Trust,
     provider: Arc<CryptoProvider>,
@@ -116,23 +92,34 @@ impl ServerCertVerifier for CurrentAuthorities {
         if self.trust.pins(end_entity, now) {
             return Ok(ServerCertVerified::assertion());
         }
-        let current = Arc::new(self.trust.at(now));
-        let verdict =
-            WebPkiServerVerifier::builder_with_provider(current, Arc::clone(&self.provider))
+        let verdict = |roots: RootCertStore| {
+            let provider = Arc::clone(&self.provider);
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
                 .build()
                 // It fails only when no authority is left to believe.
                 .map_err(|_| rustls::Error::from(CertificateError::UnknownIssuer))
                 .and_then(|webpki| {
                     let names = (intermediates, server_name);
                     webpki.verify_server_cert(end_entity, names.0, names.1, ocsp_response, now)
-                });
-        match verdict {
+                })
+        };
+        let why = match verdict(self.trust.at(now)) {
             Err(_) if self.trust.is_authority(end_entity) => {
-                Err(refused(Why::Authority, end_entity))
+                return Err(RefusedCertificate::new(Why::Authority, end_entity).into());
             }
-            Err(rustls::Error::InvalidCertificate(why)) => Err(refused(Why::Tls(why), end_entity)),
-            verdict => verdict,
-        }
+            Err(rustls::Error::InvalidCertificate(why)) => why,
+            verdict => return verdict,
+        };
+        let shown = Shown {
+            end_entity,
+            intermediates,
+        };
+        let believes = |one: &TrustAnchor<'static>| {
+            let roots = vec![one.clone()];
+            verdict(RootCertStore { roots }).is_ok()
+        };
+        let given = self.trust.given();
+        Err(RefusedCertificate::explained(why, shown, &given, now, believes).into())
     }
 
     fn verify_tls12_signature(
@@ -143,6 +130,7 @@ impl ServerCertVerifier for CurrentAuthorities {
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
         let algorithms = &self.provider.signature_verification_algorithms;
         verify_tls12_signature(message, certificate, signature, algorithms)
+            .map_err(|error| of_signature(error, certificate))
     }
 
     fn verify_tls13_signature(
@@ -153,6 +141,7 @@ impl ServerCertVerifier for CurrentAuthorities {
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
         let algorithms = &self.provider.signature_verification_algorithms;
         verify_tls13_signature(message, certificate, signature, algorithms)
+            .map_err(|error| of_signature(error, certificate))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -171,7 +160,7 @@ impl fmt::Debug for CurrentAuthorities {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::time::Duration;
 
     use rustls::pki_types::PrivateKeyDer;
@@ -211,7 +200,8 @@ mod tests {
             panic!("it is believed");
         };
         let refused: &RefusedCertificate = other.0.downcast_ref().unwrap();
-        assert_eq!(refused.why, Why::Tls(CertificateError::UnknownIssuer));
+        assert_eq!(refused.why, Why::OldAuthority { early: false });
+        assert_eq!(refused.subject.as_deref(), Some("Test CA"));
     }
 
     #[test]
@@ -239,7 +229,7 @@ mod tests {
     }
 
     /// Hands bytes back and forth in memory until neither side has anything to send, or one has an objection.
-    fn shake_hands(
+    pub(crate) fn shake_hands(
         client: Arc<ClientConfig>,
         server: Arc<ServerConfig>,
     ) -> Result<ClientConnection, rustls::Error> {
@@ -281,7 +271,15 @@ mod tests {
         let provider = Arc::new(chosen::default_provider());
         let key = provider.key_provider.load_private_key(key).unwrap();
         // Here nothing checks that the two belong together.
-        let both = CertifiedKey::new(vec![certificate(shown)], key);
+        serve(version, CertifiedKey::new(vec![certificate(shown)], key))
+    }
+
+    /// A server that has these, whether they belong together or not.
+    pub(crate) fn serve(
+        version: &'static SupportedProtocolVersion,
+        both: CertifiedKey,
+    ) -> Arc<ServerConfig> {
+        let provider = Arc::new(chosen::default_provider());
         let config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[version])
             .unwrap()
@@ -304,8 +302,12 @@ mod tests {
                 let talk = |held| shake_hands(Arc::clone(&client), server(version, &issued, held));
                 assert!(talk(&issued).is_ok());
                 let refused = talk(&other).unwrap_err();
-                let why = rustls::Error::InvalidCertificate(CertificateError::BadSignature);
-                assert_eq!(refused, why, "{version:?}");
+                let rustls::Error::InvalidCertificate(CertificateError::Other(why)) = refused
+                else {
+                    panic!("{version:?}: {refused}");
+                };
+                let refused: &RefusedCertificate = why.0.downcast_ref().unwrap();
+                assert_eq!(refused.why, Why::AnothersKey, "{version:?}");
             }
         }
     }

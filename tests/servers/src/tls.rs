@@ -24,8 +24,8 @@ use crate::Error;
 /// # Ok::<(), test_servers::Error>(())
 /// ```
 pub struct TestCa {
-    pem: String,
-    issuer: Issuer<'static, KeyPair>,
+    pub(crate) pem: String,
+    pub(crate) issuer: Issuer<'static, KeyPair>,
 }
 
 impl TestCa {
@@ -68,11 +68,21 @@ impl TestCa {
     /// # Panics
     /// A date of `validity` is in no calendar.
     pub fn issue(&self, names: &[&str], validity: Validity) -> Result<ServerCert, Error> {
+        self.issue_changed(names, validity, |_| {})
+    }
+
+    pub(crate) fn issue_changed(
+        &self,
+        names: &[&str],
+        validity: Validity,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Result<ServerCert, Error> {
         let mut params = params(names, validity)?;
         params
             .distinguished_name
             .push(DnType::CommonName, "Test server");
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        change(&mut params);
         let key = new_key()?;
         let certificate = params
             .signed_by(&key, &self.issuer)
@@ -81,6 +91,7 @@ impl TestCa {
             certificate_pem: certificate.pem(),
             key_pem: key.serialize_pem(),
             certificate: certificate.into(),
+            above: Vec::new(),
             key,
         })
     }
@@ -150,6 +161,7 @@ impl TestCa {
             certificate_pem: certificate.pem(),
             key_pem: key.serialize_pem(),
             certificate: certificate.into(),
+            above: Vec::new(),
             key,
         })
     }
@@ -167,8 +179,10 @@ pub struct ServerCert {
     pub certificate_pem: String,
     /// The private key, in PKCS #8.
     pub key_pem: String,
-    certificate: CertificateDer<'static>,
-    key: KeyPair,
+    pub(crate) certificate: CertificateDer<'static>,
+    /// The intermediates that a server shows with it.
+    pub(crate) above: Vec<CertificateDer<'static>>,
+    pub(crate) key: KeyPair,
 }
 
 impl ServerCert {
@@ -193,6 +207,7 @@ impl ServerCert {
             certificate_pem: certificate.pem(),
             key_pem: key.serialize_pem(),
             certificate: certificate.into(),
+            above: Vec::new(),
             key,
         })
     }
@@ -204,7 +219,8 @@ impl ServerCert {
     }
 
     pub(crate) fn chain(&self) -> Vec<CertificateDer<'static>> {
-        vec![self.certificate.clone()]
+        let own = std::iter::once(self.certificate.clone());
+        own.chain(self.above.iter().cloned()).collect()
     }
 
     pub(crate) fn key(&self) -> PrivateKeyDer<'static> {
@@ -245,7 +261,7 @@ impl Validity {
     };
 }
 
-fn params(names: &[&str], validity: Validity) -> Result<CertificateParams, Error> {
+pub(crate) fn params(names: &[&str], validity: Validity) -> Result<CertificateParams, Error> {
     let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
     let mut params =
         CertificateParams::new(names).map_err(Error::during("naming a certificate"))?;
@@ -256,6 +272,6 @@ fn params(names: &[&str], validity: Validity) -> Result<CertificateParams, Error
     Ok(params)
 }
 
-fn new_key() -> Result<KeyPair, Error> {
+pub(crate) fn new_key() -> Result<KeyPair, Error> {
     KeyPair::generate().map_err(Error::during("generating a key"))
 }

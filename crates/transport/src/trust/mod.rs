@@ -3,6 +3,7 @@
 //! It parses and dates the authorities, and reads their file again. The system's own set is read only by
 //! its name; what the set is used for, and the second look at the dates at each handshake, is `tls.rs`.
 
+mod paths;
 pub(crate) mod pem;
 mod source;
 mod subject;
@@ -12,7 +13,7 @@ pub(crate) use subject::subject;
 pub(crate) use validity::Validity;
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use rustls::RootCertStore;
@@ -58,6 +59,13 @@ struct Authority {
     validity: Validity,
     /// `None` for the certificate of a server that is believed as it is.
     anchor: Option<TrustAnchor<'static>>,
+}
+
+/// An authority, for those that explain a verdict.
+pub(crate) struct Given {
+    pub(crate) anchor: TrustAnchor<'static>,
+    pub(crate) validity: Validity,
+    pub(crate) subject: Option<String>,
 }
 
 /// A certificate that [`Trust::valid_in_file`] has skipped.
@@ -182,6 +190,19 @@ impl Trust {
                 .filter_map(|authority| authority.anchor.clone())
                 .collect(),
         }
+    }
+
+    /// All of them, in date or not.
+    pub(crate) fn given(&self) -> Vec<Given> {
+        let set = self.set();
+        let given = set.iter().filter_map(|authority| {
+            Some(Given {
+                anchor: authority.anchor.clone()?,
+                validity: authority.validity,
+                subject: subject(&authority.der),
+            })
+        });
+        given.collect()
     }
 
     /// Whether exactly this certificate is believed, and good at `now`.
@@ -337,65 +358,6 @@ impl Authority {
             validity,
             anchor: None,
         })
-    }
-}
-
-/// The path of a file, as [`Trust::from_file`] reads it.
-impl TryFrom<&Path> for Trust {
-    type Error = Error;
-
-    fn try_from(path: &Path) -> Result<Self, Error> {
-        Self::from_file(path)
-    }
-}
-
-/// The path of a file, as [`Trust::from_file`] reads it.
-impl TryFrom<PathBuf> for Trust {
-    type Error = Error;
-
-    fn try_from(path: PathBuf) -> Result<Self, Error> {
-        Self::from_file(path)
-    }
-}
-
-/// The path of a file, as [`Trust::from_file`] reads it.
-impl TryFrom<&PathBuf> for Trust {
-    type Error = Error;
-
-    fn try_from(path: &PathBuf) -> Result<Self, Error> {
-        Self::from_file(path)
-    }
-}
-
-/// The path of a file, as [`Trust::from_file`] reads it.
-impl TryFrom<&String> for Trust {
-    type Error = Error;
-
-    fn try_from(path: &String) -> Result<Self, Error> {
-        Self::try_from(path.as_str())
-    }
-}
-
-/// The path of a file, as [`Trust::from_file`] reads it.
-impl TryFrom<&str> for Trust {
-    type Error = Error;
-
-    fn try_from(path: &str) -> Result<Self, Error> {
-        if path.trim_start().starts_with("-----BEGIN") {
-            return Err(misconfigured(
-                "this is PEM text where the path of a file is wanted; read it by Trust::from_pem",
-            ));
-        }
-        Self::from_file(path)
-    }
-}
-
-/// The path of a file, as [`Trust::from_file`] reads it.
-impl TryFrom<String> for Trust {
-    type Error = Error;
-
-    fn try_from(path: String) -> Result<Self, Error> {
-        Self::try_from(path.as_str())
     }
 }
 

@@ -11,6 +11,7 @@
 
 mod answers;
 mod certificates;
+mod chains;
 mod connections;
 mod egress;
 mod environment;

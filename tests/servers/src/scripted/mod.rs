@@ -15,6 +15,7 @@ use std::time::Duration;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::server::WebPkiClientVerifier;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 
 pub use self::wire::{ENDLESS_LIMIT, Reply, RequestHead};
@@ -219,12 +220,15 @@ fn tls_config(certificate: &ServerCert, clients: Option<&TestCa>) -> Result<Serv
                 .map_err(Error::during("demanding client certificates"))?
         }
     };
+    let key = provider.key_provider.load_private_key(certificate.key());
+    let key = key.map_err(Error::during("reading a server's key"))?;
+    // Nothing here checks that the two belong together: a test may want that they do not.
+    let both = CertifiedKey::new(certificate.chain(), key);
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(Error::during("choosing TLS versions"))?
         .with_client_cert_verifier(demands)
-        .with_single_cert(certificate.chain(), certificate.key())
-        .map_err(Error::during("serving a certificate"))?;
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(both)));
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
 }

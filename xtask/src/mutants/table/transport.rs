@@ -24,6 +24,54 @@ pub(super) const MUTANTS: &[Mutant] = &[
     of(
         "secret-resolver-transport",
         core(
+            "refusals: an intermediate's fault is the server's",
+            "crates/transport/src/chain/mod.rs",
+            [
+                "of(self.end_entity).filter(|own| own.contains(now))?;",
+                "of(self.end_entity).filter(|own| !own.contains(now))?;",
+            ],
+            "an_intermediate_is_named_where_it_is_at_fault_and_the_servers_own_certificate_is_not",
+        ),
+    ),
+    of(
+        "secret-resolver-transport",
+        core(
+            "refusals: an authority that has expired is unknown",
+            "crates/transport/src/chain/mod.rs",
+            [
+                "given.iter().filter(|one| !one.validity.contains(now));",
+                "given.iter().filter(|one| one.validity.contains(now));",
+            ],
+            "an_authority_that_expired_while_the_process_ran_is_not_believed_at_the_next_handshake",
+        ),
+    ),
+    of(
+        "secret-resolver-transport",
+        core(
+            "refusals: a key that is too short is another's",
+            "crates/transport/src/chain/mod.rs",
+            [
+                "bits.is_some_and(|bits| bits < 2_048)",
+                "bits.is_some_and(|bits| bits < 1_024)",
+            ],
+            "a_key_that_is_too_short_is_named_whoevers_it_is",
+        ),
+    ),
+    of(
+        "secret-resolver-transport",
+        core(
+            "refusals: a wrong key is the authority's fault",
+            "crates/transport/src/tls.rs",
+            [
+                "verify_tls13_signature(message, certificate, signature, algorithms)\n            .map_err(|error| of_signature(error, certificate))",
+                "verify_tls13_signature(message, certificate, signature, algorithms)",
+            ],
+            "a_server_that_has_another_key_than_its_certificates_is_called_that",
+        ),
+    ),
+    of(
+        "secret-resolver-transport",
+        core(
             "trust: a section is passed over",
             "crates/transport/src/trust/pem.rs",
             [
