@@ -138,11 +138,14 @@ impl Life {
             .map(|until| until.refresh)
     }
 
-    /// Puts the next refresh off after one that failed.
-    pub(crate) fn postpone(&mut self, now: Moment, next: Option<Refresh>) {
+    /// Puts the next refresh off after one that failed. A renewal that fails says nothing of a login that is to
+    /// replace the token.
+    pub(crate) fn postpone(&mut self, now: Moment, failed: Refresh, next: Option<Refresh>) {
         let left = self.ends().map_or(RETRY.1, |end| end.since(now) / 4);
         let again_at = now + random::spread(left.clamp(RETRY.0, RETRY.1), 1);
-        if let Some(at) = &mut self.replace_at {
+        if let Some(at) = &mut self.replace_at
+            && failed == Refresh::Login
+        {
             *at = again_at.max(*at);
         }
         if let Some(until) = &mut self.until {
@@ -268,7 +271,9 @@ mod tests {
             life = life.renewed(at(1.0), lease);
             assert_eq!(life.refresh_due(at(2.0)), Some(Refresh::Login));
             // One that fails is tried again, and not at once.
-            life.postpone(at(2.0), None);
+            life.postpone(at(2.0), Refresh::Renew, Some(Refresh::Login));
+            assert_eq!(life.refresh_due(at(2.0)), Some(Refresh::Login));
+            life.postpone(at(2.0), Refresh::Login, None);
             assert_eq!(life.refresh_due(at(2.9)), None);
             assert_eq!(life.refresh_due(at(35.1)), Some(Refresh::Login));
         }
@@ -279,11 +284,11 @@ mod tests {
         let mut life = Life::begin(START, grant(60, true));
         for _ in 0..200 {
             // A quarter of the 15 s that are left, and a tenth of that more or less.
-            life.postpone(at(40.0), None);
+            life.postpone(at(40.0), Refresh::Renew, None);
             assert_eq!(life.refresh_due(at(43.374)), None);
             assert_eq!(life.refresh_due(at(44.126)), Some(Refresh::Renew));
         }
-        life.postpone(at(44.5), Some(Refresh::Login));
+        life.postpone(at(44.5), Refresh::Renew, Some(Refresh::Login));
         assert_eq!(life.refresh_due(at(49.0)), Some(Refresh::Login));
     }
 }

@@ -283,7 +283,7 @@ impl<S: Store> Shared<S> {
             let next = (refused && refresh == Refresh::Renew).then_some(Refresh::Login);
             let now = self.clock.now();
             if let Some(live) = self.lock().live_of(token.number) {
-                live.life.postpone(now, next);
+                live.life.postpone(now, refresh, next);
                 if !refused && refresh == Refresh::Renew {
                     live.life.renewal_unanswered();
                 }

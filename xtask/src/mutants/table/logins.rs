@@ -37,6 +37,15 @@ pub(super) const MUTANTS: &[Mutant] = &[
         ["With::Jwt(jwt) => jwt.ends(),", "With::Jwt(_) => None,"],
         "a_token_is_replaced_before_the_end_of_the_jwt_that_it_was_given_for",
     ),
+    session(
+        "credentials: a renewal that fails puts off the login that is to replace a token",
+        "crates/session/src/life.rs",
+        [
+            "            && failed == Refresh::Login\n",
+            "            && failed != Refresh::Login\n",
+        ],
+        "a_token_that_is_to_be_replaced_is_so_by_a_login_and_not_by_a_renewal",
+    ),
     vault(
         "credentials: another certificate causes no login",
         "crates/session/src/state.rs",
