@@ -197,6 +197,21 @@ mod tests {
     }
 
     #[test]
+    fn a_revocation_that_works_ends_the_back_off_of_those_before_it() {
+        let mut leaving = Leaving::default();
+        let away = error(ErrorKind::Unavailable);
+        leaving.push(left(None));
+        let first = leaving.all()[0].clone();
+        (0..6).for_each(|_| leaving.failed(&first, &away, true, START));
+        assert!(!leaving.is_due(false, at(60)));
+        leaving.revoked(&first);
+        leaving.push(left(None));
+        assert!(leaving.is_due(false, START));
+        leaving.failed(&leaving.all()[0].clone(), &away, true, START);
+        assert!(!leaving.is_due(false, at(9)) && leaving.is_due(false, at(10)));
+    }
+
+    #[test]
     fn what_may_be_gone_is_so_after_some_refusals_and_not_where_tokens_may_not_end_themselves() {
         let refusal = error(ErrorKind::Unauthenticated);
         let refuse = |leaving: &mut Leaving, can_look| {

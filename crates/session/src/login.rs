@@ -90,7 +90,7 @@ impl<S: Store> Shared<S> {
         };
         let number = self.store.endpoints().max(1);
         // Before it is asked: a request that fails meanwhile moves on.
-        let start = endpoint.unwrap_or_else(|| self.store.endpoint()) % number;
+        let start = endpoint.unwrap_or_else(|| self.store.endpoint());
         let mut failed = match login(endpoint).await {
             (_, Ok(issued)) => return Ok((issued, endpoint)),
             (_, Err(error)) => {

@@ -376,3 +376,56 @@ impl<C: PartialEq> State<C> {
         (self.live.take(), std::mem::take(&mut self.errands))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use secret_resolver::ErrorKind;
+
+    use super::*;
+
+    fn at(seconds: u64) -> Moment {
+        Moment::ZERO + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_changed_credential_begins_with_the_shortest_back_off() {
+        let mut state = State::default();
+        let refuse = |state: &mut State<u8>, credentials, now| {
+            let failed = Failed::first(Error::new(ErrorKind::Denied, "of the test's own making"));
+            state.failed(credentials, &failed, now, now);
+        };
+        for attempt in 1..6 {
+            refuse(&mut state, 1, at(attempt * 100));
+        }
+        assert!(state.admit(&1, at(505)).is_err());
+        assert!(!state.is_calm());
+        state.admit(&2, at(505)).unwrap();
+        // Its first refusal is worth a second opinion, and holds it back for a second at most.
+        assert!(state.is_calm());
+        refuse(&mut state, 2, at(505));
+        assert!(state.admit(&2, at(505)).is_err());
+        state.admit(&2, at(506)).unwrap();
+    }
+
+    #[test]
+    fn of_a_token_its_number_alone_is_shown() {
+        let mut state = State::<u8>::default();
+        let new = New {
+            secret: Arc::new(SecretBuf::from_slice(b"hvs.canary").unwrap()),
+            life: Life::begin(
+                Moment::ZERO,
+                Grant {
+                    lease: None,
+                    renewable: false,
+                },
+            ),
+            revocable: true,
+            given: None,
+            asked: Moment::ZERO,
+        };
+        let Installed::InUse(token) = state.install(new, Moment::ZERO) else {
+            panic!("it is in use");
+        };
+        assert_eq!(format!("{token:?}"), "Token { number: 1, .. }");
+    }
+}

@@ -45,8 +45,8 @@ impl Store for Fake {
                 .current
                 .compare_exchange(at, (at + 1) % self.number, Relaxed, Relaxed);
         }
-        if self.scene == 0 && at == 0 {
-            return Err(Error::new(self.first, "endpoint 0"));
+        if self.scene == 0 && at == 0 || self.scene == 2 {
+            return Err(Error::new(self.first, "refused"));
         }
         let grant = Grant {
             lease: None,
@@ -115,5 +115,15 @@ async fn the_other_endpoint_is_asked_although_the_current_one_moved() {
                 "{number} endpoints, {first:?}: asked {asked:?}"
             );
         }
+    }
+}
+#[tokio::test]
+async fn a_refusal_is_confirmed_at_the_next_endpoint_whichever_was_first() {
+    for (first, next) in [(0, 1), (1, 2), (2, 0)] {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::shared().unwrap());
+        let (store, logins) = fake(2, false, 3, ErrorKind::Denied);
+        let error = Session::new(store, clock).token(Some(first)).await;
+        assert_eq!(error.unwrap_err().kind(), ErrorKind::Denied);
+        assert_eq!(*logins.lock().unwrap(), [first, next]);
     }
 }

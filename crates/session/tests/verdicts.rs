@@ -1,4 +1,4 @@
-//! What is known about one token says nothing about the next.
+//! What is known about one token says nothing about the next, and what a question has shown is not asked twice.
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
@@ -14,8 +14,11 @@ use tokio::sync::Notify;
 const LEASE: Duration = Duration::from_secs(2);
 
 /// Gives tokens that are numbers, from 1 on.
-#[derive(Default)]
-struct Numbers(Mutex<Asked>);
+struct Numbers {
+    asked: Mutex<Asked>,
+    endpoints: usize,
+    lease: Duration,
+}
 
 #[derive(Default)]
 struct Asked {
@@ -41,7 +44,7 @@ impl Store for Numbers {
     }
 
     fn endpoints(&self) -> usize {
-        1
+        self.endpoints
     }
 
     fn endpoint(&self) -> usize {
@@ -53,11 +56,11 @@ impl Store for Numbers {
     }
 
     async fn login(&self, _: &u8, _: Option<usize>) -> Result<Issued, Error> {
-        let mut asked = self.0.lock().unwrap();
+        let mut asked = self.asked.lock().unwrap();
         asked.logins += 1;
         let token = SecretBuf::from_slice(&[asked.logins]).unwrap();
         let grant = Grant {
-            lease: Some(LEASE),
+            lease: Some(self.lease),
             renewable: false,
         };
         Ok(Issued {
@@ -79,7 +82,7 @@ impl Store for Numbers {
     async fn knows(&self, token: &SecretBuf, _: Option<usize>) -> Result<bool, Error> {
         let number = token.expose()[0];
         let (answer, fails) = {
-            let mut asked = self.0.lock().unwrap();
+            let mut asked = self.asked.lock().unwrap();
             asked.lookups.push(number);
             let known = asked.known.iter().find(|(known, _)| *known == number);
             (known.map(|(_, answer)| *answer), asked.fails.take())
@@ -96,9 +99,19 @@ impl Store for Numbers {
 }
 
 fn session(known: &[(u8, bool)]) -> (ManualClock, Session<Numbers>) {
+    let asked = Asked {
+        known: known.to_vec(),
+        ..Asked::default()
+    };
+    session_with(Numbers {
+        asked: Mutex::new(asked),
+        endpoints: 1,
+        lease: LEASE,
+    })
+}
+
+fn session_with(store: Numbers) -> (ManualClock, Session<Numbers>) {
     let clock = ManualClock::strict();
-    let store = Numbers::default();
-    store.0.lock().unwrap().known = known.to_vec();
     let shared: Arc<dyn Clock> = Arc::new(clock.clone());
     (clock, Session::new(store, shared))
 }
@@ -111,7 +124,7 @@ async fn token(session: &Session<Numbers>, number: u8) -> Arc<Token> {
 }
 
 fn lookups(session: &Session<Numbers>) -> Vec<u8> {
-    session.store().0.lock().unwrap().lookups.clone()
+    session.store().asked.lock().unwrap().lookups.clone()
 }
 
 #[tokio::test]
@@ -165,7 +178,7 @@ async fn a_lookup_that_was_sent_before_a_read_and_fails_is_not_an_answer_to_it()
     let (_clock, session) = session(&[(1, true)]);
     let token = token(&session, 1).await;
     let fails = Arc::new(Notify::new());
-    session.store().0.lock().unwrap().fails = Some(Arc::clone(&fails));
+    session.store().asked.lock().unwrap().fails = Some(Arc::clone(&fails));
     let before = session.mark();
     let early = session.judge(&token, before, 0, false);
     let late = async {
@@ -180,4 +193,79 @@ async fn a_lookup_that_was_sent_before_a_read_and_fails_is_not_an_answer_to_it()
     assert_eq!(early.unwrap_err().kind(), ErrorKind::Unavailable);
     assert_eq!(late.unwrap(), Verdict::Denied);
     assert_eq!(lookups(&session), [1, 1]);
+}
+
+/// Waits until so many lookups were sent.
+async fn looked_up(session: &Session<Numbers>, number: usize) {
+    let sent = async {
+        while lookups(session).len() < number {
+            tokio::task::yield_now().await;
+        }
+    };
+    let in_time = tokio::time::timeout(Duration::from_secs(10), sent).await;
+    in_time.expect("no further lookup is sent");
+}
+
+#[tokio::test]
+async fn a_lookup_that_failed_after_a_read_was_sent_is_the_answer_to_it_later_too() {
+    let (_clock, session) = session(&[(1, true)]);
+    let token = token(&session, 1).await;
+    let fails = Arc::new(Notify::new());
+    fails.notify_one();
+    session.store().asked.lock().unwrap().fails = Some(fails);
+    let sent = session.mark();
+    for _ in 0..3 {
+        let error = session.judge(&token, sent, 0, false).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert_eq!(lookups(&session), [1]);
+    }
+    // A read that was sent since is another question.
+    let later = session.mark();
+    let verdict = session.judge(&token, later, 0, false).await.unwrap();
+    assert_eq!((verdict, lookups(&session)), (Verdict::Denied, vec![1, 1]));
+}
+
+#[tokio::test]
+async fn once_a_new_token_can_look_itself_up_refusals_are_looked_into_again() {
+    let (clock, session) = session(&[(1, false), (2, false), (3, true)]);
+    let first = token(&session, 1).await;
+    let verdict = session.judge(&first, session.mark(), 0, false).await;
+    assert_eq!(verdict.unwrap(), Verdict::Dead);
+    // The next one may not look either: this login's tokens may not look, as it seems.
+    let second = token(&session, 2).await;
+    let verdict = session.judge(&second, session.mark(), 0, true).await;
+    assert_eq!(verdict.unwrap(), Verdict::Denied);
+    clock.advance(LEASE);
+    let third = token(&session, 3).await;
+    looked_up(&session, 4).await;
+    tokio::task::yield_now().await;
+    let verdict = session.judge(&third, session.mark(), 0, false).await;
+    assert_eq!(verdict.unwrap(), Verdict::Denied);
+    assert_eq!(lookups(&session), [1, 2, 2, 3, 3]);
+}
+
+#[tokio::test]
+async fn a_question_that_no_endpoint_answers_is_over_after_two_seconds() {
+    let (clock, session) = session_with(Numbers {
+        asked: Mutex::default(),
+        endpoints: 3,
+        lease: LEASE * 100,
+    });
+    let session = Arc::new(session);
+    let token = token(&session, 1).await;
+    let judge = || {
+        let (session, token) = (Arc::clone(&session), Arc::clone(&token));
+        let sent = session.mark();
+        tokio::spawn(async move { session.judge(&token, sent, 0, false).await })
+    };
+    let first = judge();
+    looked_up(&session, 1).await;
+    clock.advance(Duration::from_millis(500));
+    looked_up(&session, 3).await;
+    clock.advance(Duration::from_millis(500));
+    assert_eq!(first.await.unwrap().unwrap_err().kind(), ErrorKind::Timeout);
+    clock.advance(Duration::from_secs(1));
+    let second = judge();
+    looked_up(&session, 4).await;
+    second.abort();
 }
