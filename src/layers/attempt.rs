@@ -190,6 +190,67 @@ mod tests {
     }
 
     #[test]
+    fn after_a_stop_an_attempt_that_fails_by_itself_is_the_answer() {
+        let (clock, store, layer) = setup();
+        let stopped = fails(&store);
+        store.script("a/b", [Reply::Error(ErrorKind::Unavailable)]);
+        let mut read = layer.resolve(request(&clock));
+        assert!(poll(&mut read).is_pending());
+        clock.stall(STOP);
+        stopped.open();
+        assert_eq!(poll(&mut read), Poll::Ready(Err(ErrorKind::Unavailable)));
+        assert_eq!(store.calls(), 2);
+    }
+
+    /// Notes the deadline of each attempt, and fails once its gate is open.
+    #[derive(Debug)]
+    struct Notes(MockBackend, std::sync::Mutex<Vec<Option<Moment>>>);
+
+    impl SecretResolver for Notes {
+        fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
+            crate::sync::lock(&self.1).push(request.deadline());
+            self.0.resolve(request)
+        }
+    }
+
+    #[test]
+    fn what_was_lost_puts_off_the_deadline_that_the_store_is_shown() {
+        let clock = ManualClock::strict();
+        let store = MockBackend::new().with_value("a/b", "value");
+        let gate = fails(&store);
+        let notes = Arc::new(Notes(store, std::sync::Mutex::default()));
+        let layer = Attempt::new(Arc::clone(&notes), Arc::new(clock.clone()), LIMIT);
+        let end = clock.now() + LIMIT * 2;
+        let mut read = layer.resolve(request(&clock));
+        assert!(poll(&mut read).is_pending());
+        clock.stall(STOP);
+        gate.open();
+        assert_eq!(poll(&mut read), Poll::Ready(Ok(())));
+        let shown = crate::sync::lock(&notes.1).clone();
+        assert_eq!(shown, [Some(end), Some(end + STOP)]);
+    }
+
+    #[test]
+    fn half_of_the_limit_is_enough_for_another_attempt_and_no_less() {
+        let nano = Duration::from_nanos(1);
+        for (left, again) in [(LIMIT / 2, true), (LIMIT / 2 - nano, false)] {
+            let (clock, store, layer) = setup();
+            let gate = fails(&store);
+            let request = request(&clock);
+            clock.advance(LIMIT * 2 - left);
+            let mut read = layer.resolve(request);
+            assert!(poll(&mut read).is_pending());
+            clock.stall(STOP);
+            gate.open();
+            assert_eq!(
+                poll(&mut read).map(|answer| answer.is_ok()),
+                Poll::Ready(again)
+            );
+            assert_eq!(store.calls(), if again { 2 } else { 1 });
+        }
+    }
+
+    #[test]
     fn a_failure_of_a_process_that_ran_is_the_answer() {
         let (clock, store, layer) = setup();
         for late in [Duration::ZERO, Duration::from_millis(50)] {

@@ -202,6 +202,17 @@ mod tests {
     }
 
     #[test]
+    fn a_floor_that_is_known_already_does_not_begin_the_wait_for_a_new_life_again() {
+        let mut seen = Seen::new(10);
+        let (address, nine) = (Arc::from("a"), version(9));
+        seen.judge(&address, &nine, 0, START);
+        seen.judge(&address, &version(1), 0, START);
+        seen.raise("a", &nine);
+        let then = START + Seen::NEW_LIFE_AFTER;
+        assert_eq!(seen.judge(&address, &version(1), 0, then), Order::NewLife);
+    }
+
+    #[test]
     fn the_table_is_bounded_and_drops_what_was_touched_least_recently() {
         let mut seen = Seen::new(3);
         for name in ["a", "b", "c", "a", "d"] {

@@ -293,6 +293,17 @@ mod tests {
     }
 
     #[test]
+    fn at_the_end_of_its_time_a_signal_says_nothing_of_a_later_one_for_a_prefix() {
+        let mut settling = Settling::new(TIME);
+        settling.signalled("a", Some(&version(1)), signal(1, START));
+        let wide = Some(signal(2, START + TIME / 2));
+        let end = START + TIME;
+        // What differs from what the first has dropped may be what the second is about.
+        let trusted = settling.trusted_for("a", Some(&version(2)), end, wide);
+        assert_eq!(trusted, Some(TIME / 2));
+    }
+
+    #[test]
     fn what_was_dropped_is_forgotten_once_it_has_settled() {
         let mut settling = Settling::new(TIME);
         settling.signalled("a", Some(&version(1)), signal(1, START));

@@ -305,6 +305,12 @@ impl Store {
         Some(Detached::new(slot))
     }
 
+    /// How many names of the record at `address` are linked.
+    #[cfg(test)]
+    pub(super) fn linked(&self, address: &str) -> usize {
+        lock(&self.table).by_address[address].names.len()
+    }
+
     #[cfg(test)]
     pub(super) fn weights(&self) -> Vec<usize> {
         let table = lock(&self.table);

@@ -102,6 +102,7 @@ enum Way {
     SelectsNothing,
     ReversesBatches,
     DropsFromBatches,
+    InventsTheEndOfBatches,
     FailsWhenBusy,
     Wanders,
     IgnoresVersions,
@@ -191,6 +192,11 @@ impl SecretResolver for Broken {
             match self.way {
                 Way::ReversesBatches => answers[1..].rotate_left(1),
                 Way::DropsFromBatches => answers.truncate(1),
+                Way::InventsTheEndOfBatches => {
+                    let end = answers.last_mut().filter(|end| end.is_err());
+                    end.into_iter()
+                        .for_each(|end| *end = Ok(record(b"anything")));
+                }
                 _ => {}
             }
             answers
@@ -236,6 +242,7 @@ rejects! {
     an_unselected_field_is_rejected: the_named_field_is_selected, SelectsNothing;
     a_batch_in_another_order_is_rejected: a_batch_keeps_its_order_and_each_fails_alone, ReversesBatches;
     a_batch_with_answers_missing_is_rejected: a_batch_keeps_its_order_and_each_fails_alone, DropsFromBatches;
+    an_invented_value_at_the_end_of_a_batch_is_rejected: a_batch_keeps_its_order_and_each_fails_alone, InventsTheEndOfBatches;
     failing_under_concurrency_is_rejected: gets_at_once_agree, FailsWhenBusy;
     an_address_that_changes_is_rejected: locate_is_stable, Wanders;
     another_version_than_asked_for_is_rejected: an_exact_version_is_never_another, IgnoresVersions;
@@ -283,4 +290,14 @@ async fn all_laws_are_asked_for_together_and_none_is_left_out() {
         nothing_shown_holds_a_value,
     ];
     assert_eq!(store.calls(), each);
+}
+
+#[test]
+fn a_value_is_found_in_a_text_wherever_it_stands_and_however_short_it_is() {
+    for part in ["canary", "c", "y", "x canary", "canary z", "x canary z"] {
+        assert!(contains(b"x canary z", part.as_bytes()), "{part}");
+    }
+    for part in ["canarz", "b", "x canary z ", ""] {
+        assert!(!contains(b"x canary z", part.as_bytes()), "{part}");
+    }
 }

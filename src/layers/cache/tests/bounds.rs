@@ -204,6 +204,36 @@ async fn a_record_replaces_its_own_value_where_only_one_of_both_fits() {
 }
 
 #[tokio::test]
+async fn what_is_pinned_takes_no_room_beside_itself_when_it_is_fetched_again() {
+    let bench = of_100_kb();
+    exempt(&bench, "pinned/one");
+    for (calls, value) in ["a", "b", "c"].into_iter().enumerate() {
+        bench.backend.set("pinned/one", value.repeat(40_000));
+        let invalidator = bench.cache.invalidator();
+        invalidator.invalidate("pinned/one").unwrap();
+        let secret = bench.cache.get("pinned/one").await.unwrap();
+        assert_eq!(secret.expose_str().unwrap(), value.repeat(40_000));
+        assert_eq!(bench.backend.calls(), calls + 1);
+        assert!(bench.cache.core.bytes() >= 40_000);
+    }
+}
+
+#[tokio::test]
+async fn no_more_than_sixteen_names_of_a_record_are_linked() {
+    let bench = bench();
+    for number in 0..20 {
+        bench.backend.set(&format!("prod/many#{number}"), [b'x'; 8]);
+    }
+    for number in 0..20 {
+        let name = format!("prod/many#{number}");
+        bench.cache.get(&name).await.unwrap();
+        let linked = bench.cache.core.store.linked("prod/many");
+        assert_eq!(linked, 16.min(number + 1));
+    }
+    assert_eq!(bench.backend.calls(), 1);
+}
+
+#[tokio::test]
 async fn a_flood_of_names_does_not_evict_what_is_pinned_or_in_use() {
     let config = CacheConfig {
         max_entries: 100,

@@ -64,6 +64,28 @@ async fn a_thousand_handles_are_one_fetch_a_refresh() {
     assert_eq!(bench.backend.calls_of(NAME), 2);
 }
 
+#[tokio::test]
+async fn a_handle_fetches_at_the_very_moment_at_which_its_value_is_due() {
+    let bench = bench();
+    bench.text().await;
+    let _handle = handle(&bench);
+    settle(&bench).await;
+    let due = bench.cache.core.keeper.due_at("prod/db");
+    let slot = bench.cache.core.store.at("prod/db").unwrap();
+    assert_eq!(due, slot.life.refresh);
+    let calls = bench.backend.calls();
+    bench.clock.advance(due.since(bench.clock.now()));
+    let asked = tokio::time::timeout(Duration::from_secs(10), bench.backend.called(calls + 1));
+    asked.await.expect("the handle fetches later");
+}
+
+#[tokio::test]
+async fn a_handle_shows_nothing_of_its_value() {
+    let bench = bench();
+    bench.text().await;
+    assert_eq!(format!("{:?}", handle(&bench)), "SecretHandle { .. }");
+}
+
 /// How often a handle asks in a second for a record with such a short lease.
 async fn asked_in_a_second(lease: Duration, each_millisecond: impl Fn(&SecretHandle)) -> usize {
     let bench = bench();
@@ -123,10 +145,10 @@ async fn a_handle_may_wait_for_the_value_that_an_invalidation_has_taken() {
         tokio::task::yield_now().await;
     }
     bench.clock.advance(Duration::from_secs(5));
-    assert_eq!(
-        waiting.await.unwrap().unwrap_err().kind(),
-        ErrorKind::Timeout
-    );
+    let error = waiting.await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    // It is the fetch's own, which has its whole time.
+    assert_eq!(error.name(), Some(&SecretName::parse(NAME).unwrap()));
 }
 
 #[tokio::test]

@@ -194,3 +194,27 @@ async fn an_abandoned_waiter_does_not_keep_a_value_past_its_expiry() {
     bench.clock.advance(TTL);
     assert_eq!(secret.record().references(), 1);
 }
+
+#[tokio::test]
+async fn values_that_end_within_a_tenth_of_a_second_are_dropped_together() {
+    let bench = bench();
+    let names: Vec<_> = (0..30).map(|number| format!("short/{number}")).collect();
+    for name in &names {
+        bench.backend.set(name, "x");
+        bench.backend.set_lease(name, Duration::from_millis(500));
+        bench.cache.get(name).await.unwrap();
+    }
+    let ends = names.iter().map(|name| {
+        let slot = bench.cache.core.store.at(name).unwrap();
+        slot.life.ends
+    });
+    let mut ends: Vec<_> = ends.collect();
+    ends.sort();
+    let together = ends[0] + Duration::from_millis(100);
+    assert!(ends[0] < ends[29] && ends[29] < together);
+    bench.clock.advance(ends[0].since(bench.clock.now()));
+    assert!(bench.cache.core.values() < names.len());
+    assert_eq!(bench.clock.next_wake(), Some(together));
+    bench.clock.advance(together.since(bench.clock.now()));
+    assert_eq!(bench.cache.core.values(), 0);
+}

@@ -23,6 +23,22 @@ async fn a_value_in_use_is_refreshed_before_anybody_has_to_wait() {
 }
 
 #[tokio::test]
+async fn a_read_at_the_very_moment_at_which_a_refresh_is_due_asks_for_it() {
+    let bench = bench();
+    bench.text().await;
+    let due = bench.cache.core.store.at("prod/db").unwrap().life.refresh;
+    let before = due.since(bench.clock.now()) - Duration::from_nanos(1);
+    bench.clock.advance(before);
+    assert_eq!(bench.text().await, "v1");
+    assert!(bench.cache.core.flying_now().is_empty());
+    assert_eq!(bench.backend.calls(), 1);
+    bench.clock.advance(Duration::from_nanos(1));
+    assert_eq!(bench.text().await, "v1");
+    let asked = tokio::time::timeout(Duration::from_secs(10), bench.backend.called(2));
+    asked.await.expect("the read asks for no refresh");
+}
+
+#[tokio::test]
 async fn a_value_that_nobody_reads_is_not_refreshed() {
     let bench = bench();
     bench.text().await;

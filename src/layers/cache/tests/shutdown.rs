@@ -35,3 +35,14 @@ async fn shutdown_refuses_gets_ends_fetches_and_drops_values() {
     assert_eq!(bench.get().await.unwrap_err().kind(), ErrorKind::Closed);
     assert_eq!(held.record().references(), 1);
 }
+
+#[tokio::test]
+async fn after_the_shutdown_nothing_is_swept_and_no_sleep_holds_the_clock() {
+    let bench = bench();
+    bench.text().await;
+    bench.cache.shutdown(bench.clock.now() + TTL).await;
+    // A value that landed a moment before the end asks for its sweep after it.
+    let sweeper = &bench.cache.core.sweeper;
+    sweeper.due_at(bench.clock.now() + TTL);
+    assert_eq!(bench.clock.next_wake(), None);
+}

@@ -65,6 +65,18 @@ fn what_the_store_asks_for_in_vain_is_answered_at_once() {
 }
 
 #[test]
+fn a_store_may_ask_for_the_longest_wait_and_for_no_longer_one() {
+    let longest = RetryConfig::default().longest_asked;
+    for (asked, times) in [(longest, 3), (longest + Duration::from_nanos(1), 1)] {
+        let error =
+            Error::new(ErrorKind::Throttled, "asked for by the test").with_retry_after(asked);
+        let (manual, store, retry) = failing_with(error, RetryConfig::default());
+        drive(&manual, retry.resolve(Request::new(name()))).unwrap_err();
+        assert_eq!(store.asked(), times);
+    }
+}
+
+#[test]
 fn nothing_begins_at_or_after_the_deadline() {
     let (manual, store, retry) = failing(ErrorKind::Unavailable);
     manual.advance(secs(10));
