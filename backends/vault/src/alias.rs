@@ -129,6 +129,7 @@ mod tests {
         let given = [
             ("prod/db#password", "legacy//pw", None),
             ("production/x", "other", None),
+            ("stage/x", "third", None),
         ];
         let names = names(Some("team"), &given).unwrap();
         let below = names.below(NameRef::parse("prod").unwrap());

@@ -198,3 +198,23 @@ fn a_builder_shows_its_target_and_no_credential_and_asks_for_the_field_that_was_
     assert_eq!(error.kind(), ErrorKind::NotFound);
     assert!(error.to_string().contains("password"), "{error}");
 }
+
+#[test]
+fn the_bounds_of_a_builder_are_those_of_its_connections() {
+    let fake = Fake::start();
+    let builder = || fake.builder(&ManualClock::strict());
+    for refused in [
+        builder().with_connect_timeout(Duration::ZERO),
+        builder().with_response_timeout(Duration::ZERO),
+    ] {
+        assert_eq!(
+            refused.build().unwrap_err().kind(),
+            ErrorKind::Misconfigured
+        );
+    }
+    // No answer of the store is that short.
+    let backend = builder().with_body_limit(10).build().unwrap();
+    assert_eq!(block_on(refusal(&backend, "a")), ErrorKind::Malformed);
+    let backend = builder().with_body_limit(10_000).build().unwrap();
+    assert_eq!(text(block_on(backend.get("a"))), "v");
+}

@@ -257,4 +257,65 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::Refused);
         }
     }
+
+    #[test]
+    fn what_ends_a_handshake_says_what_is_to_be_looked_at() {
+        use AlertDescription as Alert;
+        use ErrorKind::{Malformed, Refused, Unavailable};
+        use rustls::Error::{AlertReceived, NoCertificatesPresented};
+        let incompatible = rustls::Error::PeerIncompatible;
+        for (error, kind, text) in [
+            (NoCertificatesPresented, Refused, "shows no certificate"),
+            (
+                AlertReceived(Alert::CloseNotify),
+                Unavailable,
+                "ended the TLS handshake",
+            ),
+            (
+                AlertReceived(Alert::InternalError),
+                Unavailable,
+                "ended the TLS handshake",
+            ),
+            (
+                AlertReceived(Alert::UserCanceled),
+                Unavailable,
+                "ended the TLS handshake",
+            ),
+            (
+                AlertReceived(Alert::CertificateRequired),
+                Malformed,
+                "which this client does not have",
+            ),
+            (
+                AlertReceived(Alert::ProtocolVersion),
+                Malformed,
+                "neither TLS 1.2 nor 1.3",
+            ),
+            (
+                incompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13),
+                Malformed,
+                "neither TLS 1.2 nor 1.3",
+            ),
+            (
+                AlertReceived(Alert::HandshakeFailure),
+                Malformed,
+                "shares no cipher",
+            ),
+            (
+                incompatible(PeerIncompatible::NoCipherSuitesInCommon),
+                Malformed,
+                "shares no cipher",
+            ),
+            (
+                AlertReceived(Alert::AccessDenied),
+                Malformed,
+                "refuses this client's TLS",
+            ),
+            (rustls::Error::DecryptError, Malformed, "does not speak TLS"),
+        ] {
+            let ours = of_tls(&error);
+            assert_eq!(ours.kind(), kind, "{error}");
+            assert!(ours.to_string().contains(text), "{error}: {ours}");
+        }
+    }
 }

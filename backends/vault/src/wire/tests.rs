@@ -233,3 +233,18 @@ fn a_value_and_a_token_leave_no_copy_except_the_one_that_is_wiped() {
     drop((read, body));
     assert_eq!(canary.found().unwrap(), 0);
 }
+
+#[test]
+fn a_lease_of_no_seconds_is_a_life_without_an_end() {
+    for (seconds, lease) in [
+        (0, None),
+        (1, Some(Duration::from_secs(1))),
+        (2, Some(Duration::from_secs(2))),
+    ] {
+        let body = format!(
+            r#"{{"auth":{{"client_token":"s","lease_duration":{seconds},"renewable":true}}}}"#
+        );
+        assert_eq!(login(body.as_bytes()).unwrap().grant.unwrap().lease, lease);
+        assert_eq!(renewal(body.as_bytes()).unwrap().lease, lease);
+    }
+}

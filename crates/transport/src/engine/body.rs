@@ -98,3 +98,29 @@ pub(super) async fn collect(mut body: Incoming, limit: usize) -> Result<SecretBu
     }
     Ok(buf)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_of_a_body_is_not_written_again() {
+        let buf = SecretBuf::from_slice(b"0123456789").unwrap();
+        let mut body = Outgoing::new(buf);
+        assert_eq!(body.size_hint().exact(), Some(10));
+        let frame =
+            Pin::new(&mut body).poll_frame(&mut Context::from_waker(std::task::Waker::noop()));
+        let Poll::Ready(Some(Ok(frame))) = frame else {
+            panic!("it is one piece");
+        };
+        let Ok(mut piece) = frame.into_data() else {
+            panic!("it is data");
+        };
+        for (count, left) in [(0, "0123456789"), (4, "456789"), (5, "9"), (1, ""), (7, "")] {
+            piece.advance(count);
+            assert_eq!(piece.chunk(), left.as_bytes());
+            assert_eq!(piece.remaining(), left.len());
+        }
+        assert!(body.is_end_stream());
+    }
+}

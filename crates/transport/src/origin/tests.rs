@@ -210,6 +210,26 @@ fn an_origin_that_could_be_read_two_ways_is_refused() {
 }
 
 #[test]
+fn a_refused_origin_says_what_is_to_be_corrected() {
+    for (text, reason) in [
+        ("https://user@vault", "user information"),
+        ("https://user:word@vault:8200", "user information"),
+        ("https://vault/v1", "path, query or fragment"),
+        ("https://vault?a", "path, query or fragment"),
+        ("https://vault#a", "path, query or fragment"),
+        ("https://vault\\v1", "backslash or percent sign"),
+        ("https://va%75lt", "backslash or percent sign"),
+        ("https://va ult", "white space or a control character"),
+        ("https://vault\n", "white space or a control character"),
+        ("https://va\0ult", "white space or a control character"),
+        ("https://vault\u{7f}", "white space or a control character"),
+    ] {
+        let error = refused(text).to_string();
+        assert!(error.contains(reason), "{text:?}: {error}");
+    }
+}
+
+#[test]
 fn a_changed_byte_never_changes_the_host_unseen() {
     // Every single byte at every place: what is accepted shows back as what went in.
     let good = "https://vault.example:8200/";

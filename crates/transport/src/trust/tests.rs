@@ -45,6 +45,21 @@ fn an_authority_is_good_from_its_first_second_to_its_last() {
 }
 
 #[test]
+fn each_of_several_authorities_is_one_and_neither_a_stranger_nor_a_pin_is() {
+    let all = [(); 3].map(|()| pem(Dates::CURRENT));
+    let der = |pem: &String| {
+        <(SectionKind, Vec<u8>)>::from_pem_slice(pem.as_bytes())
+            .unwrap()
+            .1
+    };
+    let trust = Trust::from_pem((all[0].clone() + &all[1]).as_bytes()).unwrap();
+    assert!(trust.is_authority(&der(&all[0])) && trust.is_authority(&der(&all[1])));
+    assert!(!trust.is_authority(&der(&all[2])));
+    let pinned = Trust::pinned(all[0].as_bytes()).unwrap();
+    assert!(!pinned.is_authority(&der(&all[0])));
+}
+
+#[test]
 fn an_authority_out_of_its_dates_is_refused_at_load() {
     refused(pem(Dates::EXPIRED), "is expired");
     refused(pem(Dates::FUTURE), "not valid yet");
