@@ -164,17 +164,18 @@ impl Shared {
     /// Makes sure that one thread watches, beside those in a job: the last may have ended
     /// because there were no jobs, while others block.
     fn start_watcher(shared: &Arc<Self>, state: &mut State) {
-        while state.threads <= state.busy.min(Aside::MOST) && Self::start(shared, state) {}
+        if state.threads <= state.busy.min(Aside::MOST) {
+            Self::start(shared, state);
+        }
     }
 
-    fn start(shared: &Arc<Self>, state: &mut State) -> bool {
+    fn start(shared: &Arc<Self>, state: &mut State) {
         let running = Arc::clone(shared);
         let started = std::thread::Builder::new()
             .name("secrets-aside".into())
             .stack_size(256 * 1024)
             .spawn(move || running.work());
         state.threads += usize::from(started.is_ok());
-        started.is_ok()
     }
 
     fn work(self: Arc<Self>) {
@@ -308,6 +309,19 @@ mod tests {
             let answered = all.recv_timeout(Duration::from_secs(10));
             drop(free);
             answered.expect("no thread came");
+        }
+    }
+
+    #[test]
+    fn each_job_counts_once_as_begun() {
+        let aside = Aside::new();
+        let (done, all) = mpsc::channel();
+        for number in 1..=20 {
+            let done = done.clone();
+            aside.run(move || done.send(()).unwrap());
+            all.recv_timeout(Duration::from_secs(10)).unwrap();
+            let begun = lock(&aside.0.as_ref().unwrap().0.state).begun;
+            assert_eq!(begun, number);
         }
     }
 

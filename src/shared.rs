@@ -47,3 +47,36 @@ pub(crate) fn living<T: OfProcess>(place: &Place<T>) -> Option<Arc<T>> {
     let shared = place.load_full()?.upgrade()?;
     shared.process().is_this().then_some(shared)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    struct Thing(Process);
+
+    impl OfProcess for Thing {
+        fn process(&self) -> &Process {
+            &self.0
+        }
+    }
+
+    #[test]
+    fn it_is_started_once_for_all_that_use_it_and_again_when_none_does() {
+        let place = Place::default();
+        let started = Cell::new(0);
+        let user = || {
+            shared(&place, || {
+                started.set(started.get() + 1);
+                Ok(Thing(Process::current()))
+            })
+            .unwrap()
+        };
+        for time in 1..4 {
+            let (one, other) = (user(), user());
+            assert!(Arc::ptr_eq(&one, &other));
+            assert_eq!(started.get(), time);
+        }
+    }
+}

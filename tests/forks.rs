@@ -164,6 +164,10 @@ fn fork_with_futures_that_wait() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let mut handle = runtime.block_on(resolver.handle(WARM)).unwrap();
     let gone = handle.clone();
+    // It has room for one handle: to find that out for a second one takes a lock.
+    let full = Resolver::builder(store.clone()).with_max_entries(2);
+    let full = full.build().unwrap();
+    let _only = runtime.block_on(full.handle(WARM)).unwrap();
     store.always(Reply::Hang);
     let version = Version::number(9);
     let exact = Request::new(NameRef::parse(WARM).unwrap()).with_version(&version);
@@ -206,6 +210,7 @@ fn fork_with_futures_that_wait() {
             error.failures().for_each(|(_, _, why)| is_refused(why));
         }
         is_refused(&at_once(made.as_mut()).unwrap_err());
+        is_refused(&at_once(pin!(full.handle(COLD))).unwrap_err());
         drop(left.take());
     });
     assert_eq!(ended, 0);

@@ -275,6 +275,18 @@ mod tests {
         fn resolve<'a>(&'a self, _: Request<'a>) -> ResolveFuture<'a> {
             panic!("of the test's own making");
         }
+
+        fn shutdown(&self, _: Moment) -> ShutdownFuture<'_> {
+            panic!("of the test's own making");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_shutdown_that_panics_is_one_that_did_not_end() {
+        let panics = OwnThread::start(Arc::new(Panics)).unwrap();
+        let report = panics.shutdown(Moment::NEVER).await;
+        assert!(report.timed_out);
+        assert_eq!((report.revoked, report.not_revoked), (0, 0));
     }
 
     #[tokio::test]

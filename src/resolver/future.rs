@@ -190,3 +190,42 @@ impl fmt::Debug for ResolveManyFuture<'_> {
         f.debug_struct("ResolveManyFuture").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+    use crate::secret::SecretBuf;
+
+    fn record(value: &[u8]) -> Record {
+        Record::single("test", SecretBuf::from_slice(value).unwrap())
+    }
+
+    fn closed(_: Result<Record, Error>) -> Result<Record, Error> {
+        Err(Error::new(ErrorKind::Closed, "of the test's own making"))
+    }
+
+    #[test]
+    fn an_answer_is_changed_at_once_where_it_is_there_and_later_where_it_is_not() {
+        let there = ResolveFuture::ready(Ok(record(b"value"))).map(closed);
+        assert!(there.is_ready() && !there.is_ready_ok());
+        let later = ResolveFuture::new(async { Ok(record(b"value")) }).map(closed);
+        assert!(!later.is_ready());
+        for mut changed in [there, later] {
+            let mut cx = Context::from_waker(Waker::noop());
+            let Poll::Ready(Err(error)) = Pin::new(&mut changed).poll(&mut cx) else {
+                panic!("it is not changed");
+            };
+            assert_eq!(error.kind(), ErrorKind::Closed);
+        }
+    }
+
+    #[test]
+    fn a_future_shows_nothing_of_its_answer() {
+        let one = ResolveFuture::ready(Ok(record(b"hunter2")));
+        assert_eq!(format!("{one:?}"), "ResolveFuture { .. }");
+        let many = ResolveManyFuture::new(async { vec![Ok(record(b"hunter2"))] });
+        assert_eq!(format!("{many:?}"), "ResolveManyFuture { .. }");
+    }
+}

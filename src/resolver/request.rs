@@ -335,6 +335,14 @@ mod tests {
     use crate::testing::ManualClock;
 
     #[test]
+    fn a_version_that_is_held_is_the_one_that_the_store_is_told() {
+        let request = Request::new(NameRef::parse("a").unwrap());
+        assert_eq!(request.held(), None);
+        let version = Version::number(7);
+        assert_eq!(request.with_held(&version).held(), Some(Version::number(7)));
+    }
+
+    #[test]
     fn a_deadline_of_a_caller_is_not_put_off_by_time_that_the_process_lost() {
         let clock = ManualClock::strict();
         let at = |seconds| Moment::ZERO + Duration::from_secs(seconds);

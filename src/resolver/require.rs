@@ -193,3 +193,27 @@ impl fmt::Display for RequireError {
 }
 
 impl std::error::Error for RequireError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_worth_another_try_only_where_every_failure_may_pass() {
+        use ErrorKind::{Denied, NotFound, Throttled, Unavailable};
+        let may_pass = |kinds: &[ErrorKind]| {
+            let answers = kinds.iter().map(|&kind| {
+                let error = Error::new(kind, "of the test's own making");
+                Err::<Secret, _>(error)
+            });
+            let names: Vec<_> = (0..kinds.len())
+                .map(|number| format!("a/{number}"))
+                .collect();
+            let error = Required::sort(&names, answers.collect()).unwrap_err();
+            error.may_pass()
+        };
+        assert!(may_pass(&[Unavailable]) && may_pass(&[Unavailable, Throttled]));
+        assert!(!may_pass(&[Denied]) && !may_pass(&[Denied, NotFound]));
+        assert!(!may_pass(&[Unavailable, Denied]) && !may_pass(&[Denied, Unavailable]));
+    }
+}

@@ -127,3 +127,14 @@ impl fmt::Debug for SecretBuf {
         f.write_str("SecretBuf([redacted])")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_says_that_it_shows_nothing() {
+        let buf = SecretBuf::from_slice(b"hunter2").unwrap();
+        assert_eq!(format!("{buf:?}"), "SecretBuf([redacted])");
+    }
+}

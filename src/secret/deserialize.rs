@@ -456,6 +456,23 @@ mod tests {
     }
 
     #[test]
+    fn a_type_of_the_application_around_one_value_is_read_as_that_value() {
+        #[derive(Derive, Debug, PartialEq)]
+        struct Port(u16);
+        #[derive(Derive)]
+        struct Key(Secret);
+        #[derive(Derive)]
+        struct Wrapped {
+            port: Port,
+            key: Key,
+        }
+        let record = record(&FIELDS);
+        let wrapped: Wrapped = record.deserialize().unwrap();
+        assert_eq!(wrapped.port, Port(5432));
+        assert_eq!(wrapped.key.0.expose_secret(), b"\xff\x00");
+    }
+
+    #[test]
     fn a_secret_is_read_from_a_record_alone() {
         let text: BorrowedStrDeserializer<'_, de::value::Error> =
             BorrowedStrDeserializer::new("hunter2");

@@ -88,13 +88,21 @@ impl Canary {
         let mut count = 0;
         for line in maps.lines() {
             if let Some((start, end)) = writable(&line?) {
-                count += self.found_in(&memory, start, end, &mut window);
+                let read = |part: &mut [u8], at| memory.read_exact_at(part, at);
+                count += self.found_in(read, start, end, &mut window);
             }
         }
         Ok(count)
     }
 
-    fn found_in(&self, memory: &File, start: u64, end: u64, window: &mut [u8]) -> usize {
+    /// How often it stands from `start` to `end` of what `read_at` reads, a window at a time.
+    fn found_in(
+        &self,
+        read_at: impl Fn(&mut [u8], u64) -> io::Result<()>,
+        start: u64,
+        end: u64,
+        window: &mut [u8],
+    ) -> usize {
         // The window itself is not searched: while it is filled it holds what it is filled with.
         let own = window.as_ptr() as u64..window.as_ptr() as u64 + window.len() as u64;
         let mut at = start;
@@ -115,7 +123,7 @@ impl Canary {
             let wanted = wanted.min(most);
             let read = &mut window[..wanted];
             // A mapping may have gone since it was listed, and some pages cannot be read at all.
-            if memory.read_exact_at(read, at).is_err() {
+            if read_at(read, at).is_err() {
                 match wanted > Self::PAGE {
                     true => most = Self::PAGE,
                     // On to the next page.
@@ -175,6 +183,26 @@ mod tests {
         assert_eq!(canary.found().unwrap(), 1);
         drop(zeroize::Zeroizing::new(plain));
         assert_eq!(canary.found().unwrap(), 0);
+    }
+
+    #[test]
+    fn a_page_that_cannot_be_read_hides_no_other() {
+        let canary = Canary::new();
+        let value = canary.value().unwrap();
+        let page = Canary::PAGE as u64;
+        // Of six pages the second and the fourth cannot be read; a copy begins at each of the others.
+        let read_at = |part: &mut [u8], at: u64| {
+            for (place, byte) in (at..).zip(part) {
+                if [1, 3].contains(&(place / page)) {
+                    return Err(io::ErrorKind::Other.into());
+                }
+                let within = usize::try_from(place % page).unwrap();
+                *byte = value.expose().get(within).copied().unwrap_or_default();
+            }
+            Ok(())
+        };
+        let mut window = vec![0; 3 * Canary::PAGE];
+        assert_eq!(canary.found_in(read_at, 0, 6 * page, &mut window), 4);
     }
 
     #[test]

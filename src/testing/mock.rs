@@ -410,3 +410,21 @@ impl fmt::Debug for MockBackend {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resolver::SecretResolverExt as _;
+
+    #[tokio::test]
+    async fn a_reply_on_one_call_is_that_of_no_other() {
+        for number in 1..4 {
+            let store = MockBackend::new().with_value("a/b", "value");
+            store.on_call("a/b", number, Reply::Error(ErrorKind::Denied));
+            for call in 1..6 {
+                let answer = store.get("a/b").await;
+                assert_eq!(answer.is_err(), call == number, "{call} of {number}");
+            }
+        }
+    }
+}

@@ -218,3 +218,40 @@ async fn values_that_end_within_a_tenth_of_a_second_are_dropped_together() {
     bench.clock.advance(together.since(bench.clock.now()));
     assert_eq!(bench.cache.core.values(), 0);
 }
+
+/// Answers a value with a lease and with an end of its own.
+#[derive(Debug)]
+struct Ending {
+    clock: ManualClock,
+    lease: Duration,
+    end: Duration,
+}
+
+impl SecretResolver for Ending {
+    fn resolve<'a>(&'a self, _: Request<'a>) -> ResolveFuture<'a> {
+        let value = crate::secret::SecretBuf::from_slice(b"v1").unwrap();
+        let record = Record::builder("ending").lease(self.lease);
+        let record = record.field("password", value).build().unwrap();
+        let now = self.clock.now();
+        let answer = record.answer().timed(now, now + self.end);
+        ResolveFuture::ready(Ok(record.with_answer(answer)))
+    }
+}
+
+#[tokio::test]
+async fn of_a_lease_and_an_end_that_the_backend_has_set_the_earlier_one_counts() {
+    let (short, long) = (Duration::from_secs(10), Duration::from_secs(100));
+    for (lease, end) in [(short, long), (long, short)] {
+        let clock = ManualClock::strict();
+        let store = Ending {
+            clock: clock.clone(),
+            lease,
+            end,
+        };
+        let shared = Arc::new(clock.clone());
+        let cache = Cache::new(store, shared, CacheConfig::default()).unwrap();
+        let secret = cache.get(NAME).await.unwrap();
+        let life = secret.answer().expires_at().unwrap().since(clock.now());
+        assert!(life <= short && life > short / 10 * 8, "{life:?}");
+    }
+}
