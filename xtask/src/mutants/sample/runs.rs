@@ -1,5 +1,6 @@
 //! Which tests reach which mutants, and whether one of them notices. Every test is first run alone, without a mutant, and notes which
-//! ones it reaches; then each mutant is tried with the tests that reach it, the fast ones first.
+//! ones it reaches; then each mutant is tried with the tests that reach it, the fast ones first. The tests that take longer than ten
+//! seconds are the second pass: one at a time, for those that all others have let through.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -20,8 +21,9 @@ pub(super) struct Test {
     reaches: BTreeSet<usize>,
 }
 
-/// A test that takes longer alone is not used.
-const LONGEST: Duration = Duration::from_secs(10);
+/// A test that takes longer alone is kept for the second pass, and one that takes longer than that is not used.
+const QUICK: Duration = Duration::from_secs(10);
+const LONGEST: Duration = Duration::from_secs(60);
 
 /// What became of a mutant.
 #[derive(Clone, Debug, PartialEq)]
@@ -99,24 +101,50 @@ fn fate(programs: &[Program], tests: &[Test], mutant: usize) -> Fate {
         return Fate::NotReached;
     }
     // Many fast ones are one process; unit tests come first.
-    let slow = |test: &Test| test.took > Duration::from_millis(300);
-    let mut groups: BTreeMap<(bool, bool, usize), Vec<&Test>> = BTreeMap::new();
+    let mut groups: BTreeMap<(Pass, bool, usize), Vec<&Test>> = BTreeMap::new();
     for test in &reaching {
         let is_unit = programs[test.program].is_unit;
         groups
-            .entry((slow(test), !is_unit, test.program))
+            .entry((Pass::of(test.took), !is_unit, test.program))
             .or_default()
             .push(test);
     }
-    for ((slow, _, program), group) in groups {
-        let size = if slow { 6 } else { 60 };
-        for group in group.chunks(size) {
+    for ((pass, _, program), group) in groups {
+        for group in group.chunks(pass.together()) {
             if let Some(by) = noticed(&programs[program], group, mutant) {
                 return Fate::Noticed(by);
             }
         }
     }
     Fate::Survived(reaching.len())
+}
+
+/// When a test is run, by how long it takes alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Pass {
+    Fast,
+    Slow,
+    /// Only where no other test has noticed.
+    Second,
+}
+
+impl Pass {
+    fn of(took: Duration) -> Self {
+        match took {
+            took if took > QUICK => Self::Second,
+            took if took > Duration::from_millis(300) => Self::Slow,
+            _ => Self::Fast,
+        }
+    }
+
+    /// How many tests of a program are one process.
+    fn together(self) -> usize {
+        match self {
+            Self::Fast => 60,
+            Self::Slow => 6,
+            Self::Second => 1,
+        }
+    }
 }
 
 /// Which of the tests fails; one that fails once may be bad luck, and is run again.
@@ -146,7 +174,9 @@ fn noticed(program: &Program, group: &[&Test], mutant: usize) -> Option<String> 
     failed.into_iter().take(4).find(|name| {
         let mut alone = command(program, mutant);
         alone.args(["--exact", name]);
-        !run(&mut alone, Duration::from_secs(12)).0
+        let took = group.iter().find(|test| test.name == *name);
+        let took = took.map_or(Duration::ZERO, |test| test.took);
+        !run(&mut alone, Duration::from_secs(12) + 2 * took).0
     })
 }
 
@@ -214,4 +244,28 @@ fn in_parallel<T: Sync, A: Send>(
     let done = done.into_inner();
     let done = done.unwrap_or_else(std::sync::PoisonError::into_inner);
     done.into_values().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_test_of_more_than_ten_seconds_waits_for_the_second_pass_and_runs_alone() {
+        let passes = [0, 300, 301, 10_000, 10_001, 60_000].map(Duration::from_millis);
+        let passes = passes.map(Pass::of);
+        assert!(passes.is_sorted());
+        assert_eq!(
+            passes,
+            [
+                Pass::Fast,
+                Pass::Fast,
+                Pass::Slow,
+                Pass::Slow,
+                Pass::Second,
+                Pass::Second
+            ]
+        );
+        assert_eq!(passes.map(Pass::together), [60, 60, 6, 6, 1, 1]);
+    }
 }

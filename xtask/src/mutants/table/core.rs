@@ -142,8 +142,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "aside: nobody watches after a quiet time",
         "src/aside.rs",
         [
-            "while state.threads <= state.busy.min(Aside::MOST)",
-            "while state.threads < 1",
+            "if state.threads <= state.busy.min(Aside::MOST)",
+            "if state.threads < 1",
         ],
         "a_job_that_blocks_for_long_holds_up_no_other_after_a_quiet_time_either",
     ),
