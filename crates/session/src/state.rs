@@ -398,10 +398,10 @@ mod tests {
             refuse(&mut state, 1, at(attempt * 100));
         }
         assert!(state.admit(&1, at(505)).is_err());
-        assert!(!state.is_calm());
+        assert!(!state.is_calm(at(505)));
         state.admit(&2, at(505)).unwrap();
         // Its first refusal is worth a second opinion, and holds it back for a second at most.
-        assert!(state.is_calm());
+        assert!(state.is_calm(at(505)));
         refuse(&mut state, 2, at(505));
         assert!(state.admit(&2, at(505)).is_err());
         state.admit(&2, at(506)).unwrap();

@@ -63,7 +63,7 @@ impl Store for Scripted {
         })
     }
 
-    async fn renew(&self, _: &SecretBuf) -> Result<Grant, Error> {
+    async fn renew(&self, _: &SecretBuf, _: u64) -> Result<Grant, Error> {
         unreachable!()
     }
 

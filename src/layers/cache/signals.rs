@@ -158,13 +158,6 @@ mod tests {
     }
 
     #[test]
-    fn of_two_signals_the_later_one_counts_in_either_order() {
-        let (first, second) = (signal(1), signal(2));
-        assert_eq!(first.latest(second), second);
-        assert_eq!(second.latest(first), second);
-    }
-
-    #[test]
     fn the_latest_of_several_signals_counts_and_one_for_everything_ends_the_list() {
         let signals = Signals::default();
         signals.below(signal(1), "a", &[]);

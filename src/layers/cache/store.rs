@@ -308,7 +308,8 @@ impl Store {
     /// How many names of the record at `address` are linked.
     #[cfg(test)]
     pub(super) fn linked(&self, address: &str) -> usize {
-        lock(&self.table).by_address[address].names.len()
+        let table = lock(&self.table);
+        table.held.get(address).map_or(0, |held| held.names.len())
     }
 
     #[cfg(test)]

@@ -171,7 +171,8 @@ async fn a_value_that_is_not_wiped_is_rejected() {
 /// A cache whose values live for `ttl`.
 fn living_for(ttl: Duration) -> impl Fn(MockBackend, ManualClock) -> Result<Caching, Error> + Sync {
     move |store, clock| {
-        let config = CacheConfig::default().with_ttl_for("law", ttl);
+        let mut config = CacheConfig::default();
+        config.ttl.set("law", ttl);
         let cache = Cache::new(store, Arc::new(clock), config)?;
         let invalidator = cache.invalidator();
         Ok(Caching::new(Arc::new(cache), invalidator))
@@ -189,7 +190,7 @@ async fn a_cache_whose_values_live_for_less_than_half_of_their_time_is_rejected(
 /// A cache that a count of its answers makes forget its values.
 #[derive(Debug)]
 struct Forgetful {
-    cache: Cache<MockBackend>,
+    cache: Cache,
     invalidator: Invalidator,
     answers: std::sync::atomic::AtomicUsize,
 }
