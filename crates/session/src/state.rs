@@ -391,7 +391,8 @@ mod tests {
     fn a_changed_credential_begins_with_the_shortest_back_off() {
         let mut state = State::default();
         let refuse = |state: &mut State<u8>, credentials, now| {
-            let failed = Failed::first(Error::new(ErrorKind::Denied, "of the test's own making"));
+            let error = Error::new(ErrorKind::Denied, "of the test's own making");
+            let failed = Failed::first(error, false);
             state.failed(credentials, &failed, now, now);
         };
         for attempt in 1..6 {
@@ -421,6 +422,7 @@ mod tests {
             ),
             revocable: true,
             given: None,
+            certificate: 0,
             asked: Moment::ZERO,
         };
         let Installed::InUse(token) = state.install(new, Moment::ZERO) else {
