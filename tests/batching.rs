@@ -31,7 +31,7 @@ fn resolver(store: &MockBackend, clock: &ManualClock) -> Resolver {
 async fn wait_for(resolver: &Resolver, waiting: usize) {
     let shown = format!("waiting: {waiting},");
     let wait = async {
-        while !format!("{resolver:?}").contains(&shown) {
+        while !format!("{resolver:#?}").contains(&shown) {
             tokio::task::yield_now().await;
         }
     };

@@ -79,13 +79,17 @@ impl Resolver {
 
 impl fmt::Debug for Resolver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let whole = f.alternate();
         let mut shown = f.debug_struct("Resolver");
-        // What a log needs, and no more: the layers, with all that they hold, fill pages. In a scope not even
-        // that: its caller does not see where the secrets are. In a forked child a lock may be held for ever.
+        // What a log needs, and no more: the layers, which `{:#?}` shows, fill pages. In a scope not even that:
+        // its caller does not see where the secrets are. In a forked child a lock may be held for ever.
         if self.scope.is_none() && !self.is_elsewhere() {
             let stores = self.stack.stores.iter().map(Guarded::name);
             shown.field("stores", &stores.collect::<Vec<_>>());
             shown.field("closed", &self.cache().status().closed);
+            if whole {
+                shown.field("stack", &self.stack);
+            }
         }
         shown.finish_non_exhaustive()
     }

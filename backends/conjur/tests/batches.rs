@@ -35,7 +35,7 @@ fn held(server: &ConjurDouble) -> Gate {
 async fn wait_for(resolver: &Resolver, waiting: usize) {
     let shown = format!("waiting: {waiting},");
     for _ in 0..20_000 {
-        if format!("{resolver:?}").contains(&shown) {
+        if format!("{resolver:#?}").contains(&shown) {
             return;
         }
         tokio::time::sleep(std::time::Duration::from_millis(1)).await;

@@ -181,7 +181,7 @@ fn every_recorded_answer_to_a_batch_has_the_outcome_of_the_tables() {
                 let asked = resolver.clone();
                 let batch = tokio::spawn(async move { asked.get_many(&names).await });
                 let shown = format!("waiting: {},", ids.len());
-                while !format!("{resolver:?}").contains(&shown) {
+                while !format!("{resolver:#?}").contains(&shown) {
                     tokio::time::sleep(std::time::Duration::from_millis(1)).await;
                 }
                 gate.open();
