@@ -147,8 +147,60 @@ async fn a_handle_may_wait_for_the_value_that_an_invalidation_has_taken() {
     bench.clock.advance(Duration::from_secs(5));
     let error = waiting.await.unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
-    // It is the fetch's own, which has its whole time.
     assert_eq!(error.name(), Some(&SecretName::parse(NAME).unwrap()));
+}
+
+/// Blocks the thread that asks it, once, until its sender is dropped.
+#[derive(Debug)]
+struct Blocks {
+    store: MockBackend,
+    until: std::sync::Mutex<Option<std::sync::mpsc::Receiver<()>>>,
+    begun: std::sync::mpsc::Sender<()>,
+}
+
+impl SecretResolver for Blocks {
+    fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
+        let until = crate::sync::lock(&self.until).take();
+        if let Some(until) = until {
+            let _ = self.begun.send(());
+            let _ = until.recv();
+        }
+        self.store.resolve(request)
+    }
+}
+
+#[tokio::test]
+async fn who_waits_for_a_handles_value_waits_a_second_longer_than_a_fetch_may_take() {
+    let clock = ManualClock::strict();
+    let (begun, begins) = std::sync::mpsc::channel();
+    let store = Arc::new(Blocks {
+        store: MockBackend::new().with_value(NAME, "v1"),
+        until: std::sync::Mutex::default(),
+        begun,
+    });
+    let config = CacheConfig::default();
+    let budget = config.flight_budget;
+    let cache = Cache::new(Arc::clone(&store), Arc::new(clock.clone()), config).unwrap();
+    let (name, shown) = (
+        SecretName::parse(NAME).unwrap(),
+        NameRef::parse(NAME).unwrap(),
+    );
+    cache.get(NAME).await.unwrap();
+    let handle = cache.handle(name, shown).unwrap();
+    let (release, until) = std::sync::mpsc::channel();
+    *crate::sync::lock(&store.until) = Some(until);
+    cache.invalidator().invalidate(NAME).unwrap();
+    begins.recv_timeout(Duration::from_secs(10)).unwrap();
+    // Its thread is blocked, so the fetch cannot say that its time is over.
+    let mut current = Box::pin(handle.current());
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(current.as_mut().poll(&mut cx).is_pending());
+    clock.advance(budget);
+    assert!(current.as_mut().poll(&mut cx).is_pending());
+    clock.advance(Duration::from_secs(1));
+    let answer = current.await;
+    assert_eq!(answer.unwrap_err().kind(), ErrorKind::Timeout);
+    drop(release);
 }
 
 #[tokio::test]
