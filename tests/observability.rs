@@ -188,6 +188,7 @@ async fn every_fetch_refusal_downgrade_and_invalidation_is_reported_and_no_value
         .with_attempts(1)
         .with_clock(clock.clone())
         .dangerous_fallback_to(fallback)
+        .on_downgrade(|_| panic!("of the test's own making"))
         .serve_stale_up_to_for("prod/stale", Duration::from_secs(60))
         .build()
         .unwrap();
@@ -317,6 +318,8 @@ async fn every_fetch_refusal_downgrade_and_invalidation_is_reported_and_no_value
         "{all}"
     );
     assert!(!all.contains("canary"), "{all}");
+    let panicked = all.matches("the on_downgrade callback panicked");
+    assert_eq!(panicked.count(), 2, "{all}");
     // No version went back.
     assert!(!all.contains("created again"), "{all}");
 
