@@ -301,3 +301,10 @@ fn a_value_is_found_in_a_text_wherever_it_stands_and_however_short_it_is() {
         assert!(!contains(b"x canary z", part.as_bytes()), "{part}");
     }
 }
+
+#[tokio::test]
+async fn of_each_name_fifty_gets_are_made_at_once() {
+    let store = mock();
+    gets_at_once_agree(&subject(store.clone())).await.unwrap();
+    assert_eq!(store.calls(), 3 * 50);
+}

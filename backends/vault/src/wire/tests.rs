@@ -248,3 +248,17 @@ fn a_lease_of_no_seconds_is_a_life_without_an_end() {
         assert_eq!(renewal(body.as_bytes()).unwrap().lease, lease);
     }
 }
+
+#[test]
+fn a_login_has_room_for_ids_of_which_every_character_is_escaped() {
+    for character in ['\u{1}', '\u{1f}', '"', '\\', 'a', 'é'] {
+        for length in [1, 36] {
+            let id = character.to_string().repeat(length);
+            let ids = [("role_id", id.as_bytes()), ("secret_id", id.as_bytes())];
+            let body = login_body(&ids).unwrap();
+            let read: serde_json::Value = serde_json::from_slice(body.expose()).unwrap();
+            let sent = serde_json::json!({ "role_id": id, "secret_id": id });
+            assert_eq!(read, sent);
+        }
+    }
+}
