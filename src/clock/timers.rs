@@ -221,6 +221,13 @@ mod tests {
     use crate::clock::Clock as _;
     use crate::testing::ManualClock;
 
+    #[test]
+    fn what_is_polled_after_a_waker_of_ours_is_foreign_again() {
+        assert!(ours(|| OURS.get()) && !OURS.get());
+        assert!(foreign(|| ours(|| panic!("of the test's own making"))).is_none());
+        assert!(!OURS.get());
+    }
+
     /// A waker that counts.
     #[derive(Default)]
     struct Counts(AtomicUsize);
