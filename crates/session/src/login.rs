@@ -101,11 +101,8 @@ impl<S: Store> Shared<S> {
         if error::is_outage(&failed.error) {
             return Err(failed);
         }
-        let most = if self.lock().is_calm(self.clock.now()) {
-            2
-        } else {
-            1
-        };
+        let calm = self.lock().is_calm(self.clock.now());
+        let most = if calm { 2 } else { 1 };
         let mut others = 1..number;
         failed.unconfirmed = failed.refusals < most && !others.is_empty();
         let mut asked = FuturesUnordered::new();
