@@ -261,7 +261,7 @@ mod tests {
     #[test]
     fn what_ends_a_handshake_says_what_is_to_be_looked_at() {
         use AlertDescription as Alert;
-        use ErrorKind::{Malformed, Refused, Unavailable};
+        use ErrorKind::{Malformed, Refused, Unauthenticated, Unavailable};
         use rustls::Error::{AlertReceived, NoCertificatesPresented};
         let incompatible = rustls::Error::PeerIncompatible;
         for (error, kind, text) in [
@@ -283,13 +283,13 @@ mod tests {
             ),
             (
                 AlertReceived(Alert::CertificateRequired),
-                Malformed,
-                "which this client does not have",
+                Unauthenticated,
+                "demands a client certificate",
             ),
             (
                 AlertReceived(Alert::ProtocolVersion),
                 Malformed,
-                "neither TLS 1.2 nor 1.3",
+                "shares no version of TLS",
             ),
             (
                 incompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13),

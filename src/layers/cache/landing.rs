@@ -153,6 +153,8 @@ impl Landing {
     fn land(&self, asked: &Asked, answer: Result<Record, Error>, ask_again: bool) -> Option<Next> {
         let Self { core, flight, .. } = self;
         let name = self.name.borrowed();
+        // Foreign code, so before the lock.
+        let located = core.inner.locate(name);
         let mut state = core.lock();
         if core.is_closed() {
             // Its drop says so to those that wait.
@@ -175,6 +177,8 @@ impl Landing {
         let outcome = match &landed {
             Ok(held) => {
                 state.last_success = Some(core.clock.now());
+                // Under the lock: once no fetch is under way, the name finds what has landed.
+                core.store.link(name, &located);
                 Outcome::Landed(Arc::clone(&held.slot))
             }
             Err(error) => self.fail(&mut state, error, asked, &mut out),
@@ -190,8 +194,6 @@ impl Landing {
             Ok(held) => {
                 let slot = &held.slot;
                 core.sweeper.due_at(slot.life.ends);
-                core.store.link(name, &core.inner.locate(name));
-                preempt();
                 let signals = &core.store.signals;
                 core.keeper.landed(slot, |name| {
                     signals.concern(slot.epoch, name.borrowed().path(), &flight.address)
