@@ -307,7 +307,7 @@ mod tests {
                 "shares no cipher",
             ),
             (
-                AlertReceived(Alert::AccessDenied),
+                AlertReceived(Alert::DecodeError),
                 Malformed,
                 "refuses this client's TLS",
             ),
