@@ -14,7 +14,7 @@
 //! - A read is not sent with a token whose life is over; an outage does not end a life. Logins are one at
 //!   a time for each endpoint, and backed off for up to 30 s after a refusal; a changed credential ends the back-off. An
 //!   outage holds back no login. A wrong secret id is sent three times, and then every 16 to 20 minutes, because the store
-//!   [locks the role out](Auth::approle#lockout) after five.
+//!   [locks the role out](Auth::approle) after five.
 //! - A token that is not used any more is revoked, if it is the backend's own.
 //! - A client certificate is shown on every connection where the target has one
 //!   ([`VaultTarget::with_client_certificate`]). With a listener that demands it, a copied token is worth nothing alone.

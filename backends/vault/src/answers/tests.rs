@@ -170,7 +170,14 @@ fn no_bytes_are_taken_for_what_only_the_store_can_say() {
 fn a_refused_token_is_explained_by_what_was_asked() {
     for status in [401, 403] {
         let said = |asked| meaning(asked, status, Body::of(DENIED.as_bytes())).1;
-        assert!(said(Asked::Login(By::AppRole)).contains("role id"));
+        let login = said(Asked::Login(By::AppRole));
+        // What a role that is locked out answers.
+        let words = if status == 403 {
+            "locked out"
+        } else {
+            "role id"
+        };
+        assert!(login.contains(words), "{login}");
         assert!(said(Asked::Lookup).contains("let it look itself up"));
         for asked in [Asked::Read, Asked::Renewal, Asked::Revocation] {
             assert_eq!(said(asked), "the token is not accepted");
