@@ -254,6 +254,6 @@ async fn every_answer_of_a_flood_is_what_the_store_and_the_policy_allow() {
     );
     // Otherwise nothing was shown. How many are stale is chance: a signal just before an outage may leave
     // nothing that could be.
-    assert!(seen.iter().sum::<usize>() > 10_000, "{seen:?}");
+    assert!(seen.iter().sum::<usize>() > 3_000, "{seen:?}");
     assert!(seen[0] > 1000 && seen[2] > 0 && seen[3] > 0, "{seen:?}");
 }
