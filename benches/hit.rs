@@ -185,6 +185,8 @@ fn warm() -> Resolver {
 }
 
 /// The answer of a `get` that must be there at its first poll.
+// Where it is a call, the future's 360 bytes are moved into it: a tenth of a hit, and no part of one.
+#[inline(always)]
 fn poll(get: impl Future<Output = Result<Secret, Error>>) -> Secret {
     match pin!(get).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(Ok(secret)) => secret,
