@@ -12,3 +12,4 @@ pub use crate::name::NameRef;
 pub use crate::race::first;
 pub use crate::resolver::{Batch, Request, ResolveFuture, ResolveManyFuture, ShutdownFuture};
 pub use crate::secret::RecordBuilder;
+pub use crate::seldom::Seldom;

@@ -6,9 +6,17 @@ use std::time::Duration;
 use crate::clock::Moment;
 use crate::sync::lock;
 
-/// Decides which of many like events is a warning.
+/// Decides which of many like events is a warning: one a second, at most.
+///
+/// ```
+/// use secret_resolver::{Moment, backend::Seldom};
+///
+/// let seldom = Seldom::default();
+/// assert_eq!(seldom.warns(Moment::ZERO), Some(0));
+/// assert_eq!(seldom.warns(Moment::ZERO), None);
+/// ```
 #[derive(Debug, Default)]
-pub(crate) struct Seldom(Mutex<State>);
+pub struct Seldom(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -20,7 +28,7 @@ impl Seldom {
     const PAUSE: Duration = Duration::from_secs(1);
 
     /// Whether the event of `now` is a warning: then how many were not one since the last warning.
-    pub(crate) fn warns(&self, now: Moment) -> Option<u64> {
+    pub fn warns(&self, now: Moment) -> Option<u64> {
         let mut state = lock(&self.0);
         if state.next.is_some_and(|next| now < next) {
             state.between += 1;

@@ -3,15 +3,17 @@
 //! What a record is stands in `record`, the bytes below it in `buf`. Nothing here decides how
 //! long a value may be used: that is the cache's work.
 
+mod answer;
 mod buf;
 #[cfg(feature = "serde")]
 mod deserialize;
 mod record;
 mod version;
 
+pub use answer::{Answer, Freshness};
 pub use buf::SecretBuf;
-pub use record::{Answer, Freshness, Record, RecordBuilder};
 pub(crate) use record::{Contents, Selected};
+pub use record::{Record, RecordBuilder};
 pub use version::Version;
 
 use std::collections::hash_map::RandomState;

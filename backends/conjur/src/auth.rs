@@ -76,7 +76,7 @@ impl Auth {
     /// rotated.
     ///
     /// # Security
-    /// The administrator's login is refused by `build()`: whoever holds its token may do anything. See
+    /// The administrator's login is refused by `build()`: with its token a caller may do anything. See
     /// [`ConjurBuilder::dangerous_allow_admin`](crate::ConjurBuilder::dangerous_allow_admin).
     #[must_use]
     pub fn api_key(login: impl Into<String>, key: Credential) -> Self {

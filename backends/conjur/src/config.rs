@@ -8,7 +8,9 @@ use std::time::Duration;
 use secret_resolver::backend::SystemClock;
 use secret_resolver::{Clock, Error};
 use secret_resolver_session::Session;
-use secret_resolver_transport::{self as transport, CertificateSource, Endpoints, Origin, Trust};
+use secret_resolver_transport::{
+    self as transport, CertificateSource, Endpoints, Limits, Origin, Trust,
+};
 
 use crate::auth::{Auth, Conjur};
 use crate::batch::Bad;
@@ -61,10 +63,7 @@ pub struct ConjurBuilder {
     with_versions: bool,
     allow_admin: bool,
     value_limit: usize,
-    body_limit: Option<usize>,
-    connections: usize,
-    connect_timeout: Option<Duration>,
-    response_timeout: Option<Duration>,
+    limits: Limits,
 }
 
 impl ConjurTarget {
@@ -116,9 +115,6 @@ impl ConjurBuilder {
     /// The bound on one value unless another is set, in bytes.
     pub const DEFAULT_VALUE_LIMIT: usize = 64 << 10;
 
-    /// How many connections to each endpoint are open at a time as a rule, unless another number is set.
-    pub const DEFAULT_CONNECTIONS: usize = 8;
-
     pub(crate) fn new(target: ConjurTarget) -> Self {
         Self {
             target,
@@ -128,10 +124,7 @@ impl ConjurBuilder {
             with_versions: false,
             allow_admin: false,
             value_limit: Self::DEFAULT_VALUE_LIMIT,
-            body_limit: None,
-            connections: Self::DEFAULT_CONNECTIONS,
-            connect_timeout: None,
-            response_timeout: None,
+            limits: Limits::default(),
         }
     }
 
@@ -185,28 +178,28 @@ impl ConjurBuilder {
     /// [`ErrorKind::Malformed`](secret_resolver::ErrorKind::Malformed).
     #[must_use]
     pub fn with_body_limit(mut self, bytes: usize) -> Self {
-        self.body_limit = Some(bytes);
+        self.limits.body_limit = bytes;
         self
     }
 
     /// How many connections to each endpoint are open at a time as a rule, from 1 to 1,024; 8 by default.
     #[must_use]
     pub fn with_connections(mut self, connections: usize) -> Self {
-        self.connections = connections;
+        self.limits.connections = connections;
         self
     }
 
     /// The bound on connecting, TLS included; 2 s by default.
     #[must_use]
     pub fn with_connect_timeout(mut self, timeout: Duration) -> Self {
-        self.connect_timeout = Some(timeout);
+        self.limits.connect_timeout = timeout;
         self
     }
 
     /// The bound on one exchange, to the last byte of its answer; 4 s by default.
     #[must_use]
     pub fn with_response_timeout(mut self, timeout: Duration) -> Self {
-        self.response_timeout = Some(timeout);
+        self.limits.response_timeout = timeout;
         self
     }
 
@@ -244,7 +237,7 @@ impl ConjurBuilder {
                 "the account is empty, '.' or '..', or has a '/', ':', ',' or a control character",
             ));
         }
-        if self.value_limit == 0 || self.body_limit == Some(0) {
+        if self.value_limit == 0 || self.limits.body_limit == 0 {
             return Err(error::misconfigured(
                 "a bound of zero lets no value through",
             ));
@@ -256,22 +249,13 @@ impl ConjurBuilder {
             Some(clock) => clock,
             None => Arc::new(SystemClock::shared().map_err(error::ours)?),
         };
-        let mut http = transport::Client::builder(trust, Arc::clone(&clock))
-            .with_connections(self.connections);
+        let mut http =
+            transport::Client::builder(trust, Arc::clone(&clock)).with_limits(self.limits);
         for endpoint in &endpoints {
             http = http.allow(endpoint.clone());
         }
         if let Some(source) = certificate {
             http = http.with_client_certificate(source);
-        }
-        if let Some(bytes) = self.body_limit {
-            http = http.with_body_limit(bytes);
-        }
-        if let Some(timeout) = self.connect_timeout {
-            http = http.with_connect_timeout(timeout);
-        }
-        if let Some(timeout) = self.response_timeout {
-            http = http.with_response_timeout(timeout);
         }
         let http = http.build().map_err(error::ours)?;
         let endpoints = Endpoints::new(http, endpoints).map_err(error::ours)?;

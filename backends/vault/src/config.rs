@@ -8,7 +8,9 @@ use std::time::Duration;
 use secret_resolver::backend::{NameRef, SystemClock};
 use secret_resolver::{Clock, Error};
 use secret_resolver_session::Session;
-use secret_resolver_transport::{self as transport, CertificateSource, Endpoints, Origin, Trust};
+use secret_resolver_transport::{
+    self as transport, CertificateSource, Endpoints, Limits, Origin, Trust,
+};
 
 use crate::alias::{Given, Names};
 use crate::auth::{Auth, Vault};
@@ -64,10 +66,7 @@ pub struct VaultBuilder {
     aliases: Vec<Given>,
     default_field: String,
     value_limit: usize,
-    body_limit: Option<usize>,
-    connections: usize,
-    connect_timeout: Option<Duration>,
-    response_timeout: Option<Duration>,
+    limits: Limits,
 }
 
 impl VaultTarget {
@@ -158,9 +157,6 @@ impl VaultBuilder {
     /// The bound on one value unless another is set, in bytes.
     pub const DEFAULT_VALUE_LIMIT: usize = 64 << 10;
 
-    /// How many connections to each endpoint are open at a time as a rule, unless another number is set.
-    pub const DEFAULT_CONNECTIONS: usize = 8;
-
     pub(crate) fn new(target: VaultTarget) -> Self {
         Self {
             target,
@@ -169,10 +165,7 @@ impl VaultBuilder {
             aliases: Vec::new(),
             default_field: "value".into(),
             value_limit: Self::DEFAULT_VALUE_LIMIT,
-            body_limit: None,
-            connections: Self::DEFAULT_CONNECTIONS,
-            connect_timeout: None,
-            response_timeout: None,
+            limits: Limits::default(),
         }
     }
 
@@ -225,7 +218,7 @@ impl VaultBuilder {
     /// [`ErrorKind::Malformed`](secret_resolver::ErrorKind::Malformed). It has to have room for a whole record.
     #[must_use]
     pub fn with_body_limit(mut self, bytes: usize) -> Self {
-        self.body_limit = Some(bytes);
+        self.limits.body_limit = bytes;
         self
     }
 
@@ -235,7 +228,7 @@ impl VaultBuilder {
     /// them.
     #[must_use]
     pub fn with_connections(mut self, connections: usize) -> Self {
-        self.connections = connections;
+        self.limits.connections = connections;
         self
     }
 
@@ -243,7 +236,7 @@ impl VaultBuilder {
     /// timeout ends it, too.
     #[must_use]
     pub fn with_connect_timeout(mut self, timeout: Duration) -> Self {
-        self.connect_timeout = Some(timeout);
+        self.limits.connect_timeout = timeout;
         self
     }
 
@@ -252,7 +245,7 @@ impl VaultBuilder {
     /// ends it, too.
     #[must_use]
     pub fn with_response_timeout(mut self, timeout: Duration) -> Self {
-        self.response_timeout = Some(timeout);
+        self.limits.response_timeout = timeout;
         self
     }
 
@@ -302,7 +295,7 @@ impl VaultBuilder {
                 "a bound of zero on a value leaves no room for one",
             ));
         }
-        if self.body_limit == Some(0) {
+        if self.limits.body_limit == 0 {
             return Err(error::misconfigured(
                 "a bound of zero on the body leaves no room for an answer",
             ));
@@ -311,22 +304,13 @@ impl VaultBuilder {
             Some(clock) => clock,
             None => Arc::new(SystemClock::shared().map_err(error::ours)?),
         };
-        let mut http = transport::Client::builder(trust, Arc::clone(&clock))
-            .with_connections(self.connections);
+        let mut http =
+            transport::Client::builder(trust, Arc::clone(&clock)).with_limits(self.limits);
         if let Some(source) = certificate {
             http = http.with_client_certificate(source);
         }
         for endpoint in &endpoints {
             http = http.allow(endpoint.clone());
-        }
-        if let Some(bytes) = self.body_limit {
-            http = http.with_body_limit(bytes);
-        }
-        if let Some(timeout) = self.connect_timeout {
-            http = http.with_connect_timeout(timeout);
-        }
-        if let Some(timeout) = self.response_timeout {
-            http = http.with_response_timeout(timeout);
         }
         let http = http.build().map_err(error::ours)?;
         let endpoints = Endpoints::new(http, endpoints).map_err(error::ours)?;

@@ -94,7 +94,6 @@ mod login;
 mod pace;
 mod random;
 mod revocation;
-mod seldom;
 mod session;
 mod state;
 mod store;

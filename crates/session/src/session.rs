@@ -14,13 +14,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use secret_resolver::backend::first;
+use secret_resolver::backend::{Seldom, first};
 use secret_resolver::{Clock, Error, Moment};
 use tokio::sync::watch;
 
 use crate::error;
 use crate::life::Refresh;
-use crate::seldom::Seldom;
 use crate::state::{Errand, State, Token};
 use crate::store::Store;
 use crate::task::Task;

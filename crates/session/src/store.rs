@@ -34,7 +34,7 @@ pub trait Store: Send + Sync + 'static {
     fn issues_tokens(&self) -> bool;
 
     /// Whether the store may count this refusal of a login towards a lockout: after some, it refuses the identity for
-    /// a while, whoever logs in. After three such refusals no other login with the same credentials is sent for 16 to
+    /// a while, for every caller. After three such refusals no other login with the same credentials is sent for 16 to
     /// 20 minutes. By default each refusal counts where logins issue tokens.
     fn may_lock_out(&self, refusal: &Error) -> bool {
         use secret_resolver::ErrorKind::{Denied, Unauthenticated};

@@ -50,12 +50,34 @@ struct Inner {
     pool: Pool,
 }
 
+/// The bounds of a client, for a backend that passes its own on; the `with_…` calls of [`ClientBuilder`] say what each means.
+///
+/// ```
+/// use secret_resolver_transport::Limits;
+///
+/// assert_eq!(Limits::default().connections, 8);
+/// ```
 #[derive(Clone, Copy, Debug)]
-struct Limits {
-    connect_timeout: Duration,
-    response_timeout: Duration,
-    body_limit: usize,
-    connections: usize,
+pub struct Limits {
+    /// Default: 2 s.
+    pub connect_timeout: Duration,
+    /// Default: 4 s.
+    pub response_timeout: Duration,
+    /// Default: 1 MiB.
+    pub body_limit: usize,
+    /// Default: 8.
+    pub connections: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(2),
+            response_timeout: Duration::from_secs(4),
+            body_limit: 1 << 20,
+            connections: 8,
+        }
+    }
 }
 
 /// Builds a [`Client`]; from [`Client::builder`].
@@ -71,18 +93,12 @@ pub struct ClientBuilder {
 impl Client {
     /// Starts a client that believes `trust` alone and waits by `clock`.
     pub fn builder(trust: Trust, clock: Arc<dyn Clock>) -> ClientBuilder {
-        let limits = Limits {
-            connect_timeout: Duration::from_secs(2),
-            response_timeout: Duration::from_secs(4),
-            body_limit: 1 << 20,
-            connections: 8,
-        };
         ClientBuilder {
             trust,
             certificate: None,
             clock,
             origins: Vec::new(),
-            limits,
+            limits: Limits::default(),
         }
     }
 
@@ -302,6 +318,12 @@ impl ClientBuilder {
     /// no connection is made. By default none is shown.
     pub fn with_client_certificate(mut self, source: impl CertificateSource) -> Self {
         self.certificate = Some(Arc::new(source));
+        self
+    }
+
+    /// All of the bounds below at once.
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
         self
     }
 

@@ -108,7 +108,7 @@ pub mod fuzzing {
 }
 
 pub use certificate::{CertificateFiles, CertificateSource, ClientCertificate};
-pub use client::{Client, ClientBuilder};
+pub use client::{Client, ClientBuilder, Limits};
 pub use encode::percent_encode;
 pub use endpoints::{Endpoints, Reply};
 pub use origin::Origin;

@@ -48,11 +48,11 @@ fn waiting<'a>(
     layer: &'a Gather<MockBackend>,
     names: &[&'a str],
 ) -> (Gate, Vec<Read<'a>>) {
-    let gate = Gate::new();
+    let (gate, before) = (Gate::new(), store.calls());
     store.script(names[0], [gate.then(Reply::Stored)]);
     let mut reads: Vec<_> = names.iter().map(|name| read(layer, name)).collect();
     assert!(reads.iter_mut().all(|read| poll(read).is_none()));
-    assert_eq!(store.calls(), 1);
+    assert_eq!(store.calls(), before + 1);
     (gate, reads)
 }
 
@@ -163,13 +163,13 @@ fn a_read_that_is_dropped_leaves_and_the_others_go_without_it() {
     assert_eq!(finish(&mut reads), values(&["a", "c", "d"]));
     assert_eq!((store.calls(), store.calls_of("b")), (2, 0));
     // One that leads, before it is polled again.
-    let (gate, mut reads) = waiting_again(&store, &layer, &["a", "b", "c", "d"]);
+    let (gate, mut reads) = waiting(&store, &layer, &["a", "b", "c", "d"]);
     gate.open();
     assert!(poll(&mut reads[0]).is_some());
     drop(reads.remove(1));
     assert_eq!(finish(&mut reads[1..]), values(&["c", "d"]));
     // One that leads, while the store is asked.
-    let (gate, mut reads) = waiting_again(&store, &layer, &["a", "b", "c", "d"]);
+    let (gate, mut reads) = waiting(&store, &layer, &["a", "b", "c", "d"]);
     let never = Gate::new();
     store.script("b", [never.then(Reply::Stored)]);
     gate.open();
@@ -178,22 +178,9 @@ fn a_read_that_is_dropped_leaves_and_the_others_go_without_it() {
     drop(reads.remove(1));
     assert_eq!(finish(&mut reads[1..]), values(&["c", "d"]));
     // The first of all, while the store is asked.
-    let (_, mut reads) = waiting_again(&store, &layer, &["a", "b", "c", "d"]);
+    let (_, mut reads) = waiting(&store, &layer, &["a", "b", "c", "d"]);
     drop(reads.remove(0));
     assert_eq!(finish(&mut reads), values(&["b", "c", "d"]));
-}
-
-/// As [`waiting`], for a store that was asked before.
-fn waiting_again<'a>(
-    store: &MockBackend,
-    layer: &'a Gather<MockBackend>,
-    names: &[&'a str],
-) -> (Gate, Vec<Read<'a>>) {
-    let gate = Gate::new();
-    store.script(names[0], [gate.then(Reply::Stored)]);
-    let mut reads: Vec<_> = names.iter().map(|name| read(layer, name)).collect();
-    assert!(reads.iter_mut().all(|read| poll(read).is_none()));
-    (gate, reads)
 }
 
 #[test]
