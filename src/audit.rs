@@ -173,6 +173,21 @@ pub(crate) fn invalidated(what: &dyn std::fmt::Display, how: &'static str) {
     });
 }
 
+/// The identity of a store may do more than read what was declared.
+pub(crate) fn excess(found: &dyn std::fmt::Display) {
+    foreign(
+        || tracing::warn!(target: TARGET, %found, "the identity at the store may do more than read what is required; narrow its policy"),
+    );
+}
+
+/// What the identity of a store may do could not be asked.
+pub(crate) fn excess_unknown(error: &Error) {
+    let kind = error.kind();
+    foreign(
+        || tracing::warn!(target: TARGET, ?kind, %error, "not known whether the identity at the store may do more than read what is required"),
+    );
+}
+
 /// The versions of a record were forgotten on purpose.
 pub(crate) fn forgot_versions(name: &SecretName, warns: Option<u64>) {
     const WHAT: &str = "forgot the versions seen";

@@ -10,6 +10,8 @@ pub use crate::error::{Permits, Repeat};
 pub use crate::jitter::random_part;
 pub use crate::name::NameRef;
 pub use crate::race::first;
-pub use crate::resolver::{Batch, Request, ResolveFuture, ResolveManyFuture, ShutdownFuture};
+pub use crate::resolver::{
+    Batch, Excess, ExcessFuture, Request, ResolveFuture, ResolveManyFuture, ShutdownFuture,
+};
 pub use crate::secret::RecordBuilder;
 pub use crate::seldom::Seldom;

@@ -53,6 +53,13 @@ macro_rules! pass_on {
             $inner.spreads()
         }
 
+        fn excess<'a>(
+            &'a $this,
+            names: &'a [crate::name::NameRef<'a>],
+        ) -> crate::resolver::ExcessFuture<'a> {
+            $inner.excess(names)
+        }
+
         fn login_ends(&$this) -> Option<crate::clock::Moment> {
             $inner.login_ends()
         }

@@ -17,10 +17,11 @@ use crate::clock::Moment;
 use crate::driver::Driver;
 use crate::error::{Error, ErrorKind};
 use crate::foreign::{contained, foreign};
-use crate::name::NameRef;
+use crate::name::{NameRef, SecretName};
 use crate::race::race;
 use crate::resolver::{
-    OwnedRequest, Request, ResolveFuture, SecretResolver, ShutdownFuture, ShutdownReport,
+    ExcessFuture, OwnedRequest, Request, ResolveFuture, SecretResolver, ShutdownFuture,
+    ShutdownReport,
 };
 
 /// Runs what `inner` does on its own thread. Its methods that are not async run where they are called; a panic
@@ -138,6 +139,17 @@ impl SecretResolver for OwnThread {
 
     fn login_ends(&self) -> Option<Moment> {
         foreign(|| self.inner.login_ends()).flatten()
+    }
+
+    fn excess<'a>(&'a self, names: &'a [NameRef<'a>]) -> ExcessFuture<'a> {
+        ExcessFuture::new(async move {
+            let names: Vec<_> = names.iter().copied().map(NameRef::to_owned).collect();
+            let ask = |inner: Arc<dyn SecretResolver>| async move {
+                let names: Vec<_> = names.iter().map(SecretName::borrowed).collect();
+                inner.excess(&names).await
+            };
+            self.run(ask).await.unwrap_or_else(|| Err(lost()))
+        })
     }
 
     fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {

@@ -5,12 +5,14 @@
 //! any of them. What a request carries is in `request`, what comes back in `future`, the helpers
 //! that applications call in `ext`.
 
+mod excess;
 mod ext;
 mod future;
 mod request;
 mod require;
 mod shutdown;
 
+pub use excess::{Excess, ExcessFuture};
 pub use ext::SecretResolverExt;
 pub(crate) use ext::{field_of, named, required};
 pub(crate) use future::join_all;
@@ -169,6 +171,18 @@ pub trait SecretResolver: fmt::Debug + Send + Sync + 'static {
         None
     }
 
+    /// What the identity under which the store is asked may do there beyond reading `names`: change them, see others, anything.
+    /// [`Resolver::require`](crate::Resolver::require) asks it, for everything that was required so far. To ask changes nothing.
+    ///
+    /// Provided: the store cannot say.
+    ///
+    /// # Errors
+    /// As [`resolve`](Self::resolve), where the store does not answer.
+    fn excess<'a>(&'a self, names: &'a [NameRef<'a>]) -> ExcessFuture<'a> {
+        let _ = names;
+        ExcessFuture::ready(Ok(vec![Excess::Unknown]))
+    }
+
     /// Refuses new requests, ends those in flight, wipes what is held and revokes at the store
     /// what was issued for this resolver (tokens, leases), until `deadline` on its clock.
     ///
@@ -235,6 +249,10 @@ macro_rules! forward {
 
             fn login_ends(&self) -> Option<Moment> {
                 (**self).login_ends()
+            }
+
+            fn excess<'a>(&'a self, names: &'a [NameRef<'a>]) -> ExcessFuture<'a> {
+                (**self).excess(names)
             }
 
             fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {

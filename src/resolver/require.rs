@@ -36,8 +36,8 @@ pub struct Required(Vec<(SecretName, Secret)>);
 pub struct RequireError {
     asked: usize,
     failures: Vec<Failure>,
-    /// Why none is kept, where all of them resolve.
-    not_kept: Option<Error>,
+    /// Why none is given out, where all of them resolve.
+    withheld: Option<Error>,
 }
 
 #[derive(Clone, Debug)]
@@ -78,7 +78,7 @@ impl Required {
         self.0.iter().map(|(_, secret)| secret)
     }
 
-    /// One error for all of `names`, which resolve and cannot be kept.
+    /// One error for all of `names`, which resolve.
     pub(crate) fn none(names: &[impl AsRef<str>], error: Error) -> RequireError {
         let failure = |(position, name): (usize, &_)| Failure {
             position,
@@ -88,7 +88,7 @@ impl Required {
         RequireError {
             asked: names.len(),
             failures: names.iter().enumerate().map(failure).collect(),
-            not_kept: Some(error.clone()),
+            withheld: Some(error.clone()),
         }
     }
 
@@ -118,7 +118,7 @@ impl Required {
             Err(RequireError {
                 asked,
                 failures,
-                not_kept: None,
+                withheld: None,
             })
         }
     }
@@ -156,8 +156,8 @@ impl From<RequireError> for Error {
         let first = failures.clone().next();
         let kind = failures.find(lasting).or(first);
         let kind = kind.map_or(ErrorKind::NotFound, |failure| failure.error.kind());
-        let what = match error.not_kept {
-            Some(_) => "the required secrets cannot be kept",
+        let what = match error.withheld {
+            Some(_) => "the required secrets resolve, but are withheld",
             None => "not all required secrets resolve",
         };
         Self::new(kind, what).with_detail(error.to_string())
@@ -166,12 +166,12 @@ impl From<RequireError> for Error {
 
 impl fmt::Display for RequireError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(error) = &self.not_kept {
+        if let Some(error) = &self.withheld {
             // One cause, not one for each name.
             let asked = self.asked;
             return write!(
                 f,
-                "all {asked} required secrets resolve, but cannot be kept: {error}"
+                "all {asked} required secrets resolve, but are withheld: {error}"
             );
         }
         let failed = self.failures.len();

@@ -21,6 +21,7 @@ use crate::rules::ByPrefix;
 use crate::status::StoreStatus;
 
 use super::ResolverBuilder;
+use super::privilege::Privilege;
 
 /// Puts the layers in order, innermost first.
 pub(super) fn assemble(config: ResolverBuilder, clock: Arc<dyn Clock>) -> Result<Stack, Error> {
@@ -34,6 +35,7 @@ pub(super) fn assemble(config: ResolverBuilder, clock: Arc<dyn Clock>) -> Result
         deadline,
         fallbacks,
         on_downgrade,
+        least_privilege,
         clock: _,
     } = config;
     let budget = cache.flight_budget;
@@ -162,6 +164,7 @@ pub(super) fn assemble(config: ResolverBuilder, clock: Arc<dyn Clock>) -> Result
         downgrades,
         invalidator: Invalidator::new(caches),
         stores,
+        privilege: Privilege::new(least_privilege),
     })
 }
 
@@ -180,6 +183,7 @@ pub(super) struct Stack {
     pub(super) invalidator: Invalidator,
     /// The guards of each store, the primary's first.
     pub(super) stores: Vec<Guarded>,
+    pub(super) privilege: Privilege,
 }
 
 /// A store behind its guards, or those of a prefix with its own limit.

@@ -26,6 +26,7 @@ pub struct ResolverBuilder {
     pub(super) limit: ByPrefix<LimitConfig>,
     pub(super) fallbacks: ByPrefix<Option<Arc<dyn SecretResolver>>>,
     pub(super) on_downgrade: Option<Box<Callback>>,
+    pub(super) least_privilege: bool,
 }
 
 impl ResolverBuilder {
@@ -145,6 +146,17 @@ impl ResolverBuilder {
         callback: impl Fn(&Downgrade<'_>) + Send + Sync + 'static,
     ) -> Self {
         self.on_downgrade = Some(Box::new(callback));
+        self
+    }
+
+    /// Makes [`Resolver::require`] an error where a store's identity may do more than read what is required: change it, see
+    /// other secrets, anything; or where the store cannot say it. Without this it is a warning. Whoever takes such a
+    /// service over has those rights.
+    ///
+    /// Conjur is asked one small request for each name and two more, Vault and OpenBao one for about 50 names.
+    #[must_use]
+    pub fn require_least_privilege(mut self) -> Self {
+        self.least_privilege = true;
         self
     }
 

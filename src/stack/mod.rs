@@ -6,6 +6,7 @@ mod assemble;
 mod builder;
 mod health;
 mod passing;
+mod privilege;
 
 pub use builder::ResolverBuilder;
 
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::blocking::block_on;
-use crate::clock::Clock;
+use crate::clock::{Clock, Moment};
 use crate::error::Error;
 // For links in the documentation alone.
 #[cfg(doc)]
@@ -79,6 +80,7 @@ impl Resolver {
             limit: ByPrefix::new(LimitConfig::default()),
             fallbacks: ByPrefix::new(None),
             on_downgrade: None,
+            least_privilege: false,
         }
     }
 
@@ -157,6 +159,10 @@ impl Resolver {
     /// Checks that all of these names resolve, as a service does when it starts. From then on
     /// their records are exempt from eviction, whatever other names are asked for.
     ///
+    /// Then it asks each store what its identity may do beyond reading what was required so far: change it, see other
+    /// secrets, anything. What it finds is a warning in the log, or an error with
+    /// [`ResolverBuilder::require_least_privilege`].
+    ///
     /// # Errors
     /// One error that lists every name that does not resolve, and why.
     ///
@@ -167,7 +173,8 @@ impl Resolver {
         names: &[impl AsRef<str> + Sync],
     ) -> Result<Required, RequireError> {
         let required = required(self, names, None).await?;
-        self.pinned(names, required)
+        let end = self.stack.layers.ends();
+        self.kept(names, required, end).await
     }
 
     /// As [`require`](Self::require), for code that is not async. See
@@ -184,18 +191,26 @@ impl Resolver {
 
     /// The secrets, their records exempt from eviction. Only once all resolve: names that do not must
     /// not take the places of those that do.
-    fn pinned(
+    async fn kept(
         &self,
         names: &[impl AsRef<str>],
         required: Required,
+        end: Moment,
     ) -> Result<Required, RequireError> {
-        let full = required.names().map(|name| self.full(name.borrowed()));
-        let pin = |full: Vec<SecretName>| {
+        let keep = async {
+            let full = required.names().map(|name| self.full(name.borrowed()));
+            let full: Vec<_> = full.collect::<Result<_, Error>>()?;
+            let checked = self.least_privilege(full.clone(), end).await;
+            // The caller of a scope does not see where the secrets are.
+            checked.map_err(|error| match self.scope {
+                Some(_) => error.without_detail(),
+                None => error,
+            })?;
             let records = required.secrets().map(Secret::record);
-            self.cache()
-                .pin(full.iter().map(SecretName::borrowed).zip(records))
+            let full = full.iter().map(SecretName::borrowed);
+            self.cache().pin(full.zip(records))
         };
-        match full.collect::<Result<Vec<_>, Error>>().and_then(pin) {
+        match keep.await {
             Ok(()) => Ok(required),
             Err(error) => Err(Required::none(names, error)),
         }
@@ -226,8 +241,12 @@ impl Resolver {
                     store.breaker.allow_trial();
                 }
             }
-            let error = match required(self, names, Some(end)).await {
-                Ok(required) => return self.pinned(names, required),
+            let kept = match required(self, names, Some(end)).await {
+                Ok(required) => self.kept(names, required, end).await,
+                Err(error) => Err(error),
+            };
+            let error = match kept {
+                Ok(required) => return Ok(required),
                 Err(error) => error,
             };
             let next = clock.now() + Self::REQUIRE_AGAIN;

@@ -11,7 +11,9 @@ use zeroize::Zeroizing;
 use crate::clock::{Clock, Moment};
 use crate::error::{Error, ErrorKind};
 use crate::name::{NameRef, SecretName};
-use crate::resolver::{Request, ResolveFuture, SecretResolver, ShutdownFuture, ShutdownReport};
+use crate::resolver::{
+    Excess, ExcessFuture, Request, ResolveFuture, SecretResolver, ShutdownFuture, ShutdownReport,
+};
 use crate::secret::{Record, SecretBuf, Version};
 use crate::sync::lock;
 
@@ -83,6 +85,7 @@ struct State {
     closed: bool,
     identity: u64,
     at_once: usize,
+    excess: Vec<Excess>,
 }
 
 #[derive(Clone, Default)]
@@ -189,6 +192,12 @@ impl MockBackend {
     /// Makes the mock appear under a new login.
     pub fn set_identity(&self, identity: u64) {
         lock(&self.0.state).identity = identity;
+    }
+
+    /// What the mock's identity may do beyond reading; none of it by default: for a test of a start with
+    /// [`least_privilege`](crate::ResolverBuilder::require_least_privilege).
+    pub fn set_excess(&self, excess: impl IntoIterator<Item = Excess>) {
+        lock(&self.0.state).excess = excess.into_iter().collect();
     }
 
     /// Removes the whole record of `name`.
@@ -315,6 +324,11 @@ impl SecretResolver for MockBackend {
 
     fn at_once(&self, _: &Request<'_>) -> usize {
         lock(&self.0.state).at_once.max(1)
+    }
+
+    /// Not a call: it is not counted.
+    fn excess<'a>(&'a self, _: &'a [NameRef<'a>]) -> ExcessFuture<'a> {
+        ExcessFuture::ready(Ok(lock(&self.0.state).excess.clone()))
     }
 
     fn identity(&self) -> u64 {

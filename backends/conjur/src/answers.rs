@@ -17,6 +17,8 @@ pub(crate) enum Asked {
     Login,
     Read,
     Whoami,
+    /// What the identity may do.
+    Rights,
 }
 
 /// Texts that come without JSON, before the routing.
@@ -34,7 +36,7 @@ struct Said<'a> {
     _error: &'a RawValue,
 }
 
-fn is_conjurs_own(body: &[u8]) -> bool {
+pub(crate) fn is_conjurs_own(body: &[u8]) -> bool {
     let plain = body.trim_ascii();
     plain.is_empty() || PLAIN.contains(&plain) || parse::<Object<Said<'_>>>(body, "").is_ok()
 }
@@ -85,6 +87,10 @@ fn meaning(asked: Asked, status: u16, is_own: bool) -> (ErrorKind, &'static str)
             Unauthenticated,
             "the identity may not use this authenticator; give it the privilege \"authenticate\"",
         ),
+        (403, Asked::Rights) => (
+            Denied,
+            "the identity may not ask what it may do; does it exist, and may it come from this network?",
+        ),
         (403, _) => (
             Denied,
             "the identity may see the variable and not read it, or does not exist any more, or may not come from this network",
@@ -92,6 +98,10 @@ fn meaning(asked: Asked, status: u16, is_own: bool) -> (ErrorKind, &'static str)
         (404, Asked::Read) => (
             NotFound,
             "no such variable, no value, no such version, or nothing that this identity may see; Conjur does not say which",
+        ),
+        (404, Asked::Rights) => (
+            Misconfigured,
+            "the endpoint does not say what an identity may do; an Edge does not",
         ),
         (404, _) => (
             Misconfigured,

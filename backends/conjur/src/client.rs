@@ -52,6 +52,22 @@ impl Client {
         )
     }
 
+    /// Asks whether the identity may update this.
+    pub(crate) fn path_of_check(&self, kind: &str, id: &str) -> String {
+        let account = percent_encode(&self.account, b"");
+        format!(
+            "{}/resources/{account}/{kind}/{}?check=true&privilege=update",
+            self.base,
+            percent_encode(id, b"")
+        )
+    }
+
+    /// Asks how many variables the identity sees.
+    pub(crate) fn path_of_count(&self) -> String {
+        let account = percent_encode(&self.account, b"");
+        format!("{}/resources/{account}?kind=variable&count=true", self.base)
+    }
+
     /// Of full ids without a comma, each once.
     pub(crate) fn path_of_batch(&self, ids: &[String]) -> String {
         let ids: Vec<_> = ids.iter().map(|id| percent_encode(id, b"")).collect();

@@ -36,6 +36,7 @@ mod client;
 mod config;
 mod error;
 mod names;
+mod privilege;
 mod resolver;
 mod wire;
 

@@ -4,7 +4,9 @@ use std::fmt;
 use std::pin::pin;
 use std::sync::Arc;
 
-use secret_resolver::backend::{Located, NameRef, Request, ResolveFuture, ShutdownFuture};
+use secret_resolver::backend::{
+    ExcessFuture, Located, NameRef, Request, ResolveFuture, ShutdownFuture,
+};
 use secret_resolver::{Address, Clock, Error, Moment, Record, SecretBuf, SecretResolver, Version};
 use secret_resolver_session::{Session, Token, Verdict};
 use secret_resolver_transport::Reply;
@@ -123,6 +125,14 @@ impl SecretResolver for ConjurBackend {
 
     fn endpoints(&self) -> usize {
         self.0.client().endpoints().origins().len()
+    }
+
+    fn excess<'a>(&'a self, names: &'a [NameRef<'a>]) -> ExcessFuture<'a> {
+        ExcessFuture::new(async move {
+            let asked = pin!(self.0.excess(names));
+            let asked = self.0.session.bounded(None, asked);
+            asked.await.map_err(error::ours)
+        })
     }
 
     fn identity(&self) -> u64 {

@@ -205,6 +205,20 @@ struct Held {
     version: u64,
 }
 
+/// How many variables an identity sees.
+pub(crate) fn count(body: &[u8]) -> Result<u64, Error> {
+    const WHAT: &str = "the number of variables is not what it should be";
+    let counted: Result<Object<Counted>, _> = json::parse(body, WHAT);
+    counted
+        .map(|Object(counted)| counted.count)
+        .map_err(error::ours)
+}
+
+#[derive(Deserialize)]
+struct Counted {
+    count: u64,
+}
+
 /// The id that a 404 names: the first, in the order asked, that is not there.
 pub(crate) fn missing_id(body: &[u8]) -> Option<String> {
     let Object(said): Object<Said> = json::parse(body, "").ok()?;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use secret_resolver::backend::{Located, NameRef, Request, ResolveFuture};
+use secret_resolver::backend::{ExcessFuture, Located, NameRef, Request, ResolveFuture};
 use secret_resolver::{Address, Error, ErrorKind, Record, SecretBuf, SecretName, SecretResolver};
 use zeroize::Zeroize;
 
@@ -115,6 +115,11 @@ impl SecretResolver for EnvBackend {
         // Names without a variable.
         let none = Address::from(format!("!{path}"));
         listed.chain(own).chain([none]).collect()
+    }
+
+    /// No identity stands behind a variable.
+    fn excess<'a>(&'a self, _: &'a [NameRef<'a>]) -> ExcessFuture<'a> {
+        ExcessFuture::ready(Ok(Vec::new()))
     }
 }
 

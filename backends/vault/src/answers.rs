@@ -24,6 +24,8 @@ pub(crate) enum Asked {
     Lookup,
     Renewal,
     Revocation,
+    /// What the identity may do.
+    Rights,
 }
 
 /// What a login was made with.
@@ -96,7 +98,9 @@ pub(crate) fn is_refusal(reply: &Reply<'_>) -> bool {
 }
 
 fn meaning(asked: Asked, status: u16, body: Body) -> (ErrorKind, &'static str) {
-    use ErrorKind::{Malformed, Misconfigured, NotFound, Throttled, Unauthenticated, Unavailable};
+    use ErrorKind::{
+        Denied, Malformed, Misconfigured, NotFound, Throttled, Unauthenticated, Unavailable,
+    };
     match (status, body, asked) {
         // These pass, even where a proxy says so.
         (429, _, _) => (Throttled, "the store's quota is used up; ask less often"),
@@ -154,6 +158,10 @@ fn meaning(asked: Asked, status: u16, body: Body) -> (ErrorKind, &'static str) {
         (401 | 403, _, Asked::Lookup) => (
             Unauthenticated,
             "the token is dead, or its policies do not let it look itself up; give it a live one with the default policy",
+        ),
+        (401 | 403, _, Asked::Rights) => (
+            Denied,
+            "the identity may not ask what it may do; allow it \"update\" on sys/capabilities-self, as the policy default does",
         ),
         (401 | 403, _, _) => (Unauthenticated, "the token is not accepted"),
         (404, Body::Nothing | Body::Deleted, Asked::Read) => (

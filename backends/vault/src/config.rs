@@ -319,6 +319,7 @@ impl VaultBuilder {
         Ok(VaultBackend::new(Parts {
             session: Session::new(Vault::new(client, auth), clock),
             names,
+            mount,
             data,
             spread,
             of_leader,

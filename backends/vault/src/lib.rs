@@ -51,6 +51,7 @@ mod config;
 mod error;
 mod leader;
 mod path;
+mod privilege;
 mod resolver;
 mod wire;
 

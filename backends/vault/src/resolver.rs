@@ -4,7 +4,9 @@ use std::fmt;
 use std::pin::pin;
 use std::sync::Arc;
 
-use secret_resolver::backend::{Located, NameRef, Request, ResolveFuture, ShutdownFuture};
+use secret_resolver::backend::{
+    ExcessFuture, Located, NameRef, Request, ResolveFuture, ShutdownFuture,
+};
 use secret_resolver::{Address, Error, Moment, Record, SecretResolver, Version};
 use secret_resolver_session::{Session, Verdict};
 use secret_resolver_transport::{Method, Reply};
@@ -67,6 +69,8 @@ pub struct VaultBackend(Arc<Parts>);
 pub(crate) struct Parts {
     pub(crate) session: Session<Vault>,
     pub(crate) names: Names,
+    /// As policies name it.
+    pub(crate) mount: Box<str>,
     /// `/v1/{mount}/data/`, encoded.
     pub(crate) data: String,
     /// Whether the leader must answer every read.
@@ -145,15 +149,21 @@ impl SecretResolver for VaultBackend {
         self.0.spread
     }
 
+    fn excess<'a>(&'a self, names: &'a [NameRef<'a>]) -> ExcessFuture<'a> {
+        ExcessFuture::new(async move {
+            let asked = pin!(self.0.excess(names));
+            let asked = self.0.session.bounded(None, asked);
+            asked.await.map_err(error::ours)
+        })
+    }
+
     fn identity(&self) -> u64 {
         self.0.session.identity()
     }
 
     fn origins(&self) -> Vec<String> {
-        {
-            let origins = self.0.client().endpoints().origins().iter();
-            origins.map(ToString::to_string).collect()
-        }
+        let origins = self.0.client().endpoints().origins().iter();
+        origins.map(ToString::to_string).collect()
     }
 
     fn login_ends(&self) -> Option<Moment> {
@@ -166,7 +176,7 @@ impl SecretResolver for VaultBackend {
 }
 
 impl Parts {
-    fn client(&self) -> &Client {
+    pub(crate) fn client(&self) -> &Client {
         self.session.store().client()
     }
 

@@ -5,6 +5,7 @@
 //! no stack, because what is not wanted, and the inside of each value, is skipped without
 //! recursion. The shapes are those of OpenBao's API, recorded from 2.7.2.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use secret_resolver::{Error, Record, SecretBuf, Version};
@@ -126,10 +127,35 @@ pub(crate) fn login_body(members: &[(&str, &[u8])]) -> Result<SecretBuf, Error> 
     Ok(body)
 }
 
+/// The body that asks what an identity may do at these paths.
+pub(crate) fn paths<'a>(paths: impl Iterator<Item = &'a str>) -> Result<SecretBuf, Error> {
+    let paths = BTreeMap::from([("paths", paths.collect::<Vec<_>>())]);
+    let body = serde_json::to_vec(&paths);
+    SecretBuf::from_slice(&body.map_err(|_| error::malformed("a path is not text"))?)
+}
+
+/// What an identity may do, by path.
+pub(crate) fn capabilities(body: &[u8]) -> Result<BTreeMap<String, Vec<String>>, Error> {
+    let Able { data } = parse(body, NO_CAPABILITIES)?;
+    Ok(data)
+}
+
+/// Where a path that was asked about has no answer.
+pub(crate) fn no_capabilities() -> Error {
+    error::malformed(NO_CAPABILITIES)
+}
+
+const NO_CAPABILITIES: &str = "the answer does not say what the identity may do";
+
 /// As the shared one, for the object that each answer is.
 fn parse<'a, T: Deserialize<'a>>(body: &'a [u8], what: &'static str) -> Result<T, Error> {
     let read = json::parse(body, what).map_err(error::ours);
     read.map(|Object(read)| read)
+}
+
+#[derive(Deserialize)]
+struct Able {
+    data: BTreeMap<String, Vec<String>>,
 }
 
 #[derive(Deserialize)]

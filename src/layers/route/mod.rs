@@ -17,7 +17,9 @@ use crate::address::{Address, Located};
 use crate::clock::Moment;
 use crate::error::{Error, ErrorKind};
 use crate::name::NameRef;
-use crate::resolver::{Request, ResolveFuture, SecretResolver, ShutdownFuture, ShutdownReport};
+use crate::resolver::{
+    Excess, ExcessFuture, Request, ResolveFuture, SecretResolver, ShutdownFuture, ShutdownReport,
+};
 use crate::rules::check_prefix;
 use crate::rules::is_below;
 
@@ -244,6 +246,32 @@ impl SecretResolver for Route {
             .iter()
             .filter_map(|store| store.login_ends())
             .min()
+    }
+
+    /// Each store is asked about its own names; one that has none of them is not asked.
+    fn excess<'a>(&'a self, names: &'a [NameRef<'a>]) -> ExcessFuture<'a> {
+        let mut of_stores = vec![(Vec::new(), Vec::new()); self.stores.len()];
+        for (position, &name) in names.iter().enumerate() {
+            let number = self.number_for(name.path());
+            if let Some((own, positions)) = number.and_then(|number| of_stores.get_mut(number)) {
+                own.push(name);
+                positions.push(position);
+            }
+        }
+        ExcessFuture::new(async move {
+            let stores = self.stores.iter().zip(&of_stores);
+            let asked = stores.filter(|(_, (own, _))| !own.is_empty());
+            let answers = asked.map(async |(store, (own, positions))| {
+                let found = store.excess(own).await?.into_iter();
+                let found = found.filter_map(|excess| match excess {
+                    Excess::Write(own) => positions.get(own).copied().map(Excess::Write),
+                    other => Some(other),
+                });
+                Ok(found.collect::<Vec<_>>())
+            });
+            let answers: Result<Vec<_>, Error> = join_all(answers).await.into_iter().collect();
+            answers.map(|answers| answers.concat())
+        })
     }
 
     /// Shuts down all stores at once; the report is the sum of theirs.

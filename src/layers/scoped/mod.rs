@@ -11,7 +11,9 @@ use crate::address::{Address, Located};
 use crate::clock::Moment;
 use crate::error::{Error, ErrorKind};
 use crate::name::{NameRef, SecretName};
-use crate::resolver::{Request, ResolveFuture, ResolveManyFuture, SecretResolver, ShutdownFuture};
+use crate::resolver::{
+    ExcessFuture, Request, ResolveFuture, ResolveManyFuture, SecretResolver, ShutdownFuture,
+};
 use crate::rules::{is_below, prefix_of};
 use crate::secret::Record;
 
@@ -198,6 +200,16 @@ impl<R: SecretResolver> SecretResolver for Scoped<R> {
 
     fn login_ends(&self) -> Option<Moment> {
         self.inner.login_ends()
+    }
+
+    fn excess<'a>(&'a self, names: &'a [NameRef<'a>]) -> ExcessFuture<'a> {
+        ExcessFuture::new(async move {
+            let full = names.iter().map(|&name| self.full(name));
+            let full: Vec<_> = full.collect::<Result<_, Error>>()?;
+            let full: Vec<_> = full.iter().map(SecretName::borrowed).collect();
+            let answer = self.inner.excess(&full).await;
+            answer.map_err(Error::without_detail)
+        })
     }
 
     fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {

@@ -9,6 +9,7 @@ mod endpoints;
 mod handles;
 mod layers;
 mod logins;
+mod privilege;
 mod reads;
 mod session;
 mod transport;
@@ -42,6 +43,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Mutant> {
         verdicts::MUTANTS,
         backends::MUTANTS,
         batches::MUTANTS,
+        privilege::MUTANTS,
     ]
     .into_iter()
     .flatten()

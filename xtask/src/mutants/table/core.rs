@@ -117,7 +117,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     core(
         "require: a breaker that its own tries have opened keeps it from asking",
         "src/stack/mod.rs",
-        ["breaker.allow_trial();", "let _ = breaker;"],
+        ["store.breaker.allow_trial();", "let _ = store;"],
         "a_store_that_comes_up_late_is_found_although_its_breaker_is_open",
     ),
     core(

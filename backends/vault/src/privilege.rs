@@ -1,0 +1,153 @@
+//! What this identity may do beyond reading the names that a service declares, by `sys/capabilities-self`: it answers for many paths
+//! at once, and changes nothing. A path need not exist: so a name that nobody uses stands for all others.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use secret_resolver::Error;
+use secret_resolver::backend::{Excess, NameRef};
+use secret_resolver_transport::Method;
+
+use crate::answers::{self, Asked};
+use crate::client::Ask;
+use crate::resolver::Parts;
+use crate::wire;
+
+const TARGET: &str = "/v1/sys/capabilities-self";
+
+/// How many paths are asked about in one request: OpenBao takes no JSON with more than 1,000 strings unless it is set otherwise
+/// (`max_request_json_strings`; 2,000 got a 400).
+const AT_ONCE: usize = 500;
+
+/// A name that no policy grants by itself, so a right on it is one on all names of its place.
+const ANY: &str = "secret-resolver-asks-for-any-name";
+
+/// What a right on a path means.
+#[derive(Clone, Copy, Debug)]
+enum Path {
+    /// A part of the store where this record is changed.
+    Record(usize),
+    /// A secret that was not declared.
+    Other,
+    /// The list of what is at one place.
+    List,
+    /// What gives rights.
+    Policy,
+}
+
+impl Parts {
+    pub(crate) async fn excess(&self, names: &[NameRef<'_>]) -> Result<Vec<Excess>, Error> {
+        let mut records: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        for (position, &name) in names.iter().enumerate() {
+            let located = self.names.locate(name);
+            let path = located.address().as_str().to_owned();
+            records.entry(path).or_default().push(position);
+        }
+        let records: Vec<_> = records.into_iter().collect();
+        let paths = paths(&self.mount, records.iter().map(|(path, _)| &**path));
+        let paths: Vec<_> = paths.into_iter().collect();
+        let token = self.session.token(None).await?;
+        let (mut root, mut others, mut written) = (false, false, BTreeSet::new());
+        for some in paths.chunks(AT_ONCE) {
+            let body = wire::paths(some.iter().map(|(path, _)| &**path))?;
+            let ask = Ask {
+                token: Some(token.secret()),
+                body: Some(&body),
+                ..Ask::new(Method::Post, TARGET)
+            };
+            let reply = self.client().send(ask).await?;
+            if reply.status() != 200 {
+                return Err(answers::error_of(Asked::Rights, TARGET, &reply));
+            }
+            let rights = wire::capabilities(reply.body())?;
+            for (path, what) in some {
+                let rights = rights.get(path).ok_or_else(wire::no_capabilities)?;
+                let may = |wanted: &str| rights.iter().any(|right| right == wanted);
+                let may_change = rights.iter().any(|right| !HARMLESS.contains(&&**right));
+                root |= may("root");
+                match *what {
+                    Path::Record(number) if may_change => {
+                        written.extend(records.get(number).into_iter().flat_map(|(_, of)| of));
+                    }
+                    Path::Other => others |= may("read") || may_change,
+                    Path::List => others |= may("list"),
+                    Path::Policy => root |= may_change,
+                    Path::Record(_) => {}
+                }
+            }
+        }
+        // And so everything else, too.
+        if root {
+            return Ok(vec![Excess::Root]);
+        }
+        let mut excess: Vec<_> = written.into_iter().copied().map(Excess::Write).collect();
+        if others {
+            excess.push(Excess::Others(None));
+        }
+        Ok(excess)
+    }
+}
+
+/// Capabilities that change nothing. One that a later server adds is taken for one that does.
+const HARMLESS: [&str; 4] = ["deny", "list", "read", "subscribe"];
+
+/// The paths to ask about, each once. Where a path is a declared record's and another's neighbour, the record counts.
+fn paths<'a>(
+    mount: &str,
+    records: impl Iterator<Item = &'a str> + Clone,
+) -> BTreeMap<String, Path> {
+    let mut paths = BTreeMap::from([
+        (format!("sys/policies/acl/{ANY}"), Path::Policy),
+        (format!("sys/policy/{ANY}"), Path::Policy),
+        (format!("{mount}/data/{ANY}"), Path::Other),
+        (format!("{mount}/metadata/"), Path::List),
+    ]);
+    for record in records.clone() {
+        let segments: Vec<_> = record.split('/').collect();
+        for at in 0..segments.len() {
+            // Its neighbours at each level, as `team/+/db` grants them.
+            let mut other = segments.clone();
+            other[at] = ANY;
+            paths.insert(format!("{mount}/data/{}", other.join("/")), Path::Other);
+            let place: String = segments[..at]
+                .iter()
+                .map(|part| format!("{part}/"))
+                .collect();
+            paths.insert(format!("{mount}/metadata/{place}"), Path::List);
+        }
+        // What is below it, and what begins as it does.
+        for end in ["/", "-"] {
+            paths.insert(format!("{mount}/data/{record}{end}{ANY}"), Path::Other);
+        }
+    }
+    for (number, record) in records.enumerate() {
+        for part in ["data", "metadata", "delete", "undelete", "destroy"] {
+            paths.insert(format!("{mount}/{part}/{record}"), Path::Record(number));
+        }
+    }
+    paths
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_asked_about_with_its_neighbours_at_each_level() {
+        let paths = paths("kv", ["team/db"].into_iter());
+        let of = |wanted: fn(&Path) -> bool| -> Vec<_> {
+            let found = paths.iter().filter(|(_, what)| wanted(what));
+            found.map(|(path, _)| path.replace(ANY, "*")).collect()
+        };
+        let others = of(|what| matches!(what, Path::Other));
+        let all = ["kv/data/*", "kv/data/*/db", "kv/data/team/*"];
+        let below = ["kv/data/team/db-*", "kv/data/team/db/*"];
+        for path in all.iter().chain(&below) {
+            assert!(others.contains(&(*path).to_owned()), "{path}: {others:?}");
+        }
+        assert_eq!(others.len(), 5);
+        let lists = of(|what| matches!(what, Path::List));
+        assert_eq!(lists, ["kv/metadata/", "kv/metadata/team/"]);
+        let own = of(|what| matches!(what, Path::Record(0)));
+        assert_eq!(own.len(), 5, "{own:?}");
+    }
+}
