@@ -16,6 +16,8 @@ use crate::error;
 pub(crate) enum Asked {
     Login,
     Read,
+    /// Many variables, by the service's own way.
+    Batch,
     Whoami,
     /// What the identity may do.
     Rights,
@@ -98,6 +100,10 @@ fn meaning(asked: Asked, status: u16, is_own: bool) -> (ErrorKind, &'static str)
         (404, Asked::Read) => (
             NotFound,
             "no such variable, no value, no such version, or nothing that this identity may see; Conjur does not say which",
+        ),
+        (404, Asked::Batch) => (
+            Misconfigured,
+            "the store has no batches of this kind; leave with_saas_batches out, or give its address \"/api\"",
         ),
         (404, Asked::Rights) => (
             Misconfigured,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use secret_resolver::backend::{Batch, Request};
 use secret_resolver::{Error, ErrorKind, Moment, Record};
 use secret_resolver_session::Token;
+use secret_resolver_transport::Reply;
 
 use crate::answers::{self, Asked};
 use crate::resolver::{Parts, Read};
@@ -46,9 +47,12 @@ impl Bad {
 
 /// What became of one request for several ids.
 enum Answer {
-    Values(Vec<Result<Record, Error>>),
+    /// One for each id; none for an id that has to be asked alone.
+    Values(Vec<Option<Result<Record, Error>>>),
     /// One of them is not there or may not be read; perhaps it is named.
     Spoiled(Option<usize>),
+    /// Together they are more than one answer may have.
+    TooLarge,
     Refused(usize),
 }
 
@@ -63,17 +67,23 @@ impl Parts {
     ) -> Result<Read<Record>, Error> {
         let mut search = Search::new(self, id, batch);
         let (mut searches, mut names) = (0, 0);
-        while search.rest.len() > 1 && searches < MOST_SEARCHES && names < MOST_NAMED {
-            let rest = std::mem::take(&mut search.rest);
-            match self.ask(token, request, &search.ids, &rest).await? {
-                Answer::Values(values) => search.answered(&rest, values),
+        while let Some(mut group) = search.next_group() {
+            if searches >= MOST_SEARCHES || names >= MOST_NAMED {
+                break;
+            }
+            match self.ask(token, request, &search.ids, &group).await? {
+                Answer::Values(values) => self.answered(&mut search, &group, values),
                 Answer::Refused(endpoint) => return Ok(Read::Refused(endpoint)),
+                Answer::TooLarge => {
+                    let half = group.split_off(group.len() / 2);
+                    search.groups.extend([group, half]);
+                }
                 Answer::Spoiled(named) => {
                     match named {
                         Some(_) => names += 1,
                         None => searches += 1,
                     }
-                    let found = self.find(token, request, &mut search, rest, named).await?;
+                    let found = self.find(token, request, &mut search, group, named).await?;
                     if let Some(endpoint) = found {
                         return Ok(Read::Refused(endpoint));
                     }
@@ -87,8 +97,24 @@ impl Parts {
         }
     }
 
-    /// Looks for an id that spoils these, and asks it alone. The others that are not answered are left in `rest`. Returns an endpoint
-    /// that refuses the token.
+    fn answered(
+        &self,
+        search: &mut Search,
+        places: &[usize],
+        values: Vec<Option<Result<Record, Error>>>,
+    ) {
+        for (&place, value) in places.iter().zip(values) {
+            match value {
+                Some(value) => {
+                    search.answers.insert(place, value);
+                }
+                None => self.bad.note(&search.ids[place], self.clock.now()),
+            }
+        }
+    }
+
+    /// Looks for an id that spoils these, and asks it alone. The others that are not answered are another group. Returns an
+    /// endpoint that refuses the token.
     async fn find(
         &self,
         token: &Token,
@@ -97,27 +123,32 @@ impl Parts {
         mut among: Vec<usize>,
         mut named: Option<usize>,
     ) -> Result<Option<usize>, Error> {
+        let mut rest = Vec::new();
         while among.len() > 1 {
             if let Some(place) = named {
-                search
-                    .rest
-                    .extend(among.iter().filter(|&&other| other != place));
+                rest.extend(among.iter().filter(|&&other| other != place));
                 among = vec![place];
                 break;
             }
             let half = among.split_off(among.len() / 2);
             match self.ask(token, request, &search.ids, &among).await? {
                 Answer::Values(values) => {
-                    search.answered(&among, values);
+                    self.answered(search, &among, values);
                     among = half;
                 }
                 Answer::Spoiled(name) => {
-                    search.rest.extend(half);
+                    rest.extend(half);
                     named = name;
+                }
+                // The larger group was answered by an error, which is short.
+                Answer::TooLarge => {
+                    search.groups.extend([among, half, rest]);
+                    return Ok(None);
                 }
                 Answer::Refused(endpoint) => return Ok(Some(endpoint)),
             }
         }
+        search.groups.push(rest);
         let Some(&place) = among.first() else {
             return Ok(None);
         };
@@ -146,29 +177,48 @@ impl Parts {
         ids: &[String],
         places: &[usize],
     ) -> Result<Answer, Error> {
+        let (client, token, endpoint) = (self.client(), token.secret(), request.endpoint());
         let asked: Vec<String> = places
             .iter()
-            .map(|&place| self.client().full_id(&ids[place]))
+            .map(|&place| client.id_in_batch(&ids[place]))
             .collect();
-        let reply = self
-            .client()
-            .read_batch(&asked, token.secret(), request.endpoint())
-            .await?;
+        let reply = match client.read_batch(&asked, token, endpoint).await {
+            // The answer came, and its body is not taken.
+            Err(error) if error.status() == Some(200) => return Ok(Answer::TooLarge),
+            reply => reply?,
+        };
         if answers::is_refusal(&reply) {
             return Ok(Answer::Refused(reply.endpoint()));
         }
-        if reply.status() == 200 {
-            let is_base64 = reply.header("Content-Encoding") == Some("base64");
-            let values = wire::batch(reply.body(), &asked, is_base64, self.value_limit)?;
-            let record = |(value, &place): (Result<_, Error>, &usize)| {
-                self.record_of(value?, &ids[place], None, None)
-            };
-            return Ok(Answer::Values(
-                values.into_iter().zip(places).map(record).collect(),
-            ));
-        }
+        let values = match reply.status() {
+            200 | 207 if client.is_saas() => wire::values(reply.body(), &asked, self.value_limit)?,
+            200 => {
+                let is_base64 = reply.header("Content-Encoding") == Some("base64");
+                let values = wire::batch(reply.body(), &asked, is_base64, self.value_limit)?;
+                values.into_iter().map(Some).collect()
+            }
+            _ => return self.spoiled(&reply, &asked, places),
+        };
+        let record = |(value, &place): (Option<Result<_, Error>>, &usize)| {
+            let record = |value| self.record_of(value, &ids[place], None, None);
+            value.map(|value| value.and_then(record))
+        };
+        let records = values.into_iter().zip(places).map(record);
+        Ok(Answer::Values(records.collect()))
+    }
+
+    /// What an answer means that has no values.
+    fn spoiled(
+        &self,
+        reply: &Reply<'_>,
+        asked: &[String],
+        places: &[usize],
+    ) -> Result<Answer, Error> {
         let path = self.client().path_of_batch(&[]);
-        let error = answers::error_of(Asked::Read, &path, &reply);
+        if self.client().is_saas() {
+            return Err(answers::error_of(Asked::Batch, &path, reply));
+        }
+        let error = answers::error_of(Asked::Read, &path, reply);
         if !matches!(error.kind(), ErrorKind::Denied | ErrorKind::NotFound) {
             return Err(error);
         }
@@ -181,8 +231,8 @@ impl Parts {
 /// The ids of a batch, each once, and what is known of them.
 struct Search {
     ids: Vec<String>,
-    /// The ids that are not answered, by their places in `ids`; the one that leads is at 0.
-    rest: Vec<usize>,
+    /// The ids to ask for together, by their places in `ids`; the one that leads is at 0.
+    groups: Vec<Vec<usize>>,
     answers: HashMap<usize, Result<Record, Error>>,
     /// For each name of the batch the place of its id.
     of_names: Vec<usize>,
@@ -192,7 +242,7 @@ impl Search {
     fn new(parts: &Parts, id: &str, batch: &Batch) -> Self {
         let mut search = Self {
             ids: vec![id.to_owned()],
-            rest: Vec::new(),
+            groups: Vec::new(),
             answers: HashMap::new(),
             of_names: Vec::new(),
         };
@@ -211,12 +261,14 @@ impl Search {
             };
             search.of_names.push(place);
         }
-        search.rest = (0..search.ids.len()).collect();
+        search.groups.push((0..search.ids.len()).collect());
         search
     }
 
-    fn answered(&mut self, places: &[usize], values: Vec<Result<Record, Error>>) {
-        self.answers.extend(places.iter().copied().zip(values));
+    /// Ids to ask for in one request. One that is left over is asked alone.
+    fn next_group(&mut self) -> Option<Vec<usize>> {
+        let at = self.groups.iter().rposition(|group| group.len() > 1)?;
+        Some(self.groups.swap_remove(at))
     }
 
     fn give(&self, batch: &Batch) {

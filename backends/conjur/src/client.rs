@@ -3,7 +3,7 @@
 use secret_resolver::{Error, SecretBuf, Version};
 use secret_resolver_transport::{Endpoints, Method, Reply, Request, percent_encode};
 
-use crate::error;
+use crate::{error, wire};
 
 #[derive(Debug)]
 pub(crate) struct Client {
@@ -11,17 +11,39 @@ pub(crate) struct Client {
     /// `/api`, or nothing.
     base: &'static str,
     account: String,
+    batches: Batches,
 }
+
+/// How many variables are read in one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Batches {
+    /// By a list of ids in the query, answered as a whole or not at all.
+    List,
+    /// By a list of ids in the body, each answered for itself: Conjur Cloud and its Edge.
+    Saas,
+}
+
+/// How many ids the service takes at once (WIRE).
+const MOST_AT_SAAS: usize = 250;
+
+/// The media type that the service wants (WIRE).
+const SAAS: &str = "application/x.secretsmgr.v2beta+json";
 
 /// The longest path and query of a batch: proxies take 8 KiB for the whole line, and Conjur itself 10,240 bytes.
 const LONGEST_BATCH: usize = 6 << 10;
 
 impl Client {
-    pub(crate) fn new(endpoints: Endpoints, base: &'static str, account: String) -> Self {
+    pub(crate) fn new(
+        endpoints: Endpoints,
+        base: &'static str,
+        account: String,
+        batches: Batches,
+    ) -> Self {
         Self {
             endpoints,
             base,
             account,
+            batches,
         }
     }
 
@@ -29,9 +51,16 @@ impl Client {
         &self.endpoints
     }
 
-    /// The full id of a variable, as batches name it.
-    pub(crate) fn full_id(&self, id: &str) -> String {
-        format!("{}:variable:{id}", self.account)
+    pub(crate) fn is_saas(&self) -> bool {
+        self.batches == Batches::Saas
+    }
+
+    /// A variable as batches name it: by its full id, or by its own.
+    pub(crate) fn id_in_batch(&self, id: &str) -> String {
+        match self.batches {
+            Batches::List => format!("{}:variable:{id}", self.account),
+            Batches::Saas => id.to_owned(),
+        }
     }
 
     pub(crate) fn path_of_secret(&self, id: &str) -> String {
@@ -68,8 +97,11 @@ impl Client {
         format!("{}/resources/{account}?kind=variable&count=true", self.base)
     }
 
-    /// Of full ids without a comma, each once.
+    /// Of ids, each once; those of a list are full and have no comma.
     pub(crate) fn path_of_batch(&self, ids: &[String]) -> String {
+        if self.is_saas() {
+            return format!("{}/secrets/values", self.base);
+        }
         let ids: Vec<_> = ids.iter().map(|id| percent_encode(id, b"")).collect();
         format!("{}{}", self.start_of_batch(), ids.join(","))
     }
@@ -78,10 +110,17 @@ impl Client {
         format!("{}/secrets?variable_ids=", self.base)
     }
 
-    /// How many variables with ids as long as this one are read in one request.
+    /// How many variables with ids as this one are read in one request.
     pub(crate) fn at_once(&self, id: &str) -> usize {
-        let each = percent_encode(&self.full_id(id), b"").len() + 1;
-        (LONGEST_BATCH - self.start_of_batch().len()) / each
+        match self.batches {
+            Batches::Saas => MOST_AT_SAAS,
+            // A comma parts ids.
+            Batches::List if id.contains(',') => 1,
+            Batches::List => {
+                let each = percent_encode(&self.id_in_batch(id), b"").len() + 1;
+                (LONGEST_BATCH - self.start_of_batch().len()) / each
+            }
+        }
     }
 
     /// The path of a login: `authn/…` or another authenticator's, with the login where it has one.
@@ -129,6 +168,15 @@ impl Client {
         endpoint: Option<usize>,
     ) -> Result<Reply<'_>, Error> {
         let path = self.path_of_batch(ids);
+        if self.is_saas() {
+            let body = wire::ids(ids)?;
+            let request = || {
+                let request = Request::new(Method::Post, &path)?.with_header("Accept", SAAS)?;
+                let request = request.with_secret_header("Authorization", token.expose())?;
+                Ok(request.with_body("application/json", SecretBuf::from_slice(&body)?))
+            };
+            return self.send(endpoint, request).await;
+        }
         self.send(endpoint, || Ok(get(&path, token)?.accepting("base64")))
             .await
     }

@@ -14,7 +14,7 @@ use secret_resolver_transport::{
 
 use crate::auth::{Auth, Conjur};
 use crate::batch::Bad;
-use crate::client::Client;
+use crate::client::{Batches, Client};
 use crate::error;
 use crate::names::Names;
 use crate::resolver::{ConjurBackend, Parts};
@@ -61,6 +61,7 @@ pub struct ConjurBuilder {
     prefix: Option<String>,
     aliases: Vec<(String, String)>,
     with_versions: bool,
+    batches: Batches,
     allow_admin: bool,
     value_limit: usize,
     limits: Limits,
@@ -122,6 +123,7 @@ impl ConjurBuilder {
             prefix: None,
             aliases: Vec::new(),
             with_versions: false,
+            batches: Batches::List,
             allow_admin: false,
             value_limit: Self::DEFAULT_VALUE_LIMIT,
             limits: Limits::default(),
@@ -156,6 +158,14 @@ impl ConjurBuilder {
     #[must_use]
     pub fn with_versions(mut self) -> Self {
         self.with_versions = true;
+        self
+    }
+
+    /// Reads many names by `POST /secrets/values`, which Conjur Cloud and its Edge have and other servers do not: up to 250 in one
+    /// request, each with an answer of its own. It is asked for where [`ConjurTarget::with_api_prefix`] says.
+    #[must_use]
+    pub fn with_saas_batches(mut self) -> Self {
+        self.batches = Batches::Saas;
         self
     }
 
@@ -266,7 +276,7 @@ impl ConjurBuilder {
             );
         }
         let conjur = Conjur {
-            client: Client::new(endpoints, base, account),
+            client: Client::new(endpoints, base, account, self.batches),
             auth,
             clock: Arc::clone(&clock),
             refused: Mutex::default(),

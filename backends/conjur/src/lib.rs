@@ -15,8 +15,9 @@
 //!
 //! # Many names
 //! Names that are asked for at the same time through a [`Resolver`](secret_resolver::Resolver) are read in one request, as many as fit
-//! into 6 KiB. Each is answered for itself: one that is not there or may not be read is looked for, asked alone, and stays apart for five
-//! seconds. An answer with other ids than those asked for is believed for none of them.
+//! into 6 KiB; 250 with [`ConjurBuilder::with_saas_batches`]. Each is answered for itself: one that is not there or may not be read is
+//! looked for, asked alone, and stays apart for five seconds. Values that are together more than one answer may have come in more
+//! answers. An answer with other ids than those asked for is believed for none of them.
 //!
 //! Variables are read one by one or together, and no common moment of several is promised: a user name and its password are two
 //! variables.

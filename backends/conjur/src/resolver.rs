@@ -106,7 +106,6 @@ impl SecretResolver for ConjurBackend {
         let id = located.address().as_str();
         let alone = self.0.with_versions
             || request.validator().is_some()
-            || id.contains(',')
             || id.starts_with(DYNAMIC)
             || self.0.bad.has(id, self.0.clock.now());
         match alone {

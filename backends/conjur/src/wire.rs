@@ -2,6 +2,8 @@
 //!
 //! The shapes are those of Conjur OSS 1.24, recorded (`tests/transcripts`).
 
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::time::Duration;
 
 use base64::alphabet;
@@ -116,11 +118,7 @@ pub(crate) fn batch(
     let Members(members) =
         json::parse(body, "the answer to a batch is not an object").map_err(error::ours)?;
     let mut values: Vec<Option<&RawValue>> = vec![None; ids.len()];
-    let places: std::collections::HashMap<&str, usize> = ids
-        .iter()
-        .enumerate()
-        .map(|(place, id)| (id.as_str(), place))
-        .collect();
+    let places = places(ids);
     for (id, value) in members {
         let place = places.get(&*id).and_then(|&place| values.get_mut(place));
         match place {
@@ -134,6 +132,64 @@ pub(crate) fn batch(
         .into_iter()
         .map(|raw| value(raw, is_base64, limit))
         .collect())
+}
+
+/// The body that asks the service for these ids.
+pub(crate) fn ids(ids: &[String]) -> Result<Vec<u8>, Error> {
+    let body = serde_json::to_vec(&std::collections::BTreeMap::from([("ids", ids)]));
+    body.map_err(|_| error::malformed("an id is not text"))
+}
+
+/// The values of the service's batch, in the order of `ids`: all of them, each once, and nothing else. `None` is one that it does not
+/// give: why is for the answer to a read of this id alone to say.
+pub(crate) fn values(
+    body: &[u8],
+    ids: &[String],
+    limit: usize,
+) -> Result<Vec<Option<Result<SecretBuf, Error>>>, Error> {
+    let Object(Given { secrets }) =
+        json::parse(body, "the answer to a batch is not a list of secrets").map_err(error::ours)?;
+    let places = places(ids);
+    let mut values: Vec<Option<&Each<'_>>> = vec![None; ids.len()];
+    for Object(each) in &secrets {
+        let place = places
+            .get(&*each.id)
+            .and_then(|&place| values.get_mut(place));
+        match place {
+            Some(empty @ None) => *empty = Some(each),
+            _ => return Err(other_ids()),
+        }
+    }
+    let value = |each: Option<&Each<'_>>| match each.ok_or_else(other_ids)? {
+        Each {
+            status: 200,
+            value: Some(raw),
+            ..
+        } => Ok(Some(json::string(raw.get(), limit).map_err(error::ours))),
+        _ => Ok(None),
+    };
+    values.into_iter().map(value).collect()
+}
+
+#[derive(Deserialize)]
+struct Given<'a> {
+    #[serde(borrow)]
+    secrets: Vec<Object<Each<'a>>>,
+}
+
+#[derive(Deserialize)]
+struct Each<'a> {
+    #[serde(borrow)]
+    id: Cow<'a, str>,
+    #[serde(borrow)]
+    value: Option<&'a RawValue>,
+    status: u16,
+}
+
+/// Where each id stands.
+fn places(ids: &[String]) -> HashMap<&str, usize> {
+    let numbered = ids.iter().enumerate();
+    numbered.map(|(place, id)| (id.as_str(), place)).collect()
 }
 
 fn other_ids() -> Error {

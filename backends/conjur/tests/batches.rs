@@ -252,3 +252,26 @@ fn an_id_with_a_comma_and_a_dynamic_secret_go_alone() {
         (3, 1)
     );
 }
+
+#[test]
+fn values_that_are_together_more_than_one_answer_may_have_come_in_more_answers() {
+    let large = |number: usize| vec![b'a' + u8::try_from(number % 26).unwrap(); 40 << 10];
+    let server = server(&[]);
+    for number in 0..60 {
+        store(&server, &name(number), &large(number));
+    }
+    // One that may not be read changes nothing for the others.
+    store(&server, &name(60), b"x");
+    server.revoke_all("host:apps/reader", &name(60));
+    let resolver = resolver(&server);
+    block_on(async {
+        let names: Vec<_> = (0..=60).map(name).collect();
+        let mut answers = resolver.get_many(&names).await;
+        let hidden = answers.pop().unwrap();
+        assert_eq!(hidden.unwrap_err().kind(), ErrorKind::NotFound);
+        for (number, answer) in answers.into_iter().enumerate() {
+            assert_eq!(bytes(answer), large(number));
+        }
+    });
+    assert!(requests(&server) < 40, "{}", requests(&server));
+}

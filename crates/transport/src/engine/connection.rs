@@ -135,7 +135,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     Err(error) if status >= 500 && error.kind() == ErrorKind::Malformed => {
                         SecretBuf::with_capacity(0)?
                     }
-                    body => body?,
+                    // So that a caller that asked for much may ask for less.
+                    body => body.map_err(|error| match error.kind() {
+                        ErrorKind::Malformed => error.with_status(status),
+                        _ => error,
+                    })?,
                 };
                 Ok(Response::new(status, head.headers, body))
             })

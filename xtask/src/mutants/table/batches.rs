@@ -111,4 +111,22 @@ pub(super) const MUTANTS: &[Mutant] = &[
         ],
         "a_refresh_is_conditional_and_carries_no_value_unless_it_has_changed",
     ),
+    conjur(
+        "conjur: an answer that is too large is the error of all its names",
+        "backends/conjur/src/batch.rs",
+        [
+            "Err(error) if error.status() == Some(200) => return Ok(Answer::TooLarge),",
+            "Err(error) if error.status() == Some(201) => return Ok(Answer::TooLarge),",
+        ],
+        "values_that_are_together_more_than_one_answer_may_have_come_in_more_answers",
+    ),
+    conjur(
+        "conjur: an id may stand twice in the answer of the service",
+        "backends/conjur/src/wire.rs",
+        [
+            "Some(empty @ None) => *empty = Some(each),",
+            "Some(empty) => *empty = Some(each),",
+        ],
+        "a_service_that_answers_other_ids_is_believed_for_none",
+    ),
 ];
