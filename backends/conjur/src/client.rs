@@ -72,6 +72,11 @@ impl Client {
         )
     }
 
+    /// In one version.
+    pub(crate) fn path_of_version(&self, id: &str, version: u64) -> String {
+        format!("{}?version={version}", self.path_of_secret(id))
+    }
+
     pub(crate) fn path_of_metadata(&self, id: &str) -> String {
         let account = percent_encode(&self.account, b"");
         format!(

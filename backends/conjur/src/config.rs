@@ -16,7 +16,7 @@ use crate::auth::{Auth, Conjur};
 use crate::batch::Bad;
 use crate::client::{Batches, Client};
 use crate::error;
-use crate::names::Names;
+use crate::names::{Given, Names};
 use crate::resolver::{ConjurBackend, Parts};
 
 /// A whole target: endpoints, the CA set that they are checked against, account and login. Its parts belong together: a token goes to
@@ -60,6 +60,7 @@ pub struct ConjurBuilder {
     clock: Option<Arc<dyn Clock>>,
     prefix: Option<String>,
     aliases: Vec<(String, String)>,
+    records: Vec<Given>,
     with_versions: bool,
     batches: Batches,
     allow_admin: bool,
@@ -122,6 +123,7 @@ impl ConjurBuilder {
             clock: None,
             prefix: None,
             aliases: Vec::new(),
+            records: Vec::new(),
             with_versions: false,
             batches: Batches::List,
             allow_admin: false,
@@ -149,6 +151,22 @@ impl ConjurBuilder {
     #[must_use]
     pub fn with_alias(mut self, name: impl Into<String>, id: impl Into<String>) -> Self {
         self.aliases.push((name.into(), id.into()));
+        self
+    }
+
+    /// Makes these variables the fields of one record, of one moment: for a user name and its password. With the path `prod/db` and
+    /// the fields `user` and `password` they are `prod/db/user` and `prod/db/password`, or where an alias of `prod/db#user` leads;
+    /// `get_record("prod/db")` has both. A fetch is three requests for each variable: two looks at its version, which have to agree,
+    /// and the read between them. While they are written in between it is asked again, three times in all; then it is
+    /// [`ErrorKind::Unavailable`](secret_resolver::ErrorKind::Unavailable).
+    #[must_use]
+    pub fn with_record(
+        mut self,
+        path: impl Into<String>,
+        fields: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Self {
+        let fields = fields.into_iter().map(Into::into).collect();
+        self.records.push((path.into(), fields));
         self
     }
 
@@ -254,7 +272,7 @@ impl ConjurBuilder {
         }
         auth.check(certificate.is_some(), self.allow_admin)
             .map_err(error::ours)?;
-        let names = Names::new(self.prefix, self.aliases)?;
+        let names = Names::new(self.prefix, self.aliases, self.records)?;
         let clock = match self.clock {
             Some(clock) => clock,
             None => Arc::new(SystemClock::shared().map_err(error::ours)?),

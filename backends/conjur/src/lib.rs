@@ -19,8 +19,8 @@
 //! looked for, asked alone, and stays apart for five seconds. Values that are together more than one answer may have come in more
 //! answers. An answer with other ids than those asked for is believed for none of them.
 //!
-//! Variables are read one by one or together, and no common moment of several is promised: a user name and its password are two
-//! variables.
+//! A user name and its password are two variables. Where they have to be of one moment, [`ConjurBuilder::with_record`] makes them the
+//! fields of a record, which is read between two looks at their versions.
 //!
 //! # Limits
 //! A token cannot be revoked: it lives to its end, eight minutes by default, also after its API key was rotated. Conjur answers 404 alike
@@ -36,6 +36,7 @@ mod batch;
 mod client;
 mod config;
 mod error;
+mod moment;
 mod names;
 mod privilege;
 mod resolver;

@@ -1,23 +1,48 @@
-//! What a name means to this backend: the id of a variable. Pure and for ever the same.
+//! What a name means to this backend: the id of a variable, or a field of several that are one record. Pure and for ever the same.
 //!
-//! `prod/db#password` and `prod/db/password` are the variable `prod/db/password`: one address, so the layers above hold one entry.
+//! `prod/db#password` and `prod/db/password` are the variable `prod/db/password`: one address, so the layers above hold one entry. So
+//! it is in a record, whose address is its path.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use secret_resolver::backend::{Located, NameRef};
 use secret_resolver::{Address, Error};
 
 use crate::error;
+use crate::resolver::DYNAMIC;
 
 #[derive(Debug)]
 pub(crate) struct Names {
     prefix: Option<Box<str>>,
     /// By the id that the rule gives, without the prefix.
     aliases: HashMap<Box<str>, Box<str>>,
+    /// By the path of their names.
+    paths: HashMap<Box<str>, Box<str>>,
+    /// By their address: the path, behind the prefix.
+    records: HashMap<Box<str>, Joined>,
+}
+
+/// Several variables that are one record.
+#[derive(Debug)]
+pub(crate) struct Joined(Vec<(Box<str>, Box<str>)>);
+
+/// A record as it was configured: path and fields.
+pub(crate) type Given = (String, Vec<String>);
+
+impl Joined {
+    /// Its fields, and the ids of their variables.
+    pub(crate) fn fields(&self) -> impl Iterator<Item = (&str, &str)> + Clone {
+        self.0.iter().map(|(field, id)| (&**field, &**id))
+    }
 }
 
 impl Names {
-    pub(crate) fn new(prefix: Option<String>, given: Vec<(String, String)>) -> Result<Self, Error> {
+    pub(crate) fn new(
+        prefix: Option<String>,
+        given: Vec<(String, String)>,
+        records: Vec<Given>,
+    ) -> Result<Self, Error> {
         let prefix = prefix
             .map(|prefix| checked(&prefix, "prefix"))
             .transpose()?;
@@ -32,16 +57,102 @@ impl Names {
                 return Err(error::misconfigured("a name has two aliases").with_detail(name));
             }
         }
-        Ok(Self { prefix, aliases })
+        let mut names = Self {
+            prefix,
+            aliases,
+            paths: HashMap::new(),
+            records: HashMap::new(),
+        };
+        for (path, fields) in records {
+            names.join(&path, &fields)?;
+        }
+        // What an alias leads to has one value.
+        match names
+            .aliases
+            .values()
+            .any(|id| names.records.contains_key(id))
+        {
+            true => Err(error::misconfigured(
+                "an alias leads to the path of a record",
+            )),
+            false => Ok(names),
+        }
     }
 
-    /// Where the name's variable is. It has one value, without a field.
+    fn join(&mut self, path: &str, fields: &[String]) -> Result<(), Error> {
+        let path = checked(path, "record")?;
+        let mut joined: Vec<(Box<str>, Box<str>)> = Vec::new();
+        for field in fields {
+            let text = format!("{path}#{field}");
+            let name = NameRef::parse(&text)
+                .ok()
+                .filter(|name| name.field() == Some(field));
+            let name = name.ok_or_else(|| {
+                error::misconfigured("a field of a record is not one that a name can have")
+            })?;
+            let variable = self.variable(by_rule(name));
+            if variable.starts_with(DYNAMIC) {
+                return Err(error::misconfigured(
+                    "a dynamic secret is made at each read, so it is of no moment with others",
+                ));
+            }
+            if joined.iter().any(|(known, _)| **known == **field) {
+                return Err(error::misconfigured("a record has a field twice"));
+            }
+            joined.push((Box::from(&**field), variable.into_boxed_str()));
+        }
+        if joined.is_empty() {
+            return Err(error::misconfigured("a record has no field"));
+        }
+        let address = self.with_prefix((*path).to_owned()).into_boxed_str();
+        let known = self.records.insert(address.clone(), Joined(joined));
+        self.paths.insert(path, address);
+        match known {
+            Some(_) => Err(error::misconfigured("a path is that of two records")),
+            None => Ok(()),
+        }
+    }
+
+    /// Where the name's variable is, which has one value without a field; or the record that it is a field of.
     pub(crate) fn locate<'a>(&'a self, name: NameRef<'a>) -> Located<'a> {
         let id = by_rule(name);
-        match self.aliases.get(&*id) {
-            Some(id) => Located::new(&**id, None),
-            None => Located::new(self.with_prefix(id), None),
+        if let Some(address) = self.paths.get(&*id) {
+            return Located::new(&**address, None);
         }
+        if let Some((address, field)) = self.in_record(&id) {
+            return Located::new(address, Some(Cow::Borrowed(field)));
+        }
+        Located::new(self.variable(id), None)
+    }
+
+    /// The variables at an address, where it is that of a record.
+    pub(crate) fn joined(&self, address: &str) -> Option<&Joined> {
+        self.records.get(address)
+    }
+
+    /// The record and the field that an id by the rule is in.
+    fn in_record(&self, id: &str) -> Option<(&str, &str)> {
+        let (path, field) = id.rsplit_once('/')?;
+        let address = self.paths.get(path)?;
+        let mut fields = self.records.get(address)?.fields();
+        let (field, _) = fields.find(|(known, _)| *known == field)?;
+        Some((address, field))
+    }
+
+    /// The id of a variable, by its alias or else by the rule.
+    fn variable(&self, id: String) -> String {
+        match self.aliases.get(&*id) {
+            Some(id) => id.to_string(),
+            None => self.with_prefix(id),
+        }
+    }
+
+    /// A variable by its own id, and the records that it is in.
+    pub(crate) fn addresses<'a>(&'a self, own: &Address<'a>) -> Vec<Address<'a>> {
+        let has = |joined: &Joined| joined.fields().any(|(_, id)| id == own.as_str());
+        let records = self.records.iter().filter(|(_, joined)| has(joined));
+        let addresses = records.map(|(address, _)| Address::from(&**address));
+        std::iter::once(own.clone()).chain(addresses).collect()
     }
 
     /// Where what has a name at or below the path `prefix` is kept: below that path of the store, and where the aliases below it lead.
@@ -54,7 +165,10 @@ impl Names {
         let aliases = self.aliases.iter().filter(|(id, _)| is_below(id));
         let led = aliases.map(|(_, id)| Address::from(&**id));
         let plain = Address::from(self.with_prefix(path.to_owned()));
-        std::iter::once(plain).chain(led).collect()
+        let record = self
+            .in_record(path)
+            .map(|(address, _)| Address::from(address));
+        std::iter::once(plain).chain(led).chain(record).collect()
     }
 
     fn with_prefix(&self, id: String) -> String {
@@ -103,7 +217,11 @@ mod tests {
 
     fn names(prefix: Option<&str>, given: &[(&str, &str)]) -> Result<Names, Error> {
         let owned = |(name, id): &(&str, &str)| ((*name).to_owned(), (*id).to_owned());
-        Names::new(prefix.map(str::to_owned), given.iter().map(owned).collect())
+        Names::new(
+            prefix.map(str::to_owned),
+            given.iter().map(owned).collect(),
+            Vec::new(),
+        )
     }
 
     fn id(names: &Names, name: &str) -> String {

@@ -22,8 +22,13 @@ impl Parts {
         let mut ids: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         for (position, &name) in names.iter().enumerate() {
             let located = self.names.locate(name);
-            let id = located.address().as_str().to_owned();
-            ids.entry(id).or_default().push(position);
+            let address = located.address().as_str();
+            let of_record = self.names.joined(address).into_iter();
+            let of_record = of_record.flat_map(|joined| joined.fields().map(|(_, id)| id));
+            let own: Vec<_> = of_record.collect();
+            for id in if own.is_empty() { vec![address] } else { own } {
+                ids.entry(id.to_owned()).or_default().push(position);
+            }
         }
         let token = self.session.token(None).await?;
         // First, because a service without these paths, as an Edge, answers "not found", which elsewhere means "no".

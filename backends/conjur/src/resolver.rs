@@ -70,7 +70,7 @@ pub(crate) struct Parts {
 }
 
 /// Below this path a value is made for each read.
-const DYNAMIC: &str = "data/dynamic/";
+pub(crate) const DYNAMIC: &str = "data/dynamic/";
 
 impl ConjurBackend {
     /// Starts a backend for `target`.
@@ -107,6 +107,7 @@ impl SecretResolver for ConjurBackend {
         let alone = self.0.with_versions
             || request.validator().is_some()
             || id.starts_with(DYNAMIC)
+            || self.0.names.joined(id).is_some()
             || self.0.bad.has(id, self.0.clock.now());
         match alone {
             true => 1,
@@ -116,6 +117,10 @@ impl SecretResolver for ConjurBackend {
 
     fn locate<'a>(&'a self, name: NameRef<'a>) -> Located<'a> {
         self.0.names.locate(name)
+    }
+
+    fn addresses<'a>(&'a self, own: &'a Address<'a>) -> Vec<Address<'a>> {
+        self.0.names.addresses(own)
     }
 
     fn below<'a>(&'a self, prefix: NameRef<'a>) -> Vec<Address<'a>> {
@@ -165,14 +170,16 @@ impl Parts {
     }
 
     async fn read(&self, request: Request<'_>) -> Result<Record, Error> {
+        let located = self.names.locate(request.name());
+        let id = located.address().as_str();
         let mut again = false;
         loop {
             let token = self.session.token(request.endpoint()).await?;
             let sent = self.session.mark();
-            let refused = match self.read_with(&token, request).await? {
+            let refused = match self.read_with(&token, request, id).await? {
                 Read::Done(record) => {
                     token.worked();
-                    return request.admit(record);
+                    return request.admit(record.select(located.field()));
                 }
                 Read::Refused(endpoint) => endpoint,
             };
@@ -191,9 +198,15 @@ impl Parts {
         }
     }
 
-    async fn read_with(&self, token: &Token, request: Request<'_>) -> Result<Read<Record>, Error> {
-        let located = self.names.locate(request.name());
-        let id = located.address().as_str();
+    async fn read_with(
+        &self,
+        token: &Token,
+        request: Request<'_>,
+        id: &str,
+    ) -> Result<Read<Record>, Error> {
+        if let Some(joined) = self.names.joined(id) {
+            return self.read_joined(token, request, joined).await;
+        }
         match request.batch() {
             Some(batch) if !self.with_versions => self.read_batch(token, request, id, batch).await,
             _ if self.with_versions => self.read_version(token, request, id).await,
@@ -209,13 +222,15 @@ impl Parts {
         id: &str,
         held: Option<Version>,
     ) -> Result<Read<Record>, Error> {
-        let mut path = self.client().path_of_secret(id);
         let wanted = request.version();
-        if let Some(version) = wanted {
-            let number = version.as_number().filter(|&number| number > 0);
-            let number = number.ok_or_else(error::no_such_version)?;
-            path.push_str(&format!("?version={number}"));
-        }
+        let path = match wanted {
+            None => self.client().path_of_secret(id),
+            Some(version) => {
+                let number = version.as_number().filter(|&number| number > 0);
+                let number = number.ok_or_else(error::no_such_version)?;
+                self.client().path_of_version(id, number)
+            }
+        };
         let (endpoint, secret) = (request.endpoint(), token.secret());
         let reply = match &held {
             Some(mark) => {
@@ -247,8 +262,8 @@ impl Parts {
         if request.version().is_some() {
             return self.read_one(token, request, id, None).await;
         }
-        let number = match self.latest(token, request, id).await? {
-            Read::Done(number) => Version::number(number),
+        let number = match self.latest(token, request.endpoint(), id).await? {
+            Read::Done((number, _)) => Version::number(number),
             Read::Refused(endpoint) => return Ok(Read::Refused(endpoint)),
         };
         if request.held().as_ref() == Some(&number) {
@@ -266,29 +281,35 @@ impl Parts {
             .await
     }
 
-    async fn latest(
+    /// The number of a variable's latest version, and the endpoint that says so.
+    pub(crate) async fn latest(
         &self,
         token: &Token,
-        request: Request<'_>,
+        endpoint: Option<usize>,
         id: &str,
-    ) -> Result<Read<u64>, Error> {
+    ) -> Result<Read<(u64, usize)>, Error> {
         let path = self.client().path_of_metadata(id);
-        let reply = self
-            .client()
-            .read(&path, token.secret(), request.endpoint())
-            .await?;
+        let reply = self.client().read(&path, token.secret(), endpoint).await?;
         if answers::is_refusal(&reply) {
             return Ok(Read::Refused(reply.endpoint()));
         }
         match reply.status() {
             200 => match wire::latest_version(reply.body())? {
-                Some(number) => Ok(Read::Done(number)),
+                Some(number) => Ok(Read::Done((number, reply.endpoint()))),
                 None => Err(error::new(
                     secret_resolver::ErrorKind::NotFound,
                     "the variable has no value",
                 )),
             },
             _ => Err(answers::error_of(Asked::Read, &path, &reply)),
+        }
+    }
+
+    /// The value, unless it is larger than one may be.
+    pub(crate) fn within_bound(&self, value: SecretBuf) -> Result<SecretBuf, Error> {
+        match value.len() > self.value_limit {
+            true => Err(error::value_too_large()),
+            false => Ok(value),
         }
     }
 
@@ -312,9 +333,7 @@ impl Parts {
         version: Option<Version>,
         mark: Option<Version>,
     ) -> Result<Record, Error> {
-        if value.len() > self.value_limit {
-            return Err(error::value_too_large());
-        }
+        let value = self.within_bound(value)?;
         let mut record = Record::builder(error::BACKEND);
         if id.starts_with(DYNAMIC) {
             record = record.lease(dynamic_life(value.expose()));

@@ -129,4 +129,22 @@ pub(super) const MUTANTS: &[Mutant] = &[
         ],
         "a_service_that_answers_other_ids_is_believed_for_none",
     ),
+    conjur(
+        "conjur: a record is believed after one look",
+        "backends/conjur/src/moment.rs",
+        [
+            "if before != after {",
+            "if before != after && before.is_empty() {",
+        ],
+        "a_record_that_is_written_while_it_is_read_is_read_again",
+    ),
+    conjur(
+        "conjur: a signal for a variable does not concern its record",
+        "backends/conjur/src/names.rs",
+        [
+            "std::iter::once(own.clone()).chain(addresses).collect()",
+            "std::iter::once(own.clone()).chain(addresses.take(0)).collect()",
+        ],
+        "a_signal_for_one_variable_concerns_its_record",
+    ),
 ];
