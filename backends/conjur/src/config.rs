@@ -87,8 +87,8 @@ impl ConjurTarget {
     }
 
     /// Adds another endpoint of the same store, such as a follower or an Edge: one trust domain. It is asked when those before it give
-    /// no answer, and until one of them answers again. A follower may be behind: see
-    /// [`ConjurBuilder::with_versions`].
+    /// no answer, and until one of them answers again. A follower may be behind, so the leader comes first: see
+    /// [Several endpoints](crate#several-endpoints).
     #[must_use]
     pub fn with_endpoint(mut self, endpoint: impl TryInto<Origin, Error: Into<Error>>) -> Self {
         self.endpoints.push(endpoint.try_into().map_err(Into::into));

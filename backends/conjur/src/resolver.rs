@@ -228,7 +228,8 @@ impl Parts {
 
     /// One variable with the number of its version: the metadata say the number, and the value is read in that version.
     ///
-    /// The metadata prove no right to read, so a value that is held is asked about by a conditional read as well.
+    /// The metadata prove no right to read, so a value that is held is asked about by a conditional read as well. All go to one endpoint:
+    /// another may be behind, and not have the version.
     async fn read_version(
         &self,
         token: &Token,
@@ -238,10 +239,11 @@ impl Parts {
         if request.version().is_some() {
             return self.read_one(token, request, id, None).await;
         }
-        let number = match self.latest(token, request, id).await? {
-            Read::Done(number) => Version::number(number),
+        let (number, endpoint) = match self.latest(token, request, id).await? {
+            Read::Done((number, endpoint)) => (Version::number(number), endpoint),
             Read::Refused(endpoint) => return Ok(Read::Refused(endpoint)),
         };
+        let request = request.at_endpoint(endpoint);
         if request.held().as_ref() == Some(&number) {
             let held = request.validator();
             if let Some(mark) = held {
@@ -257,12 +259,13 @@ impl Parts {
             .await
     }
 
+    /// The number of the latest version, and the endpoint that says so.
     async fn latest(
         &self,
         token: &Token,
         request: Request<'_>,
         id: &str,
-    ) -> Result<Read<u64>, Error> {
+    ) -> Result<Read<(u64, usize)>, Error> {
         let path = self.client().path_of_metadata(id);
         let reply = self
             .client()
@@ -273,7 +276,7 @@ impl Parts {
         }
         match reply.status() {
             200 => match wire::latest_version(reply.body())? {
-                Some(number) => Ok(Read::Done(number)),
+                Some(number) => Ok(Read::Done((number, reply.endpoint()))),
                 None => Err(error::new(
                     secret_resolver::ErrorKind::NotFound,
                     "the variable has no value",

@@ -111,4 +111,19 @@ pub(super) const MUTANTS: &[Mutant] = &[
         ],
         "a_refresh_is_conditional_and_carries_no_value_unless_it_has_changed",
     ),
+    conjur(
+        "conjur: a version is read at another endpoint than its number",
+        "backends/conjur/src/resolver.rs",
+        [
+            "        let request = request.at_endpoint(endpoint);\n",
+            "        let _ = endpoint;\n",
+        ],
+        "a_version_and_its_value_are_read_at_one_endpoint",
+    ),
+    conjur(
+        "conjur: a follower that takes no logins stays in use",
+        "backends/conjur/src/client.rs",
+        ["if reply.status() == 405 {", "if reply.status() == 999 {"],
+        "an_endpoint_that_does_not_take_a_request_is_passed_over",
+    ),
 ];
