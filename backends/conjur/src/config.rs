@@ -18,6 +18,7 @@ use crate::client::Client;
 use crate::error;
 use crate::names::Names;
 use crate::resolver::{ConjurBackend, Parts};
+use crate::sidecar::Seen;
 
 /// A whole target: endpoints, the CA set that they are checked against, account and login. Its parts belong together: a token goes to
 /// these endpoints and nowhere else.
@@ -270,6 +271,7 @@ impl ConjurBuilder {
             auth,
             clock: Arc::clone(&clock),
             refused: Mutex::default(),
+            seen: Seen::default(),
         };
         Ok(ConjurBackend::new(Parts {
             session: Session::new(conjur, Arc::clone(&clock)),

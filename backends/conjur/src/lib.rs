@@ -48,6 +48,7 @@ mod config;
 mod error;
 mod names;
 mod resolver;
+mod sidecar;
 mod wire;
 
 pub use auth::Auth;

@@ -126,4 +126,19 @@ pub(super) const MUTANTS: &[Mutant] = &[
         ["if reply.status() == 405 {", "if reply.status() == 999 {"],
         "an_endpoint_that_does_not_take_a_request_is_passed_over",
     ),
+    conjur(
+        "conjur: a sidecar's token that is still the same is called dead",
+        "backends/conjur/src/sidecar.rs",
+        ["renewable: true,", "renewable: false,"],
+        "a_token_that_is_the_same_after_a_quiet_while_is_used_on",
+    ),
+    conjur(
+        "conjur: the life of a sidecar's token begins at each look",
+        "backends/conjur/src/sidecar.rs",
+        [
+            "is_none_or(|seen| seen.text != text)",
+            "is_none_or(|_| true)",
+        ],
+        "a_token_whose_life_is_over_is_not_sent_until_the_sidecar_writes_another",
+    ),
 ];
