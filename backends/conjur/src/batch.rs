@@ -49,6 +49,8 @@ enum Answer {
     Values(Vec<Result<Record, Error>>),
     /// One of them is not there or may not be read; perhaps it is named.
     Spoiled(Option<usize>),
+    /// It is not read: it may be larger than one answer may be.
+    Unread,
     Refused(usize),
 }
 
@@ -63,10 +65,11 @@ impl Parts {
     ) -> Result<Read<Record>, Error> {
         let mut search = Search::new(self, id, batch);
         let (mut searches, mut names) = (0, 0);
-        while search.rest.len() > 1 && searches < MOST_SEARCHES && names < MOST_NAMED {
-            let rest = std::mem::take(&mut search.rest);
+        while search.goes_on() && searches < MOST_SEARCHES && names < MOST_NAMED {
+            let rest = search.next();
             match self.ask(token, request, &search.ids, &rest).await? {
                 Answer::Values(values) => search.answered(&rest, values),
+                Answer::Unread => search.unread(rest),
                 Answer::Refused(endpoint) => return Ok(Read::Refused(endpoint)),
                 Answer::Spoiled(named) => {
                     match named {
@@ -115,6 +118,11 @@ impl Parts {
                     search.rest.extend(half);
                     named = name;
                 }
+                Answer::Unread => {
+                    search.rest.extend(half);
+                    search.unread(among);
+                    return Ok(None);
+                }
                 Answer::Refused(endpoint) => return Ok(Some(endpoint)),
             }
         }
@@ -152,8 +160,11 @@ impl Parts {
             .collect();
         let reply = self
             .client()
-            .read_batch(&asked, token.secret(), request.endpoint())
-            .await?;
+            .read_batch(&asked, token.secret(), request.endpoint());
+        let reply = match reply.await {
+            Err(error) if error.kind() == ErrorKind::Malformed => return Ok(Answer::Unread),
+            reply => reply?,
+        };
         if answers::is_refusal(&reply) {
             return Ok(Answer::Refused(reply.endpoint()));
         }
@@ -183,6 +194,8 @@ struct Search {
     ids: Vec<String>,
     /// The ids that are not answered, by their places in `ids`; the one that leads is at 0.
     rest: Vec<usize>,
+    /// How many are asked for at once: fewer, once an answer was too large.
+    most: usize,
     answers: HashMap<usize, Result<Record, Error>>,
     /// For each name of the batch the place of its id.
     of_names: Vec<usize>,
@@ -193,6 +206,7 @@ impl Search {
         let mut search = Self {
             ids: vec![id.to_owned()],
             rest: Vec::new(),
+            most: usize::MAX,
             answers: HashMap::new(),
             of_names: Vec::new(),
         };
@@ -213,6 +227,22 @@ impl Search {
         }
         search.rest = (0..search.ids.len()).collect();
         search
+    }
+
+    /// Whether there are several left that may go together.
+    fn goes_on(&self) -> bool {
+        self.rest.len() > 1 && self.most > 1
+    }
+
+    fn next(&mut self) -> Vec<usize> {
+        let more = self.rest.split_off(self.rest.len().min(self.most));
+        std::mem::replace(&mut self.rest, more)
+    }
+
+    /// These go again, in halves.
+    fn unread(&mut self, places: Vec<usize>) {
+        self.most = places.len() / 2;
+        self.rest.extend(places);
     }
 
     fn answered(&mut self, places: &[usize], values: Vec<Result<Record, Error>>) {

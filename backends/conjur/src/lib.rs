@@ -16,7 +16,8 @@
 //! # Many names
 //! Names that are asked for at the same time through a [`Resolver`](secret_resolver::Resolver) are read in one request, as many as fit
 //! into 6 KiB. Each is answered for itself: one that is not there or may not be read is looked for, asked alone, and stays apart for five
-//! seconds. An answer with other ids than those asked for is believed for none of them.
+//! seconds. An answer with other ids than those asked for is believed for none of them. Values that are too large for one answer
+//! ([`ConjurBuilder::with_body_limit`]) are read in smaller batches.
 //!
 //! Variables are read one by one or together, and no common moment of several is promised: a user name and its password are two
 //! variables.

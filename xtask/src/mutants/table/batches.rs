@@ -141,4 +141,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         ],
         "a_token_whose_life_is_over_is_not_sent_until_the_sidecar_writes_another",
     ),
+    conjur(
+        "conjur: an answer that is too large is that of every name",
+        "backends/conjur/src/batch.rs",
+        [
+            "Err(error) if error.kind() == ErrorKind::Malformed => return Ok(Answer::Unread),",
+            "Err(error) if error.kind() == ErrorKind::Closed => return Ok(Answer::Unread),",
+        ],
+        "values_that_are_too_large_for_one_answer_are_read_in_smaller_batches",
+    ),
 ];
