@@ -44,6 +44,20 @@ pub(crate) fn is_refusal(reply: &Reply<'_>) -> bool {
     reply.status() == 401 && is_conjurs_own(reply.body())
 }
 
+/// Whether a 200 is a variable's value, which may be any bytes. Conjur says that they are binary, of whatever kind; another program's page
+/// says that it is HTML, or nothing.
+pub(crate) fn is_value(reply: &Reply<'_>) -> bool {
+    let kind = reply.header("Content-Type").unwrap_or("text/html");
+    says_value(kind, reply.header("Content-Transfer-Encoding"))
+}
+
+fn says_value(kind: &str, encoding: Option<&str>) -> bool {
+    let is_page = kind
+        .get(..9)
+        .is_some_and(|start| start.eq_ignore_ascii_case("text/html"));
+    encoding == Some("binary") || !is_page
+}
+
 /// The error that an answer is; `path` is what was asked for.
 pub(crate) fn error_of(asked: Asked, path: &str, reply: &Reply<'_>) -> Error {
     let (kind, what) = meaning(asked, reply.status(), is_conjurs_own(reply.body()));
@@ -150,6 +164,23 @@ mod tests {
             for status in [400, 401, 403, 404, 406, 418, 422] {
                 assert_eq!(meaning(asked, status, false).0, Malformed);
             }
+        }
+    }
+
+    #[test]
+    fn a_page_of_another_program_is_no_value() {
+        for (kind, encoding, is_value) in [
+            ("application/octet-stream", Some("binary"), true),
+            ("text/html", Some("binary"), true),
+            // An Edge may say less.
+            ("application/octet-stream", None, true),
+            ("application/json", None, true),
+            ("text/html", None, false),
+            ("Text/HTML; charset=utf-8", None, false),
+            ("text/html", Some("8bit"), false),
+            ("", None, true),
+        ] {
+            assert_eq!(says_value(kind, encoding), is_value, "{kind} {encoding:?}");
         }
     }
 

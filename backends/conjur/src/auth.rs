@@ -342,7 +342,7 @@ impl Store for Conjur {
     async fn knows(&self, token: &SecretBuf, endpoint: Option<usize>) -> Result<bool, Error> {
         let reply = self.client.whoami(token, endpoint).await?;
         match reply.status() {
-            200 => Ok(true),
+            200 if wire::is_identity(reply.body()) => Ok(true),
             _ if answers::is_refusal(&reply) => Ok(false),
             _ => Err(answers::error_of(Asked::Whoami, "/whoami", &reply)),
         }

@@ -220,7 +220,9 @@ impl Parts {
             return Ok(Read::Refused(reply.endpoint()));
         }
         match reply.status() {
-            200 => self.record(reply, id, wanted.cloned()).map(Read::Done),
+            200 if answers::is_value(&reply) => {
+                self.record(reply, id, wanted.cloned()).map(Read::Done)
+            }
             304 if held.is_some() => Ok(Read::Done(Record::unchanged(error::BACKEND))),
             _ => Err(answers::error_of(Asked::Read, &path, &reply)),
         }

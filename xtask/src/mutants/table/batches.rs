@@ -150,4 +150,19 @@ pub(super) const MUTANTS: &[Mutant] = &[
         ],
         "values_that_are_too_large_for_one_answer_are_read_in_smaller_batches",
     ),
+    conjur(
+        "conjur: another program's page is a value",
+        "backends/conjur/src/resolver.rs",
+        ["200 if answers::is_value(&reply) => {", "200 => {"],
+        "where_no_endpoint_of_conjur_gives_a_useful_answer_no_exception_follows",
+    ),
+    conjur(
+        "conjur: another program's page knows a token",
+        "backends/conjur/src/auth.rs",
+        [
+            "200 if wire::is_identity(reply.body()) => Ok(true),",
+            "200 => Ok(true),",
+        ],
+        "one_endpoint_of_five_that_is_well_is_found_and_fails_no_get_of_conjur",
+    ),
 ];
