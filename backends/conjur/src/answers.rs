@@ -92,7 +92,7 @@ fn meaning(asked: Asked, status: u16, is_own: bool) -> (ErrorKind, &'static str)
         ),
         (401, Asked::Login) => (
             Unauthenticated,
-            "the login was refused: check the login, its credential, the service and its restrictions; Conjur does not say which",
+            "the login was refused: check the login, its credential, the service, its restrictions, and whether the address needs \"/api\"; Conjur does not say which",
         ),
         (401, _) => (Unauthenticated, "the store does not take the token"),
         (403, Asked::Login) => (

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use conjur_double::{Answer, ConjurDouble, Fault, Gate, Where};
+use conjur_double::{Answer, ConjurDouble, Fault, Gate, Kind, Where};
 use secret_resolver::backend::{NameRef, Request};
 use secret_resolver::testing::ManualClock;
 use secret_resolver::{Clock, Error, ErrorKind, Resolver, Secret, SecretResolver};
@@ -109,7 +109,7 @@ pub(crate) async fn get_together(
     resolver: &Resolver,
     names: &[&str],
 ) -> Vec<Result<Secret, Error>> {
-    let gate = hold(server, "/secrets/");
+    let gate = hold(server, Kind::Secret);
     let (asked, owned) = (resolver.clone(), names.iter().map(ToString::to_string));
     let owned: Vec<_> = owned.collect();
     let batch = tokio::spawn(async move { asked.get_many(&owned).await });

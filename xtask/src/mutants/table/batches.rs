@@ -165,4 +165,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         ],
         "one_endpoint_of_five_that_is_well_is_found_and_fails_no_get_of_conjur",
     ),
+    conjur(
+        "conjur: a database that is away is a wrong setting",
+        "backends/conjur/src/answers.rs",
+        [
+            "(500, _) => (Unavailable, \"the store failed; is its database there?\"),",
+            "(500, _) => (Misconfigured, \"the store failed; is its database there?\"),",
+        ],
+        "a_database_that_is_away_for_a_while_is_an_outage_and_nothing_else",
+    ),
 ];
