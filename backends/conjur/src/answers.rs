@@ -78,7 +78,8 @@ fn meaning(asked: Asked, status: u16, is_own: bool) -> (ErrorKind, &'static str)
     match (status, asked) {
         (429, _) => (Throttled, "the store asks for fewer requests"),
         (500, _) => (Unavailable, "the store failed; is its database there?"),
-        (501..=599, _) => (
+        // The first two are a proxy's: of a connection that was kept for too long, or is another host's.
+        (408 | 421 | 501..=599, _) => (
             Unavailable,
             "the store, or a proxy before it, is not available",
         ),
@@ -192,6 +193,8 @@ mod tests {
             (403, Unauthenticated, Denied),
             (404, Misconfigured, NotFound),
             (405, Unavailable, Unavailable),
+            (408, Unavailable, Unavailable),
+            (421, Unavailable, Unavailable),
             (406, Malformed, Malformed),
             (422, Misconfigured, Misconfigured),
             (429, Throttled, Throttled),

@@ -31,7 +31,7 @@ use crate::{error, wire};
 /// | 401 or 403 at a login; a credential's file that is missing | `Unauthenticated` |
 /// | 404 of an authenticator; 400, 422 | `Misconfigured` |
 /// | 429 | `Throttled`, with the store's `Retry-After` |
-/// | 5xx, 405 of a follower, no connection | `Unavailable` |
+/// | 5xx, 405 of a follower, 408 and 421 of a proxy, no connection | `Unavailable` |
 /// | nothing or not all in time | `Timeout` |
 /// | a redirect; a certificate that is not trusted | `Refused` |
 /// | a value over the bound | `Overloaded` |

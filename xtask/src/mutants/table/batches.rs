@@ -174,4 +174,19 @@ pub(super) const MUTANTS: &[Mutant] = &[
         ],
         "a_database_that_is_away_for_a_while_is_an_outage_and_nothing_else",
     ),
+    conjur(
+        "conjur: a proxy's page refuses a token",
+        "backends/conjur/src/answers.rs",
+        [
+            "reply.status() == 401 && is_conjurs_own(reply.body())",
+            "reply.status() == 401",
+        ],
+        "a_proxys_401_and_403_end_no_token_of_conjur_and_are_no_denials",
+    ),
+    conjur(
+        "conjur: what passes at a proxy is nonsense",
+        "backends/conjur/src/answers.rs",
+        ["(408 | 421 | 501..=599, _) => (", "(501..=599, _) => ("],
+        "what_passes_at_conjur_is_tried_again_within_a_get",
+    ),
 ];
