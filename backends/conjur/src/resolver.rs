@@ -311,6 +311,11 @@ impl Parts {
         if value.len() > self.value_limit {
             return Err(error::value_too_large());
         }
+        if value.is_empty() {
+            return Err(error::malformed(
+                "the answer has an empty value, which Conjur does not store; check what is listening there",
+            ));
+        }
         let mut record = Record::builder(error::BACKEND);
         if id.starts_with(DYNAMIC) {
             record = record.lease(dynamic_life(value.expose()));

@@ -91,6 +91,12 @@ fn base64_that_is_not_declared_is_the_value_and_what_is_declared_and_is_none_fai
             Some("base64"),
             [Some("a"), None, Some("c")],
         ),
+        // Conjur stores no empty value.
+        (
+            ids(["", "\\n", "Yw=="]),
+            Some("base64"),
+            [None, None, Some("c")],
+        ),
     ] {
         let server = four();
         let resolver = resolver(&server);

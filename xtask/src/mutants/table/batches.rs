@@ -189,4 +189,10 @@ pub(super) const MUTANTS: &[Mutant] = &[
         ["(408 | 421 | 501..=599, _) => (", "(501..=599, _) => ("],
         "what_passes_at_conjur_is_tried_again_within_a_get",
     ),
+    conjur(
+        "conjur: an empty answer is a value",
+        "backends/conjur/src/resolver.rs",
+        ["if value.is_empty() {", "if value.len() == usize::MAX {"],
+        "a_huge_or_empty_answer_to_a_read_is_no_value",
+    ),
 ];
