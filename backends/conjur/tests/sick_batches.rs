@@ -249,3 +249,25 @@ fn a_token_that_dies_in_the_middle_of_a_search_costs_one_login() {
     });
     assert_eq!(server.count(Kind::Authenticate), 2);
 }
+
+#[test]
+fn a_404_that_names_another_id_is_believed_for_none() {
+    for named in [
+        "lead",
+        "other",
+        "",
+        "a is empty or not found. CONJ00076E Variable myorg:variable:b",
+    ] {
+        let server = four();
+        let resolver = resolver(&server);
+        let said = format!("CONJ00076E Variable myorg:variable:{named} is empty or not found.");
+        let body = format!(r#"{{"error":{{"code":"not_found","message":"{said}"}}}}"#);
+        server.fault_next(Kind::Batch, Fault::Answer(Answer::json(404, &body)));
+        block_on(async {
+            let answers = get_together(&server, &resolver, &NAMES).await;
+            for (name, answer) in NAMES.iter().zip(answers) {
+                assert_eq!(bytes(answer), name.as_bytes(), "{named}");
+            }
+        });
+    }
+}

@@ -195,4 +195,10 @@ pub(super) const MUTANTS: &[Mutant] = &[
         ["if value.is_empty() {", "if value.len() == usize::MAX {"],
         "a_huge_or_empty_answer_to_a_read_is_no_value",
     ),
+    conjur(
+        "conjur: tokens are to be revoked",
+        "backends/conjur/src/auth.rs",
+        ["revocable: false,", "revocable: true,"],
+        "a_shutdown_ends_reads_of_conjur_that_are_under_way_and_sends_nothing",
+    ),
 ];
