@@ -55,8 +55,10 @@ mod wire;
 pub use auth::Auth;
 pub use config::{ConjurBuilder, ConjurTarget};
 pub use resolver::ConjurBackend;
-pub use secret_resolver_session::{Credential, JwtFile, JwtSource};
-pub use secret_resolver_transport::{CertificateFiles, CertificateSource, LeftOut, Origin, Trust};
+pub use secret_resolver_session::{Credential, Jwt, JwtFile, JwtFuture, JwtSource};
+pub use secret_resolver_transport::{
+    CertificateFiles, CertificateSource, ClientCertificate, LeftOut, Origin, Trust,
+};
 
 /// The README's examples, as tests.
 #[cfg(doctest)]
