@@ -8,7 +8,8 @@ use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE, Engine as _};
 use common::*;
 use conjur_double::{Answer, ConjurDouble, Fault, Kind};
 use secret_resolver::backend::{NameRef, Request};
-use secret_resolver::{ErrorKind, SecretResolver, SecretResolverExt};
+use secret_resolver::testing::ManualClock;
+use secret_resolver::{Clock, ErrorKind, Resolver, SecretResolver, SecretResolverExt};
 use secret_resolver_conjur::ConjurBackend;
 
 const CANARY: &str = "canary-7f3a91";
@@ -311,6 +312,40 @@ fn a_mark_that_is_odd_breaks_no_read_and_no_refresh() {
                 .await
                 .unwrap();
             assert_eq!(bytes(refreshed.into_secret()), b"x");
+        });
+    }
+}
+
+#[test]
+fn a_dynamic_secret_is_used_for_no_longer_than_it_says_and_for_a_moment_where_it_says_nothing() {
+    let day = 86_400;
+    for (minted, lives) in [
+        (r#"{"ttl":60,"password":"x"}"#, 60),
+        (r#"{"ttl":0,"password":"x"}"#, 0),
+        (r#"{"password":"x"}"#, 1),
+        (r#"{"ttl":-1}"#, 1),
+        (r#"{"ttl":"60"}"#, 1),
+        (r#"{"ttl":60,"ttl":3600}"#, 1),
+        ("not json", 1),
+        // No longer than anything else.
+        (r#"{"ttl":18446744073709551615}"#, 3600),
+    ] {
+        let (server, clock) = (server(&[]), ManualClock::new());
+        let backend = on_clock(target(&server, by_key(&server)), &clock);
+        let resolver = Resolver::builder(backend).with_clock(clock.clone());
+        let resolver = resolver.with_ttl(3600 * SECOND).build().unwrap();
+        server.fault_always(Kind::Secret, Fault::Answer(value(minted.as_bytes())));
+        block_on(async {
+            let _ = resolver.get("data/dynamic/db").await;
+            let began = clock.now();
+            let mut lived = 0;
+            while resolver.peek("data/dynamic/db").is_ok() && lived < day {
+                clock.advance(SECOND / 4);
+                lived = u32::try_from(clock.now().since(began).as_secs()).unwrap();
+            }
+            assert!(lived <= lives, "{minted}: {lived}");
+            // A little less, so that what uses it is in time.
+            assert!(lived * 10 >= lives * 8, "{minted}: {lived}");
         });
     }
 }

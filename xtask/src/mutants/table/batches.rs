@@ -201,4 +201,28 @@ pub(super) const MUTANTS: &[Mutant] = &[
         ["revocable: false,", "revocable: true,"],
         "a_shutdown_ends_reads_of_conjur_that_are_under_way_and_sends_nothing",
     ),
+    conjur(
+        "conjur: a renewed client certificate makes no login",
+        "backends/conjur/src/auth.rs",
+        [
+            "Method::Certificate { .. } => self.client.endpoints().client().certificate(),",
+            "Method::Certificate { .. } => 0,",
+        ],
+        "a_certificate_of_conjur_that_is_renewed_logs_in_again_and_the_old_one_is_shown_no_more",
+    ),
+    conjur(
+        "conjur: a token outlasts its JWT",
+        "backends/conjur/src/auth.rs",
+        ["Secret::Jwt(jwt) => jwt.ends(),", "Secret::Jwt(_) => None,"],
+        "a_token_of_conjur_is_replaced_before_the_end_of_the_jwt_that_it_was_given_for",
+    ),
+    conjur(
+        "conjur: a dynamic secret lives as long as any other",
+        "backends/conjur/src/resolver.rs",
+        [
+            "if id.starts_with(DYNAMIC) {\n            record",
+            "if id.starts_with(\"/\") {\n            record",
+        ],
+        "a_dynamic_secret_is_used_for_no_longer_than_it_says_and_for_a_moment_where_it_says_nothing",
+    ),
 ];
