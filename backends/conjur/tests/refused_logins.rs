@@ -229,7 +229,7 @@ fn an_endpoint_that_is_silent_at_a_login_holds_up_no_read_for_another() {
         let others: Vec<_> = (0..20).map(|_| read_at(&backend, 1)).collect();
         // They wait for the login that is under way, half a second at most.
         until("they have logged in", || {
-            clock.advance(SECOND / 100);
+            clock.advance(SECOND / 200);
             others.iter().all(tokio::task::JoinHandle::is_finished)
         })
         .await;
@@ -293,7 +293,7 @@ fn a_jwt_that_a_lagging_clock_refuses_at_one_endpoint_is_taken_by_another() {
         let get = spawn_get(&backend, "v");
         // The first is asked a second time after a second, as it may be behind.
         until("its end", || {
-            clock.advance(SECOND / 50);
+            clock.advance(SECOND / 200);
             get.is_finished()
         })
         .await;
@@ -314,7 +314,7 @@ fn a_refused_jwt_is_not_sent_again_before_the_file_has_another() {
     block_on(async {
         let get = spawn_get(&backend, "v");
         until("its end", || {
-            clock.advance(SECOND / 50);
+            clock.advance(SECOND / 200);
             get.is_finished()
         })
         .await;

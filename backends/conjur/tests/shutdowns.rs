@@ -56,7 +56,7 @@ fn a_shutdown_ends_a_login_and_a_question_about_a_token() {
             gate.open();
             // The token that it may have brought is not ours to end.
             until("its end", || {
-                clock.advance(SECOND / 50);
+                clock.advance(SECOND / 200);
                 shutdown.is_finished()
             })
             .await;

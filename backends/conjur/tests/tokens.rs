@@ -22,6 +22,15 @@ fn advance(server: &ConjurDouble, clock: &ManualClock, seconds: u32) {
     clock.advance(seconds * SECOND);
 }
 
+/// A backend whose requests may be under way while the clock is moved.
+fn steered() -> (ConjurDouble, ConjurBackend, ManualClock) {
+    let (server, clock) = (server(&[("v", b"x")]), ManualClock::strict());
+    let builder = builder(&server).with_clock(clock.clone());
+    let builder = builder.with_connect_timeout(3600 * SECOND);
+    let backend = builder.with_response_timeout(3600 * SECOND).build();
+    (server, backend.unwrap(), clock)
+}
+
 /// The different tokens that reads were sent with.
 fn tokens_of_reads(server: &ConjurDouble) -> usize {
     let requests = server.requests();
@@ -53,7 +62,7 @@ async fn until_polled(what: &str, backend: &ConjurBackend, mut done: impl FnMut(
 
 #[test]
 fn a_token_of_conjur_in_use_is_replaced_at_two_thirds_of_its_life_beside_the_reads() {
-    let (server, backend, clock) = single();
+    let (server, backend, clock) = steered();
     block_on(async {
         assert_eq!(bytes(backend.get("v").await), b"x");
         advance(&server, &clock, 280);
@@ -102,7 +111,7 @@ fn a_token_that_ends_while_idle_is_not_sent_by_a_get_or_a_batch() {
 
 #[test]
 fn a_short_token_is_replaced_without_one_refused_read() {
-    let (server, backend, clock) = single();
+    let (server, backend, clock) = steered();
     server.set_token_life(10 * SECOND);
     block_on(async {
         for _ in 0..120 {
@@ -123,7 +132,7 @@ fn an_outage_when_a_token_is_to_be_replaced_is_not_its_death() {
         Fault::Close,
         answer(405, ""),
     ] {
-        let (server, backend, clock) = single();
+        let (server, backend, clock) = steered();
         block_on(async {
             assert_eq!(bytes(backend.get("v").await), b"x");
             only(&server, Kind::Authenticate, outage.clone());
@@ -150,7 +159,7 @@ fn an_outage_when_a_token_is_to_be_replaced_is_not_its_death() {
 
 #[test]
 fn a_refused_login_while_a_token_lives_ends_no_read() {
-    let (server, backend, clock) = single();
+    let (server, backend, clock) = steered();
     block_on(async {
         assert_eq!(bytes(backend.get("v").await), b"x");
         // The key was rotated, and this process still has the old one.
