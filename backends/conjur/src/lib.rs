@@ -27,7 +27,8 @@
 //!
 //! - With [`ConjurBuilder::with_versions`] a value never goes back, whichever endpoints are behind or away: a version lower than one that
 //!   was seen is refused, once each endpoint was asked. After a signal that names a version nothing lower is answered either
-//!   (`Invalidator::invalidate_below_version`). Only a variable that stays lower for ten seconds is taken for one that was created anew.
+//!   (`Invalidator::invalidate_below_version`). A version that stays lower for ten seconds is taken for that of a variable that was
+//!   created anew: where the leader is away for longer, a follower that is still behind is believed then.
 //! - Without versions a value has a mark that has no order. A follower that is behind is believed while the leader gives no answer, so a
 //!   value may go back until the leader is found again.
 //! - In both cases a signal that names no version says only that something changed. For the settle time after it

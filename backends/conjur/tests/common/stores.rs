@@ -1,7 +1,5 @@
 //! Several endpoints of one Conjur, reads that are directed to one of them, and answers that are not those of a Conjur in good health.
 
-use std::sync::Arc;
-
 use conjur_double::{Answer, ConjurDouble, Fault, Gate, Kind, Where};
 use secret_resolver::backend::{NameRef, Request};
 use secret_resolver::testing::ManualClock;
@@ -126,9 +124,4 @@ async fn until_waiting(resolver: &Resolver, shown: &str) {
 /// A shutdown within a second.
 pub(crate) async fn shut_down(backend: &ConjurBackend, clock: &dyn Clock) -> ShutdownReport {
     backend.shutdown(clock.now() + SECOND).await
-}
-
-/// The clock of a test, as what is given to many.
-pub(crate) fn shared(clock: &ManualClock) -> Arc<dyn Clock> {
-    Arc::new(clock.clone())
 }
