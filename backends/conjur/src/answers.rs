@@ -48,6 +48,20 @@ pub(crate) fn is_refusal(reply: &Reply<'_>) -> bool {
     reply.status() == 401 && is_conjurs_own(reply.body())
 }
 
+/// Whether a 200 is a variable's value, which may be any bytes. Conjur says that they are binary, of whatever kind; another program's page
+/// says that it is HTML, or nothing.
+pub(crate) fn is_value(reply: &Reply<'_>) -> bool {
+    let kind = reply.header("Content-Type").unwrap_or("text/html");
+    says_value(kind, reply.header("Content-Transfer-Encoding"))
+}
+
+fn says_value(kind: &str, encoding: Option<&str>) -> bool {
+    let is_page = kind
+        .get(..9)
+        .is_some_and(|start| start.eq_ignore_ascii_case("text/html"));
+    encoding == Some("binary") || !is_page
+}
+
 /// The error that an answer is; `path` is what was asked for.
 pub(crate) fn error_of(asked: Asked, path: &str, reply: &Reply<'_>) -> Error {
     let (kind, what) = meaning(asked, reply.status(), is_conjurs_own(reply.body()));
@@ -68,7 +82,8 @@ fn meaning(asked: Asked, status: u16, is_own: bool) -> (ErrorKind, &'static str)
     match (status, asked) {
         (429, _) => (Throttled, "the store asks for fewer requests"),
         (500, _) => (Unavailable, "the store failed; is its database there?"),
-        (501..=599, _) => (
+        // The first two are a proxy's: of a connection that was kept for too long, or is another host's.
+        (408 | 421 | 501..=599, _) => (
             Unavailable,
             "the store, or a proxy before it, is not available",
         ),
@@ -82,7 +97,7 @@ fn meaning(asked: Asked, status: u16, is_own: bool) -> (ErrorKind, &'static str)
         ),
         (401, Asked::Login) => (
             Unauthenticated,
-            "the login was refused: check the login, its credential, the service and its restrictions; Conjur does not say which",
+            "the login was refused: check the login, its credential, the service, its restrictions, and whether the address needs \"/api\"; Conjur does not say which",
         ),
         (401, _) => (Unauthenticated, "the store does not take the token"),
         (403, Asked::Login) => (
@@ -170,6 +185,23 @@ mod tests {
     }
 
     #[test]
+    fn a_page_of_another_program_is_no_value() {
+        for (kind, encoding, is_value) in [
+            ("application/octet-stream", Some("binary"), true),
+            ("text/html", Some("binary"), true),
+            // An Edge may say less.
+            ("application/octet-stream", None, true),
+            ("application/json", None, true),
+            ("text/html", None, false),
+            ("Text/HTML; charset=utf-8", None, false),
+            ("text/html", Some("8bit"), false),
+            ("", None, true),
+        ] {
+            assert_eq!(says_value(kind, encoding), is_value, "{kind} {encoding:?}");
+        }
+    }
+
+    #[test]
     fn every_status_means_what_the_table_says() {
         for (status, login, read) in [
             (400, Misconfigured, Misconfigured),
@@ -177,6 +209,8 @@ mod tests {
             (403, Unauthenticated, Denied),
             (404, Misconfigured, NotFound),
             (405, Unavailable, Unavailable),
+            (408, Unavailable, Unavailable),
+            (421, Unavailable, Unavailable),
             (406, Malformed, Malformed),
             (422, Misconfigured, Misconfigured),
             (429, Throttled, Throttled),

@@ -10,6 +10,7 @@ use secret_resolver_transport::percent_encode;
 
 use crate::answers::{self, Asked};
 use crate::client::Client;
+use crate::sidecar::{Seen, Written};
 use crate::{error, wire};
 
 /// How the backend authenticates: part of the target, fixed in code.
@@ -49,6 +50,8 @@ pub(crate) struct Conjur {
     pub(crate) clock: Arc<dyn Clock>,
     /// The last JWT that was refused although it was tried twice.
     pub(crate) refused: Mutex<Option<Jwt>>,
+    /// The last token of a sidecar.
+    pub(crate) seen: Seen,
 }
 
 /// Credentials as they were at one login.
@@ -63,10 +66,8 @@ enum Secret {
     None,
     Bytes(Arc<SecretBuf>),
     Jwt(Jwt),
+    Written(Written),
 }
-
-/// How long a token from a file is used before the file is looked at again.
-const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 /// How long a JWT that was refused may have been ahead of the server's clock.
 const AHEAD: Duration = Duration::from_secs(1);
@@ -117,7 +118,7 @@ impl Auth {
     }
 
     /// Uses the access tokens that a sidecar authenticator writes into a file, in JSON or base64. The file is looked at again each
-    /// minute, and when its token is refused.
+    /// minute, and when its token is refused. A token is not sent once its life is over, counted from when it was first seen.
     #[must_use]
     pub fn token_file(path: impl Into<std::path::PathBuf>) -> Self {
         Self {
@@ -206,7 +207,7 @@ impl Conjur {
             .path_of_login(&self.auth.authenticator(), self.auth.login.as_deref());
         let form;
         let body = match secret {
-            Secret::None => None,
+            Secret::None | Secret::Written(_) => None,
             Secret::Bytes(key) => Some(("text/plain", &**key)),
             Secret::Jwt(jwt) => {
                 form = form_of(jwt)?;
@@ -288,9 +289,8 @@ impl Store for Conjur {
     async fn load(&self) -> Result<Loaded, Error> {
         let client = self.client.endpoints().client();
         let secret = match &self.auth.method {
-            Method::ApiKey(credential) | Method::Token(credential) => {
-                Secret::Bytes(credential.load().await?)
-            }
+            Method::ApiKey(key) => Secret::Bytes(key.load().await?),
+            Method::Token(file) => Secret::Written(self.seen.load(file, &*self.clock).await?),
             Method::Jwt { source, .. } => Secret::Jwt(source.jwt().await?),
             Method::Certificate { .. } => {
                 client.look_again().await;
@@ -304,16 +304,8 @@ impl Store for Conjur {
     }
 
     async fn login(&self, loaded: &Loaded, endpoint: Option<usize>) -> Result<Issued, Error> {
-        if let (Method::Token(file), Secret::Bytes(token)) = (&self.auth.method, &loaded.secret) {
-            let token = wire::token(token.expose()).map_err(|_| {
-                file.located(error::misconfigured(
-                    "the file has no access token of Conjur, in JSON or base64",
-                ))
-            })?;
-            return Ok(issued(wire::Token {
-                life: token.life.min(LOOK_AGAIN),
-                ..token
-            }));
+        if let (Method::Token(file), Secret::Written(token)) = (&self.auth.method, &loaded.secret) {
+            return token.issued(file);
         }
         let refused = match self.exchange(&loaded.secret, endpoint).await {
             Ok(token) => return Ok(issued(token)),
@@ -350,7 +342,7 @@ impl Store for Conjur {
     async fn knows(&self, token: &SecretBuf, endpoint: Option<usize>) -> Result<bool, Error> {
         let reply = self.client.whoami(token, endpoint).await?;
         match reply.status() {
-            200 => Ok(true),
+            200 if wire::is_identity(reply.body()) => Ok(true),
             _ if answers::is_refusal(&reply) => Ok(false),
             _ => Err(answers::error_of(Asked::Whoami, "/whoami", &reply)),
         }
@@ -359,6 +351,7 @@ impl Store for Conjur {
     fn ends(&self, loaded: &Loaded) -> Option<secret_resolver::Moment> {
         match &loaded.secret {
             Secret::Jwt(jwt) => jwt.ends(),
+            Secret::Written(token) => Some(token.ends(self.clock.now())),
             Secret::None | Secret::Bytes(_) => None,
         }
     }

@@ -1,4 +1,5 @@
-//! Requests to the store: which path, with which headers. Which endpoint is asked is the transport's; it judges no answer.
+//! Requests to the store: which path, with which headers. Which endpoint is asked is the transport's. It judges no answer, except that
+//! a follower's 405 lets the next request go elsewhere.
 
 use secret_resolver::{Error, SecretBuf, Version};
 use secret_resolver_transport::{Endpoints, Method, Reply, Request, percent_encode};
@@ -221,10 +222,13 @@ impl Client {
         endpoint: Option<usize>,
         request: impl Fn() -> Result<Request, Error>,
     ) -> Result<Reply<'_>, Error> {
-        self.endpoints
-            .send(endpoint, request)
-            .await
-            .map_err(error::ours)
+        let sent = self.endpoints.send(endpoint, request).await;
+        let reply = sent.map_err(error::ours)?;
+        // A follower that does not take the request; the leader, or another, may.
+        if reply.status() == 405 {
+            self.endpoints.leave_after(&reply);
+        }
+        Ok(reply)
     }
 }
 

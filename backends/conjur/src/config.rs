@@ -18,6 +18,7 @@ use crate::client::{Batches, Client};
 use crate::error;
 use crate::names::{Given, Names};
 use crate::resolver::{ConjurBackend, Parts};
+use crate::sidecar::Seen;
 
 /// A whole target: endpoints, the CA set that they are checked against, account and login. Its parts belong together: a token goes to
 /// these endpoints and nowhere else.
@@ -89,8 +90,8 @@ impl ConjurTarget {
     }
 
     /// Adds another endpoint of the same store, such as a follower or an Edge: one trust domain. It is asked when those before it give
-    /// no answer, and until one of them answers again. A follower may be behind: see
-    /// [`ConjurBuilder::with_versions`].
+    /// no answer, and until one of them answers again. A follower may be behind, so the leader comes first: see
+    /// [Several endpoints](crate#several-endpoints).
     #[must_use]
     pub fn with_endpoint(mut self, endpoint: impl TryInto<Origin, Error: Into<Error>>) -> Self {
         self.endpoints.push(endpoint.try_into().map_err(Into::into));
@@ -298,6 +299,7 @@ impl ConjurBuilder {
             auth,
             clock: Arc::clone(&clock),
             refused: Mutex::default(),
+            seen: Seen::default(),
         };
         Ok(ConjurBackend::new(Parts {
             session: Session::new(conjur, Arc::clone(&clock)),

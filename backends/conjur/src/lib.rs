@@ -22,10 +22,22 @@
 //! A user name and its password are two variables. Where they have to be of one moment, [`ConjurBuilder::with_record`] makes them the
 //! fields of a record, which is read between two looks at their versions.
 //!
+//! # Several endpoints
+//! The first that answers is asked: name the leader first. Followers are behind it, and no follower says by how much.
+//!
+//! - With [`ConjurBuilder::with_versions`] a value never goes back, whichever endpoints are behind or away: a version lower than one that
+//!   was seen is refused, once each endpoint was asked. After a signal that names a version nothing lower is answered either
+//!   (`Invalidator::invalidate_below_version`). A version that stays lower for ten seconds is taken for that of a variable that was
+//!   created anew: where the leader is away for longer, a follower that is still behind is believed then.
+//! - Without versions a value has a mark that has no order. A follower that is behind is believed while the leader gives no answer, so a
+//!   value may go back until the leader is found again.
+//! - In both cases a signal that names no version says only that something changed. For the settle time after it
+//!   (`ResolverBuilder::with_settle_time`) the value that was held is answered for a moment at a time, and asked for again. After that a
+//!   follower that is still behind is believed: let the settle time be longer than the followers need.
+//!
 //! # Limits
 //! A token cannot be revoked: it lives to its end, eight minutes by default, also after its API key was rotated. Conjur answers 404 alike
-//! for a variable that is not there, that has no value, and that this identity may not see. Without
-//! [`ConjurBuilder::with_versions`] a value that a follower gives late cannot be told from a newer one.
+//! for a variable that is not there, that has no value, and that this identity may not see.
 //!
 //! Where the protocol's facts come from: exchanges recorded from Conjur OSS 1.24.0 and 1.22.2 (`tests/transcripts`), to which this
 //! crate's tests hold it.
@@ -40,13 +52,16 @@ mod moment;
 mod names;
 mod privilege;
 mod resolver;
+mod sidecar;
 mod wire;
 
 pub use auth::Auth;
 pub use config::{ConjurBuilder, ConjurTarget};
 pub use resolver::ConjurBackend;
-pub use secret_resolver_session::{Credential, JwtFile, JwtSource};
-pub use secret_resolver_transport::{CertificateFiles, CertificateSource, LeftOut, Origin, Trust};
+pub use secret_resolver_session::{Credential, Jwt, JwtFile, JwtFuture, JwtSource};
+pub use secret_resolver_transport::{
+    CertificateFiles, CertificateSource, ClientCertificate, LeftOut, Origin, Trust,
+};
 
 /// The README's examples, as tests.
 #[cfg(doctest)]

@@ -111,7 +111,7 @@ impl Parts {
             return Ok(Read::Refused(reply.endpoint()));
         }
         match reply.status() {
-            200 => self.within_bound(reply.into_body()).map(Read::Done),
+            200 if answers::is_value(&reply) => self.checked(reply.into_body()).map(Read::Done),
             _ => Err(answers::error_of(Asked::Read, &path, &reply)),
         }
     }

@@ -33,7 +33,7 @@ use crate::{error, wire};
 /// | 401 or 403 at a login; a credential's file that is missing | `Unauthenticated` |
 /// | 404 of an authenticator; 400, 422 | `Misconfigured` |
 /// | 429 | `Throttled`, with the store's `Retry-After` |
-/// | 5xx, 405 of a follower, no connection | `Unavailable` |
+/// | 5xx, 405 of a follower, 408 and 421 of a proxy, no connection | `Unavailable` |
 /// | nothing or not all in time | `Timeout` |
 /// | a redirect; a certificate that is not trusted | `Refused` |
 /// | a value over the bound | `Overloaded` |
@@ -244,7 +244,9 @@ impl Parts {
             return Ok(Read::Refused(reply.endpoint()));
         }
         match reply.status() {
-            200 => self.record(reply, id, wanted.cloned()).map(Read::Done),
+            200 if answers::is_value(&reply) => {
+                self.record(reply, id, wanted.cloned()).map(Read::Done)
+            }
             304 if held.is_some() => Ok(Read::Done(Record::unchanged(error::BACKEND))),
             _ => Err(answers::error_of(Asked::Read, &path, &reply)),
         }
@@ -252,7 +254,8 @@ impl Parts {
 
     /// One variable with the number of its version: the metadata say the number, and the value is read in that version.
     ///
-    /// The metadata prove no right to read, so a value that is held is asked about by a conditional read as well.
+    /// The metadata prove no right to read, so a value that is held is asked about by a conditional read as well. All go to one endpoint:
+    /// another may be behind, and not have the version.
     async fn read_version(
         &self,
         token: &Token,
@@ -262,10 +265,11 @@ impl Parts {
         if request.version().is_some() {
             return self.read_one(token, request, id, None).await;
         }
-        let number = match self.latest(token, request.endpoint(), id).await? {
-            Read::Done((number, _)) => Version::number(number),
+        let (number, endpoint) = match self.latest(token, request.endpoint(), id).await? {
+            Read::Done((number, endpoint)) => (Version::number(number), endpoint),
             Read::Refused(endpoint) => return Ok(Read::Refused(endpoint)),
         };
+        let request = request.at_endpoint(endpoint);
         if request.held().as_ref() == Some(&number) {
             let held = request.validator();
             if let Some(mark) = held {
@@ -305,11 +309,14 @@ impl Parts {
         }
     }
 
-    /// The value, unless it is larger than one may be.
-    pub(crate) fn within_bound(&self, value: SecretBuf) -> Result<SecretBuf, Error> {
-        match value.len() > self.value_limit {
-            true => Err(error::value_too_large()),
-            false => Ok(value),
+    /// The value, if it is one that Conjur stores, and not larger than one may be.
+    pub(crate) fn checked(&self, value: SecretBuf) -> Result<SecretBuf, Error> {
+        match value.len() {
+            0 => Err(error::malformed(
+                "the answer has an empty value, which Conjur does not store; check what is listening there",
+            )),
+            len if len > self.value_limit => Err(error::value_too_large()),
+            _ => Ok(value),
         }
     }
 
@@ -333,7 +340,7 @@ impl Parts {
         version: Option<Version>,
         mark: Option<Version>,
     ) -> Result<Record, Error> {
-        let value = self.within_bound(value)?;
+        let value = self.checked(value)?;
         let mut record = Record::builder(error::BACKEND);
         if id.starts_with(DYNAMIC) {
             record = record.lease(dynamic_life(value.expose()));

@@ -243,6 +243,17 @@ const STRICT: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::RequireCanonical),
 );
 
+/// Whether the answer to `whoami` says who the token is of. Another program may answer 200 to anything.
+pub(crate) fn is_identity(body: &[u8]) -> bool {
+    json::parse::<Object<Identity<'_>>>(body, "").is_ok()
+}
+
+#[derive(Deserialize)]
+struct Identity<'a> {
+    #[serde(borrow, rename = "username")]
+    _username: &'a RawValue,
+}
+
 /// The number of the latest version in a variable's metadata; `None` where it has no value.
 pub(crate) fn latest_version(body: &[u8]) -> Result<Option<u64>, Error> {
     const WHAT: &str = "the metadata of a variable are not what they should be";

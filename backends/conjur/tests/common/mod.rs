@@ -1,11 +1,17 @@
-//! What the tests of this crate share: a Conjur in process, and backends for it.
+//! What the tests of this crate share: a Conjur in process, and backends for it. Several endpoints of one Conjur are in `stores`.
 
-#![allow(dead_code, reason = "each test program uses its own part")]
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "each test program uses its own part"
+)]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     reason = "what fails here fails the test"
 )]
+
+mod stores;
 
 use std::future::Future;
 use std::time::Duration;
@@ -13,6 +19,8 @@ use std::time::Duration;
 use conjur_double::ConjurDouble;
 use secret_resolver::{Error, ErrorKind, Resolver, Secret, SecretBuf, SecretResolverExt};
 use secret_resolver_conjur::{Auth, ConjurBackend, ConjurBuilder, ConjurTarget, Credential, Trust};
+
+pub(crate) use stores::*;
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
@@ -88,4 +96,15 @@ pub(crate) async fn refusal(backend: &ConjurBackend, name: &str) -> ErrorKind {
         Ok(_) => panic!("{name} was answered"),
         Err(error) => error.kind(),
     }
+}
+
+/// Waits for an event, or fails.
+pub(crate) async fn until(what: &str, mut done: impl FnMut() -> bool) {
+    for _ in 0..4000 {
+        if done() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("not within 20 s: {what}");
 }

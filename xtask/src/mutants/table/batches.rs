@@ -147,4 +147,112 @@ pub(super) const MUTANTS: &[Mutant] = &[
         ],
         "a_signal_for_one_variable_concerns_its_record",
     ),
+    conjur(
+        "conjur: a version is read at another endpoint than its number",
+        "backends/conjur/src/resolver.rs",
+        [
+            "        let request = request.at_endpoint(endpoint);\n",
+            "        let _ = endpoint;\n",
+        ],
+        "a_version_and_its_value_are_read_at_one_endpoint",
+    ),
+    conjur(
+        "conjur: a follower that takes no logins stays in use",
+        "backends/conjur/src/client.rs",
+        ["if reply.status() == 405 {", "if reply.status() == 999 {"],
+        "an_endpoint_that_does_not_take_a_request_is_passed_over",
+    ),
+    conjur(
+        "conjur: a sidecar's token that is still the same is called dead",
+        "backends/conjur/src/sidecar.rs",
+        ["renewable: true,", "renewable: false,"],
+        "a_token_that_is_the_same_after_a_quiet_while_is_used_on",
+    ),
+    conjur(
+        "conjur: the life of a sidecar's token begins at each look",
+        "backends/conjur/src/sidecar.rs",
+        [
+            "is_none_or(|seen| seen.text != text)",
+            "is_none_or(|_| true)",
+        ],
+        "a_token_whose_life_is_over_is_not_sent_until_the_sidecar_writes_another",
+    ),
+    conjur(
+        "conjur: another program's page is a value",
+        "backends/conjur/src/resolver.rs",
+        ["200 if answers::is_value(&reply) => {", "200 => {"],
+        "where_no_endpoint_of_conjur_gives_a_useful_answer_no_exception_follows",
+    ),
+    conjur(
+        "conjur: another program's page knows a token",
+        "backends/conjur/src/auth.rs",
+        [
+            "200 if wire::is_identity(reply.body()) => Ok(true),",
+            "200 => Ok(true),",
+        ],
+        "one_endpoint_of_five_that_is_well_is_found_and_fails_no_get_of_conjur",
+    ),
+    conjur(
+        "conjur: a database that is away is a wrong setting",
+        "backends/conjur/src/answers.rs",
+        [
+            "(500, _) => (Unavailable, \"the store failed; is its database there?\"),",
+            "(500, _) => (Misconfigured, \"the store failed; is its database there?\"),",
+        ],
+        "a_database_that_is_away_for_a_while_is_an_outage_and_nothing_else",
+    ),
+    conjur(
+        "conjur: a proxy's page refuses a token",
+        "backends/conjur/src/answers.rs",
+        [
+            "reply.status() == 401 && is_conjurs_own(reply.body())",
+            "reply.status() == 401",
+        ],
+        "a_proxys_401_and_403_end_no_token_of_conjur_and_are_no_denials",
+    ),
+    conjur(
+        "conjur: what passes at a proxy is nonsense",
+        "backends/conjur/src/answers.rs",
+        ["(408 | 421 | 501..=599, _) => (", "(501..=599, _) => ("],
+        "what_passes_at_conjur_is_tried_again_within_a_get",
+    ),
+    conjur(
+        "conjur: an empty answer is a value",
+        "backends/conjur/src/resolver.rs",
+        [
+            "0 => Err(error::malformed(",
+            "usize::MAX => Err(error::malformed(",
+        ],
+        "a_huge_or_empty_answer_to_a_read_is_no_value",
+    ),
+    conjur(
+        "conjur: tokens are to be revoked",
+        "backends/conjur/src/auth.rs",
+        ["revocable: false,", "revocable: true,"],
+        "a_shutdown_ends_reads_of_conjur_that_are_under_way_and_sends_nothing",
+    ),
+    conjur(
+        "conjur: a renewed client certificate makes no login",
+        "backends/conjur/src/auth.rs",
+        [
+            "Method::Certificate { .. } => self.client.endpoints().client().certificate(),",
+            "Method::Certificate { .. } => 0,",
+        ],
+        "a_certificate_of_conjur_that_is_renewed_logs_in_again_and_the_old_one_is_shown_no_more",
+    ),
+    conjur(
+        "conjur: a token outlasts its JWT",
+        "backends/conjur/src/auth.rs",
+        ["Secret::Jwt(jwt) => jwt.ends(),", "Secret::Jwt(_) => None,"],
+        "a_token_of_conjur_is_replaced_before_the_end_of_the_jwt_that_it_was_given_for",
+    ),
+    conjur(
+        "conjur: a dynamic secret lives as long as any other",
+        "backends/conjur/src/resolver.rs",
+        [
+            "if id.starts_with(DYNAMIC) {\n            record",
+            "if id.starts_with(\"/\") {\n            record",
+        ],
+        "a_dynamic_secret_is_used_for_no_longer_than_it_says_and_for_a_moment_where_it_says_nothing",
+    ),
 ];
