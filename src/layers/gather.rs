@@ -60,12 +60,15 @@ enum Turn {
     Lead(Vec<Waiting>, UnderWay),
     /// It has been answered: `asked` is when it was asked at the earliest.
     Answered(Result<Record, Error>, Moment),
-    /// It is asked alone.
-    Alone,
+    /// The request has no answer for it.
+    LeftOut,
 }
 
 /// What one request has room for.
 const WHOLE: u32 = 1 << 20;
+
+/// How often a name goes with others before it goes alone.
+const MOST_LEFT_OUT: u32 = 3;
 
 /// How long others wait for the end of a request that is under way.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -80,6 +83,7 @@ impl<R: SecretResolver> Gather<R> {
     }
 
     async fn together(&self, request: Request<'_>, share: u32) -> Result<Record, Error> {
+        let mut left_out = 0;
         loop {
             let mut turn = match self.enter(&request, share) {
                 Entered::First(under_way) => {
@@ -95,7 +99,13 @@ impl<R: SecretResolver> Gather<R> {
                     let answer = answer.map(|record| record.asked_at(asked));
                     return answer.and_then(|record| request.admit(record));
                 }
-                Ok(Turn::Alone) => return self.inner.resolve(request).await,
+                // Once more with others, where the store still reads it so: it has left out many, perhaps for one of them.
+                Ok(Turn::LeftOut) => {
+                    left_out += 1;
+                    if left_out > MOST_LEFT_OUT || self.inner.at_once(&request) <= 1 {
+                        return self.inner.resolve(request).await;
+                    }
+                }
                 // The one that led was dropped.
                 Err(_) => {}
             }
@@ -153,10 +163,10 @@ impl<R: SecretResolver> Gather<R> {
             let turn = match (answered, &answer) {
                 (Some(answered), _) => Turn::Answered(at(answered, endpoint), began),
                 // The request has failed, and with it each name.
-                (None, Err(error)) if !error.kind().is_of_the_secret() => {
+                (None, Err(error)) if !batch.leaves_out() && !error.kind().is_of_the_secret() => {
                     Turn::Answered(Err(error.clone()), began)
                 }
-                (None, _) => Turn::Alone,
+                (None, _) => Turn::LeftOut,
             };
             // Its caller may have left.
             let _ = other.turn.send(turn);

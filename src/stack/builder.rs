@@ -153,7 +153,7 @@ impl ResolverBuilder {
     /// other secrets, anything; or where the store cannot say it. Without this it is a warning. Whoever takes such a
     /// service over has those rights.
     ///
-    /// Conjur is asked one small request for each name and two more, Vault and OpenBao one for about 50 names.
+    /// Conjur is asked a small request for each variable and two for each policy above one, Vault and OpenBao one for about 50 names.
     #[must_use]
     pub fn require_least_privilege(mut self) -> Self {
         self.least_privilege = true;

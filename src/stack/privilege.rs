@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use super::Resolver;
 use crate::audit;
 use crate::clock::Moment;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Repeat};
 use crate::in_time::{TimeLimit, in_time};
-use crate::name::SecretName;
+use crate::name::{NameRef, SecretName};
 use crate::resolver::{Excess, SecretResolver};
 use crate::sync::lock;
 
@@ -53,7 +54,7 @@ impl Resolver {
         };
         let all: Vec<_> = declared.iter().map(SecretName::borrowed).collect();
         let limit = TimeLimit::strict(&*self.stack.clock, end);
-        let answer = in_time(limit, self.stack.excess(&all)).await;
+        let answer = in_time(limit, self.excess_of(&all)).await;
         let found = answer
             .unwrap_or_else(|| Err(too_late()))
             .map(|excess| Found::new(&excess, &declared, privilege.refuses));
@@ -78,6 +79,28 @@ impl Resolver {
         Ok(())
     }
 }
+
+impl Resolver {
+    /// Asked again where the error may pass: no retry and no breaker stands before this.
+    async fn excess_of(&self, names: &[NameRef<'_>]) -> Result<Vec<Excess>, Error> {
+        let mut tries = 0;
+        loop {
+            let answer = self.stack.excess(names).await;
+            tries += 1;
+            match answer {
+                Err(error) if tries < TRIES && error.kind().permits().retry != Repeat::Never => {
+                    let clock = &self.stack.clock;
+                    let _ = clock.pause_until(clock.now() + PAUSE).await;
+                }
+                answer => return answer,
+            }
+        }
+    }
+}
+
+/// How often a store is asked, and how long after a failure it is asked again.
+const TRIES: usize = 3;
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// What was found, as a text.
 struct Found {

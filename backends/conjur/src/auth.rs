@@ -47,6 +47,7 @@ enum Method {
 pub(crate) struct Conjur {
     pub(crate) client: Client,
     pub(crate) auth: Auth,
+    pub(crate) allow_admin: bool,
     pub(crate) clock: Arc<dyn Clock>,
     /// The last JWT that was refused although it was tried twice.
     pub(crate) refused: Mutex<Option<Jwt>>,
@@ -147,10 +148,11 @@ impl Auth {
                 "the login is empty, longer than 1,024 bytes, '.' or '..', or has a control character",
             ));
         }
-        if self.login.as_deref() == Some("admin") && !allow_admin {
-            return Err(error::misconfigured(
-                "the login is the administrator's, whose token may do anything; make a host that may only read, or allow it by dangerous_allow_admin",
-            ));
+        // A user has two spellings.
+        let user = self.login.as_deref();
+        let user = user.map(|login| login.strip_prefix("user/").unwrap_or(login));
+        if user == Some("admin") && !allow_admin {
+            return Err(of_admin());
         }
         match &self.method {
             Method::ApiKey(key) => key.check(),
@@ -224,6 +226,24 @@ impl Conjur {
             error: answers::error_of(Asked::Login, &path, &reply),
             may_be_early,
         })
+    }
+
+    fn issued(&self, token: wire::Token) -> Issued {
+        Issued {
+            token: Arc::new(token.header),
+            grant: Grant {
+                lease: Some(token.life),
+                renewable: false,
+            },
+            // A token lives to its end, whatever becomes of its API key.
+            revocable: false,
+            unfit: self.unfit(token.of_admin),
+        }
+    }
+
+    /// Whoever the login was for, the token says whose it is.
+    fn unfit(&self, is_admin: bool) -> Option<Error> {
+        (is_admin && !self.allow_admin).then(of_admin)
     }
 
     /// Whether a refusal of this JWT is the first.
@@ -305,10 +325,12 @@ impl Store for Conjur {
 
     async fn login(&self, loaded: &Loaded, endpoint: Option<usize>) -> Result<Issued, Error> {
         if let (Method::Token(file), Secret::Written(token)) = (&self.auth.method, &loaded.secret) {
-            return token.issued(file);
+            let issued = token.issued(file)?;
+            let unfit = self.unfit(token.of_admin());
+            return Ok(Issued { unfit, ..issued });
         }
         let refused = match self.exchange(&loaded.secret, endpoint).await {
-            Ok(token) => return Ok(issued(token)),
+            Ok(token) => return Ok(self.issued(token)),
             Err(refused) => refused,
         };
         let Secret::Jwt(jwt) = &loaded.secret else {
@@ -319,7 +341,7 @@ impl Store for Conjur {
         }
         self.clock.sleep_until(self.clock.now() + AHEAD).await;
         let again = self.exchange(&loaded.secret, endpoint).await;
-        again.map(issued).map_err(|refused| {
+        again.map(|token| self.issued(token)).map_err(|refused| {
             if refused.error.kind() == ErrorKind::Unauthenticated {
                 self.note(jwt);
             }
@@ -364,17 +386,10 @@ impl Store for Conjur {
     }
 }
 
-fn issued(token: wire::Token) -> Issued {
-    Issued {
-        token: Arc::new(token.header),
-        grant: Grant {
-            lease: Some(token.life),
-            renewable: false,
-        },
-        // A token lives to its end, whatever becomes of its API key.
-        revocable: false,
-        unfit: None,
-    }
+fn of_admin() -> Error {
+    error::misconfigured(
+        "the login is the administrator's, whose token may do anything; make a host that may only read, or allow it by dangerous_allow_admin",
+    )
 }
 
 impl fmt::Debug for Auth {

@@ -1,10 +1,11 @@
-//! Many variables in one request. A batch is answered as a whole or not at all, so the id that spoils one is looked for, and asked alone
-//! for its own error: what a caller sees does not depend on which other names were asked for.
+//! Many variables in one request. A batch is answered as a whole or not at all, so the id that spoils one is looked for and left out. It
+//! is then asked alone for its own error: what a caller sees does not depend on which other names were asked for.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use secret_resolver::backend::{Batch, Request};
 use secret_resolver::{Error, ErrorKind, Moment, Record};
 use secret_resolver_session::Token;
@@ -12,9 +13,9 @@ use secret_resolver_transport::Reply;
 
 use crate::answers::{self, Asked};
 use crate::resolver::{Parts, Read};
-use crate::{error, wire};
+use crate::wire;
 
-/// Ids that spoiled a batch, for a while. The oldest leaves when there are too many.
+/// Ids that spoiled a batch, for a while. When there are too many, all are forgotten.
 #[derive(Default)]
 pub(crate) struct Bad(Mutex<HashMap<Box<str>, Moment>>);
 
@@ -22,10 +23,15 @@ pub(crate) struct Bad(Mutex<HashMap<Box<str>, Moment>>);
 const APART: Duration = Duration::from_secs(5);
 const MOST_BAD: usize = 4096;
 
-/// How many spoilers of one batch are looked for, and how many that the answer names are left out. The names that are left then are
-/// asked alone.
+/// How many spoilers of one batch are looked for, how many that the answer names are left out, and for how long: half of an attempt's
+/// time. The names that are left then are asked in a request of their own.
 const MOST_SEARCHES: usize = 3;
 const MOST_NAMED: usize = 16;
+const SEARCH_TIME: Duration = Duration::from_secs(1);
+
+/// A store that takes longer for a batch is slow: its spoilers are looked for in so many parts at a time.
+const SLOW: Duration = Duration::from_millis(200);
+const PARTS: usize = 8;
 
 impl Bad {
     pub(crate) fn has(&self, id: &str, now: Moment) -> bool {
@@ -57,7 +63,8 @@ enum Answer {
 }
 
 impl Parts {
-    /// The record of `id`, which leads; the others get theirs through the batch.
+    /// The record of `id`, which leads; the others get theirs through the batch, each as soon as it is there. What spoils a batch is
+    /// left without one and then asked alone: its error is then the one that it has alone, after attempts of its own.
     pub(crate) async fn read_batch(
         &self,
         token: &Token,
@@ -66,11 +73,14 @@ impl Parts {
         batch: &Batch,
     ) -> Result<Read<Record>, Error> {
         let mut search = Search::new(self, id, batch);
+        let until = self.clock.now() + SEARCH_TIME;
         let (mut searches, mut names) = (0, 0);
         while let Some(mut group) = search.next_group() {
-            if searches >= MOST_SEARCHES || names >= MOST_NAMED {
+            let is_over = searches >= MOST_SEARCHES || names >= MOST_NAMED;
+            if is_over || self.clock.now() >= until {
                 break;
             }
+            let asked = self.clock.now();
             match self.ask(token, request, &search.ids, &group).await? {
                 Answer::Values(values) => self.answered(&mut search, &group, values),
                 Answer::Refused(endpoint) => return Ok(Read::Refused(endpoint)),
@@ -78,20 +88,28 @@ impl Parts {
                     let half = group.split_off(group.len() / 2);
                     search.groups.extend([group, half]);
                 }
+                Answer::Spoiled(None) if self.clock.now().since(asked) >= SLOW => {
+                    searches += 1;
+                    let split = self.split(token, request, &mut search, &group);
+                    if let Some(endpoint) = split.await? {
+                        return Ok(Read::Refused(endpoint));
+                    }
+                }
                 Answer::Spoiled(named) => {
                     match named {
                         Some(_) => names += 1,
                         None => searches += 1,
                     }
-                    let found = self.find(token, request, &mut search, group, named).await?;
-                    if let Some(endpoint) = found {
+                    let found = self.find(token, request, &mut search, group, named, until);
+                    if let Some(endpoint) = found.await? {
                         return Ok(Read::Refused(endpoint));
                     }
                 }
             }
         }
-        search.give(batch);
-        match search.answers.remove(&0) {
+        // What becomes of the one that leads says nothing of the others from here on.
+        batch.leave_out();
+        match search.first {
             Some(answer) => answer.map(Read::Done),
             None => self.read_one(token, request, id, None).await,
         }
@@ -99,29 +117,53 @@ impl Parts {
 
     fn answered(
         &self,
-        search: &mut Search,
+        search: &mut Search<'_>,
         places: &[usize],
         values: Vec<Option<Result<Record, Error>>>,
     ) {
         for (&place, value) in places.iter().zip(values) {
             match value {
-                Some(value) => {
-                    search.answers.insert(place, value);
-                }
+                Some(value) => search.answer(place, value),
                 None => self.bad.note(&search.ids[place], self.clock.now()),
             }
         }
     }
 
-    /// Looks for an id that spoils these, and asks it alone. The others that are not answered are another group. Returns an
-    /// endpoint that refuses the token.
+    /// At a store that is slow, a few parts are asked at the same time in place of half after half. A part that is spoiled is left out.
+    /// Returns an endpoint that refuses the token.
+    async fn split(
+        &self,
+        token: &Token,
+        request: Request<'_>,
+        search: &mut Search<'_>,
+        group: &[usize],
+    ) -> Result<Option<usize>, Error> {
+        let parts: Vec<_> = group.chunks(group.len().div_ceil(PARTS)).collect();
+        let asked = parts
+            .iter()
+            .map(|part| self.ask(token, request, &search.ids, part));
+        let answers = try_join_all(asked).await?;
+        for (part, answer) in parts.into_iter().zip(answers) {
+            match answer {
+                Answer::Values(values) => self.answered(search, part, values),
+                Answer::Spoiled(_) => self.leave_apart(search, part),
+                Answer::TooLarge => search.groups.push(part.to_vec()),
+                Answer::Refused(endpoint) => return Ok(Some(endpoint)),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Looks for an id that spoils these, and leaves it out. The others that are not answered are another group. Returns an endpoint
+    /// that refuses the token.
     async fn find(
         &self,
         token: &Token,
         request: Request<'_>,
-        search: &mut Search,
+        search: &mut Search<'_>,
         mut among: Vec<usize>,
         mut named: Option<usize>,
+        until: Moment,
     ) -> Result<Option<usize>, Error> {
         let mut rest = Vec::new();
         while among.len() > 1 {
@@ -129,6 +171,11 @@ impl Parts {
                 rest.extend(among.iter().filter(|&&other| other != place));
                 among = vec![place];
                 break;
+            }
+            if self.clock.now() >= until {
+                // All of these may be it, and the rest is good as far as is known.
+                self.leave_apart(search, &among);
+                return Ok(None);
             }
             let half = among.split_off(among.len() / 2);
             match self.ask(token, request, &search.ids, &among).await? {
@@ -149,25 +196,14 @@ impl Parts {
             }
         }
         search.groups.push(rest);
-        let Some(&place) = among.first() else {
-            return Ok(None);
-        };
-        let id = search.ids[place].clone();
-        let plain = Request::new(request.name());
-        let plain = match request.endpoint() {
-            Some(endpoint) => plain.at_endpoint(endpoint),
-            None => plain,
-        };
-        let answer = match self.read_one(token, plain, &id, None).await {
-            Ok(Read::Done(record)) => Ok(record),
-            Ok(Read::Refused(endpoint)) => return Ok(Some(endpoint)),
-            Err(error) => Err(error::ours(error)),
-        };
-        if answer.is_err() {
-            self.bad.note(&id, self.clock.now());
-        }
-        search.answers.insert(place, answer);
+        self.leave_apart(search, &among);
         Ok(None)
+    }
+
+    fn leave_apart(&self, search: &Search<'_>, places: &[usize]) {
+        for &place in places {
+            self.bad.note(&search.ids[place], self.clock.now());
+        }
     }
 
     async fn ask(
@@ -184,7 +220,7 @@ impl Parts {
             .collect();
         let reply = match client.read_batch(&asked, token, endpoint).await {
             // The answer came, and its body is not taken.
-            Err(error) if error.status() == Some(200) => return Ok(Answer::TooLarge),
+            Err(error) if matches!(error.status(), Some(200 | 207)) => return Ok(Answer::TooLarge),
             reply => reply?,
         };
         if answers::is_refusal(&reply) {
@@ -229,40 +265,43 @@ impl Parts {
 }
 
 /// The ids of a batch, each once, and what is known of them.
-struct Search {
+struct Search<'a> {
+    batch: &'a Batch,
     ids: Vec<String>,
     /// The ids to ask for together, by their places in `ids`; the one that leads is at 0.
     groups: Vec<Vec<usize>>,
-    answers: HashMap<usize, Result<Record, Error>>,
-    /// For each name of the batch the place of its id.
-    of_names: Vec<usize>,
+    /// The answer of the one that leads.
+    first: Option<Result<Record, Error>>,
+    /// Of each id the names of the batch.
+    names: Vec<Vec<usize>>,
 }
 
-impl Search {
-    fn new(parts: &Parts, id: &str, batch: &Batch) -> Self {
-        let mut search = Self {
-            ids: vec![id.to_owned()],
-            groups: Vec::new(),
-            answers: HashMap::new(),
-            of_names: Vec::new(),
-        };
+impl<'a> Search<'a> {
+    /// Names that have an answer are not asked for again.
+    fn new(parts: &Parts, id: &str, batch: &'a Batch) -> Self {
+        let mut ids = vec![id.to_owned()];
+        let mut names = vec![Vec::new()];
         let mut places = HashMap::from([(id.to_owned(), 0)]);
-        for name in batch.names() {
+        for (number, name) in batch.names().enumerate() {
+            if batch.is_answered(number) {
+                continue;
+            }
             let located = parts.names.locate(name);
-            let id = located.address().as_str();
-            let place = match places.get(id) {
-                Some(&place) => place,
-                None => {
-                    let place = search.ids.len();
-                    places.insert(id.to_owned(), place);
-                    search.ids.push(id.to_owned());
-                    place
-                }
-            };
-            search.of_names.push(place);
+            let id = located.address().as_str().to_owned();
+            let place = *places.entry(id).or_insert_with_key(|id| {
+                ids.push(id.clone());
+                names.push(Vec::new());
+                ids.len() - 1
+            });
+            names[place].push(number);
         }
-        search.groups.push((0..search.ids.len()).collect());
-        search
+        Self {
+            batch,
+            groups: vec![(0..ids.len()).collect()],
+            ids,
+            first: None,
+            names,
+        }
     }
 
     /// Ids to ask for in one request. One that is left over is asked alone.
@@ -271,17 +310,12 @@ impl Search {
         Some(self.groups.swap_remove(at))
     }
 
-    fn give(&self, batch: &Batch) {
-        let answers = self
-            .of_names
-            .iter()
-            .enumerate()
-            .filter_map(|(name, place)| {
-                let answer = self.answers.get(place)?;
-                Some((name, answer.clone()))
-            });
-        for (name, answer) in answers {
-            batch.answer(name, answer);
+    fn answer(&mut self, place: usize, answer: Result<Record, Error>) {
+        for &name in &self.names[place] {
+            self.batch.answer(name, answer.clone());
+        }
+        if place == 0 {
+            self.first = Some(answer);
         }
     }
 }

@@ -56,10 +56,15 @@ impl Client {
         self.batches == Batches::Saas
     }
 
+    /// What stands before a variable's own id in its full one.
+    pub(crate) fn start_of_full_id(&self) -> String {
+        format!("{}:variable:", self.account)
+    }
+
     /// A variable as batches name it: by its full id, or by its own.
     pub(crate) fn id_in_batch(&self, id: &str) -> String {
         match self.batches {
-            Batches::List => format!("{}:variable:{id}", self.account),
+            Batches::List => format!("{}{id}", self.start_of_full_id()),
             Batches::Saas => id.to_owned(),
         }
     }
@@ -87,11 +92,11 @@ impl Client {
         )
     }
 
-    /// Asks whether the identity may update this.
-    pub(crate) fn path_of_check(&self, kind: &str, id: &str) -> String {
+    /// Asks whether the identity may do this to that.
+    pub(crate) fn path_of_check(&self, kind: &str, id: &str, privilege: &str) -> String {
         let account = percent_encode(&self.account, b"");
         format!(
-            "{}/resources/{account}/{kind}/{}?check=true&privilege=update",
+            "{}/resources/{account}/{kind}/{}?check=true&privilege={privilege}",
             self.base,
             percent_encode(id, b"")
         )

@@ -159,7 +159,10 @@ impl ConjurBuilder {
     /// the fields `user` and `password` they are `prod/db/user` and `prod/db/password`, or where an alias of `prod/db#user` leads;
     /// `get_record("prod/db")` has both. A fetch is three requests for each variable: two looks at its version, which have to agree,
     /// and the read between them. While they are written in between it is asked again, three times in all; then it is
-    /// [`ErrorKind::Unavailable`](secret_resolver::ErrorKind::Unavailable).
+    /// [`ErrorKind::Unavailable`](secret_resolver::ErrorKind::Unavailable). Each of them is read so under all of its names.
+    ///
+    /// The record's version is the sum of theirs: of two moments the later has the higher. It is no variable's own, so a signal that
+    /// says a variable's version is given on by `invalidate`, not by `invalidate_below_version`.
     #[must_use]
     pub fn with_record(
         mut self,
@@ -196,7 +199,8 @@ impl ConjurBuilder {
     }
 
     /// The most bytes that one value may have; 64 KiB by default, at least 1. A larger one is
-    /// [`ErrorKind::Overloaded`](secret_resolver::ErrorKind::Overloaded).
+    /// [`ErrorKind::Overloaded`](secret_resolver::ErrorKind::Overloaded). More than 1 MiB needs a larger
+    /// [body limit](Self::with_body_limit), too.
     #[must_use]
     pub fn with_value_limit(mut self, bytes: usize) -> Self {
         self.value_limit = bytes;
@@ -271,6 +275,11 @@ impl ConjurBuilder {
                 "a bound of zero lets no value through",
             ));
         }
+        if self.limits.body_limit < self.value_limit {
+            return Err(error::misconfigured(
+                "with_body_limit leaves no room for a value of with_value_limit; raise it",
+            ));
+        }
         auth.check(certificate.is_some(), self.allow_admin)
             .map_err(error::ours)?;
         let names = Names::new(self.prefix, self.aliases, self.records)?;
@@ -297,6 +306,7 @@ impl ConjurBuilder {
         let conjur = Conjur {
             client: Client::new(endpoints, base, account, self.batches),
             auth,
+            allow_admin: self.allow_admin,
             clock: Arc::clone(&clock),
             refused: Mutex::default(),
             seen: Seen::default(),

@@ -6,8 +6,9 @@
 //! # Security
 //! - Values, tokens and ETags (a digest of the value) go from the answer into buffers that are wiped. No error, log line or `Debug` text
 //!   holds one; no text of the store's is passed on.
-//! - A refresh is a conditional read: "not changed" carries no value and proves the right to read it. The metadata of a variable prove
-//!   no such thing, and lengthen no life.
+//! - A refresh of a value that was read alone is a conditional read: "not changed" carries no value and proves the right to read it. A
+//!   value that was read together with others has no mark, and is read anew. The metadata of a variable prove no such right, and lengthen
+//!   no life.
 //! - A read is not sent with a token whose life is over. The life is `exp - iat` of the token, counted from the request for it: no clock
 //!   of the server or of this machine has to be right.
 //! - Tokens and credentials go to the endpoints of the target and nowhere else: no redirect is followed.

@@ -21,6 +21,8 @@ pub(crate) struct Names {
     paths: HashMap<Box<str>, Box<str>>,
     /// By their address: the path, behind the prefix.
     records: HashMap<Box<str>, Joined>,
+    /// The record and the field of a variable, by its id.
+    fields: HashMap<Box<str>, (Box<str>, Box<str>)>,
 }
 
 /// Several variables that are one record.
@@ -62,18 +64,19 @@ impl Names {
             aliases,
             paths: HashMap::new(),
             records: HashMap::new(),
+            fields: HashMap::new(),
         };
         for (path, fields) in records {
             names.join(&path, &fields)?;
         }
-        // What an alias leads to has one value.
-        match names
-            .aliases
-            .values()
-            .any(|id| names.records.contains_key(id))
-        {
+        // A path means its record, and nothing else.
+        let leads = |id: &str| names.records.contains_key(id);
+        let is_taken = names.aliases.values().any(|id| leads(id))
+            || names.aliases.keys().any(|id| names.paths.contains_key(id))
+            || names.fields.keys().any(|id| leads(id));
+        match is_taken {
             true => Err(error::misconfigured(
-                "an alias leads to the path of a record",
+                "the path of a record is also that of a variable: of an alias, of where one leads, or of another record's field",
             )),
             false => Ok(names),
         }
@@ -96,15 +99,18 @@ impl Names {
                     "a dynamic secret is made at each read, so it is of no moment with others",
                 ));
             }
-            if joined.iter().any(|(known, _)| **known == **field) {
-                return Err(error::misconfigured("a record has a field twice"));
-            }
             joined.push((Box::from(&**field), variable.into_boxed_str()));
         }
         if joined.is_empty() {
             return Err(error::misconfigured("a record has no field"));
         }
         let address = self.with_prefix((*path).to_owned()).into_boxed_str();
+        for (field, id) in &joined {
+            let place = (address.clone(), field.clone());
+            if self.fields.insert(id.clone(), place).is_some() {
+                return Err(error::misconfigured("a variable is in records twice"));
+            }
+        }
         let known = self.records.insert(address.clone(), Joined(joined));
         self.paths.insert(path, address);
         match known {
@@ -119,24 +125,16 @@ impl Names {
         if let Some(address) = self.paths.get(&*id) {
             return Located::new(&**address, None);
         }
-        if let Some((address, field)) = self.in_record(&id) {
-            return Located::new(address, Some(Cow::Borrowed(field)));
+        let id = self.variable(id);
+        match self.fields.get(&*id) {
+            Some((address, field)) => Located::new(&**address, Some(Cow::Borrowed(&**field))),
+            None => Located::new(id, None),
         }
-        Located::new(self.variable(id), None)
     }
 
     /// The variables at an address, where it is that of a record.
     pub(crate) fn joined(&self, address: &str) -> Option<&Joined> {
         self.records.get(address)
-    }
-
-    /// The record and the field that an id by the rule is in.
-    fn in_record(&self, id: &str) -> Option<(&str, &str)> {
-        let (path, field) = id.rsplit_once('/')?;
-        let address = self.paths.get(path)?;
-        let mut fields = self.records.get(address)?.fields();
-        let (field, _) = fields.find(|(known, _)| *known == field)?;
-        Some((address, field))
     }
 
     /// The id of a variable, by its alias or else by the rule.
@@ -147,28 +145,30 @@ impl Names {
         }
     }
 
-    /// A variable by its own id, and the records that it is in.
-    pub(crate) fn addresses<'a>(&'a self, own: &Address<'a>) -> Vec<Address<'a>> {
-        let has = |joined: &Joined| joined.fields().any(|(_, id)| id == own.as_str());
-        let records = self.records.iter().filter(|(_, joined)| has(joined));
-        let addresses = records.map(|(address, _)| Address::from(&**address));
-        std::iter::once(own.clone()).chain(addresses).collect()
+    /// A variable by its own id, and the record that it is in.
+    pub(crate) fn addresses<'a>(&'a self, own: Address<'a>) -> Vec<Address<'a>> {
+        let record = self.fields.get(own.as_str());
+        let record = record.map(|(address, _)| Address::from(&**address));
+        std::iter::once(own).chain(record).collect()
     }
 
-    /// Where what has a name at or below the path `prefix` is kept: below that path of the store, and where the aliases below it lead.
+    /// Where what has a name at or below the path `prefix` is kept: below that path of the store, where the aliases below it lead,
+    /// and the records that have a variable there.
     pub(crate) fn below<'a>(&'a self, prefix: NameRef<'a>) -> Vec<Address<'a>> {
         let path = prefix.path();
-        let is_below = |id: &str| {
-            let rest = id.strip_prefix(path);
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        };
-        let aliases = self.aliases.iter().filter(|(id, _)| is_below(id));
-        let led = aliases.map(|(_, id)| Address::from(&**id));
-        let plain = Address::from(self.with_prefix(path.to_owned()));
-        let record = self
-            .in_record(path)
-            .map(|(address, _)| Address::from(address));
-        std::iter::once(plain).chain(led).chain(record).collect()
+        let led = self.aliases.iter().filter(|(id, _)| is_below(id, path));
+        let led = led.map(|(_, id)| Cow::Borrowed(&**id));
+        let plain = Cow::Owned(self.with_prefix(path.to_owned()));
+        let ids: Vec<_> = std::iter::once(plain).chain(led).collect();
+        let has = |id: &str| ids.iter().any(|place| is_below(id, place));
+        let of_records = self.fields.iter().filter(|(id, _)| has(id));
+        let of_records: Vec<_> = of_records
+            .map(|(_, (address, _))| Address::from(&**address))
+            .collect();
+        ids.into_iter()
+            .map(Address::from)
+            .chain(of_records)
+            .collect()
     }
 
     fn with_prefix(&self, id: String) -> String {
@@ -177,6 +177,12 @@ impl Names {
             None => id,
         }
     }
+}
+
+/// Whether `id` is at or below `path`, by whole segments.
+fn is_below(id: &str, path: &str) -> bool {
+    let rest = id.strip_prefix(path);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 fn by_rule(name: NameRef<'_>) -> String {

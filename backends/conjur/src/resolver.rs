@@ -1,6 +1,7 @@
 //! The backend itself: a name to an id, an id to a request, an answer to a record.
 
 use std::fmt;
+use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -120,7 +121,13 @@ impl SecretResolver for ConjurBackend {
     }
 
     fn addresses<'a>(&'a self, own: &'a Address<'a>) -> Vec<Address<'a>> {
-        self.0.names.addresses(own)
+        // Signals of the store say the account, too.
+        let id = own
+            .as_str()
+            .strip_prefix(&self.0.client().start_of_full_id());
+        self.0
+            .names
+            .addresses(Address::from(id.unwrap_or(own.as_str())))
     }
 
     fn below<'a>(&'a self, prefix: NameRef<'a>) -> Vec<Address<'a>> {
@@ -172,14 +179,28 @@ impl Parts {
     async fn read(&self, request: Request<'_>) -> Result<Record, Error> {
         let located = self.names.locate(request.name());
         let id = located.address().as_str();
+        let read = |token: Arc<Token>| async move { self.read_with(&token, request, id).await };
+        let record = self.with_token(request.endpoint(), read).await?;
+        request.admit(record.select(located.field()))
+    }
+
+    /// What `ask` answers with a token that the store takes. One that it does not take any more is replaced, once.
+    pub(crate) async fn with_token<T, F>(
+        &self,
+        endpoint: Option<usize>,
+        ask: impl Fn(Arc<Token>) -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<Read<T>, Error>>,
+    {
         let mut again = false;
         loop {
-            let token = self.session.token(request.endpoint()).await?;
+            let token = self.session.token(endpoint).await?;
             let sent = self.session.mark();
-            let refused = match self.read_with(&token, request, id).await? {
-                Read::Done(record) => {
+            let refused = match ask(Arc::clone(&token)).await? {
+                Read::Done(answer) => {
                     token.worked();
-                    return request.admit(record.select(located.field()));
+                    return Ok(answer);
                 }
                 Read::Refused(endpoint) => endpoint,
             };
@@ -209,7 +230,10 @@ impl Parts {
         }
         match request.batch() {
             Some(batch) if !self.with_versions => self.read_batch(token, request, id, batch).await,
-            _ if self.with_versions => self.read_version(token, request, id).await,
+            // A dynamic secret is made at each read: it has no versions.
+            _ if self.with_versions && !id.starts_with(DYNAMIC) => {
+                self.read_version(token, request, id).await
+            }
             _ => self.read_one(token, request, id, request.validator()).await,
         }
     }
@@ -303,7 +327,8 @@ impl Parts {
                 None => Err(error::new(
                     secret_resolver::ErrorKind::NotFound,
                     "the variable has no value",
-                )),
+                )
+                .with_detail(reply.place(&path))),
             },
             _ => Err(answers::error_of(Asked::Read, &path, &reply)),
         }

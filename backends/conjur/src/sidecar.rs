@@ -60,6 +60,11 @@ impl Written {
         self.dies.min(now + LOOK_AGAIN)
     }
 
+    /// Whether it is the administrator's.
+    pub(crate) fn of_admin(&self) -> bool {
+        wire::token(self.text.expose()).is_ok_and(|token| token.of_admin)
+    }
+
     /// The token. Somebody else renews it, so at its end the file is looked at, and nobody is refused.
     pub(crate) fn issued(&self, file: &Credential) -> Result<Issued, Error> {
         let token = wire::token(self.text.expose()).map_err(|_| {

@@ -30,6 +30,8 @@ pub(crate) struct Token {
     pub(crate) header: SecretBuf,
     /// How long it lives from its issue.
     pub(crate) life: Duration,
+    /// Whether it is the administrator's.
+    pub(crate) of_admin: bool,
 }
 
 /// The token in a body: JSON, or the same in base64 (standard alphabet).
@@ -60,9 +62,13 @@ pub(crate) fn token(body: &[u8]) -> Result<Token, Error> {
         }
         false => body,
     };
+    let decoded = BASE64_URL_SAFE.decode(payload.expose()).map(Zeroizing::new);
+    let claims = decoded.ok().and_then(|json| claims(&json));
+    let life = claims.as_ref().and_then(|(life, _)| *life);
     Ok(Token {
         header: header(text)?,
-        life: life(payload.expose()),
+        life: life.unwrap_or(LIFE),
+        of_admin: claims.is_some_and(|(_, of_admin)| of_admin),
     })
 }
 
@@ -77,20 +83,21 @@ struct Parts<'a> {
 }
 
 #[derive(Deserialize)]
-struct Claims {
+struct Claims<'a> {
     iat: Option<u64>,
     exp: Option<u64>,
+    #[serde(borrow)]
+    sub: Option<&'a RawValue>,
 }
 
-/// `exp - iat`: it is counted from the receipt, so that no clock of the server or of this machine has to be right.
-fn life(payload: &[u8]) -> Duration {
-    let decoded = BASE64_URL_SAFE.decode(payload).map(Zeroizing::new);
-    let claims = decoded.ok().and_then(|json| {
-        let read: Result<Object<Claims>, _> = json::parse(&json, "");
-        read.ok()
-    });
-    let seconds = claims.and_then(|Object(claims)| claims.exp?.checked_sub(claims.iat?));
-    seconds.map_or(LIFE, Duration::from_secs)
+/// The life, as far as it is said, and whether this is the administrator. The life is `exp - iat`: it is counted from the receipt, so
+/// that no clock of the server or of this machine has to be right.
+fn claims(json: &[u8]) -> Option<(Option<Duration>, bool)> {
+    let read: Result<Object<Claims<'_>>, _> = json::parse(json, "");
+    let Object(Claims { iat, exp, sub }) = read.ok()?;
+    let life = exp.zip(iat).and_then(|(exp, iat)| exp.checked_sub(iat));
+    let of_admin = sub.is_some_and(|sub| sub.get() == r#""admin""#);
+    Some((life.map(Duration::from_secs), of_admin))
 }
 
 /// `Token token="…"`; what cannot stand in a header is not a token.

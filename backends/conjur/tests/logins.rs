@@ -338,3 +338,43 @@ fn an_outage_is_an_outage_for_logins_too_and_holds_none_back() {
         assert_eq!(bytes(backend.get("v").await), b"x");
     });
 }
+
+#[test]
+fn the_administrator_reads_nothing_by_whichever_spelling_or_token_unless_it_is_allowed() {
+    let server = server(&[("a", b"x")]);
+    let key = || credential(&server.key_of("admin"));
+    for login in ["admin", "user/admin"] {
+        let of = |allowed: bool| {
+            let builder = ConjurBackend::builder(target(&server, Auth::api_key(login, key())));
+            match allowed {
+                true => builder.dangerous_allow_admin(),
+                false => builder,
+            }
+        };
+        let error = of(false).build().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Misconfigured, "{login}");
+        let backend = of(true).build().unwrap();
+        block_on(async { assert_eq!(bytes(backend.get("a").await), b"x") });
+    }
+    // A token says whose it is.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("token");
+    std::fs::write(&path, server.token("admin")).unwrap();
+    let auth = || Auth::token_file(&path);
+    let backend = ConjurBackend::builder(target(&server, auth()))
+        .build()
+        .unwrap();
+    let before = server.count(Kind::Secret);
+    block_on(async {
+        let error = backend.get("a").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Misconfigured);
+        assert!(
+            error.to_string().contains("dangerous_allow_admin"),
+            "{error}"
+        );
+    });
+    assert_eq!(server.count(Kind::Secret), before);
+    let backend = ConjurBackend::builder(target(&server, auth())).dangerous_allow_admin();
+    let backend = backend.build().unwrap();
+    block_on(async { assert_eq!(bytes(backend.get("a").await), b"x") });
+}

@@ -183,7 +183,13 @@ fn a_signal_for_one_variable_concerns_its_record() {
     block_on(async {
         drop(pair(&resolver).await.unwrap());
         server.set(PASSWORD, "password-2");
-        // By the id that the store itself says, and by each name.
+        // By the id that the store itself says, with the account or without, and by each name.
+        let full = format!("myorg:variable:{PASSWORD}");
+        let dropped = resolver
+            .invalidator()
+            .invalidate_address(&Address::from(full));
+        assert_eq!(dropped.unwrap(), 1);
+        drop(pair(&resolver).await.unwrap());
         let dropped = resolver
             .invalidator()
             .invalidate_address(&Address::from(PASSWORD))
@@ -202,6 +208,36 @@ fn a_signal_for_one_variable_concerns_its_record() {
             let dropped = resolver.invalidator().invalidate_prefix(prefix).unwrap();
             assert_eq!(dropped, 1, "{prefix}");
             drop(pair(&resolver).await.unwrap());
+        }
+    });
+}
+
+#[test]
+fn a_variable_of_a_record_has_one_value_under_all_of_its_names() {
+    let server = server(&[(USER, b"user-1"), ("legacy/pw", b"password-1")]);
+    let backend = builder(&server)
+        .with_alias("prod/db#password", "legacy/pw")
+        .with_record("prod/db", ["user", "password"]);
+    let resolver = Resolver::builder(backend.build().unwrap()).build().unwrap();
+    block_on(async {
+        for signal in ["name", "prefix"] {
+            assert!(pair(&resolver).await.is_ok());
+            let value = format!("password-{signal}");
+            server.set("legacy/pw", &value);
+            let invalidator = resolver.invalidator();
+            let dropped = match signal {
+                "name" => invalidator.invalidate("legacy/pw"),
+                _ => invalidator.invalidate_prefix("legacy"),
+            };
+            assert_eq!(dropped.unwrap(), 1, "{signal}");
+            for name in [
+                "prod/db#password",
+                "prod/db/password",
+                "legacy/pw",
+                "legacy#pw",
+            ] {
+                assert_eq!(bytes(resolver.get(name).await), value.as_bytes(), "{name}");
+            }
         }
     });
 }
@@ -263,6 +299,11 @@ fn a_record_that_makes_no_sense_is_refused_when_it_is_built() {
     for wrong in [
         joined(&server).with_record("prod/db", ["host"]),
         joined(&server).with_alias("other", "prod/db"),
+        joined(&server).with_alias("prod/db", "other"),
+        joined(&server).with_record("prod", ["db"]),
+        joined(&server)
+            .with_record("again", ["user"])
+            .with_alias("again#user", USER),
         builder(&server).with_record("data/dynamic", ["db"]),
     ] {
         assert_eq!(wrong.build().unwrap_err().kind(), ErrorKind::Misconfigured);

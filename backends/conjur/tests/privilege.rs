@@ -40,8 +40,8 @@ fn an_identity_that_may_read_what_is_declared_and_no_more_starts() {
     // Two names of one variable are one.
     let names = ["prod/db#password", "prod/db/password", "prod/db#user"];
     start(&server, backend(&server), &names).unwrap();
-    // A question for each variable, one for the root policy, one for the number.
-    assert_eq!(server.count(Kind::Check), 3);
+    // One for each variable, and two for each policy: the root, prod and prod/db.
+    assert_eq!(server.count(Kind::Check), 2 + 6);
 }
 
 #[test]
@@ -88,9 +88,45 @@ fn an_administrator_and_the_owner_of_the_root_policy_may_do_anything() {
         error.to_string().contains("(it may do anything)"),
         "{error}"
     );
-    server.grant_on(ROLE, &["update"], "policy:root");
-    let error = refused(&server, &["prod/a"]);
-    assert!(error.contains("it may do anything"), "{error}");
+    for privilege in ["create", "update"] {
+        let server = common::server(&[("prod/a", b"a")]);
+        server.grant_on(ROLE, &[privilege], "policy:root");
+        let error = refused(&server, &["prod/a"]);
+        assert!(error.contains("it may do anything"), "{error}");
+    }
+}
+
+#[test]
+fn whatever_may_load_policy_above_a_variable_may_change_it() {
+    for branch in ["prod", "prod/db"] {
+        for privilege in ["create", "update"] {
+            let server = server(&[("prod/db/a", b"a"), ("other/b", b"b")]);
+            server.add_policy(branch);
+            server.grant_on(ROLE, &[privilege], &format!("policy:{branch}"));
+            let error = refused(&server, &["prod/db/a", "other/b"]);
+            assert!(error.ends_with("(it may change prod/db/a)"), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_token_that_ends_and_an_endpoint_that_fails_for_a_moment_keep_no_right_identity_from_starting()
+{
+    let server = server(&[("prod/a", b"a")]);
+    let resolver = Resolver::builder(backend(&server)).require_least_privilege();
+    let resolver = resolver.build().unwrap();
+    drop(block_on(resolver.get("prod/a")).unwrap());
+    // What is required is in the cache, and the token is dead.
+    server.advance(SECOND * 1000);
+    block_on(resolver.require(&["prod/a"])).unwrap();
+    assert_eq!(server.count(Kind::Authenticate), 2);
+    for fault in [Fault::Answer(Answer::new(503)), Fault::Close] {
+        for kind in [Kind::Resources, Kind::Check] {
+            let server = common::server(&[("prod/a", b"a")]);
+            server.fault_next(kind, fault.clone());
+            start(&server, backend(&server), &["prod/a"]).unwrap();
+        }
+    }
 }
 
 #[test]

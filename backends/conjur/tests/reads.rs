@@ -234,3 +234,31 @@ fn a_value_over_the_bound_is_refused() {
         assert_eq!(bytes(backend.get("w").await), [7; 100]);
     });
 }
+
+#[test]
+fn a_dynamic_secret_has_no_versions_and_is_read_with_them_too() {
+    let server = server(&[("a", b"x")]);
+    server.add_dynamic("data/dynamic/db", SECOND * 60);
+    server.allow_read("host:apps/reader", "data/dynamic/db");
+    let backend = builder(&server).with_versions().build().unwrap();
+    block_on(async {
+        drop(backend.get("data/dynamic/db").await.unwrap());
+        let plain = backend.get("a").await.unwrap();
+        assert_eq!(plain.version(), &Version::number(1));
+    });
+}
+
+#[test]
+fn a_bound_on_a_body_that_leaves_no_room_for_a_value_is_refused() {
+    let server = server(&[]);
+    let wrong = builder(&server)
+        .with_value_limit(4 << 20)
+        .build()
+        .unwrap_err();
+    assert_eq!(wrong.kind(), ErrorKind::Misconfigured);
+    assert!(wrong.to_string().contains("with_body_limit"), "{wrong}");
+    let right = builder(&server)
+        .with_value_limit(4 << 20)
+        .with_body_limit(5 << 20);
+    assert!(right.build().is_ok());
+}

@@ -98,9 +98,7 @@ pub(crate) fn is_refusal(reply: &Reply<'_>) -> bool {
 }
 
 fn meaning(asked: Asked, status: u16, body: Body) -> (ErrorKind, &'static str) {
-    use ErrorKind::{
-        Denied, Malformed, Misconfigured, NotFound, Throttled, Unauthenticated, Unavailable,
-    };
+    use ErrorKind::{Malformed, Misconfigured, NotFound, Throttled, Unauthenticated, Unavailable};
     match (status, body, asked) {
         // These pass, even where a proxy says so.
         (429, _, _) => (Throttled, "the store's quota is used up; ask less often"),
@@ -158,10 +156,6 @@ fn meaning(asked: Asked, status: u16, body: Body) -> (ErrorKind, &'static str) {
         (401 | 403, _, Asked::Lookup) => (
             Unauthenticated,
             "the token is dead, or its policies do not let it look itself up; give it a live one with the default policy",
-        ),
-        (401 | 403, _, Asked::Rights) => (
-            Denied,
-            "the identity may not ask what it may do; allow it \"update\" on sys/capabilities-self, as the policy default does",
         ),
         (401 | 403, _, _) => (Unauthenticated, "the token is not accepted"),
         (404, Body::Nothing | Body::Deleted, Asked::Read) => (

@@ -13,6 +13,12 @@ pub(crate) fn denied(place: String) -> Error {
     at(Error::new(ErrorKind::Denied, what), place).with_status(403)
 }
 
+/// The question what this identity may do answered 403 with a token that lives.
+pub(crate) fn may_not_ask() -> Error {
+    let what = "the identity may not ask what it may do; allow it \"update\" on sys/capabilities-self and \"read\" on auth/token/lookup-self, as the policy default does";
+    ours(Error::new(ErrorKind::Denied, what)).with_status(403)
+}
+
 /// A login answered 403 after others with 400: the store does not look at the credentials any more.
 pub(crate) fn locked_out(error: Error) -> Error {
     let what = "the role is probably locked out for every service, after logins with a wrong secret id; correct the secret id, and wait (15 minutes by default) or unlock the role";

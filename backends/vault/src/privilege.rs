@@ -1,18 +1,20 @@
 //! What this identity may do beyond reading the names that a service declares, by `sys/capabilities-self`: it answers for many paths
-//! at once, and changes nothing. A path need not exist: so a name that nobody uses stands for all others.
+//! at once, and changes nothing. A path need not exist: so a name that nobody uses stands for all others of its place.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use secret_resolver::Error;
 use secret_resolver::backend::{Excess, NameRef};
-use secret_resolver_transport::Method;
+use secret_resolver::{Error, SecretBuf};
+use secret_resolver_session::{Token, Verdict};
+use secret_resolver_transport::{Method, Reply};
 
 use crate::answers::{self, Asked};
 use crate::client::Ask;
 use crate::resolver::Parts;
-use crate::wire;
+use crate::{error, wire};
 
 const TARGET: &str = "/v1/sys/capabilities-self";
+const LOOKUP: &str = "/v1/auth/token/lookup-self";
 
 /// How many paths are asked about in one request: OpenBao takes no JSON with more than 1,000 strings unless it is set otherwise
 /// (`max_request_json_strings`; 2,000 got a 400).
@@ -30,8 +32,37 @@ enum Path {
     Other,
     /// The list of what is at one place.
     List,
-    /// What gives rights.
-    Policy,
+    /// What gives rights, when it is changed.
+    Power,
+    /// What gives rights to those with `sudo` alone.
+    Sudo,
+}
+
+/// Where rights are given: policies, what logs in, what is mounted, and the store below them.
+const POWERS: [&str; 10] = [
+    "sys/policies/acl/*",
+    "sys/policy/*",
+    "sys/auth/*",
+    "sys/mounts/*",
+    "sys/raw/*",
+    "identity/entity",
+    "identity/entity/id/*",
+    "identity/group",
+    "identity/group/id/*",
+    "auth/token/roles/*",
+];
+
+/// Below the mount of its own login.
+const OF_LOGIN: [&str; 3] = ["role/*", "certs/*", "config"];
+
+/// Tokens of any policy: anyone may make tokens of its own.
+const SUDO: [&str; 2] = ["auth/token/create", "auth/token/create-orphan"];
+
+/// What became of a question with one token.
+enum Asking<T> {
+    Done(T),
+    /// The endpoint of this number refuses it: the token may be dead.
+    Refused(usize),
 }
 
 impl Parts {
@@ -43,21 +74,51 @@ impl Parts {
             records.entry(path).or_default().push(position);
         }
         let records: Vec<_> = records.into_iter().collect();
-        let paths = paths(&self.mount, records.iter().map(|(path, _)| &**path));
+        let mut again = false;
+        loop {
+            let token = self.session.token(None).await?;
+            let sent = self.session.mark();
+            let refused = match self.excess_with(&token, &records).await? {
+                Asking::Done(excess) => return Ok(excess),
+                Asking::Refused(endpoint) => endpoint,
+            };
+            match self.session.judge(&token, sent, refused, again).await? {
+                Verdict::Denied => return Err(error::may_not_ask()),
+                Verdict::Replaced => {}
+                Verdict::Dead => again = true,
+            }
+        }
+    }
+
+    async fn excess_with(
+        &self,
+        token: &Token,
+        records: &[(String, Vec<usize>)],
+    ) -> Result<Asking<Vec<Excess>>, Error> {
+        let policies = match self.ask_rights(token, Method::Get, LOOKUP, None).await? {
+            Asking::Done(reply) => wire::policies(reply.body())?,
+            Asking::Refused(endpoint) => return Ok(Asking::Refused(endpoint)),
+        };
+        let mut paths = paths(&self.mount, records.iter().map(|(path, _)| &**path));
+        let login = self.session.store().mount();
+        let powers = POWERS.iter().map(ToString::to_string);
+        let powers = powers.chain(OF_LOGIN.iter().map(|part| format!("auth/{login}/{part}")));
+        let powers = powers.map(|path| path.replace('*', ANY));
+        let own = policies.iter().flat_map(|policy| {
+            let kinds = ["sys/policies/acl", "sys/policy"].into_iter();
+            kinds.map(move |kind| format!("{kind}/{policy}"))
+        });
+        paths.extend(powers.chain(own).map(|path| (path, Path::Power)));
+        paths.extend(SUDO.map(|path| (path.to_owned(), Path::Sudo)));
         let paths: Vec<_> = paths.into_iter().collect();
-        let token = self.session.token(None).await?;
         let (mut root, mut others, mut written) = (false, false, BTreeSet::new());
         for some in paths.chunks(AT_ONCE) {
             let body = wire::paths(some.iter().map(|(path, _)| &**path))?;
-            let ask = Ask {
-                token: Some(token.secret()),
-                body: Some(&body),
-                ..Ask::new(Method::Post, TARGET)
+            let asked = self.ask_rights(token, Method::Post, TARGET, Some(&body));
+            let reply = match asked.await? {
+                Asking::Done(reply) => reply,
+                Asking::Refused(endpoint) => return Ok(Asking::Refused(endpoint)),
             };
-            let reply = self.client().send(ask).await?;
-            if reply.status() != 200 {
-                return Err(answers::error_of(Asked::Rights, TARGET, &reply));
-            }
             let rights = wire::capabilities(reply.body())?;
             for (path, what) in some {
                 let rights = rights.get(path).ok_or_else(wire::no_capabilities)?;
@@ -70,20 +131,41 @@ impl Parts {
                     }
                     Path::Other => others |= may("read") || may_change,
                     Path::List => others |= may("list"),
-                    Path::Policy => root |= may_change,
+                    Path::Power => root |= may_change,
+                    Path::Sudo => root |= may("sudo"),
                     Path::Record(_) => {}
                 }
             }
         }
         // And so everything else, too.
         if root {
-            return Ok(vec![Excess::Root]);
+            return Ok(Asking::Done(vec![Excess::Root]));
         }
         let mut excess: Vec<_> = written.into_iter().copied().map(Excess::Write).collect();
         if others {
             excess.push(Excess::Others(None));
         }
-        Ok(excess)
+        Ok(Asking::Done(excess))
+    }
+
+    async fn ask_rights(
+        &self,
+        token: &Token,
+        method: Method,
+        target: &'static str,
+        body: Option<&SecretBuf>,
+    ) -> Result<Asking<Reply<'_>>, Error> {
+        let ask = Ask {
+            token: Some(token.secret()),
+            body,
+            ..Ask::new(method, target)
+        };
+        let reply = self.client().send(ask).await?;
+        match reply.status() {
+            200 => Ok(Asking::Done(reply)),
+            _ if answers::is_refusal(&reply) => Ok(Asking::Refused(reply.endpoint())),
+            _ => Err(answers::error_of(Asked::Rights, target, &reply)),
+        }
     }
 }
 
@@ -96,8 +178,6 @@ fn paths<'a>(
     records: impl Iterator<Item = &'a str> + Clone,
 ) -> BTreeMap<String, Path> {
     let mut paths = BTreeMap::from([
-        (format!("sys/policies/acl/{ANY}"), Path::Policy),
-        (format!("sys/policy/{ANY}"), Path::Policy),
         (format!("{mount}/data/{ANY}"), Path::Other),
         (format!("{mount}/metadata/"), Path::List),
     ]);

@@ -96,7 +96,8 @@ pub(crate) fn renewal(body: &[u8]) -> Result<Grant, Error> {
 
 /// The life that is left to a token, and whether its uses are counted.
 pub(crate) fn lookup(body: &[u8]) -> Result<Lookup, Error> {
-    let Looked { data: Object(data) } = parse(body, "the answer to a token's lookup is not one")?;
+    let Looked { data: Object(data) }: Looked<Own> =
+        parse(body, "the answer to a token's lookup is not one")?;
     // A ttl of 0 means for ever only where no time of expiry is set; else the end is now.
     let endless = data.ttl == 0 && data.expire_time.is_none();
     let grant = Grant {
@@ -138,6 +139,25 @@ pub(crate) fn paths<'a>(paths: impl Iterator<Item = &'a str>) -> Result<SecretBu
 pub(crate) fn capabilities(body: &[u8]) -> Result<BTreeMap<String, Vec<String>>, Error> {
     let Able { data } = parse(body, NO_CAPABILITIES)?;
     Ok(data)
+}
+
+/// The policies of a token, its identity's among them, as it says them itself.
+pub(crate) fn policies(body: &[u8]) -> Result<Vec<String>, Error> {
+    let Looked { data: Object(held) }: Looked<Holds> =
+        parse(body, "the answer to a token's lookup is not one")?;
+    let of_identity = held.identity_policies.into_iter().flatten();
+    Ok(held
+        .policies
+        .into_iter()
+        .flatten()
+        .chain(of_identity)
+        .collect())
+}
+
+#[derive(Deserialize)]
+struct Holds {
+    policies: Option<Vec<String>>,
+    identity_policies: Option<Vec<String>>,
 }
 
 /// Where a path that was asked about has no answer.
@@ -208,8 +228,8 @@ impl Auth<'_> {
 }
 
 #[derive(Deserialize)]
-struct Looked {
-    data: Object<Own>,
+struct Looked<T> {
+    data: Object<T>,
 }
 
 #[derive(Deserialize)]

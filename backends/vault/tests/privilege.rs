@@ -114,23 +114,36 @@ fn every_form_of_a_right_on_other_secrets_is_found() {
 }
 
 #[test]
-fn the_root_and_a_writer_of_policies_may_do_anything() {
+fn the_root_and_whatever_may_give_itself_rights_may_do_anything() {
     let server = server();
     let root = secret_resolver_vault::Auth::token(value(server.root_token()));
     let root = VaultBackend::builder(target(&server, root))
         .build()
         .unwrap();
-    let policies = with_policy(
-        &server,
-        &format!(r#"{EXACT} path "sys/policies/*" {{ capabilities = ["create", "update"] }}"#),
-    );
-    for backend in [root, policies] {
-        let error = start(backend).unwrap_err();
-        assert!(
-            error.to_string().ends_with("(it may do anything)"),
-            "{error}"
-        );
+    assert_all(root);
+    for power in [
+        r#"path "sys/policies/*" { capabilities = ["create", "update"] }"#,
+        // Its own alone.
+        r#"path "sys/policies/acl/tried" { capabilities = ["update"] }"#,
+        r#"path "sys/policy/tried" { capabilities = ["update"] }"#,
+        r#"path "auth/approle/role/*" { capabilities = ["create", "update"] }"#,
+        r#"path "auth/token/create" { capabilities = ["update", "sudo"] }"#,
+        r#"path "sys/auth/*" { capabilities = ["create", "update", "sudo"] }"#,
+        r#"path "sys/mounts/*" { capabilities = ["update"] }"#,
+        r#"path "identity/*" { capabilities = ["update"] }"#,
+        r#"path "sys/raw/*" { capabilities = ["update", "sudo"] }"#,
+    ] {
+        assert_all(with_policy(&server, &format!("{EXACT}{power}")));
     }
+    // A token that may make others of its own policies is no more than it is.
+    let children = r#"path "auth/token/create" { capabilities = ["update"] }"#;
+    start(with_policy(&server, &format!("{EXACT}{children}"))).unwrap();
+}
+
+fn assert_all(backend: VaultBackend) {
+    let error = start(backend).unwrap_err();
+    let shown = error.to_string();
+    assert!(shown.ends_with("(it may do anything)"), "{shown}");
 }
 
 #[test]

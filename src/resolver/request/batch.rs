@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::Error;
 use crate::name::{NameRef, SecretName};
@@ -14,9 +15,11 @@ use crate::sync::lock;
 /// request's own name by what `resolve` returns, and each of these by [`answer`](Self::answer). Each name is answered for
 /// itself: one that is not found or denied fails alone, as if it was asked alone. When the whole request fails, the error
 /// that `resolve` returns is that of every name without an answer. A name without an answer where `resolve` returns a value,
-/// or an error of one secret (not found, denied), is asked again alone.
+/// or an error of one secret (not found, denied), or after [`leave_out`](Self::leave_out), is asked again: with others a few times,
+/// where the backend still reads it so, and then alone.
 pub struct Batch {
     others: Box<[Other]>,
+    leaves_out: AtomicBool,
 }
 
 struct Other {
@@ -32,6 +35,7 @@ impl Batch {
         });
         Self {
             others: others.collect(),
+            leaves_out: AtomicBool::new(false),
         }
     }
 
@@ -48,6 +52,23 @@ impl Batch {
             // Wiped outside of the lock.
             drop(before);
         }
+    }
+
+    /// Whether the name at a place has an answer, as where a request is tried again.
+    #[must_use]
+    pub fn is_answered(&self, place: usize) -> bool {
+        let other = self.others.get(place);
+        other.is_some_and(|other| lock(&other.answer).is_some())
+    }
+
+    /// From now on an error that `resolve` returns is that of the request's own name alone: each name without an answer is asked
+    /// again.
+    pub fn leave_out(&self) {
+        self.leaves_out.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn leaves_out(&self) -> bool {
+        self.leaves_out.load(Ordering::Relaxed)
     }
 
     /// What was answered, in the order of the names.

@@ -37,9 +37,6 @@ pub(crate) fn hold(data: &[u8]) -> bool {
             assert!(of_store && matches!(status, 400 | 401 | 403));
             assert!(status != 400 || matches!(asked, Asked::Login(_)));
         }
-        ErrorKind::Denied => {
-            assert!(of_store && asked == Asked::Rights && matches!(status, 401 | 403));
-        }
         ErrorKind::Misconfigured => assert!(of_store && matches!(status, 400 | 404)),
         ErrorKind::Malformed => {}
         _ => assert!(passes, "{kind:?}"),

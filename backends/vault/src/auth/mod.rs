@@ -229,9 +229,14 @@ impl Auth {
         }
     }
 
+    /// As policies name it.
+    fn mount_name(&self) -> &str {
+        self.mount.as_deref().unwrap_or(self.name())
+    }
+
     /// Encoded.
     fn mount(&self) -> String {
-        path::encode(self.mount.as_deref().unwrap_or(self.name()))
+        path::encode(self.mount_name())
     }
 }
 

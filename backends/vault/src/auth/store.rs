@@ -33,6 +33,11 @@ impl Vault {
         &self.client
     }
 
+    /// Where the login method is mounted, as policies name it.
+    pub(crate) fn mount(&self) -> &str {
+        self.auth.mount_name()
+    }
+
     /// The error of a login by AppRole, which says where a lockout is probable.
     fn of_role(&self, error: Error) -> Error {
         if is_wrong(&error) {

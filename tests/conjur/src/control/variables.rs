@@ -7,6 +7,11 @@ use crate::state::Dynamic;
 
 /// Variables.
 impl ConjurDouble {
+    /// Adds a policy, as a branch of others.
+    pub fn add_policy(&self, id: &str) {
+        self.make(&mut self.shared().state(), &format!("policy:{id}"));
+    }
+
     /// Creates a variable without a value, unless it is there.
     pub fn add_variable(&self, id: &str) {
         self.make(&mut self.shared().state(), &format!("variable:{id}"));

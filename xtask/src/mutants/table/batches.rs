@@ -31,8 +31,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "gather: the error of the name that leads is that of all",
         "src/layers/gather.rs",
         [
-            "(None, Err(error)) if !error.kind().is_of_the_secret() => {",
-            "(None, Err(error)) => {",
+            "if !batch.leaves_out() && !error.kind().is_of_the_secret() => {",
+            "if !batch.leaves_out() => {",
         ],
         "a_name_that_the_backend_leaves_out_is_asked_alone",
     ),
@@ -70,11 +70,11 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "a_page_of_another_program_speaks_of_no_secret_and_no_token",
     ),
     conjur(
-        "conjur: a name that spoiled a batch is not asked alone",
+        "conjur: a name that spoiled a batch goes with others again",
         "backends/conjur/src/batch.rs",
         [
-            "            self.bad.note(&id, self.clock.now());\n",
-            "            self.bad.note(\"\", self.clock.now());\n            return Err(error::malformed(\"\"));\n",
+            "        bad.insert(Box::from(id), now + APART);\n",
+            "        let _ = (id, now + APART);\n",
         ],
         "one_denied_among_two_hundred_costs_ten_requests_and_fails_alone",
     ),
@@ -82,8 +82,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "conjur: the administrator logs in",
         "backends/conjur/src/auth.rs",
         [
-            "self.login.as_deref() == Some(\"admin\") && !allow_admin",
-            "self.login.as_deref() == Some(\"admin\") && !allow_admin && has_certificate",
+            "if user == Some(\"admin\") && !allow_admin {",
+            "if user == Some(\"admin\") && !allow_admin && has_certificate {",
         ],
         "what_is_wrong_with_a_target_is_said_when_it_is_built",
     ),
@@ -99,7 +99,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     conjur(
         "conjur: a token lives by its end alone",
         "backends/conjur/src/wire.rs",
-        ["claims.exp?.checked_sub(claims.iat?)", "claims.exp"],
+        ["exp.checked_sub(iat)", "Some(exp.max(iat))"],
         "a_tokens_life_is_its_own_or_eight_minutes",
     ),
     conjur(
@@ -115,10 +115,10 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "conjur: an answer that is too large is the error of all its names",
         "backends/conjur/src/batch.rs",
         [
-            "Err(error) if error.status() == Some(200) => return Ok(Answer::TooLarge),",
-            "Err(error) if error.status() == Some(201) => return Ok(Answer::TooLarge),",
+            "matches!(error.status(), Some(200 | 207))",
+            "matches!(error.status(), Some(200))",
         ],
-        "values_that_are_together_more_than_one_answer_may_have_come_in_more_answers",
+        "large_values_and_a_bad_name_of_the_service_come_in_more_answers",
     ),
     conjur(
         "conjur: an id may stand twice in the answer of the service",
@@ -142,8 +142,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "conjur: a signal for a variable does not concern its record",
         "backends/conjur/src/names.rs",
         [
-            "std::iter::once(own.clone()).chain(addresses).collect()",
-            "std::iter::once(own.clone()).chain(addresses.take(0)).collect()",
+            "std::iter::once(own).chain(record).collect()",
+            "std::iter::once(own).chain(record.filter(|_| false)).collect()",
         ],
         "a_signal_for_one_variable_concerns_its_record",
     ),
@@ -254,5 +254,29 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "if id.starts_with(\"/\") {\n            record",
         ],
         "a_dynamic_secret_is_used_for_no_longer_than_it_says_and_for_a_moment_where_it_says_nothing",
+    ),
+    conjur(
+        "conjur: the error of the name that leads is that of the others",
+        "backends/conjur/src/batch.rs",
+        ["        batch.leave_out();\n", ""],
+        "the_error_of_the_name_that_leads_is_no_other_names",
+    ),
+    conjur(
+        "conjur: at a slow store spoilers are looked for one after the other",
+        "backends/conjur/src/batch.rs",
+        [
+            "Answer::Spoiled(None) if self.clock.now().since(asked) >= SLOW => {",
+            "Answer::Spoiled(None) if self.clock.now().since(asked) >= SLOW * 100 => {",
+        ],
+        "a_slow_store_with_a_few_bad_names_answers_all_others",
+    ),
+    conjur(
+        "conjur: the administrator's token is taken from a file",
+        "backends/conjur/src/auth.rs",
+        [
+            "let unfit = self.unfit(token.of_admin());",
+            "let unfit = self.unfit(false);",
+        ],
+        "the_administrator_reads_nothing_by_whichever_spelling_or_token_unless_it_is_allowed",
     ),
 ];

@@ -49,8 +49,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "privilege: an endpoint without the paths gives no rights",
         "backends/conjur/src/privilege.rs",
         [
-            "200 => wire::count(reply.body()),",
-            "200 => wire::count(reply.body()),\n            404 => Ok(0),",
+            "200 => wire::count(reply.body()).map(Read::Done),",
+            "200 => wire::count(reply.body()).map(Read::Done),\n            404 => Ok(Read::Done(0)),",
         ],
         "an_endpoint_that_does_not_say_it_is_no_proof_of_few_rights",
     ),
