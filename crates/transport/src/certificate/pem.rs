@@ -120,3 +120,6 @@ impl Key {
 fn damaged() -> Error {
     misconfigured("a PEM section of the private key is damaged")
 }
+
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
