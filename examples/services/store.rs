@@ -1,4 +1,4 @@
-//! The store of both examples: its own OpenBao with TLS, and a resolver that may read `prod/*` there and nothing else.
+//! The store of the web server and of the pool: its own OpenBao with TLS, and a resolver that may read `prod/*` there and nothing else.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! `cargo xtask demo`: the main job on a real server. It only sets up, builds and starts the Vault backend's example `demo`, so that the
-//! tasks themselves compile in a moment. The example checks its steps and gives the verdict.
+//! `cargo xtask demo`: the main job, with a real OpenBao and a double of Conjur. It only sets up, builds and starts the example `demo` of
+//! `examples/services`, so that the tasks themselves compile in a moment. The example checks its steps and gives the verdict.
 
 use crate::workspace::Result;
 use crate::{examples, setup};
@@ -10,7 +10,7 @@ pub(crate) fn run() -> Result {
     let demo = examples::build(&[
         "--locked",
         "--package",
-        "secret-resolver-vault",
+        "service-examples",
         "--example",
         "demo",
     ])?;

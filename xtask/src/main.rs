@@ -43,7 +43,7 @@ const USAGE: &str = "usage: cargo xtask <command>
   budget          count the crates that users of ours compile, against their limits
   msrv            build with the oldest Rust that is promised, where it can be had
   links           check that what the Markdown files refer to is there
-  demo            a real OpenBao with TLS: resolve, cached, rotated, invalidated, killed, refused";
+  demo            a real OpenBao and a double of Conjur, with TLS: resolve, cached, rotated, many at once, one away, refused";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -144,6 +144,9 @@ fn meaning(asked: Asked, status: u16, is_own: bool) -> (ErrorKind, &'static str)
     }
 }
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -56,6 +56,30 @@ mod resolver;
 mod sidecar;
 mod wire;
 
+/// What `fuzz/` asserts; not part of an ordinary build.
+#[cfg(fuzzing)]
+pub mod fuzzing {
+    /// Of answers to logins.
+    pub fn token(data: &[u8]) {
+        let _ = crate::wire::properties::hold_for_token(data);
+    }
+
+    /// Of answers to batches.
+    pub fn batch(data: &[u8]) {
+        let _ = crate::wire::properties::hold_for_batch(data);
+    }
+
+    /// Of the metadata of variables, errors that name one, and dynamic secrets.
+    pub fn metadata(data: &[u8]) {
+        let _ = crate::wire::properties::hold_for_metadata(data);
+    }
+
+    /// Of statuses, with the bodies that come with them.
+    pub fn refusal(data: &[u8]) {
+        let _ = crate::answers::properties::hold(data);
+    }
+}
+
 pub use auth::Auth;
 pub use config::{ConjurBuilder, ConjurTarget};
 pub use resolver::ConjurBackend;

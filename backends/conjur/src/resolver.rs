@@ -379,7 +379,7 @@ impl Parts {
 }
 
 /// How long a dynamic secret lives, as its JSON says: `ttl`, in seconds. One that does not say it is used for a moment only.
-fn dynamic_life(value: &[u8]) -> std::time::Duration {
+pub(crate) fn dynamic_life(value: &[u8]) -> std::time::Duration {
     #[derive(serde::Deserialize)]
     struct Minted {
         ttl: Option<u64>,

@@ -312,5 +312,7 @@ struct SaidError {
     message: Option<String>,
 }
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
 #[cfg(test)]
 mod tests;

@@ -101,6 +101,11 @@ pub mod fuzzing {
         let _ = crate::trust::properties::hold_for_certificate(data);
     }
 
+    /// Of private keys.
+    pub fn key(data: &[u8]) {
+        let _ = crate::certificate::key_properties(data);
+    }
+
     /// Of answers over HTTP/1.1.
     pub fn head(data: &[u8]) {
         let _ = crate::engine::properties::hold(data);

@@ -7,6 +7,8 @@ mod files;
 mod pem;
 
 pub use files::CertificateFiles;
+#[cfg(fuzzing)]
+pub(crate) use pem::properties::hold as key_properties;
 
 use std::fmt;
 use std::sync::Arc;

@@ -9,7 +9,7 @@ use secret_resolver::Error;
 use zeroize::Zeroizing;
 
 use crate::error::misconfigured;
-use crate::trust::pem;
+use crate::trust::pem::{self, find};
 
 /// A private key in DER, wiped when it goes.
 pub(super) struct Key {
@@ -46,32 +46,50 @@ const END: &[u8] = b"-----END ";
 const DASHES: &[u8] = b"-----";
 
 /// The one private key of a text. Sections of other kinds are passed over, such as the parameters that OpenSSL
-/// writes before a key on a curve.
+/// writes before a key on a curve; half of a section is not, and neither is what stands inside of one.
 pub(super) fn key(text: &[u8]) -> Result<Key, Error> {
     let mut found = None;
     let mut rest = text;
-    while let Some((_, section)) = split(rest, BEGIN) {
-        let (label, after) = split(section, DASHES).ok_or_else(damaged)?;
-        let (body, ended) = split(after, END).ok_or_else(damaged)?;
-        let is_its_end = |tail: &[u8]| tail.starts_with(DASHES);
-        if !ended.strip_prefix(label).is_some_and(is_its_end) {
+    while let Some(begin) = find(rest, BEGIN, 0) {
+        let section = rest.get(begin + BEGIN.len()..).unwrap_or_default();
+        let label_end = find(section, DASHES, 0).ok_or_else(damaged)?;
+        let end = find(section, END, label_end).ok_or_else(damaged)?;
+        // The next mark of any kind is its end. Marks may share their dashes.
+        let is_before = |mark, text: &[u8], from, to| {
+            let place = find(text, mark, from);
+            place.is_some_and(|place| place < to)
+        };
+        if is_before(END, rest, 0, begin) || is_before(BEGIN, section, label_end, end) {
             return Err(damaged());
         }
-        rest = ended;
+        let label = section.get(..label_end).unwrap_or_default();
+        // Its end may not begin in the dashes of its beginning.
+        let body = section.get(label_end + DASHES.len()..end);
+        let body = body.ok_or_else(damaged)?;
+        let ended = section.get(end + END.len()..).unwrap_or_default();
+        let behind = ended.strip_prefix(label).ok_or_else(damaged)?;
+        if !behind.starts_with(DASHES) {
+            return Err(damaged());
+        }
+        rest = behind;
         let form = match label {
             b"PRIVATE KEY" => Form::Pkcs8,
             b"RSA PRIVATE KEY" => Form::Pkcs1,
             b"EC PRIVATE KEY" => Form::Sec1,
-            label if label.ends_with(b"PRIVATE KEY") => {
+            label if find(label, b"PRIVATE KEY", 0).is_some() => {
                 return Err(misconfigured(
                     "the private key is encrypted, or of a kind that is not known here; give it in PKCS #8 without a password",
                 ));
             }
             _ => continue,
         };
-        if found.replace(decode(body, form)?).is_some() {
+        let key = decode(body, form)?;
+        if found.replace(key).is_some() {
             return Err(misconfigured("there is more than one private key"));
         }
+    }
+    if find(rest, END, 0).is_some() {
+        return Err(damaged());
     }
     found.ok_or_else(|| misconfigured("there is no PEM private key for the client certificate"))
 }
@@ -99,12 +117,9 @@ impl Key {
     }
 }
 
-/// What stands before and after the first `mark`.
-fn split<'a>(text: &'a [u8], mark: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
-    let at = text.windows(mark.len()).position(|window| window == mark)?;
-    Some((text.get(..at)?, text.get(at + mark.len()..)?))
-}
-
 fn damaged() -> Error {
     misconfigured("a PEM section of the private key is damaged")
 }
+
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;

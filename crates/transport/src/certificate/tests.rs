@@ -81,6 +81,14 @@ fn a_pair_that_cannot_be_shown_is_refused_with_its_reason_and_quotes_nothing() {
     let future = ca.issue_client("new", Validity::FUTURE).unwrap();
     let both = format!("{}{}", good.certificate_pem, good.key_pem);
     let twice = good.key_pem.repeat(2);
+    let (begun, _) = good.key_pem.split_once("-----END").unwrap();
+    let inside = format!(
+        "-----BEGIN X-----\n{begun}-----END X-----\n{}",
+        good.key_pem
+    );
+    let (_, half) = good.key_pem.split_at(good.key_pem.len() / 2);
+    let half = format!("{half}{}", good.key_pem);
+    let pgp = section("PGP PRIVATE KEY BLOCK", b"x") + &good.key_pem;
     let cut = &good.key_pem[..good.key_pem.len() / 2];
     let wrong_end = good.key_pem.replace("END PRIVATE", "END RSA PRIVATE");
     let encrypted = good.key_pem.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
@@ -100,6 +108,9 @@ fn a_pair_that_cannot_be_shown_is_refused_with_its_reason_and_quotes_nothing() {
         ),
         (&good.certificate_pem, &twice, "more than one private key"),
         (&good.certificate_pem, cut, "is damaged"),
+        (&good.certificate_pem, &inside, "is damaged"),
+        (&good.certificate_pem, &half, "is damaged"),
+        (&good.certificate_pem, &pgp, "of a kind that is not known"),
         (&good.certificate_pem, &wrong_end, "is damaged"),
         (&good.certificate_pem, &odd, "is damaged"),
         (&good.certificate_pem, &encrypted, "is encrypted"),

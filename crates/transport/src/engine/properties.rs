@@ -101,7 +101,8 @@ fn is_what_was_sent(response: &Response, answer: &[u8]) {
 fn is_reported_without_a_quotation(error: &Error) {
     let at_all = match error.status() {
         None => matches!(error.kind(), ErrorKind::Malformed | ErrorKind::Unavailable),
-        Some(101) => error.kind() == ErrorKind::Malformed,
+        // The server changed the protocol, or the body is over the bound.
+        Some(101 | 200..=299 | 400..=499) => error.kind() == ErrorKind::Malformed,
         Some(status) => {
             error.kind() == ErrorKind::Refused && matches!(status, 300..=303 | 305..=399)
         }

@@ -100,7 +100,8 @@ fn check(label: &[u8]) -> Result<(), Error> {
     }))
 }
 
-fn find(text: &[u8], what: &[u8], from: usize) -> Option<usize> {
+/// Where `what` stands in `text`, at `from` or behind it.
+pub(crate) fn find(text: &[u8], what: &[u8], from: usize) -> Option<usize> {
     let rest = text.get(from..)?;
     let at = rest.windows(what.len()).position(|window| window == what)?;
     Some(from + at)

@@ -61,6 +61,15 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "base64_is_decoded_exactly_or_not_at_all",
     ),
     conjur(
+        "conjur: a token is sent with its line breaks",
+        "backends/conjur/src/wire.rs",
+        [
+            "for piece in base64.split(u8::is_ascii_whitespace) {",
+            "for piece in [base64] {",
+        ],
+        "they_hold_for_the_seeds_of_tokens_batches_and_metadata",
+    ),
+    conjur(
         "conjur: another program's page denies",
         "backends/conjur/src/answers.rs",
         [

@@ -194,6 +194,15 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "nothing_of_the_file_of_a_private_key_stays_in_memory",
     ),
     transport(
+        "certificates: a key inside of another section is passed over",
+        "crates/transport/src/certificate/pem.rs",
+        [
+            " || is_before(BEGIN, section, label_end, end) {",
+            " || is_before(BEGIN, section, end, end) {",
+        ],
+        "they_hold_for_the_seeds_of_private_keys",
+    ),
+    transport(
         "certificates: the file of a key is not wiped",
         "crates/transport/src/certificate/files.rs",
         [
