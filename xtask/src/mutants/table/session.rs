@@ -35,7 +35,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "crates/session/src/state.rs",
         [
             "        match error.kind() {\n            Kind::Unavailable",
-            "        self.gate.answered(now);\n        match error.kind() {\n            Kind::Unavailable",
+            "        self.pace.answered(now);\n        match error.kind() {\n            Kind::Unavailable",
         ],
         "an_outage_uses_up_no_cap_and_holds_back_no_login",
     ),
