@@ -73,15 +73,6 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "a_wrong_secret_id_is_sent_three_times_and_then_more_rarely_than_the_store_remembers_it",
     ),
     vault(
-        "logins: what no other endpoint confirms does not count for a lockout",
-        "crates/session/src/state.rs",
-        [
-            "let until = rarely.unwrap_or(now + Self::UNCONFIRMED);",
-            "let until = now + Self::UNCONFIRMED;",
-        ],
-        "several_endpoints_together_are_shown_a_wrong_secret_id_three_times",
-    ),
-    vault(
         "logins: another wrong secret id does not count with the first",
         "crates/session/src/pace.rs",
         [
