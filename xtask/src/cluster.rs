@@ -12,7 +12,7 @@ pub(crate) fn run(arguments: &[String]) -> Result {
         [seconds] if seconds.parse::<u32>().is_ok_and(|seconds| seconds > 0) => seconds,
         _ => return Err("usage: cargo xtask cluster [seconds]".to_owned()),
     };
-    setup::run()?;
+    setup::stores()?;
     let mut command = cargo();
     command
         .args([

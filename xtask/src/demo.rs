@@ -5,7 +5,7 @@ use crate::workspace::Result;
 use crate::{examples, setup};
 
 pub(crate) fn run() -> Result {
-    setup::run()?;
+    setup::stores()?;
     println!("building the demo: a minute or two the first time");
     let demo = examples::build(&[
         "--locked",

@@ -1,6 +1,8 @@
 //! `setup`: the servers and clients that tests need, installed under `target/tools`. It installs what `requirements-tools.txt` and
-//! `requirements-conjur.txt` pin, unpacks Debian's nginx, and touches nothing outside the workspace; finding the programs there is
-//! `test-servers`' part.
+//! `requirements-conjur.txt` pin, unpacks Debian's nginx, builds SPIRE, and touches nothing outside the workspace; finding the programs
+//! there is `test-servers`' part.
+
+mod spire;
 
 use std::fs;
 use std::path::Path;
@@ -9,6 +11,12 @@ use std::process::Command;
 use crate::workspace::{Result, root, run as run_command, target};
 
 pub(crate) fn run() -> Result {
+    stores()?;
+    spire::install(&target().join("tools"))
+}
+
+/// All but SPIRE, which takes minutes to build and which only tests of identities need.
+pub(crate) fn stores() -> Result {
     let tools = target().join("tools");
     SERVERS.install(&tools)?;
     CONJUR_CLIENT.install(&tools)?;

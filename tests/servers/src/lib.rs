@@ -1,5 +1,5 @@
-//! Servers on loopback for this workspace's tests, examples and demo: a real OpenBao, a real nginx before it, a real PostgreSQL, and a
-//! scripted HTTPS server for the answers that a real one cannot be made to give.
+//! Servers on loopback for this workspace's tests, examples and demo: a real OpenBao, a real nginx before it, a real PostgreSQL, a real
+//! SPIRE, and a scripted HTTPS server for the answers that a real one cannot be made to give.
 //!
 //! It owns starting, steering and ending those servers, and the certificates they need. It does not speak the stores'
 //! protocols: what is administered goes through the server's own command line tool, so no helper here can share a mistake with the
@@ -22,6 +22,7 @@ mod postgres;
 mod process;
 mod scripted;
 mod seeds;
+mod spire;
 mod tls;
 pub mod tools;
 
@@ -35,4 +36,8 @@ pub use openbao::OpenBao;
 pub use postgres::Postgres;
 pub use scripted::{ENDLESS_LIMIT, Reply, RequestHead, ScriptedHttps};
 pub use seeds::try_seeds;
+pub use spire::{
+    Authorities, Authority, JwtKey, JwtSvid, Registration, Spire, SpireKey, SpireSettings, Watch,
+    X509Svid,
+};
 pub use tls::{ServerCert, TestCa, Validity};

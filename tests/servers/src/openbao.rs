@@ -111,23 +111,7 @@ impl OpenBao {
     /// # Errors
     /// The server has ended.
     pub fn suspend(&mut self) -> Result<(), Error> {
-        self.process.signal("STOP")?;
-        // The signal was sent; a thread may still answer before it stops.
-        let tasks = format!("/proc/{}/task", self.pid());
-        let runs = |task: std::fs::DirEntry| {
-            let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
-            !stat
-                .rsplit_once(") ")
-                .is_none_or(|(_, rest)| rest.starts_with(['T', 't']))
-        };
-        for _ in 0..400 {
-            let mut tasks = std::fs::read_dir(&tasks).into_iter().flatten().flatten();
-            if !tasks.any(runs) {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        Ok(())
+        self.process.suspend()
     }
 
     /// Lets a frozen server go on.

@@ -8,6 +8,7 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use crate::Error;
 
@@ -119,6 +120,27 @@ impl Guarded {
             true => Ok(()),
             false => Err(Error::new(format!("kill -{name} failed"))),
         }
+    }
+
+    /// Stops the server with all its threads; `CONT` lets it go on.
+    pub(crate) fn suspend(&mut self) -> Result<(), Error> {
+        self.signal("STOP")?;
+        // The signal was sent; a thread may still answer before it stops.
+        let tasks = format!("/proc/{}/task", self.pid);
+        let runs = |task: std::fs::DirEntry| {
+            let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            !stat
+                .rsplit_once(") ")
+                .is_none_or(|(_, rest)| rest.starts_with(['T', 't']))
+        };
+        for _ in 0..400 {
+            let mut tasks = std::fs::read_dir(&tasks).into_iter().flatten().flatten();
+            if !tasks.any(runs) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
     }
 
     /// Kills the server, stopped by a signal or not, and returns when it is gone.

@@ -96,6 +96,29 @@ pub fn conjur_client() -> Result<PathBuf, Error> {
     }
 }
 
+/// Names the folder of another SPIRE, with `spire-server` and `spire-agent` in it, to use in place of the pinned one.
+pub const SPIRE_VARIABLE: &str = "SECRET_RESOLVER_SPIRE";
+
+/// The folder of SPIRE's programs: the one that [`SPIRE_VARIABLE`] names, else the one that `cargo xtask setup` built.
+///
+/// # Errors
+/// There is no such folder, or a program is missing there.
+pub fn spire() -> Result<PathBuf, Error> {
+    let named = std::env::var_os(SPIRE_VARIABLE).map(PathBuf::from);
+    spire_in(named.unwrap_or_else(|| installed().join("spire")))
+}
+
+fn spire_in(folder: PathBuf) -> Result<PathBuf, Error> {
+    let complete = ["spire-server", "spire-agent"].map(|name| folder.join(name).is_file());
+    match complete {
+        [true, true] => Ok(folder),
+        _ => Err(Error::new(format!(
+            "there is no SPIRE: run `cargo xtask setup` (or `cargo xtask test`, which does it first), or name the folder of spire-server \
+             and spire-agent in {SPIRE_VARIABLE}"
+        ))),
+    }
+}
+
 /// The folder of Python's packages, if `file` is below it.
 fn packages_with(file: &str, tools: &Path) -> Option<PathBuf> {
     let lib = tools.join("venv/lib");
@@ -157,6 +180,16 @@ mod tests {
         let empty = tempfile::tempdir().unwrap();
         let error = bao_from(None, empty.path()).unwrap_err().to_string();
         assert!(error.contains("cargo xtask setup"), "{error}");
+    }
+
+    #[test]
+    fn a_missing_spire_says_how_to_get_it_also_when_half_of_it_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("spire-server"), "").unwrap();
+        let error = spire_in(folder.path().to_owned()).unwrap_err().to_string();
+        assert!(error.contains("cargo xtask setup"), "{error}");
+        std::fs::write(folder.path().join("spire-agent"), "").unwrap();
+        assert!(spire_in(folder.path().to_owned()).is_ok());
     }
 
     #[test]
