@@ -176,6 +176,14 @@ fn a_jwt_that_is_refused_twice_is_an_error_and_an_expired_one_is_not_tried_again
             }
         });
         assert_eq!(server.count(Kind::AuthenticateJwt), requests);
+        // The next logins with it, each after a back-off, are one request each.
+        block_on(async {
+            while backend.logins() < 3 {
+                assert_eq!(refusal(&backend, "v").await, ErrorKind::Unauthenticated);
+                tokio::time::sleep(SECOND / 20).await;
+            }
+        });
+        assert_eq!(server.count(Kind::AuthenticateJwt), requests + 2);
     }
 }
 
