@@ -60,15 +60,12 @@ enum Turn {
     Lead(Vec<Waiting>, UnderWay),
     /// It has been answered: `asked` is when it was asked at the earliest.
     Answered(Result<Record, Error>, Moment),
-    /// The request has no answer for it.
-    LeftOut,
+    /// It is asked alone.
+    Alone,
 }
 
 /// What one request has room for.
 const WHOLE: u32 = 1 << 20;
-
-/// How often a name goes with others before it goes alone.
-const MOST_LEFT_OUT: u32 = 3;
 
 /// How long others wait for the end of a request that is under way.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -83,7 +80,6 @@ impl<R: SecretResolver> Gather<R> {
     }
 
     async fn together(&self, request: Request<'_>, share: u32) -> Result<Record, Error> {
-        let mut left_out = 0;
         loop {
             let mut turn = match self.enter(&request, share) {
                 Entered::First(under_way) => {
@@ -99,13 +95,7 @@ impl<R: SecretResolver> Gather<R> {
                     let answer = answer.map(|record| record.asked_at(asked));
                     return answer.and_then(|record| request.admit(record));
                 }
-                // Once more with others, where the store still reads it so: it has left out many, perhaps for one of them.
-                Ok(Turn::LeftOut) => {
-                    left_out += 1;
-                    if left_out > MOST_LEFT_OUT || self.inner.at_once(&request) <= 1 {
-                        return self.inner.resolve(request).await;
-                    }
-                }
+                Ok(Turn::Alone) => return self.inner.resolve(request).await,
                 // The one that led was dropped.
                 Err(_) => {}
             }
@@ -163,13 +153,16 @@ impl<R: SecretResolver> Gather<R> {
             let turn = match (answered, &answer) {
                 (Some(answered), _) => Turn::Answered(at(answered, endpoint), began),
                 // The request has failed, and with it each name.
-                (None, Err(error)) if !batch.leaves_out() && !error.kind().is_of_the_secret() => {
+                (None, Err(error)) if !error.kind().is_of_the_secret() => {
                     Turn::Answered(Err(error.clone()), began)
                 }
-                (None, _) => Turn::LeftOut,
+                (None, _) => Turn::Alone,
             };
             // Its caller may have left.
             let _ = other.turn.send(turn);
+        }
+        if batch.leaves_out() {
+            return self.inner.resolve(request).await;
         }
         answer.and_then(|record| request.admit(record))
     }

@@ -23,14 +23,9 @@ pub(crate) struct Bad(Mutex<HashMap<Box<str>, Moment>>);
 const APART: Duration = Duration::from_secs(5);
 const MOST_BAD: usize = 4096;
 
-/// How many spoilers of one batch are looked for, how many that the answer names are left out, and for how long: half of an attempt's
-/// time. The names that are left then are asked in a request of their own.
-const MOST_SEARCHES: usize = 3;
-const MOST_NAMED: usize = 16;
-const SEARCH_TIME: Duration = Duration::from_secs(1);
-
-/// A store that takes longer for a batch is slow: its spoilers are looked for in so many parts at a time.
-const SLOW: Duration = Duration::from_millis(200);
+/// For how long one spoiler after the other is looked for: a third of an attempt's time. In how many parts those are asked that are left
+/// then. The names of a spoiled part are asked alone.
+const SEARCH_TIME: Duration = Duration::from_millis(600);
 const PARTS: usize = 8;
 
 impl Bad {
@@ -63,8 +58,8 @@ enum Answer {
 }
 
 impl Parts {
-    /// The record of `id`, which leads; the others get theirs through the batch, each as soon as it is there. What spoils a batch is
-    /// left without one and then asked alone: its error is then the one that it has alone, after attempts of its own.
+    /// The record of `id`, which leads; the others get theirs through the batch. What spoils a batch is left without one and then asked
+    /// alone: its error is then the one that it has alone, after attempts of its own, and it holds up nobody.
     pub(crate) async fn read_batch(
         &self,
         token: &Token,
@@ -74,44 +69,36 @@ impl Parts {
     ) -> Result<Read<Record>, Error> {
         let mut search = Search::new(self, id, batch);
         let until = self.clock.now() + SEARCH_TIME;
-        let (mut searches, mut names) = (0, 0);
+        let mut searched = false;
         while let Some(mut group) = search.next_group() {
-            let is_over = searches >= MOST_SEARCHES || names >= MOST_NAMED;
-            if is_over || self.clock.now() >= until {
-                break;
-            }
-            let asked = self.clock.now();
-            match self.ask(token, request, &search.ids, &group).await? {
-                Answer::Values(values) => self.answered(&mut search, &group, values),
-                Answer::Refused(endpoint) => return Ok(Read::Refused(endpoint)),
+            let found = match self.ask(token, request, &search.ids, &group).await? {
+                Answer::Values(values) => {
+                    self.answered(&mut search, &group, values);
+                    None
+                }
+                Answer::Refused(endpoint) => Some(endpoint),
                 Answer::TooLarge => {
                     let half = group.split_off(group.len() / 2);
                     search.groups.extend([group, half]);
+                    None
                 }
-                Answer::Spoiled(None) if self.clock.now().since(asked) >= SLOW => {
-                    searches += 1;
-                    let split = self.split(token, request, &mut search, &group);
-                    if let Some(endpoint) = split.await? {
-                        return Ok(Read::Refused(endpoint));
-                    }
-                }
-                Answer::Spoiled(named) => {
-                    match named {
-                        Some(_) => names += 1,
-                        None => searches += 1,
-                    }
+                // One spoiler is the rule; where there is another, or time runs out, parts are asked at the same time.
+                Answer::Spoiled(named)
+                    if self.clock.now() < until && (named.is_some() || !searched) =>
+                {
+                    searched |= named.is_none();
                     let found = self.find(token, request, &mut search, group, named, until);
-                    if let Some(endpoint) = found.await? {
-                        return Ok(Read::Refused(endpoint));
-                    }
+                    found.await?
                 }
+                Answer::Spoiled(_) => self.split(token, request, &mut search, &group).await?,
+            };
+            if let Some(endpoint) = found {
+                return Ok(Read::Refused(endpoint));
             }
         }
-        // What becomes of the one that leads says nothing of the others from here on.
-        batch.leave_out();
         match search.first {
             Some(answer) => answer.map(Read::Done),
-            None => self.read_one(token, request, id, None).await,
+            None => Err(batch.leave_out()),
         }
     }
 
@@ -129,8 +116,7 @@ impl Parts {
         }
     }
 
-    /// At a store that is slow, a few parts are asked at the same time in place of half after half. A part that is spoiled is left out.
-    /// Returns an endpoint that refuses the token.
+    /// Asks a few parts at the same time. One that is spoiled is left out. Returns an endpoint that refuses the token.
     async fn split(
         &self,
         token: &Token,
@@ -173,9 +159,8 @@ impl Parts {
                 break;
             }
             if self.clock.now() >= until {
-                // All of these may be it, and the rest is good as far as is known.
-                self.leave_apart(search, &among);
-                return Ok(None);
+                // All of these may be it.
+                break;
             }
             let half = among.split_off(among.len() / 2);
             match self.ask(token, request, &search.ids, &among).await? {
@@ -283,11 +268,12 @@ impl<'a> Search<'a> {
         let mut names = vec![Vec::new()];
         let mut places = HashMap::from([(id.to_owned(), 0)]);
         for (number, name) in batch.names().enumerate() {
-            if batch.is_answered(number) {
-                continue;
-            }
             let located = parts.names.locate(name);
             let id = located.address().as_str().to_owned();
+            // What an attempt before has answered, or has left out.
+            if batch.is_answered(number) || parts.bad.has(&id, parts.clock.now()) {
+                continue;
+            }
             let place = *places.entry(id).or_insert_with_key(|id| {
                 ids.push(id.clone());
                 names.push(Vec::new());

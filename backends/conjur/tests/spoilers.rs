@@ -76,6 +76,77 @@ fn a_slow_store_with_a_few_bad_names_answers_all_others() {
 }
 
 #[test]
+fn a_bad_name_that_leads_and_hangs_holds_up_no_other() {
+    // The second of these leads the batch.
+    for bad in ["bulk/1", "bulk/9"] {
+        let (server, names) = many(20);
+        server.revoke_all(ROLE, bad);
+        let alone = format!("/secrets/myorg/variable/{}", bad.replace('/', "%2F"));
+        server.fault_always(alone.as_str(), Fault::Hang);
+        let resolver = resolver(&server);
+        block_on(async {
+            let asked: Vec<_> = names.iter().map(String::as_str).collect();
+            let gate = hold(&server, Kind::Secret);
+            let mut gets = Vec::new();
+            for name in names.clone() {
+                let resolver = resolver.clone();
+                let get = async move { (resolver.get(&name).await, std::time::Instant::now()) };
+                gets.push(tokio::spawn(get));
+            }
+            until("all wait", || {
+                format!("{resolver:#?}").contains("waiting: 20,")
+            })
+            .await;
+            gate.open();
+            let begun = std::time::Instant::now();
+            for (name, get) in asked.iter().zip(gets) {
+                let (answer, ended) = get.await.unwrap();
+                match *name == bad {
+                    true => assert_eq!(answer.unwrap_err().kind(), ErrorKind::Timeout),
+                    false => {
+                        assert_eq!(bytes(answer), name.as_bytes());
+                        assert!(ended.duration_since(begun) < SECOND * 2, "{name}");
+                    }
+                }
+            }
+        });
+    }
+}
+
+#[test]
+fn many_bad_names_at_a_store_of_medium_speed_take_no_time_from_the_others() {
+    for (milliseconds, bad) in [(100, 5), (190, 5), (125, 29), (190, 20)] {
+        let (server, names) = many(199);
+        let all: Vec<_> = (0..bad)
+            .map(|number| format!("bulk/{}", 6 * number + 3))
+            .collect();
+        for (number, name) in all.iter().enumerate() {
+            match number % 2 {
+                0 => server.revoke_all(ROLE, name),
+                _ => server.delete(name),
+            }
+        }
+        let delay = SECOND * milliseconds / 1000;
+        server.fault_always(Kind::Batch, Fault::Delay(delay));
+        server.fault_always(Kind::Secret, Fault::Delay(delay));
+        let resolver = resolver(&server);
+        let answers = block_on(together(&server, &resolver, &names));
+        let wanted: Vec<_> = all
+            .iter()
+            .map(|name| (&**name, ErrorKind::NotFound))
+            .collect();
+        assert_eq!(
+            failed(&names, answers),
+            wanted,
+            "{milliseconds} ms, {bad} bad"
+        );
+        // No more than one by one, and a few.
+        let asked = server.count(Kind::Secret) + server.count(Kind::Batch);
+        assert!(asked <= names.len() + 30, "{asked}");
+    }
+}
+
+#[test]
 fn an_answer_that_came_before_the_store_fell_silent_is_not_lost() {
     let (server, names) = many(3);
     server.revoke_all(ROLE, "bulk/3");

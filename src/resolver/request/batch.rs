@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::name::{NameRef, SecretName};
 use crate::secret::Record;
 use crate::sync::lock;
@@ -15,8 +15,8 @@ use crate::sync::lock;
 /// request's own name by what `resolve` returns, and each of these by [`answer`](Self::answer). Each name is answered for
 /// itself: one that is not found or denied fails alone, as if it was asked alone. When the whole request fails, the error
 /// that `resolve` returns is that of every name without an answer. A name without an answer where `resolve` returns a value,
-/// or an error of one secret (not found, denied), or after [`leave_out`](Self::leave_out), is asked again: with others a few times,
-/// where the backend still reads it so, and then alone.
+/// or an error of one secret (not found, denied), is asked again alone. So is the request's own name after
+/// [`leave_out`](Self::leave_out).
 pub struct Batch {
     others: Box<[Other]>,
     leaves_out: AtomicBool,
@@ -61,10 +61,13 @@ impl Batch {
         other.is_some_and(|other| lock(&other.answer).is_some())
     }
 
-    /// From now on an error that `resolve` returns is that of the request's own name alone: each name without an answer is asked
-    /// again.
-    pub fn leave_out(&self) {
+    /// Leaves the request's own name without an answer, too: it is asked again alone, as one whose answer would hold up the others.
+    /// What it returns is for `resolve` to return.
+    #[must_use]
+    pub fn leave_out(&self) -> Error {
         self.leaves_out.store(true, Ordering::Relaxed);
+        // To the guards between it is an answer of the store.
+        Error::new(ErrorKind::NotFound, "the name is asked again alone")
     }
 
     pub(crate) fn leaves_out(&self) -> bool {

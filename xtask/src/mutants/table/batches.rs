@@ -31,8 +31,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "gather: the error of the name that leads is that of all",
         "src/layers/gather.rs",
         [
-            "if !batch.leaves_out() && !error.kind().is_of_the_secret() => {",
-            "if !batch.leaves_out() => {",
+            "(None, Err(error)) if !error.kind().is_of_the_secret() => {",
+            "(None, Err(error)) => {",
         ],
         "a_name_that_the_backend_leaves_out_is_asked_alone",
     ),
@@ -267,15 +267,18 @@ pub(super) const MUTANTS: &[Mutant] = &[
     conjur(
         "conjur: the error of the name that leads is that of the others",
         "backends/conjur/src/batch.rs",
-        ["        batch.leave_out();\n", ""],
+        [
+            "None => Err(batch.leave_out()),",
+            "None => self.read_one(token, request, id, None).await,",
+        ],
         "the_error_of_the_name_that_leads_is_no_other_names",
     ),
     conjur(
         "conjur: at a slow store spoilers are looked for one after the other",
         "backends/conjur/src/batch.rs",
         [
-            "Answer::Spoiled(None) if self.clock.now().since(asked) >= SLOW => {",
-            "Answer::Spoiled(None) if self.clock.now().since(asked) >= SLOW * 100 => {",
+            "const SEARCH_TIME: Duration = Duration::from_millis(600);",
+            "const SEARCH_TIME: Duration = Duration::from_secs(60);",
         ],
         "a_slow_store_with_a_few_bad_names_answers_all_others",
     ),
