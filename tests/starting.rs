@@ -215,7 +215,8 @@ async fn a_store_that_hangs_at_first_and_then_answers_is_waited_for() {
 async fn a_store_that_comes_up_late_is_found_although_its_breaker_is_open() {
     let (clock, store, resolver) = setup(|builder| builder);
     store.always(Reply::Error(ErrorKind::Unavailable));
-    let (start, up) = (clock.now(), Duration::from_secs(9));
+    // In the middle between two trials that the breaker lets through by itself, one a second.
+    let (start, up) = (clock.now(), Duration::from_millis(9_300));
     let names = [NAME];
     let mut required = pin!(resolver.require_within(&names, Duration::from_secs(14)));
     let required = within(async {

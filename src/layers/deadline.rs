@@ -51,11 +51,6 @@ impl<R: SecretResolver> Deadline<R> {
         }
     }
 
-    /// When a call that is made now has to end.
-    pub(crate) fn ends(&self) -> Moment {
-        self.moment(None)
-    }
-
     /// The resolver inside.
     pub(crate) fn inner(&self) -> &R {
         &self.inner

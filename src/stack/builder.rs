@@ -153,6 +153,8 @@ impl ResolverBuilder {
     /// other secrets, anything; or where the store cannot say it. Without this it is a warning. Whoever takes such a
     /// service over has those rights.
     ///
+    /// Require all names in one call: what is required later is another secret until then. The answer may take a minute.
+    ///
     /// Conjur is asked a small request for each variable and two for each policy above one, Vault and OpenBao one for about 50 names.
     #[must_use]
     pub fn require_least_privilege(mut self) -> Self {

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::blocking::block_on;
-use crate::clock::{Clock, Moment};
+use crate::clock::Clock;
 use crate::error::Error;
 // For links in the documentation alone.
 #[cfg(doc)]
@@ -161,7 +161,7 @@ impl Resolver {
     ///
     /// Then it asks each store what its identity may do beyond reading what was required so far: change it, see other
     /// secrets, anything. What it finds is a warning in the log, or an error with
-    /// [`ResolverBuilder::require_least_privilege`].
+    /// [`ResolverBuilder::require_least_privilege`]. It is asked once for each name and login, and may take two seconds more.
     ///
     /// # Errors
     /// One error that lists every name that does not resolve, and why.
@@ -173,8 +173,7 @@ impl Resolver {
         names: &[impl AsRef<str> + Sync],
     ) -> Result<Required, RequireError> {
         let required = required(self, names, None).await?;
-        let end = self.stack.layers.ends();
-        self.kept(names, required, end).await
+        self.kept(names, required).await
     }
 
     /// As [`require`](Self::require), for code that is not async. See
@@ -195,12 +194,11 @@ impl Resolver {
         &self,
         names: &[impl AsRef<str>],
         required: Required,
-        end: Moment,
     ) -> Result<Required, RequireError> {
         let keep = async {
             let full = required.names().map(|name| self.full(name.borrowed()));
             let full: Vec<_> = full.collect::<Result<_, Error>>()?;
-            let checked = self.least_privilege(full.clone(), end).await;
+            let checked = self.least_privilege(full.clone()).await;
             // The caller of a scope does not see where the secrets are.
             checked.map_err(|error| match self.scope {
                 Some(_) => error.without_detail(),
@@ -242,7 +240,7 @@ impl Resolver {
                 }
             }
             let kept = match required(self, names, Some(end)).await {
-                Ok(required) => self.kept(names, required, end).await,
+                Ok(required) => self.kept(names, required).await,
                 Err(error) => Err(error),
             };
             let error = match kept {

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use super::Resolver;
 use crate::audit;
-use crate::clock::Moment;
 use crate::error::{Error, ErrorKind, Repeat};
 use crate::in_time::{TimeLimit, in_time};
 use crate::name::{NameRef, SecretName};
@@ -17,8 +16,20 @@ use crate::sync::lock;
 /// What was declared so far, and whether more rights than it needs are refused.
 pub(super) struct Privilege {
     refuses: bool,
-    declared: Mutex<BTreeSet<SecretName>>,
+    declared: Mutex<Declared>,
 }
+
+#[derive(Default)]
+struct Declared {
+    names: BTreeSet<SecretName>,
+    /// The login under which the stores were asked about these.
+    identity: u64,
+}
+
+/// How long the answer may take: a start is held up for a warning no longer than this, and where it decides, as long as many names
+/// take.
+const FOR_A_WARNING: Duration = Duration::from_secs(2);
+const TO_DECIDE: Duration = Duration::from_secs(60);
 
 impl Privilege {
     pub(super) fn new(refuses: bool) -> Self {
@@ -28,32 +39,35 @@ impl Privilege {
         }
     }
 
-    /// All that was declared, with these; `None` when none of them is new.
-    fn with(&self, names: Vec<SecretName>) -> Option<BTreeSet<SecretName>> {
-        let mut all = lock(&self.declared).clone();
-        let before = all.len();
+    /// All that was declared, with these; `None` when none of them is new, and the login is the same.
+    fn with(&self, names: Vec<SecretName>, identity: u64) -> Option<BTreeSet<SecretName>> {
+        let declared = lock(&self.declared);
+        let mut all = declared.names.clone();
         all.extend(names);
-        (all.len() > before).then_some(all)
+        let is_new = all.len() > declared.names.len() || declared.identity != identity;
+        is_new.then_some(all)
     }
 }
 
 impl Resolver {
-    /// Asks the stores what else their identities may do, once for each name, and says it: by a warning, or as an error.
-    /// A question that gets no answer until `end` is an error, too.
+    /// Asks the stores what else their identities may do, once for each name and login, and says it: by a warning, or as an
+    /// error. A question that gets no answer in time is an error, too.
     ///
     /// # Cancel safety
     /// Dropped, nothing counts as asked.
-    pub(super) async fn least_privilege(
-        &self,
-        names: Vec<SecretName>,
-        end: Moment,
-    ) -> Result<(), Error> {
+    pub(super) async fn least_privilege(&self, names: Vec<SecretName>) -> Result<(), Error> {
         let privilege = &self.stack.privilege;
-        let Some(declared) = privilege.with(names) else {
+        let identity = self.stack.identity();
+        let Some(declared) = privilege.with(names, identity) else {
             return Ok(());
         };
         let all: Vec<_> = declared.iter().map(SecretName::borrowed).collect();
-        let limit = TimeLimit::strict(&*self.stack.clock, end);
+        let clock = &self.stack.clock;
+        let patience = match privilege.refuses {
+            true => TO_DECIDE,
+            false => FOR_A_WARNING,
+        };
+        let limit = TimeLimit::strict(&**clock, clock.now() + patience);
         let answer = in_time(limit, self.excess_of(&all)).await;
         let found = answer
             .unwrap_or_else(|| Err(too_late()))
@@ -75,7 +89,9 @@ impl Resolver {
                 return Ok(());
             }
         }
-        lock(&privilege.declared).extend(declared);
+        let mut known = lock(&privilege.declared);
+        known.names.extend(declared);
+        known.identity = identity;
         Ok(())
     }
 }

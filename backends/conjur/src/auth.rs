@@ -221,10 +221,16 @@ impl Conjur {
             return Ok(wire::token(reply.body())?);
         }
         // Only an expired JWT has a text of its own.
-        let may_be_early = reply.status() == 401 && reply.body().is_empty();
+        let is_jwt = matches!(secret, Secret::Jwt(_));
+        let is_told = reply.status() == 401 && !reply.body().is_empty();
+        let error = answers::error_of(Asked::Login, &path, &reply);
+        let error = match is_jwt && is_told && error.kind() == ErrorKind::Unauthenticated {
+            true => jwt_ended().with_status(401).with_detail(reply.place(&path)),
+            false => error,
+        };
         Err(Refused {
-            error: answers::error_of(Asked::Login, &path, &reply),
-            may_be_early,
+            error,
+            may_be_early: reply.status() == 401 && reply.body().is_empty(),
         })
     }
 
@@ -384,6 +390,13 @@ impl Store for Conjur {
             _ => 0,
         }
     }
+}
+
+fn jwt_ended() -> Error {
+    error::new(
+        ErrorKind::Unauthenticated,
+        "the JWT has ended; does whatever renews it still run?",
+    )
 }
 
 fn of_admin() -> Error {

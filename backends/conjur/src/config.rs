@@ -175,7 +175,7 @@ impl ConjurBuilder {
     }
 
     /// Reads each value together with the number of its version: for a service that must not go back to an older value when a follower
-    /// is behind, and for `get_version`. It costs a second request for each read, and names are not read together. Without it a value's
+    /// is behind. It costs a second request for each read, and names are not read together. Without it a value's
     /// version is a mark without an order.
     #[must_use]
     pub fn with_versions(mut self) -> Self {

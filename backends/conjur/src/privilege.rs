@@ -16,8 +16,8 @@ use crate::answers::{self, Asked};
 use crate::resolver::{Parts, Read};
 use crate::wire;
 
-/// How many questions are under way at once: as many as there are connections, as a rule.
-const AT_ONCE: usize = 8;
+/// How many questions are under way at once.
+const AT_ONCE: usize = 32;
 
 /// The names of one variable, or those below one policy, by their positions.
 type Positions = BTreeSet<usize>;

@@ -9,8 +9,10 @@ use std::time::Duration;
 use common::*;
 use conjur_double::{CertService, ClientCertificates, ConjurDouble, Fault, Host, JwtService, Kind};
 use secret_resolver::testing::ManualClock;
-use secret_resolver::{ErrorKind, SecretResolver, SecretResolverExt};
-use secret_resolver_conjur::{Auth, CertificateFiles, ConjurBackend, Credential, JwtFile};
+use secret_resolver::{Error, ErrorKind, Resolver, SecretResolver, SecretResolverExt};
+use secret_resolver_conjur::{
+    Auth, CertificateFiles, ConjurBackend, Credential, JwtFile, JwtFuture, JwtSource,
+};
 
 const WORKLOAD: &str = "workloads/spiffe://example.org/payments";
 const SUBJECT: &str = "spiffe://example.org/payments";
@@ -176,6 +178,10 @@ fn a_jwt_that_is_refused_twice_is_an_error_and_an_expired_one_is_not_tried_again
             }
         });
         assert_eq!(server.count(Kind::AuthenticateJwt), requests);
+        if requests == 1 {
+            let shown = block_on(backend.get("v")).unwrap_err().to_string();
+            assert!(shown.contains("the JWT has ended"), "{shown}");
+        }
         // The next logins with it, each after a back-off, are one request each.
         block_on(async {
             while backend.logins() < 3 {
@@ -385,4 +391,42 @@ fn the_administrator_reads_nothing_by_whichever_spelling_or_token_unless_it_is_a
     let backend = ConjurBackend::builder(target(&server, auth())).dangerous_allow_admin();
     let backend = backend.build().unwrap();
     block_on(async { assert_eq!(bytes(backend.get("a").await), b"x") });
+}
+
+/// A source of JWTs that has none: it says so by an error of this kind.
+#[derive(Debug)]
+struct NoJwt(ErrorKind);
+
+impl JwtSource for NoJwt {
+    fn jwt(&self) -> JwtFuture<'_> {
+        JwtFuture::ready(Err(Error::new(self.0, "of the test's own making")))
+    }
+}
+
+#[test]
+fn a_source_of_jwts_that_has_none_says_nothing_of_a_secret_and_nothing_of_the_store() {
+    for says in [ErrorKind::NotFound, ErrorKind::Denied] {
+        let server = with_jwt_service();
+        let auth = Auth::jwt("svc", NoJwt(says));
+        let backend = ConjurBackend::builder(target(&server, auth))
+            .build()
+            .unwrap();
+        let resolver = Resolver::builder(backend).build().unwrap();
+        block_on(async {
+            let error = resolver.get("v").await.unwrap_err();
+            assert_eq!(
+                error.kind(),
+                ErrorKind::Unauthenticated,
+                "{says:?}: {error}"
+            );
+            assert!(
+                error.is_held_back() && error.to_string().contains("source"),
+                "{error}"
+            );
+            let status = resolver.status();
+            let endpoint = &status.stores[0].endpoints[0];
+            assert_eq!(endpoint.breaker, secret_resolver::BreakerState::Closed);
+        });
+        assert_eq!(server.count(Kind::AuthenticateJwt), 0);
+    }
 }

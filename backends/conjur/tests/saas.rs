@@ -116,6 +116,7 @@ fn a_service_that_answers_other_ids_is_believed_for_none() {
         r#"{"secrets":[]}"#,
         r#"{"secrets":[{"id":"bulk/0","value":"a","status":200}]}"#,
         r#"{"secrets":[{"id":"bulk/0","value":"a","status":200},{"id":"bulk/0","value":"b","status":200}]}"#,
+        r#"{"secrets":[{"id":"bulk/0","value":"a","status":200},{"id":"bulk/1","value":"b","status":200},{"id":"bulk/0","value":"c","status":200}]}"#,
         r#"{"secrets":[{"id":"bulk/0","value":"a","status":200},{"id":"other","value":"b","status":200}]}"#,
         r#"{"secrets":[["bulk/0","a",200],["bulk/1","b",200]]}"#,
         r#"{"bulk/0":"a","bulk/1":"b"}"#,

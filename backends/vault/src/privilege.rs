@@ -11,6 +11,7 @@ use secret_resolver_transport::{Method, Reply};
 use crate::answers::{self, Asked};
 use crate::client::Ask;
 use crate::resolver::Parts;
+use crate::wire::Own;
 use crate::{error, wire};
 
 const TARGET: &str = "/v1/sys/capabilities-self";
@@ -39,7 +40,7 @@ enum Path {
 }
 
 /// Where rights are given: policies, what logs in, what is mounted, and the store below them.
-const POWERS: [&str; 10] = [
+const POWERS: [&str; 13] = [
     "sys/policies/acl/*",
     "sys/policy/*",
     "sys/auth/*",
@@ -47,12 +48,15 @@ const POWERS: [&str; 10] = [
     "sys/raw/*",
     "identity/entity",
     "identity/entity/id/*",
+    "identity/entity/name/*",
     "identity/group",
     "identity/group/id/*",
+    "identity/group/name/*",
+    "sys/remount",
     "auth/token/roles/*",
 ];
 
-/// Below the mount of its own login.
+/// Below the mount of its own login: its own role by name, and any other.
 const OF_LOGIN: [&str; 3] = ["role/*", "certs/*", "config"];
 
 /// Tokens of any policy: anyone may make tokens of its own.
@@ -95,8 +99,8 @@ impl Parts {
         token: &Token,
         records: &[(String, Vec<usize>)],
     ) -> Result<Asking<Vec<Excess>>, Error> {
-        let policies = match self.ask_rights(token, Method::Get, LOOKUP, None).await? {
-            Asking::Done(reply) => wire::policies(reply.body())?,
+        let own = match self.ask_rights(token, Method::Get, LOOKUP, None).await? {
+            Asking::Done(reply) => wire::own(reply.body())?,
             Asking::Refused(endpoint) => return Ok(Asking::Refused(endpoint)),
         };
         let mut paths = paths(&self.mount, records.iter().map(|(path, _)| &**path));
@@ -104,11 +108,11 @@ impl Parts {
         let powers = POWERS.iter().map(ToString::to_string);
         let powers = powers.chain(OF_LOGIN.iter().map(|part| format!("auth/{login}/{part}")));
         let powers = powers.map(|path| path.replace('*', ANY));
-        let own = policies.iter().flat_map(|policy| {
-            let kinds = ["sys/policies/acl", "sys/policy"].into_iter();
-            kinds.map(move |kind| format!("{kind}/{policy}"))
-        });
-        paths.extend(powers.chain(own).map(|path| (path, Path::Power)));
+        paths.extend(
+            powers
+                .chain(self.powers_of(&own, login))
+                .map(|path| (path, Path::Power)),
+        );
         paths.extend(SUDO.map(|path| (path.to_owned(), Path::Sudo)));
         let paths: Vec<_> = paths.into_iter().collect();
         let (mut root, mut others, mut written) = (false, false, BTreeSet::new());
@@ -146,6 +150,36 @@ impl Parts {
             excess.push(Excess::Others(None));
         }
         Ok(Asking::Done(excess))
+    }
+
+    /// Where the token itself gets its rights from, by their names; and what holds the declared secrets.
+    fn powers_of(&self, own: &Own, login: &str) -> Vec<String> {
+        let mount = &self.mount;
+        let mut powers = vec![
+            format!("sys/mounts/{mount}"),
+            format!("sys/mounts/{mount}/tune"),
+            format!("{mount}/config"),
+            format!("sys/auth/{login}"),
+        ];
+        for policy in &own.policies {
+            powers.push(format!("sys/policies/acl/{policy}"));
+            powers.push(format!("sys/policy/{policy}"));
+        }
+        if let Some(entity) = &own.entity {
+            powers.push(format!("identity/entity/id/{entity}"));
+        }
+        for role in own
+            .role
+            .iter()
+            .map(String::as_str)
+            .chain(self.session.store().role())
+        {
+            powers.push(format!("auth/{login}/role/{role}"));
+            powers.push(format!("auth/{login}/role/{role}/policies"));
+            powers.push(format!("auth/{login}/role/{role}/token-policies"));
+            powers.push(format!("auth/{login}/certs/{role}"));
+        }
+        powers
     }
 
     async fn ask_rights(

@@ -96,7 +96,7 @@ pub(crate) fn renewal(body: &[u8]) -> Result<Grant, Error> {
 
 /// The life that is left to a token, and whether its uses are counted.
 pub(crate) fn lookup(body: &[u8]) -> Result<Lookup, Error> {
-    let Looked { data: Object(data) }: Looked<Own> =
+    let Looked { data: Object(data) }: Looked<Living> =
         parse(body, "the answer to a token's lookup is not one")?;
     // A ttl of 0 means for ever only where no time of expiry is set; else the end is now.
     let endless = data.ttl == 0 && data.expire_time.is_none();
@@ -141,23 +141,41 @@ pub(crate) fn capabilities(body: &[u8]) -> Result<BTreeMap<String, Vec<String>>,
     Ok(data)
 }
 
-/// The policies of a token, its identity's among them, as it says them itself.
-pub(crate) fn policies(body: &[u8]) -> Result<Vec<String>, Error> {
+/// Where a token gets its rights from, as it says itself.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Own {
+    /// Its identity's among them.
+    pub(crate) policies: Vec<String>,
+    pub(crate) entity: Option<String>,
+    pub(crate) role: Option<String>,
+}
+
+pub(crate) fn own(body: &[u8]) -> Result<Own, Error> {
     let Looked { data: Object(held) }: Looked<Holds> =
         parse(body, "the answer to a token's lookup is not one")?;
     let of_identity = held.identity_policies.into_iter().flatten();
-    Ok(held
-        .policies
-        .into_iter()
-        .flatten()
-        .chain(of_identity)
-        .collect())
+    let role = |mut meta: BTreeMap<String, String>| {
+        let names = ["role_name", "role", "cert_name"];
+        names.iter().find_map(|name| meta.remove(*name))
+    };
+    Ok(Own {
+        policies: held
+            .policies
+            .into_iter()
+            .flatten()
+            .chain(of_identity)
+            .collect(),
+        entity: held.entity_id.filter(|entity| !entity.is_empty()),
+        role: held.meta.and_then(role),
+    })
 }
 
 #[derive(Deserialize)]
 struct Holds {
     policies: Option<Vec<String>>,
     identity_policies: Option<Vec<String>>,
+    entity_id: Option<String>,
+    meta: Option<BTreeMap<String, String>>,
 }
 
 /// Where a path that was asked about has no answer.
@@ -233,7 +251,7 @@ struct Looked<T> {
 }
 
 #[derive(Deserialize)]
-struct Own {
+struct Living {
     ttl: u64,
     #[serde(default)]
     renewable: bool,

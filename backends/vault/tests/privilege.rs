@@ -127,6 +127,13 @@ fn the_root_and_whatever_may_give_itself_rights_may_do_anything() {
         r#"path "sys/policies/acl/tried" { capabilities = ["update"] }"#,
         r#"path "sys/policy/tried" { capabilities = ["update"] }"#,
         r#"path "auth/approle/role/*" { capabilities = ["create", "update"] }"#,
+        // Its own role alone, its own entity, and what holds the secrets.
+        r#"path "auth/approle/role/tried" { capabilities = ["update"] }"#,
+        r#"path "auth/approle/role/tried/policies" { capabilities = ["update"] }"#,
+        r#"path "identity/entity/id/{{identity.entity.id}}" { capabilities = ["update"] }"#,
+        r#"path "identity/group/name/*" { capabilities = ["update"] }"#,
+        r#"path "sys/mounts/secret" { capabilities = ["update"] }"#,
+        r#"path "secret/config" { capabilities = ["update"] }"#,
         r#"path "auth/token/create" { capabilities = ["update", "sudo"] }"#,
         r#"path "sys/auth/*" { capabilities = ["create", "update", "sudo"] }"#,
         r#"path "sys/mounts/*" { capabilities = ["update"] }"#,

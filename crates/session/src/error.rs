@@ -89,6 +89,13 @@ pub(crate) fn stranger() -> Error {
 }
 
 /// A text that was given as a JWT. Nothing of it is told.
+/// The source of a login's credential says that there is none.
+pub(crate) fn no_credential(backend: &'static str) -> Error {
+    let what = "the source of the login's credential has none now; the store was not asked";
+    let error = Error::new(ErrorKind::Unauthenticated, what);
+    error.with_backend(backend).held_back()
+}
+
 pub(crate) fn no_jwt() -> Error {
     misconfigured("this is no signed JWT: three parts in base64url with dots between them")
 }

@@ -28,7 +28,7 @@ struct Sent {
 
 impl<S: Store> Shared<S> {
     pub(crate) async fn login(self: Arc<Self>, endpoint: Option<usize>) -> Result<(), Error> {
-        let credentials = self.store.load().await?;
+        let credentials = self.load().await?;
         let asked = self.clock.now();
         if self
             .store
@@ -57,6 +57,16 @@ impl<S: Store> Shared<S> {
             self.report(error, asked);
         }
         outcome
+    }
+
+    /// The credentials as they are now. What their source lacks is a credential, never a secret.
+    async fn load(&self) -> Result<S::Credentials, Error> {
+        match self.store.load().await {
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Denied) => {
+                Err(error::no_credential(S::NAME))
+            }
+            loaded => loaded,
+        }
     }
 
     /// One failed login in a second is a warning. In an outage each read may send one.

@@ -33,6 +33,11 @@ impl Vault {
         &self.client
     }
 
+    /// The role that logs in, where it is configured.
+    pub(crate) fn role(&self) -> Option<&str> {
+        self.auth.role.as_deref()
+    }
+
     /// Where the login method is mounted, as policies name it.
     pub(crate) fn mount(&self) -> &str {
         self.auth.mount_name()
