@@ -12,6 +12,7 @@ pub(crate) use pem::properties::hold as key_properties;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
@@ -120,6 +121,12 @@ impl ClientCertificate {
             None => Ok(certificate),
             Some(why) => Err(misconfigured(why)),
         }
+    }
+
+    /// The last second in which it is shown, counted from 1970.
+    #[must_use]
+    pub fn valid_until(&self) -> Duration {
+        self.0.validity.until()
     }
 
     /// Why it cannot be shown at `now`, if it cannot.

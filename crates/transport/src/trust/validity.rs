@@ -53,6 +53,11 @@ impl Validity {
         Ok(validity)
     }
 
+    /// The last second.
+    pub(crate) fn until(self) -> Duration {
+        self.until
+    }
+
     /// The first and the last second.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn bounds(self) -> (u64, u64) {

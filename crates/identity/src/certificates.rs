@@ -1,0 +1,233 @@
+//! The X509-SVID as a client certificate: the newest that the agent has given, until it ends or is withdrawn.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use futures_util::StreamExt as _;
+use secret_resolver::backend::random_part;
+use secret_resolver::{Error, ErrorKind};
+use secret_resolver_transport::{CertificateSource, ClientCertificate};
+use spiffe::X509Context;
+use tokio::sync::{oneshot, watch};
+
+use crate::agent;
+use crate::error;
+use crate::identity::Inner;
+
+/// The X509-SVID of one identity as a client certificate; from [`SpiffeIdentity::certificates`](crate::SpiffeIdentity::certificates).
+///
+/// The newest is shown at each handshake. When it is another, connections that were made with the one before are closed, busy ones once
+/// their request has ended. While there is none, or it has ended, or the agent has withdrawn it, no connection is made.
+///
+/// The agent says each change by itself. Where it is away, the last SVID is shown to its end, and the agent is asked again after 1 to 30
+/// seconds.
+#[derive(Clone)]
+pub struct SpiffeCertificates(Arc<Stream>);
+
+/// The stream of what the agent says, on a thread of its own.
+pub(crate) struct Stream {
+    identity: Arc<Inner>,
+    shown: watch::Receiver<Result<ClientCertificate, Error>>,
+    /// Dropped with the last source, which ends the thread.
+    _running: oneshot::Sender<()>,
+}
+
+type Shown = watch::Sender<Result<ClientCertificate, Error>>;
+
+/// How long after a failure the agent is asked again, at first and at most.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+impl SpiffeCertificates {
+    pub(crate) fn new(stream: Arc<Stream>) -> Self {
+        Self(stream)
+    }
+}
+
+impl CertificateSource for SpiffeCertificates {
+    fn subscribe(&self) -> watch::Receiver<Result<ClientCertificate, Error>> {
+        self.0.shown.clone()
+    }
+}
+
+impl Stream {
+    /// # Errors
+    /// [`ErrorKind::Overloaded`] when the thread cannot be started.
+    pub(crate) fn start(identity: Arc<Inner>) -> Result<Arc<Self>, Error> {
+        let overloaded = |_| {
+            error::new(
+                ErrorKind::Overloaded,
+                "no thread can be started for the agent's messages",
+            )
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(overloaded)?;
+        let (sender, shown) = watch::channel(Err(none_yet(&identity)));
+        let (running, ended) = oneshot::channel();
+        let follows = Arc::clone(&identity);
+        std::thread::Builder::new()
+            .name("secrets-spiffe".to_owned())
+            .spawn(move || {
+                runtime.block_on(async {
+                    tokio::select! {
+                        () = follow(&follows, &sender) => {}
+                        () = expire(&follows, &sender) => {}
+                        // Its sender is gone.
+                        _ = ended => {}
+                    }
+                });
+            })
+            .map_err(overloaded)?;
+        Ok(Arc::new(Self {
+            identity,
+            shown,
+            _running: running,
+        }))
+    }
+}
+
+/// What the agent says, for ever.
+async fn follow(identity: &Inner, shown: &Shown) {
+    let mut wait = FIRST_WAIT;
+    loop {
+        let error = stream(identity, shown, &mut wait).await;
+        identity.failed(&error);
+        tracing::warn!(%error, "no X509-SVIDs come from the agent; what it gave last is shown to its end");
+        if error.kind() == ErrorKind::Unauthenticated {
+            withdraw(identity, shown, error);
+        }
+        tokio::time::sleep(wait - wait / 4 + random_part(wait / 2)).await;
+        wait = (wait * 2).min(LONGEST_WAIT);
+    }
+}
+
+/// One connection, to its end.
+async fn stream(identity: &Inner, shown: &Shown, wait: &mut Duration) -> Error {
+    let of_agent = |error| error::of_agent(&error, &identity.id.to_string());
+    let client = match agent::connect(&identity.guard).await {
+        Ok(client) => client,
+        Err(error) => return error,
+    };
+    let mut messages = match client.stream_x509_contexts().await {
+        Ok(messages) => messages,
+        Err(error) => return of_agent(error),
+    };
+    while let Some(message) = messages.next().await {
+        let taken = match message {
+            Ok(context) => take(identity, shown, &context),
+            // A status ends the stream.
+            Err(error) if error::code(&error).is_some() => return of_agent(error),
+            Err(error) => Err(of_agent(error)),
+        };
+        match taken {
+            Ok(()) => *wait = FIRST_WAIT,
+            Err(error) => {
+                identity.failed(&error);
+                tracing::warn!(%error, "a message of the agent is passed over");
+            }
+        }
+    }
+    error::new(ErrorKind::Unavailable, "the agent has ended the stream")
+}
+
+/// A message is the whole state: what it does not have was taken away.
+fn take(identity: &Inner, shown: &Shown, context: &X509Context) -> Result<(), Error> {
+    let mut svids = context.svids().iter();
+    let Some(svid) = svids.find(|svid| *svid.spiffe_id() == identity.id) else {
+        withdraw(identity, shown, another(identity));
+        return Err(another(identity));
+    };
+    let chain = svid.cert_chain().iter();
+    let chain = chain.map(|certificate| certificate.as_bytes().to_vec());
+    let certificate = ClientCertificate::from_der(chain.collect(), svid.private_key().as_bytes())?;
+    let ends = identity.clock.now() + left(&certificate);
+    let is_new = shown.send_if_modified(|shown| {
+        let is_new = !matches!(shown, Ok(shown) if *shown == certificate);
+        if is_new {
+            *shown = Ok(certificate);
+        }
+        is_new
+    });
+    identity.updated();
+    if is_new {
+        identity.shows_until(Some(ends));
+        tracing::info!(spiffe_id = %identity.id, "another X509-SVID is shown from now on");
+    }
+    Ok(())
+}
+
+/// Shows none from now on, and says why.
+fn withdraw(identity: &Inner, shown: &Shown, error: Error) {
+    identity.shows_until(None);
+    shown.send_modify(|shown| *shown = Err(error));
+}
+
+/// Shows none once the last has ended.
+async fn expire(identity: &Inner, shown: &Shown) {
+    /// The time of day may be set meanwhile.
+    const LOOK_AGAIN: Duration = Duration::from_secs(10);
+    let mut changes = shown.subscribe();
+    loop {
+        let left = changes.borrow_and_update().as_ref().ok().map(left);
+        match left {
+            Some(left) if left.is_zero() => withdraw(identity, shown, ended(identity)),
+            Some(left) => {
+                let end = tokio::time::sleep(left.min(LOOK_AGAIN));
+                tokio::select! {
+                    () = end => {}
+                    _ = changes.changed() => {}
+                }
+            }
+            None => {
+                let _ = changes.changed().await;
+            }
+        }
+    }
+}
+
+/// How long it is still valid.
+fn left(certificate: &ClientCertificate) -> Duration {
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "a certificate ends at a time of day"
+    )]
+    let today = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    // Its last second counts.
+    let end = certificate.valid_until() + Duration::from_secs(1);
+    end.saturating_sub(today.unwrap_or_default())
+}
+
+fn none_yet(identity: &Inner) -> Error {
+    why_none(identity, "the agent has given no X509-SVID yet")
+}
+
+fn ended(identity: &Inner) -> Error {
+    why_none(
+        identity,
+        "the X509-SVID has ended, and the agent has given no other",
+    )
+}
+
+fn another(identity: &Inner) -> Error {
+    why_none(
+        identity,
+        "the agent gives this workload other identities than the configured one",
+    )
+}
+
+/// No store was asked, and there may be one soon.
+fn why_none(identity: &Inner, what: &'static str) -> Error {
+    let error = error::new(ErrorKind::Unauthenticated, what);
+    error.with_detail(identity.id.to_string()).held_back()
+}
+
+impl fmt::Debug for SpiffeCertificates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SpiffeCertificates")
+            .field("identity", &self.0.identity)
+            .finish_non_exhaustive()
+    }
+}

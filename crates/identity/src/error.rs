@@ -1,0 +1,63 @@
+//! The errors that this crate makes. The texts of the agent and of the libraries below are dropped where they are met.
+
+use secret_resolver::{Error, ErrorKind};
+use spiffe::WorkloadApiError;
+use spiffe::transport::{GrpcStatusCode, TransportError};
+
+/// The name that errors and log lines carry.
+pub(crate) const SOURCE: &str = "spiffe";
+
+pub(crate) fn new(kind: ErrorKind, what: &'static str) -> Error {
+    Error::new(kind, what).with_backend(SOURCE)
+}
+
+pub(crate) fn misconfigured(what: &'static str) -> Error {
+    new(ErrorKind::Misconfigured, what)
+}
+
+/// What an error of the Workload API means, for the identity `id`.
+pub(crate) fn of_agent(error: &WorkloadApiError, id: &str) -> Error {
+    let (kind, what) = match code(error) {
+        Some(GrpcStatusCode::PermissionDenied) => (
+            ErrorKind::Unauthenticated,
+            "the agent gives this workload no identity; is there an entry for it, and do its selectors fit?",
+        ),
+        Some(GrpcStatusCode::InvalidArgument) => (
+            ErrorKind::Misconfigured,
+            "the agent does not take the request; is this a Workload API?",
+        ),
+        Some(GrpcStatusCode::Unimplemented) => (
+            ErrorKind::Misconfigured,
+            "the agent does not have this part of the Workload API",
+        ),
+        Some(_) => (ErrorKind::Unavailable, "the agent cannot answer now"),
+        None => match error {
+            WorkloadApiError::EmptyResponse => (
+                ErrorKind::Unavailable,
+                "the agent has ended the stream, or has nothing for this workload",
+            ),
+            WorkloadApiError::Transport(_) => (
+                ErrorKind::Unavailable,
+                "there is no connection to the agent",
+            ),
+            _ => (
+                ErrorKind::Malformed,
+                "the agent's message is not what the Workload API says; it is passed over",
+            ),
+        },
+    };
+    let error = new(kind, what).with_detail(id);
+    match kind {
+        // Nothing was asked of a store.
+        ErrorKind::Unauthenticated => error.held_back(),
+        _ => error,
+    }
+}
+
+/// The status that the agent answered.
+pub(crate) fn code(error: &WorkloadApiError) -> Option<GrpcStatusCode> {
+    match error {
+        WorkloadApiError::Transport(TransportError::Status(status)) => Some(status.code()),
+        _ => None,
+    }
+}

@@ -1,0 +1,221 @@
+//! Whom this process speaks to when it asks for its identity: the file system's part, and the kernel's.
+//!
+//! Whoever can put another socket in the agent's place chooses the identity, or reads it. So each step of the path is looked at: its
+//! owner, and who else may write there. A link is followed step by step, by the same rules. What is checked can then be changed by root
+//! and by the agent's user alone, so nothing can slip in between the look and the connection.
+
+use std::fmt;
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Component, Path, PathBuf};
+
+use secret_resolver::{Error, ErrorKind};
+use tokio::net::UnixStream;
+
+use crate::error;
+
+/// The socket, and whom it may belong to.
+#[derive(Clone)]
+pub(crate) struct Guard {
+    socket: PathBuf,
+    /// Beside root.
+    agent: Option<u32>,
+    /// Folders that anyone may add files to, and that are taken all the same.
+    sticky: Vec<PathBuf>,
+}
+
+/// As many links as the kernel follows.
+const MOST_LINKS: usize = 40;
+
+/// That others may write to it: its group, or everyone.
+const WRITABLE: u32 = 0o022;
+const STICKY: u32 = 0o1000;
+
+const ROOT: u32 = 0;
+
+impl Guard {
+    /// # Errors
+    /// [`ErrorKind::Misconfigured`] when the path is not an absolute one, as where it is the address of a TCP endpoint.
+    pub(crate) fn new(
+        socket: PathBuf,
+        agent: Option<u32>,
+        sticky: Vec<PathBuf>,
+    ) -> Result<Self, Error> {
+        let text = socket.to_string_lossy();
+        if text.starts_with("tcp:") || text.starts_with("unix:") {
+            return Err(error::misconfigured(
+                "give the path of the agent's socket, without \"unix:\"; an agent that is reached by TCP is not asked",
+            ));
+        }
+        if !socket.is_absolute() {
+            return Err(error::misconfigured(
+                "the path of the agent's socket is not absolute",
+            ));
+        }
+        Ok(Self {
+            socket,
+            agent,
+            sticky,
+        })
+    }
+
+    pub(crate) fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// A connection to the agent, after a look at the way to it, and at who listens there.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] while nothing listens there; [`ErrorKind::Refused`] for what the guard does not let through.
+    pub(crate) async fn connect(&self) -> Result<UnixStream, Error> {
+        let socket = self.look()?;
+        let failed = |error: io::Error| unreached(&socket, error.kind());
+        let stream = UnixStream::connect(&socket).await.map_err(failed)?;
+        let peer = stream.peer_cred().map_err(failed)?;
+        match self.is_theirs(peer.uid()) {
+            true => Ok(stream),
+            false => Err(self.refused(
+                &socket,
+                "the process that listens at the agent's socket runs as another user; name the agent's user by with_agent_uid, or find out what that process is",
+                peer.uid(),
+            )),
+        }
+    }
+
+    /// The socket itself, at the end of all links.
+    pub(crate) fn look(&self) -> Result<PathBuf, Error> {
+        let mut links = 0;
+        let mut found = PathBuf::from("/");
+        self.is_safe_folder(&found, &self.metadata(&found)?)?;
+        let mut rest: Vec<_> = self.socket.components().rev().map(owned).collect();
+        while let Some(step) = rest.pop() {
+            match Path::new(&step).components().next() {
+                None | Some(Component::RootDir | Component::Prefix(_)) => {
+                    found = PathBuf::from("/");
+                    continue;
+                }
+                Some(Component::CurDir) => continue,
+                Some(Component::ParentDir) => {
+                    found.pop();
+                    continue;
+                }
+                Some(Component::Normal(_)) => {}
+            }
+            let next = found.join(&step);
+            let metadata = self.metadata(&next)?;
+            if !self.is_theirs(metadata.uid()) {
+                return Err(self.refused(
+                    &next,
+                    "a part of the path to the agent's socket belongs to another user; it has to be root's or the agent's (with_agent_uid)",
+                    metadata.uid(),
+                ));
+            }
+            if metadata.file_type().is_symlink() {
+                links += 1;
+                let target = fs::read_link(&next);
+                let target = target.map_err(|error| unreached(&next, error.kind()))?;
+                if links > MOST_LINKS {
+                    return Err(unreached(&next, io::ErrorKind::Other));
+                }
+                rest.extend(target.components().rev().map(owned));
+                continue;
+            }
+            found = next;
+            match rest.is_empty() {
+                false => self.is_safe_folder(&found, &metadata)?,
+                true if metadata.file_type().is_socket() => {}
+                true => {
+                    return Err(at(
+                        &found,
+                        ErrorKind::Refused,
+                        "what stands at the path of the agent's socket is not a socket",
+                    ));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    fn metadata(&self, path: &Path) -> Result<Metadata, Error> {
+        fs::symlink_metadata(path).map_err(|error| unreached(path, error.kind()))
+    }
+
+    /// Nobody else may put another entry into it.
+    fn is_safe_folder(&self, path: &Path, metadata: &Metadata) -> Result<(), Error> {
+        let mode = metadata.mode();
+        if !metadata.is_dir() {
+            return Err(unreached(path, io::ErrorKind::NotADirectory));
+        }
+        if mode & WRITABLE == 0 {
+            return Ok(());
+        }
+        let what = match mode & STICKY != 0 {
+            // Entries of others stay theirs; who may name the next is whoever comes first.
+            true if self.sticky.iter().any(|allowed| allowed == path) => return Ok(()),
+            true => {
+                "anyone may add files to a folder above the agent's socket; put the socket elsewhere, or allow this folder by with_sticky_folder"
+            }
+            false => {
+                "a folder above the agent's socket may be written to by its group or by everyone; take that right away (chmod go-w)"
+            }
+        };
+        Err(at(path, ErrorKind::Refused, what))
+    }
+
+    fn is_theirs(&self, uid: u32) -> bool {
+        uid == ROOT || Some(uid) == self.agent
+    }
+
+    fn refused(&self, path: &Path, what: &'static str, uid: u32) -> Error {
+        let detail = format!("{}, uid {uid}", path.display());
+        error::new(ErrorKind::Refused, what).with_detail(detail)
+    }
+}
+
+fn owned(part: Component<'_>) -> std::ffi::OsString {
+    part.as_os_str().to_owned()
+}
+
+fn at(path: &Path, kind: ErrorKind, what: &'static str) -> Error {
+    error::new(kind, what).with_detail(path.display().to_string())
+}
+
+fn unreached(path: &Path, kind: io::ErrorKind) -> Error {
+    use io::ErrorKind as Io;
+    let (kind, what) = match kind {
+        Io::NotFound => (
+            ErrorKind::Unavailable,
+            "there is no agent's socket; does the agent run, and is its socket mounted here?",
+        ),
+        Io::ConnectionRefused => (
+            ErrorKind::Unavailable,
+            "nothing listens at the agent's socket; does the agent run?",
+        ),
+        Io::PermissionDenied => (
+            ErrorKind::Refused,
+            "this process may not reach the agent's socket; look at the rights of its folder",
+        ),
+        Io::NotADirectory => (
+            ErrorKind::Refused,
+            "a part of the path to the agent's socket is not a folder",
+        ),
+        _ => (
+            ErrorKind::Unavailable,
+            "the agent's socket cannot be reached",
+        ),
+    };
+    at(path, kind, what)
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guard")
+            .field("socket", &self.socket)
+            .field("agent_uid", &self.agent)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

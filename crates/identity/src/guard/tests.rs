@@ -1,0 +1,165 @@
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::net::UnixListener;
+
+use super::*;
+
+/// A folder that is safe, with a socket in it at `agent/api.sock`. The tests run below the temporary folder, which is sticky.
+struct Place {
+    folder: tempfile::TempDir,
+    _listens: UnixListener,
+}
+
+impl Place {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let agent = folder.path().join("agent");
+        fs::create_dir(&agent).unwrap();
+        set_mode(&agent, 0o755);
+        let _listens = UnixListener::bind(agent.join("api.sock")).unwrap();
+        Self { folder, _listens }
+    }
+
+    fn path(&self, below: &str) -> PathBuf {
+        self.folder.path().join(below)
+    }
+
+    fn guard(&self, below: &str) -> Guard {
+        let sticky = self.folder.path().ancestors().map(Path::to_owned).collect();
+        Guard::new(self.path(below), Some(us()), sticky).unwrap()
+    }
+}
+
+fn us() -> u32 {
+    fs::metadata("/proc/self").unwrap().uid()
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+fn kind(guard: &Guard) -> Option<ErrorKind> {
+    guard.look().err().map(|error| error.kind())
+}
+
+#[test]
+fn a_socket_in_a_safe_place_is_found_also_by_links() {
+    let place = Place::new();
+    assert_eq!(
+        place.guard("agent/api.sock").look().unwrap(),
+        place.path("agent/api.sock")
+    );
+    symlink("agent", place.path("linked")).unwrap();
+    symlink(
+        place.path("linked/../linked/api.sock"),
+        place.path("direct"),
+    )
+    .unwrap();
+    for way in [
+        "linked/api.sock",
+        "direct",
+        "agent/./api.sock",
+        "agent/../agent/api.sock",
+    ] {
+        assert_eq!(
+            place.guard(way).look().unwrap(),
+            place.path("agent/api.sock"),
+            "{way}"
+        );
+    }
+}
+
+#[test]
+fn a_folder_that_others_may_write_to_is_refused_wherever_it_stands() {
+    for mode in [0o775, 0o757, 0o777, 0o722] {
+        let place = Place::new();
+        set_mode(&place.path("agent"), mode);
+        let error = place.guard("agent/api.sock").look().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused, "{mode:o}");
+        assert!(error.to_string().contains("chmod go-w"), "{error}");
+        assert!(error.to_string().contains("/agent"), "{error}");
+        // Also where only a link leads through it.
+        let inner = place.path("agent/inner");
+        symlink(place.path("agent/api.sock"), &inner).unwrap();
+        symlink(&inner, place.path("by-link")).unwrap();
+        assert_eq!(kind(&place.guard("by-link")), Some(ErrorKind::Refused));
+    }
+}
+
+#[test]
+fn a_sticky_folder_is_refused_unless_it_is_named() {
+    let place = Place::new();
+    set_mode(&place.path("agent"), 0o1777);
+    let error = place.guard("agent/api.sock").look().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused);
+    assert!(error.to_string().contains("with_sticky_folder"), "{error}");
+    let mut guard = place.guard("agent/api.sock");
+    guard.sticky.push(place.path("agent"));
+    assert!(guard.look().is_ok());
+    // A folder without the sticky bit is refused, named or not.
+    set_mode(&place.path("agent"), 0o777);
+    assert_eq!(kind(&guard), Some(ErrorKind::Refused));
+}
+
+#[test]
+fn what_belongs_to_another_user_is_refused() {
+    let place = Place::new();
+    let sticky: Vec<_> = place
+        .folder
+        .path()
+        .ancestors()
+        .map(Path::to_owned)
+        .collect();
+    let strict = |agent| Guard::new(place.path("agent/api.sock"), agent, sticky.clone()).unwrap();
+    if us() != ROOT {
+        assert_eq!(kind(&strict(None)), Some(ErrorKind::Refused));
+        return;
+    }
+    // Root may give it to somebody else.
+    for part in ["agent/api.sock", "agent"] {
+        std::os::unix::fs::chown(place.path(part), Some(4711), None).unwrap();
+        let error = strict(None).look().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused);
+        assert!(error.to_string().contains("uid 4711"), "{error}");
+        assert!(strict(Some(4711)).look().is_ok());
+        std::os::unix::fs::chown(place.path(part), Some(ROOT), None).unwrap();
+    }
+}
+
+#[test]
+fn what_is_no_socket_and_what_is_not_there_says_so() {
+    let place = Place::new();
+    fs::write(place.path("agent/file"), "").unwrap();
+    fs::create_dir(place.path("agent/folder")).unwrap();
+    symlink("loop", place.path("agent/loop")).unwrap();
+    for (way, wanted) in [
+        ("agent/file", ErrorKind::Refused),
+        ("agent/folder", ErrorKind::Refused),
+        ("agent/file/api.sock", ErrorKind::Refused),
+        ("agent/none.sock", ErrorKind::Unavailable),
+        ("none/api.sock", ErrorKind::Unavailable),
+        ("agent/loop", ErrorKind::Unavailable),
+    ] {
+        assert_eq!(kind(&place.guard(way)), Some(wanted), "{way}");
+    }
+    for wrong in [
+        "tcp://127.0.0.1:8081",
+        "unix:///run/api.sock",
+        "api.sock",
+        "",
+    ] {
+        let error = Guard::new(PathBuf::from(wrong), None, Vec::new()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Misconfigured, "{wrong}");
+    }
+}
+
+#[tokio::test]
+async fn the_user_of_the_process_that_listens_is_looked_at() {
+    let place = Place::new();
+    assert!(place.guard("agent/api.sock").connect().await.is_ok());
+    if us() == ROOT {
+        // The socket is the agent's, and root listens there.
+        let mut guard = place.guard("agent/api.sock");
+        guard.agent = Some(4711);
+        assert!(guard.connect().await.is_ok());
+    }
+}

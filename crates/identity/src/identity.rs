@@ -1,0 +1,214 @@
+//! The identity: what is set on it, and how it is now.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use secret_resolver::backend::SystemClock;
+use secret_resolver::{Clock, Error, Moment};
+use spiffe::SpiffeId;
+
+use crate::certificates::{SpiffeCertificates, Stream};
+use crate::error;
+use crate::guard::Guard;
+use crate::jwt::SpiffeJwts;
+
+/// The identity of this process, as an agent on this machine gives it by the SPIFFE Workload API. A clone shares it.
+///
+/// `Debug` shows the SPIFFE ID and the socket.
+///
+/// ```
+/// use secret_resolver::ErrorKind;
+/// use secret_resolver_spiffe::SpiffeIdentity;
+///
+/// let wrong = SpiffeIdentity::builder("spiffe://example.org", "/run/spire/agent/api.sock");
+/// assert_eq!(wrong.build().unwrap_err().kind(), ErrorKind::Misconfigured);
+/// ```
+#[derive(Clone)]
+pub struct SpiffeIdentity(Arc<Inner>);
+
+/// Builds a [`SpiffeIdentity`]; from [`SpiffeIdentity::builder`].
+pub struct SpiffeIdentityBuilder {
+    id: String,
+    socket: PathBuf,
+    agent: Option<u32>,
+    sticky: Vec<PathBuf>,
+    clock: Option<Arc<dyn Clock>>,
+}
+
+/// How an identity is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SpiffeStatus {
+    /// The configured SPIFFE ID.
+    pub spiffe_id: String,
+    /// When the X509-SVID that is shown ends; `None` while none is shown.
+    pub svid_ends: Option<Moment>,
+    /// When the agent gave the last X509-SVID or JWT-SVID.
+    pub last_update: Option<Moment>,
+    /// What went wrong last, and when. It stays after a success: compare the moments.
+    pub last_failure: Option<(Moment, secret_resolver::ErrorKind, String)>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) id: SpiffeId,
+    pub(crate) guard: Guard,
+    pub(crate) clock: Arc<dyn Clock>,
+    state: Mutex<State>,
+    /// The stream of X509-SVIDs, which begins with the first source of certificates.
+    stream: Mutex<Weak<Stream>>,
+}
+
+#[derive(Default)]
+struct State {
+    svid_ends: Option<Moment>,
+    last_update: Option<Moment>,
+    last_failure: Option<(Moment, Error)>,
+}
+
+impl SpiffeIdentity {
+    /// The identity with this SPIFFE ID, `spiffe://trust.domain/path`, from the agent's socket at this absolute path.
+    pub fn builder(id: impl Into<String>, socket: impl Into<PathBuf>) -> SpiffeIdentityBuilder {
+        SpiffeIdentityBuilder {
+            id: id.into(),
+            socket: socket.into(),
+            agent: None,
+            sticky: Vec::new(),
+            clock: None,
+        }
+    }
+
+    /// JWT-SVIDs for this audience alone, for the logins of one store. One is used again for half of the life that it has left.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Misconfigured`](secret_resolver::ErrorKind::Misconfigured) for an empty audience.
+    pub fn jwts(&self, audience: impl Into<String>) -> Result<SpiffeJwts, Error> {
+        SpiffeJwts::new(Arc::clone(&self.0), audience.into())
+    }
+
+    /// The X509-SVID as a client certificate. The agent is asked from the first call on, on a thread of its own that ends with the last
+    /// clone of what is returned.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Overloaded`](secret_resolver::ErrorKind::Overloaded) when the thread cannot be started.
+    pub fn certificates(&self) -> Result<SpiffeCertificates, Error> {
+        let mut stream = lock(&self.0.stream);
+        if let Some(running) = stream.upgrade() {
+            return Ok(SpiffeCertificates::new(running));
+        }
+        let running = Stream::start(Arc::clone(&self.0))?;
+        *stream = Arc::downgrade(&running);
+        Ok(SpiffeCertificates::new(running))
+    }
+
+    /// How it is now.
+    #[must_use]
+    pub fn status(&self) -> SpiffeStatus {
+        let state = self.0.state();
+        let failure = state.last_failure.as_ref();
+        SpiffeStatus {
+            spiffe_id: self.0.id.to_string(),
+            svid_ends: state.svid_ends,
+            last_update: state.last_update,
+            last_failure: failure.map(|(at, error)| (*at, error.kind(), error.to_string())),
+        }
+    }
+}
+
+impl Inner {
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    /// The agent has given an SVID.
+    pub(crate) fn updated(&self) {
+        self.state().last_update = Some(self.clock.now());
+    }
+
+    /// An X509-SVID is shown until then; or none is.
+    pub(crate) fn shows_until(&self, ends: Option<Moment>) {
+        self.state().svid_ends = ends;
+    }
+
+    pub(crate) fn failed(&self, error: &Error) {
+        self.state().last_failure = Some((self.clock.now(), error.clone()));
+    }
+}
+
+impl SpiffeIdentityBuilder {
+    /// The agent's user, beside root: the owner of its socket and of the folders above it, and of the process that listens.
+    #[must_use]
+    pub fn with_agent_uid(mut self, uid: u32) -> Self {
+        self.agent = Some(uid);
+        self
+    }
+
+    /// Takes this folder above the socket although everyone may add files to it, as to `/tmp`. Files of others stay theirs there; but
+    /// who makes the agent's folder first is whoever comes first.
+    #[must_use]
+    pub fn with_sticky_folder(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.sticky.push(folder.into());
+        self
+    }
+
+    /// Another clock. By default the one that the resolvers and the backends of the process share.
+    #[must_use]
+    pub fn with_clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Some(Arc::new(clock));
+        self
+    }
+
+    /// Checks the SPIFFE ID and the form of the path. The agent is not asked yet, and need not run.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Misconfigured`](secret_resolver::ErrorKind::Misconfigured) for what is no SPIFFE ID of a workload, or no absolute
+    /// path; [`ErrorKind::Overloaded`](secret_resolver::ErrorKind::Overloaded) when the clock's thread cannot be started.
+    pub fn build(self) -> Result<SpiffeIdentity, Error> {
+        let id = SpiffeId::new(&self.id)
+            .ok()
+            .filter(|id| !id.path().is_empty());
+        let id = id.ok_or_else(|| {
+            error::misconfigured("a workload's SPIFFE ID is spiffe://trust.domain/path")
+        })?;
+        let clock = match self.clock {
+            Some(clock) => clock,
+            None => Arc::new(SystemClock::shared()?),
+        };
+        Ok(SpiffeIdentity(Arc::new(Inner {
+            id,
+            guard: Guard::new(self.socket, self.agent, self.sticky)?,
+            clock,
+            state: Mutex::default(),
+            stream: Mutex::default(),
+        })))
+    }
+}
+
+/// Each critical section leaves it whole.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl fmt::Debug for SpiffeIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SpiffeIdentity")
+            .field("spiffe_id", &self.id.to_string())
+            .field("guard", &self.guard)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for SpiffeIdentityBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SpiffeIdentityBuilder")
+            .field("spiffe_id", &self.id)
+            .field("socket", &self.socket)
+            .finish_non_exhaustive()
+    }
+}
