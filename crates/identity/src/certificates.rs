@@ -118,8 +118,7 @@ async fn stream(identity: &Inner, shown: &Shown, wait: &mut Duration) -> Error {
     while let Some(message) = messages.next().await {
         let taken = match message {
             Ok(context) => take(identity, shown, &context),
-            // A status ends the stream.
-            Err(error) if error::code(&error).is_some() => return of_agent(error),
+            Err(error) if error::ends_a_stream(&error) => return of_agent(error),
             Err(error) => Err(of_agent(error)),
         };
         match taken {

@@ -17,11 +17,12 @@ pub(crate) fn misconfigured(what: &'static str) -> Error {
 
 /// What an error of the Workload API means, for the identity `id`.
 pub(crate) fn of_agent(error: &WorkloadApiError, id: &str) -> Error {
+    let no_identity = (
+        ErrorKind::Unauthenticated,
+        "the agent gives this workload no identity; is there an entry for it, and do its selectors fit?",
+    );
     let (kind, what) = match code(error) {
-        Some(GrpcStatusCode::PermissionDenied) => (
-            ErrorKind::Unauthenticated,
-            "the agent gives this workload no identity; is there an entry for it, and do its selectors fit?",
-        ),
+        Some(GrpcStatusCode::PermissionDenied) => no_identity,
         Some(GrpcStatusCode::InvalidArgument) => (
             ErrorKind::Misconfigured,
             "the agent does not take the request; is this a Workload API?",
@@ -32,6 +33,9 @@ pub(crate) fn of_agent(error: &WorkloadApiError, id: &str) -> Error {
         ),
         Some(_) => (ErrorKind::Unavailable, "the agent cannot answer now"),
         None => match error {
+            WorkloadApiError::NoIdentityIssued | WorkloadApiError::PermissionDenied(_) => {
+                no_identity
+            }
             WorkloadApiError::EmptyResponse => (
                 ErrorKind::Unavailable,
                 "the agent has ended the stream, or has nothing for this workload",
@@ -54,8 +58,18 @@ pub(crate) fn of_agent(error: &WorkloadApiError, id: &str) -> Error {
     }
 }
 
+/// Whether no message follows it: any other is about one message.
+pub(crate) fn ends_a_stream(error: &WorkloadApiError) -> bool {
+    matches!(
+        error,
+        WorkloadApiError::Transport(_)
+            | WorkloadApiError::NoIdentityIssued
+            | WorkloadApiError::PermissionDenied(_)
+    )
+}
+
 /// The status that the agent answered.
-pub(crate) fn code(error: &WorkloadApiError) -> Option<GrpcStatusCode> {
+fn code(error: &WorkloadApiError) -> Option<GrpcStatusCode> {
     match error {
         WorkloadApiError::Transport(TransportError::Status(status)) => Some(status.code()),
         _ => None,

@@ -21,7 +21,15 @@ impl OpenBao {
     /// # Errors
     /// As [`OpenBao::start`].
     pub fn start_demanding(clients: &TestCa) -> Result<Self, Error> {
-        Self::start_by(|port, program| durable(port, program, Some(clients)))
+        Self::start_demanding_also(clients, "")
+    }
+
+    /// As [`OpenBao::start_demanding`], for one that takes certificates of these other authorities too, in PEM.
+    ///
+    /// # Errors
+    /// As [`OpenBao::start`].
+    pub fn start_demanding_also(clients: &TestCa, others: &str) -> Result<Self, Error> {
+        Self::start_by(|port, program| durable(port, program, Some((clients, others))))
     }
 
     /// Starts a stopped durable server at its port again, and returns once it is unsealed and answers.
@@ -40,8 +48,11 @@ impl OpenBao {
     }
 }
 
+/// Whose certificates are demanded, the authority of the administrator's first; others in PEM.
+type Demanded<'a> = Option<(&'a TestCa, &'a str)>;
+
 /// `None` when somebody else has the port.
-fn durable(port: u16, program: &Path, clients: Option<&TestCa>) -> Result<Option<OpenBao>, Error> {
+fn durable(port: u16, program: &Path, clients: Demanded<'_>) -> Result<Option<OpenBao>, Error> {
     let ca = TestCa::new(Validity::CURRENT)?;
     let told = cluster_address(port);
     let mut server = spawn_with_raft(&ca, "one", (port, told), program, clients)?;
@@ -69,7 +80,7 @@ pub(crate) fn spawn_with_raft(
     name: &str,
     (port, shown): (u16, SocketAddr),
     program: &Path,
-    clients: Option<&TestCa>,
+    clients: Demanded<'_>,
 ) -> Result<OpenBao, Error> {
     let directory = tempfile::tempdir().map_err(Error::during("making a directory for OpenBao"))?;
     let home = directory.path();
@@ -113,10 +124,10 @@ cluster_addr = "https://{shown}"
         ("server.pem", &certificate.certificate_pem),
         ("server-key.pem", &certificate.key_pem),
     ];
-    if let Some(clients) = clients {
+    if let Some((clients, others)) = clients {
         let admin = clients.issue_client("admin", Validity::CURRENT)?;
         let files = [
-            ("clients.pem", clients.pem()),
+            ("clients.pem", &format!("{}{others}", clients.pem())),
             ("admin.pem", &admin.certificate_pem),
             ("admin-key.pem", &admin.key_pem),
         ];

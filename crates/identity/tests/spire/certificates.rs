@@ -1,0 +1,200 @@
+//! X509-SVIDs as client certificates.
+
+use std::time::Instant;
+
+use secret_resolver::backend::SystemClock;
+use secret_resolver::{Clock, Error, ErrorKind, Resolver, SecretResolverExt};
+use secret_resolver_spiffe::SpiffeCertificates;
+use secret_resolver_transport::{CertificateSource, ClientCertificate};
+use secret_resolver_vault::{Auth, VaultBackend};
+use test_servers::{Authority, OpenBao, Spire, TestCa, Validity};
+use tokio::sync::watch;
+
+use crate::support::*;
+
+pub(crate) fn shown(
+    source: &SpiffeCertificates,
+) -> watch::Receiver<Result<ClientCertificate, Error>> {
+    source.subscribe()
+}
+
+/// An OpenBao that takes no connection without a certificate of this SPIRE.
+fn demanding(spire: &Spire) -> OpenBao {
+    let admin = TestCa::new(Validity::CURRENT).unwrap();
+    let server = OpenBao::start_demanding_also(&admin, &spire.x509_bundle().unwrap()).unwrap();
+    trust(&server, spire);
+    server
+}
+
+#[test]
+fn svids_rotate_twenty_times_under_load_without_a_failed_get() {
+    let spire = spire();
+    // So short that the agent replaces it whenever it looks.
+    let short = entry(&spire).x509_ttl(SECOND * 12);
+    spire.register(&short).unwrap();
+    drop(spire.until_issued(spire.uid(), PATH).unwrap());
+    let server = demanding(&spire);
+    let identity = identity(&spire);
+    let certificates = identity.certificates().unwrap();
+    let mut changes = shown(&certificates);
+    let auth = Auth::cert().with_role("billing");
+    let target = target(&server, auth).with_client_certificate(certificates);
+    let backend = VaultBackend::builder(target).build().unwrap();
+    // Each read asks the store.
+    let resolver = Resolver::builder(backend).with_ttl(SECOND).build().unwrap();
+    block_on(async {
+        until("an SVID", async || changes.borrow().is_ok()).await;
+        let (mut rotations, mut gets) = (0, 0);
+        let begun = Instant::now();
+        while rotations < 20 {
+            assert!(begun.elapsed() < SECOND * 90, "{rotations} rotations");
+            let _ = resolver.invalidator().invalidate("app/a").unwrap();
+            let answer = resolver.get("app/a").await;
+            assert_eq!(answer.unwrap().expose_str().unwrap(), "v", "get {gets}");
+            gets += 1;
+            if changes.has_changed().unwrap() {
+                let now = changes.borrow_and_update();
+                assert!(now.is_ok(), "{now:?}");
+                rotations += 1;
+            }
+        }
+        assert!(gets >= 20, "{gets}");
+    });
+    let status = identity.status();
+    assert_eq!(status.spiffe_id, spire.id(PATH));
+    assert!(status.svid_ends.is_some() && status.last_update.is_some());
+}
+
+#[test]
+fn a_copied_token_is_worth_nothing_without_the_certificate() {
+    let spire = spire();
+    register(&spire);
+    let server = demanding(&spire);
+    let source = identity(&spire);
+    let certificates = source.certificates().unwrap();
+    block_on(async {
+        let changes = shown(&certificates);
+        until("an SVID", async || changes.borrow().is_ok()).await;
+        // A JWT and a token of the store, as somebody who reads them elsewhere has them.
+        let copied = source.jwts(AUDIENCE).unwrap();
+        let token = server.token(&["reader"], SECOND * 600).unwrap();
+        let token = || {
+            let text = secret_resolver::SecretBuf::from_slice(token.as_bytes()).unwrap();
+            Auth::token(secret_resolver_vault::Credential::value(text))
+        };
+        for auth in [Auth::jwt("billing", copied.clone()), token()] {
+            let without = VaultBackend::builder(target(&server, auth))
+                .build()
+                .unwrap();
+            let error = without.get("app/a").await.unwrap_err();
+            assert!(
+                matches!(
+                    error.kind(),
+                    ErrorKind::Unauthenticated | ErrorKind::Refused
+                ),
+                "{error}"
+            );
+        }
+        for auth in [Auth::jwt("billing", copied), token()] {
+            let target = target(&server, auth).with_client_certificate(certificates.clone());
+            let with = VaultBackend::builder(target).build().unwrap();
+            assert_eq!(with.get("app/a").await.unwrap().expose_str().unwrap(), "v");
+        }
+    });
+}
+
+#[test]
+fn without_an_svid_and_after_its_withdrawal_no_connection_is_made() {
+    let spire = spire();
+    let server = demanding(&spire);
+    let source = identity(&spire);
+    let certificates = source.certificates().unwrap();
+    let auth = Auth::cert().with_role("billing");
+    let target = target(&server, auth).with_client_certificate(certificates.clone());
+    let backend = VaultBackend::builder(target).build().unwrap();
+    block_on(async {
+        let changes = shown(&certificates);
+        until("the agent's no", async || {
+            matches!(&*changes.borrow(), Err(error) if error.to_string().contains("entry"))
+        })
+        .await;
+        let error = backend.get("app/a").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unauthenticated);
+        assert!(error.to_string().contains(&spire.id(PATH)), "{error}");
+        let entry = register(&spire);
+        until("a read", async || backend.get("app/a").await.is_ok()).await;
+        spire.delete(&entry).unwrap();
+        until("the withdrawal", async || changes.borrow().is_err()).await;
+        // A connection that was made with it is not used any more.
+        let error = backend.get("app/a").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unauthenticated, "{error}");
+        let status = source.status();
+        assert_eq!(status.svid_ends, None);
+        let (_, kind, text) = status.last_failure.unwrap();
+        assert_eq!(kind, ErrorKind::Unauthenticated);
+        assert!(text.contains(&spire.id(PATH)), "{text}");
+    });
+}
+
+#[test]
+fn while_the_agent_is_away_the_last_svid_is_shown_to_its_end_and_not_after_it() {
+    let mut spire = spire();
+    register(&spire);
+    let source = identity(&spire);
+    let certificates = source.certificates().unwrap();
+    let clock = SystemClock::shared().unwrap();
+    block_on(async {
+        let changes = shown(&certificates);
+        until("an SVID", async || changes.borrow().is_ok()).await;
+        spire.stop_agent();
+        let ends = source.status().svid_ends.unwrap();
+        until("its end", async || {
+            let is_shown = changes.borrow().is_ok();
+            assert!(is_shown || clock.now() + SECOND >= ends);
+            assert!(!is_shown || clock.now() < ends + SECOND);
+            !is_shown
+        })
+        .await;
+        let error = changes.borrow().clone().unwrap_err();
+        assert!(error.to_string().contains("has ended"), "{error}");
+        // A restarted agent has new keys, and is found again.
+        spire.start_agent().unwrap();
+        until("another SVID", async || changes.borrow().is_ok()).await;
+    });
+}
+
+#[test]
+fn another_authority_of_the_server_changes_the_svid_and_no_get_fails() {
+    let spire = spire();
+    // Long enough that only the authority is a reason for another.
+    spire
+        .register(&entry(&spire).x509_ttl(SECOND * 3600))
+        .unwrap();
+    drop(spire.until_issued(spire.uid(), PATH).unwrap());
+    let old = spire.authorities(Authority::X509).unwrap().active.unwrap();
+    let new = spire.prepare(Authority::X509).unwrap();
+    // The store trusts both.
+    let server = demanding(&spire);
+    let certificates = identity(&spire).certificates().unwrap();
+    let mut changes = shown(&certificates);
+    let auth = Auth::cert().with_role("billing");
+    let target = target(&server, auth).with_client_certificate(certificates);
+    let resolver = Resolver::builder(VaultBackend::builder(target).build().unwrap());
+    let resolver = resolver.build().unwrap();
+    block_on(async {
+        until("an SVID", async || changes.borrow().is_ok()).await;
+        drop(resolver.get("app/a").await.unwrap());
+        changes.mark_unchanged();
+        spire.activate(Authority::X509, &new).unwrap();
+        spire.taint(Authority::X509, &old).unwrap();
+        until("an SVID of the other authority", async || {
+            let _ = resolver.invalidator().invalidate("app/a").unwrap();
+            drop(resolver.get("app/a").await.unwrap());
+            changes.has_changed().unwrap()
+        })
+        .await;
+        assert!(changes.borrow().is_ok());
+        let _ = resolver.invalidator().invalidate("app/a").unwrap();
+        drop(resolver.get("app/a").await.unwrap());
+    });
+}

@@ -1,0 +1,7 @@
+//! Identities of a real SPIRE, for logins to a real OpenBao and as client certificates. SPIRE 1.13.3, which `cargo xtask setup` builds.
+
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+mod certificates;
+mod jwts;
+mod support;
