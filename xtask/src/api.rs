@@ -10,7 +10,7 @@ use public_api::Builder;
 
 use crate::workspace::{Result, cargo, root, run as run_command, target};
 
-const CRATES: [&str; 7] = [
+const CRATES: [&str; 8] = [
     "secret-resolver",
     "secret-resolver-json",
     "secret-resolver-session",
@@ -18,6 +18,7 @@ const CRATES: [&str; 7] = [
     "secret-resolver-env",
     "secret-resolver-vault",
     "secret-resolver-conjur",
+    "secret-resolver-spiffe",
 ];
 
 /// Compares, or with `--bless` writes.

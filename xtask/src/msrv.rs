@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::workspace::{Result, output_of, root, run as run_command, target};
 
-const CRATES: [&str; 7] = [
+const CRATES: [&str; 8] = [
     "secret-resolver",
     "secret-resolver-json",
     "secret-resolver-session",
@@ -13,6 +13,7 @@ const CRATES: [&str; 7] = [
     "secret-resolver-env",
     "secret-resolver-vault",
     "secret-resolver-conjur",
+    "secret-resolver-spiffe",
 ];
 
 pub(crate) fn run() -> Result {

@@ -1,7 +1,5 @@
 //! X509-SVIDs as client certificates.
 
-use std::time::Instant;
-
 use secret_resolver::backend::SystemClock;
 use secret_resolver::{Clock, Error, ErrorKind, Resolver, SecretResolverExt};
 use secret_resolver_spiffe::SpiffeCertificates;
@@ -45,9 +43,13 @@ fn svids_rotate_twenty_times_under_load_without_a_failed_get() {
     block_on(async {
         until("an SVID", async || changes.borrow().is_ok()).await;
         let (mut rotations, mut gets) = (0, 0);
-        let begun = Instant::now();
+        let clock = SystemClock::shared().unwrap();
+        let begun = clock.now();
         while rotations < 20 {
-            assert!(begun.elapsed() < SECOND * 90, "{rotations} rotations");
+            assert!(
+                clock.now().since(begun) < SECOND * 90,
+                "{rotations} rotations"
+            );
             let _ = resolver.invalidator().invalidate("app/a").unwrap();
             let answer = resolver.get("app/a").await;
             assert_eq!(answer.unwrap().expose_str().unwrap(), "v", "get {gets}");
@@ -164,7 +166,7 @@ fn while_the_agent_is_away_the_last_svid_is_shown_to_its_end_and_not_after_it() 
 }
 
 #[test]
-fn another_authority_of_the_server_changes_the_svid_and_no_get_fails() {
+fn another_authority_of_the_server_changes_the_svid_and_gets_go_on() {
     let spire = spire();
     // Long enough that only the authority is a reason for another.
     spire
@@ -187,14 +189,22 @@ fn another_authority_of_the_server_changes_the_svid_and_no_get_fails() {
         changes.mark_unchanged();
         spire.activate(Authority::X509, &new).unwrap();
         spire.taint(Authority::X509, &old).unwrap();
+        // For a moment the agent may say that there is none: it has dropped the tainted one, and not got the next.
+        let mut failed = Vec::new();
         until("an SVID of the other authority", async || {
             let _ = resolver.invalidator().invalidate("app/a").unwrap();
-            drop(resolver.get("app/a").await.unwrap());
-            changes.has_changed().unwrap()
+            if let Err(error) = resolver.get("app/a").await {
+                failed.push(error.kind());
+            }
+            changes.has_changed().unwrap() && changes.borrow().is_ok()
         })
         .await;
-        assert!(changes.borrow().is_ok());
-        let _ = resolver.invalidator().invalidate("app/a").unwrap();
-        drop(resolver.get("app/a").await.unwrap());
+        let no = ErrorKind::Unauthenticated;
+        assert!(failed.iter().all(|kind| *kind == no), "{failed:?}");
+        until("a read", async || {
+            let _ = resolver.invalidator().invalidate("app/a").unwrap();
+            resolver.get("app/a").await.is_ok()
+        })
+        .await;
     });
 }
