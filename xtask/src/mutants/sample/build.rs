@@ -82,12 +82,15 @@ fn libs(drawn: &[Drawn]) -> BTreeSet<String> {
 }
 
 /// Those that have mutants, and the tests that notice them.
-const PACKAGES: [&str; 5] = [
+const PACKAGES: [&str; 8] = [
     "secret-resolver",
     "secret-resolver-transport",
     "secret-resolver-session",
     "secret-resolver-env",
     "secret-resolver-vault",
+    "secret-resolver-conjur",
+    "secret-resolver-json",
+    "secret-resolver-spiffe",
 ];
 
 type Places = BTreeMap<String, Vec<(usize, Range<usize>)>>;
