@@ -25,7 +25,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "privilege: only new names are asked about",
         "src/stack/privilege.rs",
         [
-            "let mut all = lock(&self.declared).clone();",
+            "let mut all = declared.names.clone();",
             "let mut all = BTreeSet::new();",
         ],
         "a_store_is_asked_once_for_all_that_was_declared_so_far",
