@@ -13,5 +13,6 @@ pub use crate::race::first;
 pub use crate::resolver::{
     Batch, Excess, ExcessFuture, Request, ResolveFuture, ResolveManyFuture, ShutdownFuture,
 };
+pub use crate::rules::is_below;
 pub use crate::secret::RecordBuilder;
 pub use crate::seldom::Seldom;

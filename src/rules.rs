@@ -78,7 +78,8 @@ impl<T> ByPrefix<T> {
 }
 
 /// Whether `path` is `prefix` or below it, by whole segments.
-pub(crate) fn is_below(path: &str, prefix: &str) -> bool {
+#[must_use]
+pub fn is_below(path: &str, prefix: &str) -> bool {
     let rest = path.strip_prefix(prefix);
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

@@ -150,8 +150,8 @@ impl ResolverBuilder {
     }
 
     /// Makes [`Resolver::require`] an error where a store's identity may do more than read what is required: change it, see
-    /// other secrets, anything; or where the store cannot say it. Without this it is a warning. Whoever takes such a
-    /// service over has those rights.
+    /// other secrets, anything; or where the store cannot say it. Without this it is a warning. An attacker
+    /// that takes over such a service has all of these rights.
     ///
     /// Require all names in one call: what is required later is another secret until then. The answer may take a minute.
     ///

@@ -247,7 +247,7 @@ impl Conjur {
         }
     }
 
-    /// Whoever the login was for, the token says whose it is.
+    /// The token says whose it is, whatever login was configured.
     fn unfit(&self, is_admin: bool) -> Option<Error> {
         (is_admin && !self.allow_admin).then(of_admin)
     }

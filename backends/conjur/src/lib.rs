@@ -7,7 +7,7 @@
 //! - Values, tokens and ETags (a digest of the value) go from the answer into buffers that are wiped. No error, log line or `Debug` text
 //!   holds one; no text of the store's is passed on.
 //! - A refresh of a value that was read alone is a conditional read: "not changed" carries no value and proves the right to read it. A
-//!   value that was read together with others has no mark, and is read anew. The metadata of a variable prove no such right, and lengthen
+//!   value that was read together with others has no mark, and is read again. The metadata of a variable prove no such right, and lengthen
 //!   no life.
 //! - A read is not sent with a token whose life is over. The life is `exp - iat` of the token, counted from the request for it: no clock
 //!   of the server or of this machine has to be right.
@@ -29,7 +29,7 @@
 //! - With [`ConjurBuilder::with_versions`] a value never goes back, whichever endpoints are behind or away: a version lower than one that
 //!   was seen is refused, once each endpoint was asked. After a signal that names a version nothing lower is answered either
 //!   (`Invalidator::invalidate_below_version`). A version that stays lower for ten seconds is taken for that of a variable that was
-//!   created anew: where the leader is away for longer, a follower that is still behind is believed then.
+//!   created again: where the leader is away for longer, a follower that is still behind is believed then.
 //! - Without versions a value has a mark that has no order. A follower that is behind is believed while the leader gives no answer, so a
 //!   value may go back until the leader is found again.
 //! - In both cases a signal that names no version says only that something changed. For the settle time after it

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use secret_resolver::backend::{Located, NameRef};
+use secret_resolver::backend::{Located, NameRef, is_below};
 use secret_resolver::{Address, Error};
 
 use crate::error;
@@ -177,12 +177,6 @@ impl Names {
             None => id,
         }
     }
-}
-
-/// Whether `id` is at or below `path`, by whole segments.
-fn is_below(id: &str, path: &str) -> bool {
-    let rest = id.strip_prefix(path);
-    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 fn by_rule(name: NameRef<'_>) -> String {

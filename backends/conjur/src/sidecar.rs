@@ -42,7 +42,7 @@ impl Seen {
         let written = {
             let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             if seen.as_ref().is_none_or(|seen| seen.text != text) {
-                // What is not a token is told at the login.
+                // That a text is not a token is the login's error.
                 let life = wire::token(text.expose()).map_or(LOOK_AGAIN, |token| token.life);
                 let dies = now + life;
                 *seen = Some(Written { text, dies });

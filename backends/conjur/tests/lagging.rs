@@ -135,7 +135,7 @@ fn with_versions_no_value_goes_back_whichever_endpoints_lag_or_are_away() {
 }
 
 #[test]
-fn with_versions_a_variable_that_was_created_anew_is_taken_after_ten_seconds() {
+fn with_versions_a_variable_that_was_created_again_is_taken_after_ten_seconds() {
     let trio = Trio::start();
     let resolver = trio.stack(trio.builder().with_versions());
     trio.leader().set("v", "second");
@@ -143,13 +143,13 @@ fn with_versions_a_variable_that_was_created_anew_is_taken_after_ten_seconds() {
         assert_eq!(bytes(resolver.get("v").await), b"second");
         // Conjur counts from 1 again.
         trio.leader().delete("v");
-        store(trio.leader(), "v", b"anew");
+        store(trio.leader(), "v", b"again");
         let mut refused = 0;
         for _ in 0..15 {
             trio.clock.advance(SECOND);
             match resolver.get("v").await {
                 Ok(secret) => {
-                    assert_eq!(bytes(Ok(secret)), b"anew");
+                    assert_eq!(bytes(Ok(secret)), b"again");
                     assert!((10..=12).contains(&refused), "{refused}");
                     return;
                 }

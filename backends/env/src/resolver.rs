@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use secret_resolver::backend::{ExcessFuture, Located, NameRef, Request, ResolveFuture};
+use secret_resolver::backend::{ExcessFuture, Located, NameRef, Request, ResolveFuture, is_below};
 use secret_resolver::{Address, Error, ErrorKind, Record, SecretBuf, SecretName, SecretResolver};
 use zeroize::Zeroize;
 
@@ -105,11 +105,8 @@ impl SecretResolver for EnvBackend {
     /// others, and only that of `prefix` itself is known.
     fn below<'a>(&'a self, prefix: NameRef<'a>) -> Vec<Address<'a>> {
         let path = prefix.path();
-        let is_below = |name: &SecretName| {
-            let rest = name.path().strip_prefix(path);
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        };
-        let listed = self.listed.iter().filter(|(name, _)| is_below(name));
+        let listed = self.listed.iter();
+        let listed = listed.filter(|(name, _)| is_below(name.path(), path));
         let listed = listed.map(|(_, variable)| Address::from(variable.as_str()));
         let own = self.variable(prefix).map(Address::from);
         // Names without a variable.

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use secret_resolver::backend::{Located, NameRef};
+use secret_resolver::backend::{Located, NameRef, is_below};
 use secret_resolver::{Address, Error};
 
 use crate::error;
@@ -82,11 +82,8 @@ impl Names {
     /// where the aliases below it lead.
     pub(crate) fn below<'a>(&'a self, prefix: NameRef<'a>) -> Vec<Address<'a>> {
         let path = prefix.path();
-        let is_below = |name: &str| {
-            let rest = name.strip_prefix(path);
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        };
-        let aliases = self.aliases.iter().filter(|(name, _)| is_below(name));
+        let aliases = self.aliases.iter();
+        let aliases = aliases.filter(|(name, _)| is_below(name, path));
         let led = aliases.flat_map(|(_, aliases)| aliases.iter());
         let led = led.map(|alias| Address::from(&*alias.to_path));
         let plain = match &self.prefix {

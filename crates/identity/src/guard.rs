@@ -1,7 +1,7 @@
-//! Whom this process speaks to when it asks for its identity: the file system's part, and the kernel's.
+//! Which process is asked for our identity: what the file system says of its socket, and what the kernel says of its user.
 //!
-//! Whoever can put another socket in the agent's place chooses the identity, or reads it. So each step of the path is looked at: its
-//! owner, and who else may write there. A link is followed step by step, by the same rules. What is checked can then be changed by root
+//! A process that puts another socket in the agent's place chooses our identity, or reads it. So each step of the path is looked at: its
+//! owner, and which other users may write there. A link is followed step by step, by the same rules. What is checked can then be changed by root
 //! and by the agent's user alone, so nothing can slip in between the look and the connection.
 
 use std::fmt;
@@ -64,7 +64,7 @@ impl Guard {
         &self.socket
     }
 
-    /// A connection to the agent, after a look at the way to it, and at who listens there.
+    /// A connection to the agent, after a look at the path to it, and at the user that listens there.
     ///
     /// # Errors
     /// [`ErrorKind::Unavailable`] while nothing listens there; [`ErrorKind::Refused`] for what the guard does not let through.
@@ -151,7 +151,7 @@ impl Guard {
             return Ok(());
         }
         let what = match mode & STICKY != 0 {
-            // Entries of others stay theirs; who may name the next is whoever comes first.
+            // Other users cannot replace an entry there, but the first to make one chooses it.
             true if self.sticky.iter().any(|allowed| allowed == path) => return Ok(()),
             true => {
                 "anyone may add files to a folder above the agent's socket; put the socket elsewhere, or allow this folder by with_sticky_folder"

@@ -143,8 +143,8 @@ impl SpiffeIdentityBuilder {
         self
     }
 
-    /// Takes this folder above the socket although everyone may add files to it, as to `/tmp`. Files of others stay theirs there; but
-    /// who makes the agent's folder first is whoever comes first.
+    /// Allows this folder above the socket although everyone may add files to it, as to `/tmp`. Other users cannot replace a file
+    /// there, but the first to make the agent's folder owns it.
     #[must_use]
     pub fn with_sticky_folder(mut self, folder: impl Into<PathBuf>) -> Self {
         self.sticky.push(folder.into());
