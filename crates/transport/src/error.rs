@@ -122,6 +122,9 @@ fn of_refusal(certificate: Option<&RefusedCertificate>) -> Error {
             "the server's certificate has an RSA key of fewer than 2,048 bits, which is not believed"
         }
         Why::AnothersKey => "the server has not proved that it has the key of its certificate",
+        Why::AnotherIdentity => {
+            "the server's certificate is good, and is not that of the one identity that is believed here"
+        }
         Why::Tls(why) => of_certificate(why),
     });
     match subject {

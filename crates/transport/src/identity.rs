@@ -65,8 +65,12 @@ impl Identity {
         }
     }
 
-    /// The certificate to show, where one is to be shown at all.
+    /// The certificate to show on a new connection, where one is to be shown at all.
+    ///
+    /// # Errors
+    /// No connection may be made: there is none to show, or nobody to be believed.
     pub(crate) fn certificate(&self) -> Result<Option<ClientCertificate>, Error> {
+        self.trust.check()?;
         let offered = |shown: &Shown| shown.lock().offered.borrow().clone();
         self.shown.as_ref().map(offered).transpose()
     }

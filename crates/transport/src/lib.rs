@@ -6,7 +6,8 @@
 //!
 //! - **https only**, TLS 1.3 or 1.2, HTTP/1.1 only.
 //! - **Only the given authorities** ([`Trust`]), with their dates checked at load and at each handshake;
-//!   the system's only by a call that is named dangerous. Sessions are not resumed, so each connection is checked.
+//!   the system's only by a call that is named dangerous, and an identity in place of a host's name only by
+//!   [`Trust::of_identity`]. Sessions are not resumed, so each connection is checked.
 //! - **A client certificate** where one is given ([`ClientBuilder::with_client_certificate`]), on every connection; while
 //!   its source has none, no connection is made. When it or the authorities become others, the connections that were
 //!   made with those before are closed: idle ones at once, busy ones when their request has ended.
@@ -119,7 +120,7 @@ pub use endpoints::{Endpoints, Reply};
 pub use origin::Origin;
 pub use request::{Method, Request};
 pub use response::Response;
-pub use trust::{LeftOut, Trust};
+pub use trust::{Authorities, LeftOut, ServerIdentity, Trust};
 
 /// The README's examples, as tests.
 #[cfg(doctest)]

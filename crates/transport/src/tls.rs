@@ -2,16 +2,17 @@
 //! connection.
 //!
 //! The verdict on a server's certificate is rustls's own. This file only removes, before each
-//! verdict, the authorities that are out of date, which rustls does not do; and takes a certificate that
-//! is pinned. Why a server is refused is explained by `chain`.
+//! verdict, the authorities that are out of date, which rustls does not do; takes a certificate that
+//! is pinned; and asks for an identity in place of the host's name, where one is believed. Why a server is refused is explained by `chain`.
 
 use std::fmt;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier, verify_server_cert_signed_by_trust_anchor};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, TrustAnchor, UnixTime};
+use rustls::server::ParsedCertificate;
 use rustls::sign::SigningKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{
@@ -93,22 +94,20 @@ impl ServerCertVerifier for CurrentAuthorities {
             return Ok(ServerCertVerified::assertion());
         }
         let verdict = |roots: RootCertStore| {
-            let provider = Arc::clone(&self.provider);
-            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
-                .build()
-                // It fails only when no authority is left to believe.
-                .map_err(|_| rustls::Error::from(CertificateError::UnknownIssuer))
-                .and_then(|webpki| {
-                    let names = (intermediates, server_name);
-                    webpki.verify_server_cert(end_entity, names.0, names.1, ocsp_response, now)
-                })
-        };
-        let why = match verdict(self.trust.at(now)) {
-            Err(_) if self.trust.is_authority(end_entity) => {
-                return Err(RefusedCertificate::new(Why::Authority, end_entity).into());
+            let names = (intermediates, server_name);
+            match self.trust.server() {
+                None => self.of_host(end_entity, names, ocsp_response, roots, now),
+                Some(_) => self.of_any_host(end_entity, intermediates, roots, now),
             }
-            Err(rustls::Error::InvalidCertificate(why)) => why,
-            verdict => return verdict,
+        };
+        let refused = |why| Err(RefusedCertificate::new(why, end_entity).into());
+        let why = match (verdict(self.trust.at(now)), self.trust.server()) {
+            (Ok(_), Some(server)) if !server.is_in(end_entity) => {
+                return refused(Why::AnotherIdentity);
+            }
+            (Err(_), _) if self.trust.is_authority(end_entity) => return refused(Why::Authority),
+            (Err(rustls::Error::InvalidCertificate(why)), _) => why,
+            (verdict, _) => return verdict,
         };
         let shown = Shown {
             end_entity,
@@ -148,6 +147,45 @@ impl ServerCertVerifier for CurrentAuthorities {
         self.provider
             .signature_verification_algorithms
             .supported_schemes()
+    }
+}
+
+impl CurrentAuthorities {
+    /// What rustls says of a server that is known by the name of its host.
+    fn of_host(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        (intermediates, server_name): (&[CertificateDer<'_>], &ServerName<'_>),
+        ocsp_response: &[u8],
+        roots: RootCertStore,
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let provider = Arc::clone(&self.provider);
+        WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+            .build()
+            // It fails only when no authority is left to believe.
+            .map_err(|_| rustls::Error::from(CertificateError::UnknownIssuer))?
+            .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+    }
+
+    /// What it says of the chain and the purpose alone.
+    fn of_any_host(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        roots: RootCertStore,
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let certificate = ParsedCertificate::try_from(end_entity)?;
+        let algorithms = self.provider.signature_verification_algorithms.all;
+        verify_server_cert_signed_by_trust_anchor(
+            &certificate,
+            &roots,
+            intermediates,
+            now,
+            algorithms,
+        )?;
+        Ok(ServerCertVerified::assertion())
     }
 }
 

@@ -74,11 +74,14 @@ impl TestCa {
         let certificate = params
             .signed_by(&key, &self.issuer)
             .map_err(Error::during("signing an intermediate certificate"))?;
-        let pem = certificate.pem();
-        let issuer = Issuer::new(params, key);
+        let ca = TestCa {
+            pem: certificate.pem(),
+            der: certificate.der().to_vec(),
+            issuer: Issuer::new(params, key),
+        };
         Ok(Intermediate {
             certificate: certificate.into(),
-            ca: TestCa { pem, issuer },
+            ca,
         })
     }
 

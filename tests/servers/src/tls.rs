@@ -25,6 +25,7 @@ use crate::Error;
 /// ```
 pub struct TestCa {
     pub(crate) pem: String,
+    pub(crate) der: Vec<u8>,
     pub(crate) issuer: Issuer<'static, KeyPair>,
 }
 
@@ -44,12 +45,12 @@ impl TestCa {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key = new_key()?;
-        let pem = params
+        let certificate = params
             .self_signed(&key)
-            .map_err(Error::during("signing a CA certificate"))?
-            .pem();
+            .map_err(Error::during("signing a CA certificate"))?;
         Ok(Self {
-            pem,
+            pem: certificate.pem(),
+            der: certificate.der().to_vec(),
             issuer: Issuer::new(params, key),
         })
     }
@@ -58,6 +59,12 @@ impl TestCa {
     #[must_use]
     pub fn pem(&self) -> &str {
         &self.pem
+    }
+
+    /// The CA's certificate in DER.
+    #[must_use]
+    pub fn der(&self) -> &[u8] {
+        &self.der
     }
 
     /// A server certificate for these host names and IP addresses.

@@ -1,14 +1,18 @@
 //! Which certificates to believe: those of the authorities that were given, and no others.
 //!
-//! It parses and dates the authorities, and reads their file again. The system's own set is read only by
-//! its name; what the set is used for, and the second look at the dates at each handshake, is `tls.rs`.
+//! `authorities` parses and dates them; here is where they come from, and when their file is read again. The system's own set is read
+//! only by its name; what the set is used for, and the second look at the dates at each handshake, is `tls.rs`.
 
+mod authorities;
 mod paths;
 pub(crate) mod pem;
+mod server;
 mod source;
 mod subject;
 mod validity;
 
+pub use authorities::Authorities;
+pub use server::ServerIdentity;
 pub(crate) use subject::subject;
 pub(crate) use validity::Validity;
 
@@ -17,11 +21,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustls::RootCertStore;
-use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use rustls::pki_types::{TrustAnchor, UnixTime};
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use secret_resolver::{Error, ErrorKind, Moment};
 use tokio::sync::watch;
 
+use self::authorities::Authority;
 use self::pem::Found;
 use self::source::{Source, read};
 
@@ -41,24 +46,19 @@ use self::source::{Source, read};
 pub struct Trust(Arc<Inner>);
 
 struct Inner {
-    set: watch::Sender<Numbered>,
-    /// The file that is read again.
-    source: Option<Source>,
+    held: watch::Receiver<Held>,
+    from: From,
 }
 
-type Set = Arc<[Authority]>;
+/// The set that is believed now, or why there is none.
+type Held = Result<Authorities, Error>;
 
-/// A set, and how many there were before it.
-pub(crate) struct Numbered {
-    number: u64,
-    set: Set,
-}
-
-struct Authority {
-    der: Vec<u8>,
-    validity: Validity,
-    /// `None` for the certificate of a server that is believed as it is.
-    anchor: Option<TrustAnchor<'static>>,
+/// Where a set comes from, and so whether it changes.
+enum From {
+    Given,
+    /// Is read again.
+    File(Source, watch::Sender<Held>),
+    Identity(Arc<dyn ServerIdentity>),
 }
 
 /// An authority, for those that explain a verdict.
@@ -102,7 +102,7 @@ impl Trust {
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, Error> {
         let source = Source::new(path.as_ref(), all);
         let set = source.load(now()?)?;
-        Ok(Self::of(set, Some(source)))
+        Ok(Self::of_file(set, source))
     }
 
     /// As [`Trust::from_file`], for a bundle that we cannot repair ourselves: takes what is valid now, and says
@@ -117,7 +117,7 @@ impl Trust {
         });
         let (set, left_out) =
             valid(&read(source.path())?, now()?).map_err(|error| source.located(error))?;
-        Ok((Self::of(set, Some(source)), left_out))
+        Ok((Self::of_file(set, source), left_out))
     }
 
     /// The system's own bundle of public authorities, where Linux distributions keep it, as
@@ -153,36 +153,73 @@ impl Trust {
         let now = now()?;
         let pin = |found: Found| Authority::pin(found.der);
         let set = each(pem, now, pin)?;
-        Ok(Self::of(set, None))
+        Ok(Self::of(set))
+    }
+
+    /// Believes the server that an identity names, whatever its host is called, by the authorities that stand for that identity. It is
+    /// for a mesh in which servers have identities instead of host names, such as SPIFFE's.
+    #[must_use]
+    pub fn of_identity(server: impl ServerIdentity) -> Self {
+        Self(Arc::new(Inner {
+            held: server.subscribe(),
+            from: From::Identity(Arc::new(server)),
+        }))
     }
 
     fn from_pem_at(pem: &[u8], now: UnixTime) -> Result<Self, Error> {
-        Ok(Self::of(all(pem, now)?, None))
+        Ok(Self::of(all(pem, now)?))
     }
 
-    fn of(set: Set, source: Option<Source>) -> Self {
-        let set = watch::Sender::new(Numbered { number: 0, set });
-        Self(Arc::new(Inner { set, source }))
+    fn of(set: Authorities) -> Self {
+        let (_, held) = watch::channel(Ok(set));
+        let from = From::Given;
+        Self(Arc::new(Inner { held, from }))
     }
 
-    fn set(&self) -> Set {
-        Arc::clone(&self.0.set.borrow().set)
+    fn of_file(set: Authorities, source: Source) -> Self {
+        let (sender, held) = watch::channel(Ok(set));
+        let from = From::File(source, sender);
+        Self(Arc::new(Inner { held, from }))
+    }
+
+    fn set(&self) -> Authorities {
+        let held = self.0.held.borrow();
+        held.as_ref().cloned().unwrap_or_default()
+    }
+
+    /// Why nobody is believed now, where it is not for the certificates.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        self.0
+            .held
+            .borrow()
+            .as_ref()
+            .map(drop)
+            .map_err(Error::clone)
     }
 
     /// Changes with the set.
     pub(crate) fn number(&self) -> u64 {
-        self.0.set.borrow().number
+        self.set().number()
     }
 
     /// Tells each change of the set.
-    pub(crate) fn changes(&self) -> watch::Receiver<Numbered> {
-        self.0.set.subscribe()
+    pub(crate) fn changes(&self) -> watch::Receiver<Held> {
+        self.0.held.clone()
+    }
+
+    /// The identity that a server must have instead of its host's name.
+    pub(crate) fn server(&self) -> Option<&dyn ServerIdentity> {
+        match &self.0.from {
+            From::Identity(server) => Some(&**server),
+            From::Given | From::File(..) => None,
+        }
     }
 
     /// Those that are good at `now`; maybe none.
     pub(crate) fn at(&self, now: UnixTime) -> RootCertStore {
         let set = self.set();
         let current = set
+            .list()
             .iter()
             .filter(|authority| authority.validity.contains(now));
         RootCertStore {
@@ -195,7 +232,7 @@ impl Trust {
     /// All of them, in date or not.
     pub(crate) fn given(&self) -> Vec<Given> {
         let set = self.set();
-        let given = set.iter().filter_map(|authority| {
+        let given = set.list().iter().filter_map(|authority| {
             Some(Given {
                 anchor: authority.anchor.clone()?,
                 validity: authority.validity,
@@ -208,37 +245,37 @@ impl Trust {
     /// Whether exactly this certificate is believed, and good at `now`.
     pub(crate) fn pins(&self, certificate: &[u8], now: UnixTime) -> bool {
         let set = self.set();
-        let mut pins = set.iter().filter(|pin| pin.anchor.is_none());
+        let mut pins = set.list().iter().filter(|pin| pin.anchor.is_none());
         pins.any(|pin| pin.der == certificate && pin.validity.contains(now))
     }
 
     /// Whether this certificate is one of the authorities.
     pub(crate) fn is_authority(&self, certificate: &[u8]) -> bool {
         let set = self.set();
-        set.iter()
+        set.list()
+            .iter()
             .any(|authority| authority.anchor.is_some() && authority.der == certificate)
     }
 
     /// Whether the file is to be read again; `urgent` after a server that nobody vouches for.
     pub(crate) fn is_due(&self, now: Moment, urgent: bool) -> bool {
-        let source = self.0.source.as_ref();
-        source.is_some_and(|source| source.is_due(now, urgent))
+        match &self.0.from {
+            From::File(source, _) => source.is_due(now, urgent),
+            From::Given | From::Identity(_) => false,
+        }
     }
 
     /// Reads the file again, and returns whether it has other authorities now. Blocks.
     pub(crate) fn read_again(&self) -> bool {
-        let Some(source) = &self.0.source else {
+        let From::File(source, sender) = &self.0.from else {
             return false;
         };
         match now().and_then(|now| source.load(now)) {
             Ok(set) => {
-                let ders =
-                    |set: &Set| -> Vec<Vec<u8>> { set.iter().map(|one| one.der.clone()).collect() };
-                let changed = self.0.set.send_if_modified(|held| {
-                    let changed = ders(&set) != ders(&held.set);
+                let changed = sender.send_if_modified(|held| {
+                    let changed = !matches!(held, Ok(held) if *held == set);
                     if changed {
-                        held.number += 1;
-                        held.set = set;
+                        *held = Ok(set);
                     }
                     changed
                 });
@@ -256,7 +293,7 @@ impl Trust {
 }
 
 /// Every certificate of a text as an authority.
-fn all(pem: &[u8], now: UnixTime) -> Result<Set, Error> {
+fn all(pem: &[u8], now: UnixTime) -> Result<Authorities, Error> {
     each(pem, now, |found| Authority::parse(found.der))
 }
 
@@ -264,7 +301,7 @@ fn each(
     pem: &[u8],
     now: UnixTime,
     parse: impl Fn(Found) -> Result<Authority, Error>,
-) -> Result<Set, Error> {
+) -> Result<Authorities, Error> {
     let set = pem::certificates(pem)?.into_iter().map(|found| {
         let place = place(&found);
         let authority = parse(found).and_then(|authority| {
@@ -286,7 +323,7 @@ fn place(found: &Found) -> String {
 }
 
 /// The certificates of a text that are valid, and the others.
-fn valid(pem: &[u8], now: UnixTime) -> Result<(Set, Vec<LeftOut>), Error> {
+fn valid(pem: &[u8], now: UnixTime) -> Result<(Authorities, Vec<LeftOut>), Error> {
     let (mut set, mut left_out, mut expired) = (Vec::new(), Vec::new(), 0);
     for found in pem::certificates(pem)? {
         let (line, place) = (found.line, place(&found));
@@ -325,12 +362,12 @@ fn none_is_valid(left_out: &[LeftOut], expired: usize) -> Error {
     })
 }
 
-fn not_empty(set: Vec<Authority>) -> Result<Set, Error> {
+fn not_empty(set: Vec<Authority>) -> Result<Authorities, Error> {
     match set.is_empty() {
         true => Err(misconfigured(
             "there is no PEM certificate among the authorities",
         )),
-        false => Ok(set.into()),
+        false => Ok(Authorities::new(set)),
     }
 }
 
@@ -339,32 +376,10 @@ pub(crate) fn now() -> Result<UnixTime, Error> {
     now.ok_or_else(|| misconfigured("the system clock stands before 1970; set it"))
 }
 
-impl Authority {
-    fn parse(der: Vec<u8>) -> Result<Self, Error> {
-        let unreadable = || misconfigured("a certificate among the authorities does not parse");
-        let mut authority = Self::pin(der)?;
-        let mut one = RootCertStore::empty();
-        one.add(CertificateDer::from(authority.der.as_slice()))
-            .map_err(|_| unreadable())?;
-        authority.anchor = Some(one.roots.pop().ok_or_else(unreadable)?);
-        Ok(authority)
-    }
-
-    fn pin(der: Vec<u8>) -> Result<Self, Error> {
-        let validity = Validity::of(&der)
-            .map_err(|_| misconfigured("a certificate among the authorities does not parse"))?;
-        Ok(Self {
-            der,
-            validity,
-            anchor: None,
-        })
-    }
-}
-
 impl fmt::Debug for Trust {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Trust")
-            .field("authorities", &self.set().len())
+            .field("authorities", &self.set().list().len())
             .finish_non_exhaustive()
     }
 }

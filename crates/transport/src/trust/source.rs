@@ -9,14 +9,14 @@ use std::time::Duration;
 use rustls::pki_types::UnixTime;
 use secret_resolver::{Error, Moment};
 
-use super::{Set, misconfigured};
+use super::{Authorities, misconfigured};
 
 /// The largest file of authorities: 1 MiB, several times the whole public set.
 pub(super) const LARGEST: u64 = 1 << 20;
 
 pub(super) struct Source {
     path: PathBuf,
-    take: fn(&[u8], UnixTime) -> Result<Set, Error>,
+    take: fn(&[u8], UnixTime) -> Result<Authorities, Error>,
     /// When it was read again last.
     read: Mutex<Option<Moment>>,
 }
@@ -26,7 +26,10 @@ impl Source {
     const AGAIN: Duration = Duration::from_secs(60);
     const URGENT: Duration = Duration::from_secs(1);
 
-    pub(super) fn new(path: &Path, take: fn(&[u8], UnixTime) -> Result<Set, Error>) -> Self {
+    pub(super) fn new(
+        path: &Path,
+        take: fn(&[u8], UnixTime) -> Result<Authorities, Error>,
+    ) -> Self {
         Self {
             path: path.to_owned(),
             take,
@@ -39,7 +42,7 @@ impl Source {
     }
 
     /// Reads the file.
-    pub(super) fn load(&self, now: UnixTime) -> Result<Set, Error> {
+    pub(super) fn load(&self, now: UnixTime) -> Result<Authorities, Error> {
         (self.take)(&read(&self.path)?, now).map_err(|error| self.located(error))
     }
 

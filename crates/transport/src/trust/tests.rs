@@ -165,7 +165,7 @@ fn a_file_that_cannot_be_used_is_named_and_not_quoted() {
 }
 
 fn authorities(pem: impl AsRef<[u8]>) -> usize {
-    Trust::from_pem(pem.as_ref()).unwrap().set().len()
+    Trust::from_pem(pem.as_ref()).unwrap().set().list().len()
 }
 
 #[test]
@@ -264,7 +264,7 @@ fn what_is_valid_is_taken_where_that_is_asked_for_and_the_rest_is_reported() {
     std::fs::write(&path, text).unwrap();
     assert!(Trust::from_file(&path).is_err());
     let (trust, left_out) = Trust::valid_in_file(&path).unwrap();
-    assert_eq!((trust.set().len(), left_out.len()), (1, 3));
+    assert_eq!((trust.set().list().len(), left_out.len()), (1, 3));
     let reasons: Vec<_> = left_out
         .iter()
         .map(|left| left.reason.to_string())
@@ -346,7 +346,7 @@ fn a_file_that_cannot_be_used_any_more_leaves_the_authorities_as_they_were() {
     let (old, new) = (pem(Dates::CURRENT), pem(Dates::CURRENT));
     std::fs::write(&path, &old).unwrap();
     let trust = Trust::from_file(&path).unwrap();
-    let before = trust.set()[0].der.clone();
+    let before = trust.set().list()[0].der.clone();
     for bad in [
         "",
         "canary",
@@ -355,13 +355,19 @@ fn a_file_that_cannot_be_used_any_more_leaves_the_authorities_as_they_were() {
     ] {
         std::fs::write(&path, bad).unwrap();
         assert!(!trust.read_again());
-        assert_eq!(trust.set()[0].der, before);
+        assert_eq!(trust.set().list()[0].der, before);
     }
     std::fs::remove_file(&path).unwrap();
     assert!(!trust.read_again());
     std::fs::write(&path, new.clone() + &old).unwrap();
     assert!(trust.read_again() && !trust.read_again());
-    assert_eq!((trust.set().len(), trust.set()[1].der == before), (2, true));
+    assert_eq!(
+        (
+            trust.set().list().len(),
+            trust.set().list()[1].der == before
+        ),
+        (2, true)
+    );
 }
 
 #[test]

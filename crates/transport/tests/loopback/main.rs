@@ -15,6 +15,7 @@ mod chains;
 mod connections;
 mod egress;
 mod environment;
+mod identities;
 mod places;
 mod silence;
 mod support;
