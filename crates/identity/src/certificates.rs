@@ -14,6 +14,7 @@ use tokio::sync::{oneshot, watch};
 use crate::agent;
 use crate::error;
 use crate::identity::Inner;
+use crate::server;
 
 /// The X509-SVID of one identity as a client certificate; from [`SpiffeIdentity::certificates`](crate::SpiffeIdentity::certificates).
 ///
@@ -27,7 +28,7 @@ pub struct SpiffeCertificates(Arc<Stream>);
 
 /// The stream of what the agent says, on a thread of its own.
 pub(crate) struct Stream {
-    identity: Arc<Inner>,
+    pub(crate) identity: Arc<Inner>,
     shown: watch::Receiver<Result<ClientCertificate, Error>>,
     /// Dropped with the last source, which ends the thread.
     _running: oneshot::Sender<()>,
@@ -67,6 +68,8 @@ impl Stream {
             .map_err(overloaded)?;
         let (sender, shown) = watch::channel(Err(none_yet(&identity)));
         let (running, ended) = oneshot::channel();
+        // What a stream before this one has heard may be long out of date.
+        let _ = identity.bundle.send_replace(server::authorities(None));
         let follows = Arc::clone(&identity);
         std::thread::Builder::new()
             .name("secrets-spiffe".to_owned())
@@ -97,6 +100,7 @@ async fn follow(identity: &Inner, shown: &Shown) {
         identity.failed(&error);
         tracing::warn!(%error, "no X509-SVIDs come from the agent; what it gave last is shown to its end");
         if error.kind() == ErrorKind::Unauthenticated {
+            server::forget(identity, &error);
             withdraw(identity, shown, error);
         }
         tokio::time::sleep(wait - wait / 4 + random_part(wait / 2)).await;
@@ -136,6 +140,7 @@ async fn stream(identity: &Inner, shown: &Shown, wait: &mut Duration) -> Error {
 fn take(identity: &Inner, shown: &Shown, context: &X509Context) -> Result<(), Error> {
     let mut svids = context.svids().iter();
     let Some(svid) = svids.find(|svid| *svid.spiffe_id() == identity.id) else {
+        server::forget(identity, &another(identity));
         withdraw(identity, shown, another(identity));
         return Err(another(identity));
     };
@@ -150,6 +155,7 @@ fn take(identity: &Inner, shown: &Shown, context: &X509Context) -> Result<(), Er
         }
         is_new
     });
+    server::learn(identity, context);
     identity.updated();
     if is_new {
         identity.shows_until(Some(ends));

@@ -6,12 +6,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use secret_resolver::backend::SystemClock;
 use secret_resolver::{Clock, Error, Moment};
+use secret_resolver_transport::Trust;
 use spiffe::SpiffeId;
+use tokio::sync::watch;
 
 use crate::certificates::{SpiffeCertificates, Stream};
 use crate::error;
 use crate::guard::Guard;
 use crate::jwt::SpiffeJwts;
+use crate::server::{self, Bundle};
 
 /// The identity of this process, as an agent on this machine gives it by the SPIFFE Workload API. A clone shares it.
 ///
@@ -54,8 +57,10 @@ pub(crate) struct Inner {
     pub(crate) id: SpiffeId,
     pub(crate) guard: Guard,
     pub(crate) clock: Arc<dyn Clock>,
+    /// The authorities of its trust domain.
+    pub(crate) bundle: watch::Sender<Bundle>,
     state: Mutex<State>,
-    /// The stream of X509-SVIDs, which begins with the first source of certificates.
+    /// The stream of X509-SVIDs, which begins with the first that wants to know.
     stream: Mutex<Weak<Stream>>,
 }
 
@@ -92,13 +97,44 @@ impl SpiffeIdentity {
     /// # Errors
     /// [`ErrorKind::Overloaded`](secret_resolver::ErrorKind::Overloaded) when the thread cannot be started.
     pub fn certificates(&self) -> Result<SpiffeCertificates, Error> {
+        Ok(SpiffeCertificates::new(self.stream()?))
+    }
+
+    /// Trust in one server alone: the one whose certificate is an SVID with exactly this SPIFFE ID, signed by an authority that the agent
+    /// gives for this workload's trust domain. It is for a store that has an SVID of its own in place of a certificate for its host; give
+    /// it to the target instead of a file of authorities.
+    ///
+    /// The agent says each change of the authorities by itself; connections that were made with those before are closed. Until it has given
+    /// some, and once it gives this workload no identity any more, no connection is made. While it is away, the last ones are believed.
+    ///
+    /// ```no_run
+    /// # use secret_resolver_spiffe::SpiffeIdentity;
+    /// # fn backend(_: secret_resolver_transport::Trust) {}
+    /// let identity = SpiffeIdentity::builder("spiffe://example.org/billing", "/run/spire/agent/api.sock").build()?;
+    /// backend(identity.trust("spiffe://example.org/openbao")?);
+    /// # Ok::<(), secret_resolver::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Misconfigured`](secret_resolver::ErrorKind::Misconfigured) for what is no SPIFFE ID of a workload, and for one of
+    /// another trust domain than this identity's: federated domains are not read.
+    /// [`ErrorKind::Overloaded`](secret_resolver::ErrorKind::Overloaded) when the thread for the agent's messages cannot be started.
+    ///
+    /// # Security
+    /// Whoever can get this SPIFFE ID from the trust domain's server is the store. The name of the store's host is not looked at.
+    pub fn trust(&self, server: &str) -> Result<Trust, Error> {
+        server::trust(server, self.stream()?)
+    }
+
+    /// The stream of what the agent says of certificates, which is shared.
+    fn stream(&self) -> Result<Arc<Stream>, Error> {
         let mut stream = lock(&self.0.stream);
         if let Some(running) = stream.upgrade() {
-            return Ok(SpiffeCertificates::new(running));
+            return Ok(running);
         }
         let running = Stream::start(Arc::clone(&self.0))?;
         *stream = Arc::downgrade(&running);
-        Ok(SpiffeCertificates::new(running))
+        Ok(running)
     }
 
     /// How it is now.
@@ -164,12 +200,7 @@ impl SpiffeIdentityBuilder {
     /// [`ErrorKind::Misconfigured`](secret_resolver::ErrorKind::Misconfigured) for what is no SPIFFE ID of a workload, or no absolute
     /// path; [`ErrorKind::Overloaded`](secret_resolver::ErrorKind::Overloaded) when the clock's thread cannot be started.
     pub fn build(self) -> Result<SpiffeIdentity, Error> {
-        let id = SpiffeId::new(&self.id)
-            .ok()
-            .filter(|id| !id.path().is_empty());
-        let id = id.ok_or_else(|| {
-            error::misconfigured("a workload's SPIFFE ID is spiffe://trust.domain/path")
-        })?;
+        let id = workload_id(&self.id)?;
         let clock = match self.clock {
             Some(clock) => clock,
             None => Arc::new(SystemClock::shared()?),
@@ -178,10 +209,17 @@ impl SpiffeIdentityBuilder {
             id,
             guard: Guard::new(self.socket, self.agent, self.sticky)?,
             clock,
+            bundle: watch::Sender::new(server::authorities(None)),
             state: Mutex::default(),
             stream: Mutex::default(),
         })))
     }
+}
+
+/// The SPIFFE ID of a workload; a trust domain alone is none.
+pub(crate) fn workload_id(id: &str) -> Result<SpiffeId, Error> {
+    let id = SpiffeId::new(id).ok().filter(|id| !id.path().is_empty());
+    id.ok_or_else(|| error::misconfigured("a workload's SPIFFE ID is spiffe://trust.domain/path"))
 }
 
 /// Each critical section leaves it whole.

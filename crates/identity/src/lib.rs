@@ -35,6 +35,7 @@ mod error;
 mod guard;
 mod identity;
 mod jwt;
+mod server;
 
 pub use certificates::SpiffeCertificates;
 pub use identity::{SpiffeIdentity, SpiffeIdentityBuilder, SpiffeStatus};

@@ -32,6 +32,19 @@ impl OpenBao {
         Self::start_by(|port, program| durable(port, program, Some((clients, others))))
     }
 
+    /// Has a durable server show this certificate, in PEM with those above it, from the next connection on. The administrator's tool does
+    /// not believe it: what it is to do comes before.
+    ///
+    /// # Errors
+    /// The server has ended; its files cannot be written.
+    pub fn show(&mut self, chain: &str, key: &str) -> Result<(), Error> {
+        for (name, content) in [("server.pem", chain), ("server-key.pem", key)] {
+            let path = self.cli().home.join(name);
+            std::fs::write(path, content).map_err(Error::during("writing the server's files"))?;
+        }
+        self.reload()
+    }
+
     /// Starts a stopped durable server at its port again, and returns once it is unsealed and answers.
     ///
     /// # Errors

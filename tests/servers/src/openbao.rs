@@ -122,6 +122,10 @@ impl OpenBao {
         self.process.signal("CONT")
     }
 
+    pub(crate) fn reload(&mut self) -> Result<(), Error> {
+        self.process.signal("HUP")
+    }
+
     /// What the server has logged so far, with the root token and the unseal key removed.
     ///
     /// # Errors

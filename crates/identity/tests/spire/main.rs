@@ -4,4 +4,5 @@
 
 mod certificates;
 mod jwts;
+mod server;
 mod support;

@@ -1,0 +1,105 @@
+//! A store whose own certificate is an SVID.
+
+use secret_resolver::{ErrorKind, SecretResolverExt};
+use secret_resolver_vault::{Auth, VaultBackend, VaultTarget};
+use test_servers::{Authority, OpenBao, Registration, Spire, X509Svid};
+
+use crate::support::*;
+
+const STORE: &str = "/openbao";
+
+/// A store that shows this workload's other identity, and the entry for that.
+fn store(spire: &Spire) -> (OpenBao, String) {
+    let entry = Registration::new(STORE, spire.uid());
+    let entry = spire.register(&entry).unwrap();
+    let svid = spire.until_issued(spire.uid(), STORE).unwrap();
+    let mut server = OpenBao::start_durable().unwrap();
+    trust(&server, spire);
+    server.show(&svid.chain, &svid.key).unwrap();
+    (server, entry)
+}
+
+fn backend(spire: &Spire, server: &OpenBao, id: &str) -> VaultBackend {
+    let identity = identity(spire);
+    let auth = Auth::jwt("billing", identity.jwts(AUDIENCE).unwrap());
+    let target = VaultTarget::new(server.origin(), identity.trust(id).unwrap(), auth);
+    VaultBackend::builder(target).build().unwrap()
+}
+
+async fn reads(backend: &VaultBackend) -> bool {
+    let read = backend.get("app/a").await;
+    read.is_ok_and(|read| read.expose_str().unwrap() == "v")
+}
+
+#[test]
+fn a_store_with_an_svid_is_believed_by_its_exact_id_and_by_no_other() {
+    let spire = spire();
+    register(&spire);
+    let (mut server, _) = store(&spire);
+    let right = backend(&spire, &server, &spire.id(STORE));
+    let wrong = backend(&spire, &server, &spire.id("/openbao-2"));
+    block_on(async {
+        until("a read", async || reads(&right).await).await;
+        let error = wrong.get("app/a").await.unwrap_err();
+        // Before the agent's first message there are no authorities, which is another refusal.
+        until("the authorities", async || {
+            let error = wrong.get("app/a").await.unwrap_err();
+            error.to_string().contains("not that of the one identity")
+        })
+        .await;
+        assert_eq!(error.kind(), ErrorKind::Refused);
+        // A certificate for the host, from the same trust domain, is another identity.
+        let own = spire.until_issued(spire.uid(), PATH).unwrap();
+        server.show(&own.chain, &own.key).unwrap();
+        let fresh = backend(&spire, &server, &spire.id(STORE));
+        until("the other certificate", async || {
+            let read = fresh.get("app/a").await;
+            read.is_err_and(|error| error.to_string().contains("not that of the one identity"))
+        })
+        .await;
+    });
+}
+
+#[test]
+fn a_store_follows_its_trust_domain_to_another_authority_and_ends_with_the_identity() {
+    let spire = spire();
+    let entry = register(&spire);
+    let (mut server, _) = store(&spire);
+    let backend = backend(&spire, &server, &spire.id(STORE));
+    let old = spire.authorities(Authority::X509).unwrap().active.unwrap();
+    block_on(async {
+        until("a read", async || reads(&backend).await).await;
+        let new = spire.prepare(Authority::X509).unwrap();
+        spire.activate(Authority::X509, &new).unwrap();
+        let shown: X509Svid = spire.until_issued(spire.uid(), STORE).unwrap();
+        spire.taint(Authority::X509, &old).unwrap();
+        let svid = spire.until_rotated(spire.uid(), &shown).unwrap();
+        server.show(&svid.chain, &svid.key).unwrap();
+        spire.revoke(Authority::X509, &old).unwrap();
+        until("a read by the other authority", async || {
+            reads(&backend).await
+        })
+        .await;
+        spire.delete(&entry).unwrap();
+        // The authorities are given to who has an identity.
+        until("the end", async || {
+            let read = backend.get("app/a").await;
+            read.is_err_and(|error| error.kind() == ErrorKind::Unauthenticated)
+        })
+        .await;
+    });
+}
+
+#[test]
+fn a_server_of_another_trust_domain_is_misconfigured() {
+    let spire = spire();
+    let identity = identity(&spire);
+    for wrong in [
+        "spiffe://other.test/openbao",
+        "spiffe://example.test",
+        "openbao",
+    ] {
+        let error = identity.trust(wrong).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Misconfigured, "{wrong}");
+    }
+}
