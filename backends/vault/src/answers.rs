@@ -14,7 +14,7 @@ use secret_resolver_transport::Reply;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::error;
+use crate::{error, inline};
 
 /// What a request was for: one answer means different things for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +76,10 @@ const NAMELESS: &str = "missing name in alias";
 /// The error for an answer that does not carry what was asked for.
 pub(crate) fn error_of(asked: Asked, target: &str, reply: &Reply<'_>) -> Error {
     let status = reply.status();
+    let asked = match inline::has_failed(reply) {
+        true => Asked::Login(By::Jwt),
+        false => asked,
+    };
     let (kind, what) = meaning(asked, status, Body::of(reply.body()));
     let error = error::at(Error::new(kind, what), reply.place(target)).with_status(status);
     match reply.retry_after() {
@@ -94,7 +98,8 @@ pub(crate) fn at_place(error: Error, target: &str, reply: &Reply<'_>) -> Error {
 
 /// Whether the store itself refuses a request with a token: by a policy, or because the token is dead.
 pub(crate) fn is_refusal(reply: &Reply<'_>) -> bool {
-    reply.status() == 403 && Body::of(reply.body()) != Body::Foreign
+    let is_refused = reply.status() == 403 || reply.status() == 400 && inline::has_failed(reply);
+    is_refused && Body::of(reply.body()) != Body::Foreign
 }
 
 fn meaning(asked: Asked, status: u16, body: Body) -> (ErrorKind, &'static str) {

@@ -7,6 +7,7 @@ use secret_resolver::{Error, SecretBuf};
 use secret_resolver_transport::{Endpoints, Method, Reply, Request};
 
 use crate::error;
+use crate::inline::Inline;
 use crate::leader::Leader;
 
 #[derive(Debug)]
@@ -14,6 +15,8 @@ pub(crate) struct Client {
     endpoints: Endpoints,
     leader: Leader,
     namespace: Option<Box<str>>,
+    /// Where tokens are JWTs, each of which logs in with its request.
+    inline: Option<Inline>,
 }
 
 /// A request, apart from where it goes.
@@ -49,11 +52,16 @@ impl<'a> Ask<'a> {
 }
 
 impl Client {
-    pub(crate) fn new(endpoints: Endpoints, namespace: Option<Box<str>>) -> Self {
+    pub(crate) fn new(
+        endpoints: Endpoints,
+        namespace: Option<Box<str>>,
+        inline: Option<Inline>,
+    ) -> Self {
         Self {
             endpoints,
             leader: Leader::default(),
             namespace,
+            inline,
         }
     }
 
@@ -107,7 +115,10 @@ impl Client {
             request = request.with_header("X-Vault-Namespace", namespace)?;
         }
         if let Some(token) = ask.token {
-            request = request.with_secret_header("X-Vault-Token", token.expose())?;
+            request = match &self.inline {
+                Some(inline) => inline.with(request, token)?,
+                None => request.with_secret_header("X-Vault-Token", token.expose())?,
+            };
         }
         if let Some(number) = ask.certificate {
             request = request.with_certificate(number);

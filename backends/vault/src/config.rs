@@ -314,7 +314,7 @@ impl VaultBuilder {
         }
         let http = http.build().map_err(error::ours)?;
         let endpoints = Endpoints::new(http, endpoints).map_err(error::ours)?;
-        let client = Client::new(endpoints, namespace);
+        let client = Client::new(endpoints, namespace, auth.inline()?);
         let data = format!("/v1/{}/data/", encode(&mount));
         Ok(VaultBackend::new(Parts {
             session: Session::new(Vault::new(client, auth), clock),

@@ -31,6 +31,22 @@ pub(crate) fn locked_out(error: Error) -> Error {
     }
 }
 
+/// The same question, where no token is kept to be asked about.
+pub(crate) fn cannot_ask() -> Error {
+    let what = "what an identity may do cannot be asked with inline authentication; ask it with Auth::jwt, as in a test, or do not demand least privilege";
+    ours(Error::new(ErrorKind::Denied, what))
+}
+
+/// A 403 to the first request with a JWT: it is not the JWT that was refused.
+pub(crate) fn no_inline(error: Error) -> Error {
+    if error.status() != Some(403) {
+        return error;
+    }
+    let what = "the store does not take a JWT with a request; is it OpenBao 2.4 or later, and does the role have the default policy?";
+    let place = error.detail().map(str::to_owned).unwrap_or_default();
+    at(Error::new(ErrorKind::Unauthenticated, what), place).with_status(403)
+}
+
 pub(crate) fn no_such_version() -> Error {
     ours(Error::new(
         ErrorKind::NotFound,

@@ -49,6 +49,7 @@ mod auth;
 mod client;
 mod config;
 mod error;
+mod inline;
 mod leader;
 mod path;
 mod privilege;

@@ -71,6 +71,9 @@ enum Asking<T> {
 
 impl Parts {
     pub(crate) async fn excess(&self, names: &[NameRef<'_>]) -> Result<Vec<Excess>, Error> {
+        if self.session.store().is_inline() {
+            return Err(error::cannot_ask());
+        }
         let mut records: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         for (position, &name) in names.iter().enumerate() {
             let located = self.names.locate(name);

@@ -128,6 +128,12 @@ pub(crate) fn login_body(members: &[(&str, &[u8])]) -> Result<SecretBuf, Error> 
     Ok(body)
 }
 
+/// That a hash was answered, whose value is of no interest.
+pub(crate) fn hash(body: &[u8]) -> Result<(), Error> {
+    let Hash { _data: _ } = parse(body, "the answer is no hash; check what is listening there")?;
+    Ok(())
+}
+
 /// The body that asks what an identity may do at these paths.
 pub(crate) fn paths<'a>(paths: impl Iterator<Item = &'a str>) -> Result<SecretBuf, Error> {
     let paths = BTreeMap::from([("paths", paths.collect::<Vec<_>>())]);
@@ -189,6 +195,18 @@ const NO_CAPABILITIES: &str = "the answer does not say what the identity may do"
 fn parse<'a, T: Deserialize<'a>>(body: &'a [u8], what: &'static str) -> Result<T, Error> {
     let read = json::parse(body, what).map_err(error::ours);
     read.map(|Object(read)| read)
+}
+
+#[derive(Deserialize)]
+struct Hash {
+    #[serde(rename = "data")]
+    _data: Object<Sum>,
+}
+
+#[derive(Deserialize)]
+struct Sum {
+    #[serde(rename = "sum")]
+    _sum: IgnoredAny,
 }
 
 #[derive(Deserialize)]

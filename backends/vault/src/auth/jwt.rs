@@ -2,13 +2,14 @@
 //!
 //! OpenBao checks the one against keys that it is given, and asks the Kubernetes API about the other.
 
-use secret_resolver::Error;
+use secret_resolver::{Error, SecretBuf};
 use secret_resolver_session::Jwt;
+use secret_resolver_transport::Method;
 
-use crate::answers::By;
+use crate::answers::{self, Asked, By};
 use crate::auth::Login;
-use crate::client::Client;
-use crate::wire;
+use crate::client::{Ask, Client};
+use crate::{error, wire};
 
 /// A JWT that is not taken is a 400 of `auth/jwt` and a 403 of `auth/kubernetes`, a role that is not there a 400:
 /// all are refusals. A Kubernetes API that OpenBao cannot reach is a 403 like a refusal, too (2.7.2).
@@ -26,4 +27,31 @@ pub(super) async fn login(
         body: wire::login_body(&members)?,
     };
     login.send(client, endpoint).await
+}
+
+/// Whether the store takes this JWT with a request: it is asked for a hash, which the policy `default` allows. What tokens ask about
+/// themselves has no answer here: OpenBao keeps no token that it could look up (a 403 "bad token", and a 400 for `capabilities-self`, on
+/// 2.7.2).
+pub(super) async fn is_taken(
+    client: &Client,
+    jwt: &SecretBuf,
+    endpoint: Option<usize>,
+) -> Result<(), Error> {
+    let target = "/v1/sys/tools/hash";
+    let body = SecretBuf::from_slice(br#"{"input":"YQ=="}"#)?;
+    let ask = Ask {
+        token: Some(jwt),
+        body: Some(&body),
+        endpoint,
+        ..Ask::new(Method::Post, target)
+    };
+    let reply = client.send(ask).await?;
+    match reply.status() {
+        200 => wire::hash(reply.body()).map_err(|error| answers::at_place(error, target, &reply)),
+        _ => Err(error::no_inline(answers::error_of(
+            Asked::Lookup,
+            target,
+            &reply,
+        ))),
+    }
 }

@@ -21,6 +21,7 @@ use secret_resolver_transport as transport;
 use crate::answers::{self, Asked, By};
 use crate::client::{Ask, Client};
 use crate::error;
+use crate::inline::Inline;
 use crate::path::{self, checked};
 use crate::wire;
 
@@ -54,6 +55,8 @@ enum Method {
     },
     Cert,
     Jwt(Arc<dyn JwtSource>),
+    /// Nothing is logged in before: the JWT is the token.
+    Inline(Arc<dyn JwtSource>),
     Kubernetes(Arc<dyn JwtSource>),
     Token(Credential),
 }
@@ -98,6 +101,34 @@ impl Auth {
     #[must_use]
     pub fn jwt(role: impl Into<String>, source: impl JwtSource) -> Self {
         Self::by(Method::Jwt(Arc::new(source))).with_role(role)
+    }
+
+    /// As [`Auth::jwt`], without a token: the JWT goes with each read, which logs in by it (OpenBao's inline authentication, 2.4 and
+    /// later). The store keeps nothing, so there is no token to copy, to renew or to revoke, and a read needs no leader for a login.
+    ///
+    /// Each read costs the store a login, so it is for few reads, or for a service that shall leave no token behind. The
+    /// JWT is tried before it is used, by a request that the policy `default` allows (`sys/tools/hash`), and again when the source has another.
+    /// What is refused is held back as other logins are. A JWT whose end is known is not sent after it; one without a known end is used until
+    /// the store refuses it.
+    ///
+    /// What the identity may do cannot be asked in this way, so a start that demands least privilege
+    /// ([`ResolverBuilder::require_least_privilege`](secret_resolver::ResolverBuilder::require_least_privilege)) fails.
+    ///
+    /// Vault does not have it: `build()` cannot see that, and each read is refused as
+    /// [`ErrorKind::Unauthenticated`](secret_resolver::ErrorKind::Unauthenticated).
+    ///
+    /// ```
+    /// use secret_resolver_vault::{Auth, JwtFile};
+    ///
+    /// let auth = Auth::inline_jwt("billing", JwtFile::new("/run/tokens/bao.jwt"));
+    /// ```
+    ///
+    /// # Security
+    /// The JWT stands in a header of each request, where that of a login stands in its body: a proxy before the store that logs headers
+    /// logs it.
+    #[must_use]
+    pub fn inline_jwt(role: impl Into<String>, source: impl JwtSource) -> Self {
+        Self::by(Method::Inline(Arc::new(source))).with_role(role)
     }
 
     /// As [`Auth::jwt`], at `auth/kubernetes/login`: the store asks the Kubernetes API about the JWT. The source
@@ -214,7 +245,9 @@ impl Auth {
             (Method::Cert, _) if !with_certificate => Err(error::misconfigured(
                 "a login by certificate needs a client certificate; give the target one by with_client_certificate",
             )),
-            (Method::Cert | Method::Jwt(_) | Method::Kubernetes(_), _) => Ok(()),
+            (Method::Cert | Method::Jwt(_) | Method::Inline(_) | Method::Kubernetes(_), _) => {
+                Ok(())
+            }
         }
     }
 
@@ -223,9 +256,18 @@ impl Auth {
         match self.method {
             Method::AppRole { .. } => "approle",
             Method::Cert => "cert",
-            Method::Jwt(_) => "jwt",
+            Method::Jwt(_) | Method::Inline(_) => "jwt",
             Method::Kubernetes(_) => "kubernetes",
             Method::Token(_) => "token",
+        }
+    }
+
+    /// How each request logs in, where there is no login before it.
+    pub(crate) fn inline(&self) -> Result<Option<Inline>, Error> {
+        let inline = || Inline::new(self.mount_name(), self.role.as_deref().unwrap_or_default());
+        match self.method {
+            Method::Inline(_) => inline().map(Some),
+            _ => Ok(None),
         }
     }
 

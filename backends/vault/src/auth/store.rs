@@ -43,6 +43,11 @@ impl Vault {
         self.auth.mount_name()
     }
 
+    /// Whether each request logs in by its own JWT.
+    pub(crate) fn is_inline(&self) -> bool {
+        matches!(self.auth.method, Method::Inline(_))
+    }
+
     /// The error of a login by AppRole, which says where a lockout is probable.
     fn of_role(&self, error: Error) -> Error {
         if is_wrong(&error) {
@@ -116,7 +121,7 @@ impl Store for Vault {
                 secret_id: secret_id.load().await?,
             },
             Method::Cert => With::Certificate,
-            Method::Jwt(source) | Method::Kubernetes(source) => {
+            Method::Jwt(source) | Method::Inline(source) | Method::Kubernetes(source) => {
                 With::Jwt(source.jwt().await.map_err(error::ours)?)
             }
             Method::Token(token) => {
@@ -158,6 +163,16 @@ impl Store for Vault {
                 Ok(issued(login))
             }
             With::Certificate => Ok(issued(cert::login(client, &mount, role, endpoint).await?)),
+            With::Jwt(jwt) if self.is_inline() => {
+                // It is the token, and is tried before it is used.
+                jwt::is_taken(client, jwt.secret(), endpoint).await?;
+                Ok(Issued {
+                    token: jwt.shared(),
+                    grant: NO_END,
+                    revocable: false,
+                    unfit: None,
+                })
+            }
             With::Jwt(jwt) => {
                 let role = role.unwrap_or_default();
                 let by = match self.auth.method {
@@ -192,13 +207,22 @@ impl Store for Vault {
     }
 
     async fn knows(&self, token: &SecretBuf, endpoint: Option<usize>) -> Result<bool, Error> {
-        match token::lookup(&self.client, token, endpoint).await {
-            Ok(_) => Ok(true),
+        let asked = match self.is_inline() {
+            true => jwt::is_taken(&self.client, token, endpoint).await,
+            false => token::lookup(&self.client, token, endpoint).await.map(drop),
+        };
+        match asked {
+            Ok(()) => Ok(true),
             Err(error) if error.kind() == ErrorKind::Unauthenticated => Ok(false),
             Err(error) => Err(error),
         }
     }
 }
+
+const NO_END: Grant = Grant {
+    lease: None,
+    renewable: false,
+};
 
 fn issued(login: wire::Login) -> Issued {
     let limited = || {
@@ -209,10 +233,7 @@ fn issued(login: wire::Login) -> Issued {
     let odd = || {
         error::malformed("the answer to a login has a token, and does not say how long it lives")
     };
-    let grant = login.grant.unwrap_or(Grant {
-        lease: None,
-        renewable: false,
-    });
+    let grant = login.grant.unwrap_or(NO_END);
     Issued {
         token: Arc::new(login.token),
         grant,

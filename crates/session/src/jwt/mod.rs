@@ -97,6 +97,12 @@ impl Jwt {
     pub fn secret(&self) -> &SecretBuf {
         &self.text
     }
+
+    /// The text, where the JWT is itself the token.
+    #[must_use]
+    pub fn shared(&self) -> Arc<SecretBuf> {
+        Arc::clone(&self.text)
+    }
 }
 
 /// Three parts of base64url without padding, none of them empty: a JWT without a signature proves nothing.

@@ -1,0 +1,181 @@
+//! A JWT with each read in place of a token: OpenBao's inline authentication.
+
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+mod common;
+
+use std::time::Duration;
+
+use common::*;
+use secret_resolver::backend::{NameRef, SystemClock};
+use secret_resolver::{Clock, ErrorKind, Resolver, SecretResolver, SecretResolverExt};
+use secret_resolver_vault::{Auth, JwtFile, VaultBackend};
+use test_servers::{OpenBao, Reply, TestIssuer};
+
+struct World {
+    server: OpenBao,
+    issuer: TestIssuer,
+    folder: tempfile::TempDir,
+}
+
+impl World {
+    fn new(mount: &str) -> Self {
+        let server = OpenBao::start().unwrap();
+        server.put("app/a", &[("value", "v")]).unwrap();
+        server.put("other/a", &[("value", "v")]).unwrap();
+        let issuer = TestIssuer::es256().unwrap();
+        trust_issuer(&server, mount, &issuer);
+        let folder = tempfile::tempdir().unwrap();
+        let world = Self {
+            server,
+            issuer,
+            folder,
+        };
+        world.renew(60);
+        world
+    }
+
+    /// Another JWT in the file, which ends so many seconds from now.
+    fn renew(&self, seconds: i64) -> String {
+        let jwt = self.issuer.token(SUBJECT, AUDIENCE, seconds).unwrap();
+        write(&self.folder.path().join("jwt"), &jwt);
+        jwt
+    }
+
+    fn auth(&self) -> Auth {
+        Auth::inline_jwt("billing", JwtFile::new(self.folder.path().join("jwt")))
+    }
+
+    fn backend(&self) -> VaultBackend {
+        VaultBackend::builder(target(&self.server, self.auth()))
+            .build()
+            .unwrap()
+    }
+}
+
+#[test]
+fn a_read_with_a_jwt_leaves_no_token_at_the_store() {
+    let world = World::new("ci/jwt");
+    let target = target(&world.server, world.auth().with_mount("ci/jwt"));
+    let backend = VaultBackend::builder(target).build().unwrap();
+    let clock = SystemClock::shared().unwrap();
+    block_on(async {
+        for _ in 0..5 {
+            assert_eq!(text(backend.get("app/a").await), "v");
+        }
+        assert_eq!(backend.stats().logins, 1);
+        assert!(names_of_tokens(&world.server).is_empty());
+        let name = [NameRef::parse("app/a").unwrap()];
+        let error = backend.excess(&name).await.unwrap_err();
+        assert!(error.to_string().contains("inline"), "{error}");
+        let report = backend.shutdown(clock.now() + Duration::from_secs(5)).await;
+        assert_eq!((report.revoked, backend.stats().renewals), (0, 0));
+    });
+}
+
+#[test]
+fn what_the_policy_denies_is_denied_and_what_is_not_there_is_not_found() {
+    let world = World::new("jwt");
+    let backend = world.backend();
+    block_on(async {
+        for _ in 0..2 {
+            let error = backend.get("other/a").await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
+        }
+        let error = backend.get("app/none").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+        assert_eq!(backend.stats().logins, 1);
+    });
+}
+
+#[test]
+fn a_jwt_that_the_store_refuses_later_is_replaced_by_the_one_in_the_file_within_the_read() {
+    let world = World::new("jwt");
+    let backend = world.backend();
+    block_on(async {
+        assert_eq!(text(backend.get("app/a").await), "v");
+        let [other, third] = [(); 2].map(|()| TestIssuer::es256().unwrap());
+        // No other issuer's JWTs are taken from then on.
+        let take = |issuer: &TestIssuer| {
+            let key = format!("jwt_validation_pubkeys={}", issuer.public_key_pem());
+            let config = ["write", "auth/jwt/config", &key, "jwt_supported_algs=ES256"];
+            world.server.run(&config).unwrap();
+        };
+        let file = world.folder.path().join("jwt");
+        take(&other);
+        let error = backend.get("app/a").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unauthenticated, "{error}");
+        assert!(error.to_string().contains("has not ended"), "{error}");
+        // The same JWT is not sent at once again.
+        let logins = backend.stats().logins;
+        let error = backend.get("app/a").await.unwrap_err();
+        assert!(error.retry_after().is_some(), "{error}");
+        assert_eq!(backend.stats().logins, logins);
+        write(&file, &other.token(SUBJECT, AUDIENCE, 60).unwrap());
+        assert_eq!(text(backend.get("app/a").await), "v");
+        // Where the file has a good one already, no read fails.
+        let backend = world.backend();
+        assert_eq!(text(backend.get("app/a").await), "v");
+        take(&third);
+        write(&file, &third.token(SUBJECT, AUDIENCE, 60).unwrap());
+        assert_eq!(text(backend.get("app/a").await), "v");
+    });
+}
+
+#[test]
+fn a_wrong_jwt_is_sent_once_for_fifty_names() {
+    let world = World::new("jwt");
+    world.renew(-600);
+    let backend = world.backend();
+    let resolver = Resolver::builder(backend.clone()).build().unwrap();
+    let names: Vec<_> = (0..50).map(|number| format!("app/{number}")).collect();
+    block_on(async {
+        for read in resolver.get_many(&names).await {
+            assert_eq!(read.unwrap_err().kind(), ErrorKind::Unauthenticated);
+        }
+        assert_eq!(backend.stats().logins, 1);
+    });
+}
+
+#[test]
+fn a_server_without_inline_authentication_is_said_and_gets_no_token() {
+    let fake = Fake::start();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("jwt");
+    write(&path, "eyJhbGciOiJFUzI1NiJ9.e30.c2lnbmVk");
+    fake.state().instead = Some(("tools/hash", refused(403)));
+    let auth = Auth::inline_jwt("billing", JwtFile::new(&path));
+    let backend = VaultBackend::builder(fake.target(auth)).build().unwrap();
+    block_on(async {
+        let error = backend.get("app/a").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unauthenticated, "{error}");
+        assert!(error.to_string().contains("OpenBao 2.4"), "{error}");
+        let requests = fake.server.requests();
+        assert_eq!(requests.len(), 1);
+        assert!(requests[0].header("X-Vault-Token").is_none());
+        let shown = format!("{backend:?} {error:?} {error}");
+        assert!(
+            !shown.contains("eyJ") && !shown.contains("c2lnbmVk"),
+            "{shown}"
+        );
+    });
+}
+
+#[test]
+fn a_page_that_claims_a_failed_login_says_nothing_about_the_jwt() {
+    let world = World::new("jwt");
+    let backend = world.backend();
+    block_on(async {
+        assert_eq!(text(backend.get("app/a").await), "v");
+    });
+    let fake = Fake::start();
+    let page = Reply::status(400)
+        .with_body("<html>")
+        .with_header("X-Vault-Inline-Auth-Failed", "true");
+    fake.state().instead = Some(("tools/hash", page));
+    let backend = VaultBackend::builder(fake.target(world.auth()))
+        .build()
+        .unwrap();
+    let error = block_on(backend.get("app/a")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Malformed, "{error}");
+}
