@@ -55,4 +55,4 @@ pub use resolver::{RequireError, Required, SecretResolver, SecretResolverExt, Sh
 pub use secrecy::{ExposeSecret, SecretString};
 pub use secret::{Answer, Freshness, Record, Secret, SecretBuf, Version};
 pub use stack::{Resolver, ResolverBuilder};
-pub use status::{EndpointStatus, Failure, Status, StoreStatus};
+pub use status::{EndpointStatus, Failure, IdentityStatus, Status, StoreStatus};

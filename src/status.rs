@@ -72,6 +72,22 @@ pub struct StoreStatus {
     /// When the login ends under which it is asked. `None` where it needs none, is not logged in, or gives
     /// no end.
     pub login_ends: Option<Moment>,
+    /// The identity that proves to it who asks, where something else gives it, such as a SPIFFE agent.
+    pub identity: Option<IdentityStatus>,
+}
+
+/// The state of an identity that something else gives this process, and changes, such as a SPIFFE agent. It holds no part of a credential.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct IdentityStatus {
+    /// Its name, such as `spiffe://example.org/billing`.
+    pub name: String,
+    /// When what was given last ends; `None` while there is none.
+    pub ends: Option<Moment>,
+    /// When something was given last.
+    pub last_update: Option<Moment>,
+    /// What went wrong last. It stays after a success: compare the moments.
+    pub last_failure: Option<Failure>,
 }
 
 /// The state of one endpoint. Reads after a signal have their own breakers, which are not shown.
@@ -178,8 +194,23 @@ impl StoreStatus {
     }
 }
 
+impl IdentityStatus {
+    /// One that nothing is known of yet.
+    #[must_use]
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            ends: None,
+            last_update: None,
+            last_failure: None,
+        }
+    }
+}
+
 impl Failure {
-    pub(crate) fn of(error: &Error, at: Moment) -> Self {
+    /// What can be shown of an error without the name that was asked for.
+    #[must_use]
+    pub fn of(error: &Error, at: Moment) -> Self {
         Self {
             at,
             kind: error.kind(),

@@ -12,7 +12,7 @@ use std::time::Duration;
 use secret_resolver::backend::{Located, NameRef, Request, ResolveFuture, ShutdownFuture, Sleep};
 use secret_resolver::testing::{ManualClock, MockBackend, Reply};
 use secret_resolver::{
-    Address, Clock, ErrorKind, Moment, Resolver, SecretResolver, ShutdownReport,
+    Address, Clock, ErrorKind, IdentityStatus, Moment, Resolver, SecretResolver, ShutdownReport,
 };
 
 const NAME: &str = "prod/db#password";
@@ -325,6 +325,11 @@ impl SecretResolver for Panics {
         None
     }
 
+    fn identity_status(&self) -> Option<IdentityStatus> {
+        self.in_("identity_status");
+        None
+    }
+
     fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {
         self.in_("shutdown");
         self.0.shutdown(deadline)
@@ -343,6 +348,7 @@ const METHODS: [&str; 12] = [
     "spreads",
     "identity",
     "login_ends",
+    "identity_status",
     "shutdown",
 ];
 

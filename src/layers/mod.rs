@@ -63,6 +63,10 @@ macro_rules! pass_on {
         fn login_ends(&$this) -> Option<crate::clock::Moment> {
             $inner.login_ends()
         }
+
+        fn identity_status(&$this) -> Option<crate::status::IdentityStatus> {
+            $inner.identity_status()
+        }
     };
 }
 

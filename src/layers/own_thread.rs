@@ -23,6 +23,7 @@ use crate::resolver::{
     ExcessFuture, OwnedRequest, Request, ResolveFuture, SecretResolver, ShutdownFuture,
     ShutdownReport,
 };
+use crate::status::IdentityStatus;
 
 /// Runs what `inner` does on its own thread. Its methods that are not async run where they are called; a panic
 /// of one stays there, too.
@@ -139,6 +140,10 @@ impl SecretResolver for OwnThread {
 
     fn login_ends(&self) -> Option<Moment> {
         foreign(|| self.inner.login_ends()).flatten()
+    }
+
+    fn identity_status(&self) -> Option<IdentityStatus> {
+        foreign(|| self.inner.identity_status()).flatten()
     }
 
     fn excess<'a>(&'a self, names: &'a [NameRef<'a>]) -> ExcessFuture<'a> {

@@ -28,6 +28,7 @@ use std::sync::Arc;
 use crate::address::{Address, Located};
 use crate::clock::Moment;
 use crate::name::NameRef;
+use crate::status::IdentityStatus;
 
 /// Something that answers secrets.
 ///
@@ -171,6 +172,14 @@ pub trait SecretResolver: fmt::Debug + Send + Sync + 'static {
         None
     }
 
+    /// The identity that proves to the store who asks, where something else gives it and changes it, such as a SPIFFE agent; for
+    /// readiness probes.
+    ///
+    /// Provided: there is none.
+    fn identity_status(&self) -> Option<IdentityStatus> {
+        None
+    }
+
     /// What the identity under which the store is asked may do there beyond reading `names`: change them, see others, anything.
     /// [`Resolver::require`](crate::Resolver::require) asks it, for everything that was required so far. To ask changes nothing.
     ///
@@ -249,6 +258,10 @@ macro_rules! forward {
 
             fn login_ends(&self) -> Option<Moment> {
                 (**self).login_ends()
+            }
+
+            fn identity_status(&self) -> Option<IdentityStatus> {
+                (**self).identity_status()
             }
 
             fn excess<'a>(&'a self, names: &'a [NameRef<'a>]) -> ExcessFuture<'a> {

@@ -208,6 +208,7 @@ impl Guarded {
             endpoints: self.breaker.status(),
             held_back: self.breaker.held_back(),
             login_ends: foreign(|| self.store.login_ends()).flatten(),
+            identity: foreign(|| self.store.identity_status()).flatten(),
         }
     }
 
@@ -220,6 +221,7 @@ impl Guarded {
             endpoints: self.breaker.status(),
             held_back: None,
             login_ends: None,
+            identity: None,
         }
     }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use secret_resolver::{Clock, Error, ErrorKind, SecretBuf};
+use secret_resolver::{Clock, Error, ErrorKind, IdentityStatus, SecretBuf};
 use secret_resolver_session::{Credential, Grant, Issued, Jwt, JwtSource, Store};
 use secret_resolver_transport::percent_encode;
 
@@ -250,6 +250,16 @@ impl Conjur {
     /// The token says whose it is, whatever login was configured.
     fn unfit(&self, is_admin: bool) -> Option<Error> {
         (is_admin && !self.allow_admin).then(of_admin)
+    }
+
+    /// What proves to the store who asks: the certificate of the connections, or else the JWTs.
+    pub(crate) fn identity_status(&self) -> Option<IdentityStatus> {
+        let of_jwts = || match &self.auth.method {
+            Method::Jwt { source, .. } => source.status(),
+            Method::ApiKey(_) | Method::Certificate { .. } | Method::Token(_) => None,
+        };
+        let client = self.client.endpoints().client();
+        client.identity_status().or_else(of_jwts)
     }
 
     /// Whether a refusal of this JWT is the first.

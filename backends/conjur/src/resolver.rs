@@ -8,7 +8,9 @@ use std::sync::Arc;
 use secret_resolver::backend::{
     ExcessFuture, Located, NameRef, Request, ResolveFuture, ShutdownFuture,
 };
-use secret_resolver::{Address, Clock, Error, Moment, Record, SecretBuf, SecretResolver, Version};
+use secret_resolver::{
+    Address, Clock, Error, IdentityStatus, Moment, Record, SecretBuf, SecretResolver, Version,
+};
 use secret_resolver_session::{Session, Token, Verdict};
 use secret_resolver_transport::Reply;
 
@@ -157,6 +159,10 @@ impl SecretResolver for ConjurBackend {
 
     fn login_ends(&self) -> Option<Moment> {
         self.0.session.ends()
+    }
+
+    fn identity_status(&self) -> Option<IdentityStatus> {
+        self.0.session.store().identity_status()
     }
 
     fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {

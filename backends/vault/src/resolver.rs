@@ -7,7 +7,7 @@ use std::sync::Arc;
 use secret_resolver::backend::{
     ExcessFuture, Located, NameRef, Request, ResolveFuture, ShutdownFuture,
 };
-use secret_resolver::{Address, Error, Moment, Record, SecretResolver, Version};
+use secret_resolver::{Address, Error, IdentityStatus, Moment, Record, SecretResolver, Version};
 use secret_resolver_session::{Session, Verdict};
 use secret_resolver_transport::{Method, Reply};
 
@@ -168,6 +168,10 @@ impl SecretResolver for VaultBackend {
 
     fn login_ends(&self) -> Option<Moment> {
         self.0.session.ends()
+    }
+
+    fn identity_status(&self) -> Option<IdentityStatus> {
+        self.0.session.store().identity_status()
     }
 
     fn shutdown(&self, deadline: Moment) -> ShutdownFuture<'_> {

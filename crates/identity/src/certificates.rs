@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::StreamExt as _;
 use secret_resolver::backend::random_part;
-use secret_resolver::{Error, ErrorKind};
+use secret_resolver::{Error, ErrorKind, IdentityStatus};
 use secret_resolver_transport::{CertificateSource, ClientCertificate};
 use spiffe::X509Context;
 use tokio::sync::{oneshot, watch};
@@ -49,6 +49,11 @@ impl SpiffeCertificates {
 impl CertificateSource for SpiffeCertificates {
     fn subscribe(&self) -> watch::Receiver<Result<ClientCertificate, Error>> {
         self.0.shown.clone()
+    }
+
+    fn status(&self) -> Option<IdentityStatus> {
+        let identity = &self.0.identity;
+        Some(identity.status(identity.svid_ends()))
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use secret_resolver::backend::SystemClock;
-use secret_resolver::{Clock, Error, Moment};
+use secret_resolver::{Clock, Error, Failure, IdentityStatus, Moment};
 use secret_resolver_transport::Trust;
 use spiffe::SpiffeId;
 use tokio::sync::watch;
@@ -39,20 +39,6 @@ pub struct SpiffeIdentityBuilder {
     clock: Option<Arc<dyn Clock>>,
 }
 
-/// How an identity is now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct SpiffeStatus {
-    /// The configured SPIFFE ID.
-    pub spiffe_id: String,
-    /// When the X509-SVID that is shown ends; `None` while none is shown.
-    pub svid_ends: Option<Moment>,
-    /// When the agent gave the last X509-SVID or JWT-SVID.
-    pub last_update: Option<Moment>,
-    /// What went wrong last, and when. It stays after a success: compare the moments.
-    pub last_failure: Option<(Moment, secret_resolver::ErrorKind, String)>,
-}
-
 pub(crate) struct Inner {
     pub(crate) id: SpiffeId,
     pub(crate) guard: Guard,
@@ -68,7 +54,7 @@ pub(crate) struct Inner {
 struct State {
     svid_ends: Option<Moment>,
     last_update: Option<Moment>,
-    last_failure: Option<(Moment, Error)>,
+    last_failure: Option<Failure>,
 }
 
 impl SpiffeIdentity {
@@ -137,17 +123,10 @@ impl SpiffeIdentity {
         Ok(running)
     }
 
-    /// How it is now.
+    /// How it is now, as far as X509-SVIDs go: its end is that of the one that is shown. All moments are on the identity's clock.
     #[must_use]
-    pub fn status(&self) -> SpiffeStatus {
-        let state = self.0.state();
-        let failure = state.last_failure.as_ref();
-        SpiffeStatus {
-            spiffe_id: self.0.id.to_string(),
-            svid_ends: state.svid_ends,
-            last_update: state.last_update,
-            last_failure: failure.map(|(at, error)| (*at, error.kind(), error.to_string())),
-        }
+    pub fn status(&self) -> IdentityStatus {
+        self.0.status(self.0.svid_ends())
     }
 }
 
@@ -161,13 +140,27 @@ impl Inner {
         self.state().last_update = Some(self.clock.now());
     }
 
+    pub(crate) fn svid_ends(&self) -> Option<Moment> {
+        self.state().svid_ends
+    }
+
     /// An X509-SVID is shown until then; or none is.
     pub(crate) fn shows_until(&self, ends: Option<Moment>) {
         self.state().svid_ends = ends;
     }
 
     pub(crate) fn failed(&self, error: &Error) {
-        self.state().last_failure = Some((self.clock.now(), error.clone()));
+        self.state().last_failure = Some(Failure::of(error, self.clock.now()));
+    }
+
+    /// With this end of what was given last.
+    pub(crate) fn status(&self, ends: Option<Moment>) -> IdentityStatus {
+        let state = self.state();
+        let mut status = IdentityStatus::new(self.id.to_string());
+        status.ends = ends;
+        status.last_update = state.last_update;
+        status.last_failure = state.last_failure.clone();
+        status
     }
 }
 

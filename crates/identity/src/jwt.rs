@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use secret_resolver::{Error, ErrorKind, Moment, SecretBuf};
+use secret_resolver::{Error, ErrorKind, IdentityStatus, Moment, SecretBuf};
 use secret_resolver_json::{self as json, Object};
 use secret_resolver_session::{Jwt, JwtFuture, JwtSource};
 use serde::Deserialize;
@@ -187,6 +187,13 @@ fn not_one() -> Error {
 impl JwtSource for SpiffeJwts {
     fn jwt(&self) -> JwtFuture<'_> {
         JwtFuture::new(self.current())
+    }
+
+    /// The end is that of the last JWT-SVID, and is not known while the agent is asked for another.
+    fn status(&self) -> Option<IdentityStatus> {
+        let last = self.last.try_lock().ok();
+        let ends = last.and_then(|last| last.as_ref().map(|held| held.ends));
+        Some(self.identity.status(ends))
     }
 }
 

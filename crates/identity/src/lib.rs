@@ -38,7 +38,7 @@ mod jwt;
 mod server;
 
 pub use certificates::SpiffeCertificates;
-pub use identity::{SpiffeIdentity, SpiffeIdentityBuilder, SpiffeStatus};
+pub use identity::{SpiffeIdentity, SpiffeIdentityBuilder};
 pub use jwt::SpiffeJwts;
 
 /// The README's examples, as tests.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rustls::ClientConfig;
 use secret_resolver::backend::first;
-use secret_resolver::{Clock, Error, ErrorKind, Moment};
+use secret_resolver::{Clock, Error, ErrorKind, IdentityStatus, Moment};
 use tokio::runtime::Handle;
 
 use crate::certificate::CertificateSource;
@@ -113,6 +113,12 @@ impl Client {
     #[must_use]
     pub fn certificate(&self) -> u64 {
         self.0.identity.stamp().certificate
+    }
+
+    /// The identity that the client certificate proves, where its source knows it.
+    #[must_use]
+    pub fn identity_status(&self) -> Option<IdentityStatus> {
+        self.0.identity.status()
     }
 
     /// Looks whether there is another client certificate by now, or other authorities, at most once a second: before a

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
-use secret_resolver::{Clock, Error, Moment};
+use secret_resolver::{Clock, Error, IdentityStatus, Moment};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
@@ -73,6 +73,11 @@ impl Identity {
         self.trust.check()?;
         let offered = |shown: &Shown| shown.lock().offered.borrow().clone();
         self.shown.as_ref().map(offered).transpose()
+    }
+
+    pub(crate) fn status(&self) -> Option<IdentityStatus> {
+        let shown = self.shown.as_ref()?;
+        shown.source.status()
     }
 
     /// Ready once connections are not made any more as those of `seen` were.

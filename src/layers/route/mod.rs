@@ -22,6 +22,7 @@ use crate::resolver::{
 };
 use crate::rules::check_prefix;
 use crate::rules::is_below;
+use crate::status::IdentityStatus;
 
 /// Gives each name to the store of the longest prefix that it is below.
 ///
@@ -246,6 +247,12 @@ impl SecretResolver for Route {
             .iter()
             .filter_map(|store| store.login_ends())
             .min()
+    }
+
+    /// The first that there is.
+    fn identity_status(&self) -> Option<IdentityStatus> {
+        let mut stores = self.stores.iter();
+        stores.find_map(|store| store.identity_status())
     }
 
     /// Each store is asked about its own names; one that has none of them is not asked.

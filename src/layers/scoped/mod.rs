@@ -16,6 +16,7 @@ use crate::resolver::{
 };
 use crate::rules::{is_below, prefix_of};
 use crate::secret::Record;
+use crate::status::IdentityStatus;
 
 /// A path that is put before every name: in the scope `tenants/42`, `db#password` is
 /// `tenants/42/db#password`.
@@ -200,6 +201,10 @@ impl<R: SecretResolver> SecretResolver for Scoped<R> {
 
     fn login_ends(&self) -> Option<Moment> {
         self.inner.login_ends()
+    }
+
+    fn identity_status(&self) -> Option<IdentityStatus> {
+        self.inner.identity_status()
     }
 
     fn excess<'a>(&'a self, names: &'a [NameRef<'a>]) -> ExcessFuture<'a> {

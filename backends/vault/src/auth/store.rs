@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use secret_resolver::{Error, ErrorKind, Moment, SecretBuf};
+use secret_resolver::{Error, ErrorKind, IdentityStatus, Moment, SecretBuf};
 use secret_resolver_session::{Grant, Issued, Jwt, Store};
 
 use crate::answers::By;
@@ -31,6 +31,18 @@ impl Vault {
 
     pub(crate) fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// What proves to the store who asks: the certificate of the connections, or else the JWTs.
+    pub(crate) fn identity_status(&self) -> Option<IdentityStatus> {
+        let of_jwts = || match &self.auth.method {
+            Method::Jwt(source) | Method::Inline(source) | Method::Kubernetes(source) => {
+                source.status()
+            }
+            Method::AppRole { .. } | Method::Cert | Method::Token(_) => None,
+        };
+        let client = self.client.endpoints().client();
+        client.identity_status().or_else(of_jwts)
     }
 
     /// The role that logs in, where it is configured.

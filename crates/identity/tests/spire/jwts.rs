@@ -59,6 +59,11 @@ fn a_login_by_jwt_svid_reads_and_needs_no_stored_credential() {
         .unwrap();
     let clock = SystemClock::shared().unwrap();
     block_on(async {
+        // Without a client certificate, the JWT-SVID is what proves who asks.
+        drop(backend.get("app/a").await.unwrap());
+        let status = backend.identity_status().unwrap();
+        assert_eq!(status.name, spire.id(PATH));
+        assert!(status.ends.unwrap() <= clock.now() + SECOND * 20);
         // Over more than one life of a JWT-SVID: a token is not used past the end of the one that it was given for.
         let begun = clock.now();
         while clock.now().since(begun) < SECOND * 25 {

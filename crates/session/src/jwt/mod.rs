@@ -13,7 +13,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use secret_resolver::{Error, Moment, SecretBuf};
+use secret_resolver::{Error, IdentityStatus, Moment, SecretBuf};
 
 use crate::error;
 
@@ -50,6 +50,11 @@ use crate::error;
 pub trait JwtSource: fmt::Debug + Send + Sync + 'static {
     /// The JWT as it is now, for one login. Polled on a tokio runtime.
     fn jwt(&self) -> JwtFuture<'_>;
+
+    /// The identity that its JWTs prove, where it knows it; for readiness probes. By default there is none.
+    fn status(&self) -> Option<IdentityStatus> {
+        None
+    }
 }
 
 /// A JWT in the compact form (RFC 7519, 3; RFC 7515, 7.1), and when it ends, if its source knows.
@@ -140,6 +145,10 @@ impl Future for JwtFuture<'_> {
 impl<S: JwtSource + ?Sized> JwtSource for Arc<S> {
     fn jwt(&self) -> JwtFuture<'_> {
         (**self).jwt()
+    }
+
+    fn status(&self) -> Option<IdentityStatus> {
+        (**self).status()
     }
 }
 

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use secret_resolver::{Error, ErrorKind};
+use secret_resolver::{Error, ErrorKind, IdentityStatus};
 use tokio::sync::watch;
 
 use crate::error::misconfigured;
@@ -57,6 +57,11 @@ pub trait CertificateSource: fmt::Debug + Send + Sync + 'static {
     /// thread for that, while requests are sent, at most once in ten seconds, or in one where a certificate was
     /// refused or has ended. By default it does nothing.
     fn look_again(&self) {}
+
+    /// The identity that the certificate proves, where the source knows it; for readiness probes. By default there is none.
+    fn status(&self) -> Option<IdentityStatus> {
+        None
+    }
 }
 
 /// A certificate for this client, with those of its issuers, and its private key. A clone shares them.
@@ -162,6 +167,10 @@ impl<S: CertificateSource + ?Sized> CertificateSource for Arc<S> {
 
     fn look_again(&self) {
         (**self).look_again();
+    }
+
+    fn status(&self) -> Option<IdentityStatus> {
+        (**self).status()
     }
 }
 
