@@ -336,7 +336,7 @@ impl SecretResolver for Panics {
     }
 }
 
-const METHODS: [&str; 12] = [
+const METHODS: [&str; 13] = [
     "resolve",
     "locate",
     "addresses",

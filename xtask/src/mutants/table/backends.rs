@@ -28,8 +28,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "verdicts: a proxy's page is a refusal",
         "backends/vault/src/answers.rs",
         [
-            "reply.status() == 403 && Body::of(reply.body()) != Body::Foreign",
-            "reply.status() == 403",
+            "is_refused && Body::of(reply.body()) != Body::Foreign",
+            "is_refused",
         ],
         "a_proxys_403_ends_no_token_and_is_not_a_denial",
     ),

@@ -32,6 +32,42 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "a_life_is_over_before_the_end_of_what_its_login_was_made_with",
     ),
     vault(
+        "inline: a JWT is used without being tried",
+        "backends/vault/src/auth/store.rs",
+        [
+            "                jwt::is_taken(client, jwt.secret(), endpoint).await?;\n",
+            "",
+        ],
+        "a_wrong_jwt_is_sent_once_for_fifty_names",
+    ),
+    vault(
+        "inline: a JWT that is refused later is not replaced",
+        "backends/vault/src/answers.rs",
+        [
+            "reply.status() == 403 || reply.status() == 400 && inline::has_failed(reply);",
+            "reply.status() == 403;",
+        ],
+        "a_jwt_that_the_store_refuses_later_is_replaced_by_the_one_in_the_file_within_the_read",
+    ),
+    vault(
+        "inline: a token is kept at the store",
+        "backends/vault/src/auth/store.rs",
+        [
+            "With::Jwt(jwt) if self.is_inline() => {",
+            "With::Jwt(jwt) if self.is_inline() && endpoint == Some(usize::MAX) => {",
+        ],
+        "a_read_with_a_jwt_leaves_no_token_at_the_store",
+    ),
+    vault(
+        "status: the identity is not shown",
+        "src/stack/assemble.rs",
+        [
+            "identity: foreign(|| self.store.identity_status()).flatten(),",
+            "identity: None,",
+        ],
+        "the_status_shows_the_identity_of_the_certificate_or_else_of_the_jwts",
+    ),
+    vault(
         "credentials: a token outlives its JWT",
         "backends/vault/src/auth/store.rs",
         ["With::Jwt(jwt) => jwt.ends(),", "With::Jwt(_) => None,"],
@@ -144,8 +180,11 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     transport(
         "certificates: other authorities close no connection",
-        "crates/transport/src/trust/mod.rs",
-        ["                        held.number += 1;\n", ""],
+        "crates/transport/src/trust/authorities.rs",
+        [
+            "LAST.fetch_add(1, Ordering::Relaxed) + 1,",
+            "LAST.fetch_add(0, Ordering::Relaxed) + 1,",
+        ],
         "other_authorities_close_the_connections_that_were_made_with_those_before",
     ),
     transport(

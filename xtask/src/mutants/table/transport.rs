@@ -24,6 +24,39 @@ pub(super) const MUTANTS: &[Mutant] = &[
     of(
         "secret-resolver-transport",
         core(
+            "identities: any server of the authorities is believed",
+            "crates/transport/src/tls.rs",
+            [
+                "(Ok(_), Some(server)) if !server.is_in(end_entity) => {",
+                "(Ok(_), Some(server)) if !server.is_in(end_entity) && end_entity.is_empty() => {",
+            ],
+            "the_identity_is_believed_in_place_of_the_host_and_no_other_is",
+        ),
+    ),
+    of(
+        "secret-resolver-transport",
+        core(
+            "identities: no authority has to vouch for the server",
+            "crates/transport/src/tls.rs",
+            [
+                "Some(_) => self.of_any_host(end_entity, intermediates, roots, now),",
+                "Some(_) => self.of_any_host(end_entity, intermediates, roots, now).or_else(|_| Ok(ServerCertVerified::assertion())),",
+            ],
+            "the_right_identity_is_refused_out_of_its_dates_and_for_another_purpose",
+        ),
+    ),
+    of(
+        "secret-resolver-transport",
+        core(
+            "identities: connections are made without authorities",
+            "crates/transport/src/identity.rs",
+            ["        self.trust.check()?;\n", ""],
+            "other_authorities_close_connections_and_without_any_none_is_made",
+        ),
+    ),
+    of(
+        "secret-resolver-transport",
+        core(
             "refusals: an intermediate's fault is the server's",
             "crates/transport/src/chain/mod.rs",
             [
