@@ -105,6 +105,22 @@ async fn a_time_to_live_holds_for_its_prefix_alone() {
 }
 
 #[tokio::test]
+async fn a_handle_is_waited_for_until_the_deadline_and_not_longer() {
+    let deadline = Duration::from_secs(1);
+    let (clock, store, resolver) = setup(|builder| builder.with_deadline(deadline));
+    store.always(Reply::Hang);
+    let mut handle = Box::pin(resolver.handle(NAME));
+    assert!(poll_once(handle.as_mut()).is_pending());
+    clock.advance(deadline - Duration::from_millis(1));
+    assert!(poll_once(handle.as_mut()).is_pending());
+    clock.advance(Duration::from_millis(1));
+    let Poll::Ready(Err(error)) = poll_once(handle.as_mut()) else {
+        panic!("it waits past the deadline");
+    };
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+}
+
+#[tokio::test]
 async fn a_handle_reports_why_its_last_fetch_failed() {
     let (_clock, store, resolver) = setup(|builder| builder.with_attempts(1));
     let handle = resolver.handle(NAME).await.unwrap();

@@ -92,6 +92,30 @@ fn others_wait_for_a_trial_half_a_second_and_never_past_their_own_deadline() {
     assert_eq!(error.kind(), ErrorKind::Closed);
 }
 
+#[test]
+fn of_two_trials_the_one_that_ends_last_is_waited_for() {
+    let bench = bench(2);
+    bench.fail();
+    while !(0..2).all(|one| matches!(bench.state(one), BreakerState::Open { .. })) {
+        assert!(bench.ask().is_err());
+    }
+    bench.clock.advance(secs(1));
+    bench.all(Reply::Hang);
+    let later = Duration::from_millis(300);
+    let mut trials = [bench.start(), bench.start()];
+    for trial in &mut trials {
+        assert!(poll(trial).is_pending());
+        bench.clock.advance(later);
+    }
+    // The first has been under way for 600 ms, and the second for 300.
+    let mut waiting = bench.start();
+    assert!(poll(&mut waiting).is_pending());
+    bench.clock.advance(Duration::from_millis(199));
+    assert!(poll(&mut waiting).is_pending());
+    bench.clock.advance(Duration::from_millis(1));
+    assert!(poll(&mut waiting).is_ready());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn from_many_threads_at_once_one_tries() {
     #[derive(Debug, Default)]
