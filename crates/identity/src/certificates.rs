@@ -14,7 +14,6 @@ use tokio::sync::{oneshot, watch};
 use crate::agent;
 use crate::error;
 use crate::identity::Inner;
-use crate::server;
 
 /// The X509-SVID of one identity as a client certificate; from [`SpiffeIdentity::certificates`](crate::SpiffeIdentity::certificates).
 ///
@@ -74,7 +73,7 @@ impl Stream {
         let (sender, shown) = watch::channel(Err(none_yet(&identity)));
         let (running, ended) = oneshot::channel();
         // What a stream before this one has heard may be long out of date.
-        let _ = identity.bundle.send_replace(server::authorities(None));
+        identity.bundles.forget(&none_yet(&identity));
         let follows = Arc::clone(&identity);
         std::thread::Builder::new()
             .name("secrets-spiffe".to_owned())
@@ -105,7 +104,7 @@ async fn follow(identity: &Inner, shown: &Shown) {
         identity.failed(&error);
         tracing::warn!(%error, "no X509-SVIDs come from the agent; what it gave last is shown to its end");
         if error.kind() == ErrorKind::Unauthenticated {
-            server::forget(identity, &error);
+            identity.bundles.forget(&error);
             withdraw(identity, shown, error);
         }
         tokio::time::sleep(wait - wait / 4 + random_part(wait / 2)).await;
@@ -145,7 +144,7 @@ async fn stream(identity: &Inner, shown: &Shown, wait: &mut Duration) -> Error {
 fn take(identity: &Inner, shown: &Shown, context: &X509Context) -> Result<(), Error> {
     let mut svids = context.svids().iter();
     let Some(svid) = svids.find(|svid| *svid.spiffe_id() == identity.id) else {
-        server::forget(identity, &another(identity));
+        identity.bundles.forget(&another(identity));
         withdraw(identity, shown, another(identity));
         return Err(another(identity));
     };
@@ -160,7 +159,7 @@ fn take(identity: &Inner, shown: &Shown, context: &X509Context) -> Result<(), Er
         }
         is_new
     });
-    server::learn(identity, context);
+    identity.bundles.learn(context.bundle_set());
     identity.updated();
     if is_new {
         identity.shows_until(Some(ends));

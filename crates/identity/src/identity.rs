@@ -8,13 +8,13 @@ use secret_resolver::backend::SystemClock;
 use secret_resolver::{Clock, Error, Failure, IdentityStatus, Moment};
 use secret_resolver_transport::Trust;
 use spiffe::SpiffeId;
-use tokio::sync::watch;
 
+use crate::bundles::Bundles;
 use crate::certificates::{SpiffeCertificates, Stream};
 use crate::error;
 use crate::guard::Guard;
 use crate::jwt::SpiffeJwts;
-use crate::server::{self, Bundle};
+use crate::server;
 
 /// The identity of this process, as an agent on this machine gives it by the SPIFFE Workload API. A clone shares it.
 ///
@@ -43,8 +43,7 @@ pub(crate) struct Inner {
     pub(crate) id: SpiffeId,
     pub(crate) guard: Guard,
     pub(crate) clock: Arc<dyn Clock>,
-    /// The authorities of its trust domain.
-    pub(crate) bundle: watch::Sender<Bundle>,
+    pub(crate) bundles: Bundles,
     state: Mutex<State>,
     /// The stream of X509-SVIDs, which begins with the first that wants to know.
     stream: Mutex<Weak<Stream>>,
@@ -87,7 +86,7 @@ impl SpiffeIdentity {
     }
 
     /// Trust in one server alone: the one whose certificate is an SVID with exactly this SPIFFE ID, signed by an authority that the agent
-    /// gives for this workload's trust domain. It is for a store that has an SVID of its own in place of a certificate for its host; give
+    /// gives for the trust domain of that ID, be it this workload's or one that its entry federates with. It is for a store that has an SVID of its own in place of a certificate for its host; give
     /// it to the target instead of a file of authorities.
     ///
     /// The agent says each change of the authorities by itself; connections that were made with those before are closed. Until it has given
@@ -102,8 +101,7 @@ impl SpiffeIdentity {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Misconfigured`](secret_resolver::ErrorKind::Misconfigured) for what is no SPIFFE ID of a workload, and for one of
-    /// another trust domain than this identity's: federated domains are not read.
+    /// [`ErrorKind::Misconfigured`](secret_resolver::ErrorKind::Misconfigured) for what is no SPIFFE ID of a workload.
     /// [`ErrorKind::Overloaded`](secret_resolver::ErrorKind::Overloaded) when the thread for the agent's messages cannot be started.
     ///
     /// # Security
@@ -202,7 +200,7 @@ impl SpiffeIdentityBuilder {
             id,
             guard: Guard::new(self.socket, self.agent, self.sticky)?,
             clock,
-            bundle: watch::Sender::new(server::authorities(None)),
+            bundles: Bundles::default(),
             state: Mutex::default(),
             stream: Mutex::default(),
         })))

@@ -30,6 +30,7 @@
 //! Below this crate, buffers of gRPC keep copies of a JWT-SVID and of a private key, which are not wiped.
 
 mod agent;
+mod bundles;
 mod certificates;
 mod error;
 mod guard;

@@ -1,8 +1,9 @@
 //! A store whose own certificate is an SVID.
 
 use secret_resolver::{ErrorKind, SecretResolverExt};
+use secret_resolver_spiffe::SpiffeIdentity;
 use secret_resolver_vault::{Auth, VaultBackend, VaultTarget};
-use test_servers::{Authority, OpenBao, Registration, Spire, X509Svid};
+use test_servers::{Authority, OpenBao, Registration, Spire, SpireSettings, X509Svid};
 
 use crate::support::*;
 
@@ -26,6 +27,15 @@ fn backend(spire: &Spire, server: &OpenBao, id: &str) -> VaultBackend {
     VaultBackend::builder(target).build().unwrap()
 }
 
+/// Polls until a read is refused with this text: before the agent's first message it is another.
+async fn refuses(backend: &VaultBackend, text: &str) {
+    until(text, async || {
+        let error = backend.get("app/a").await.unwrap_err();
+        error.kind() == ErrorKind::Refused && error.to_string().contains(text)
+    })
+    .await;
+}
+
 async fn reads(backend: &VaultBackend) -> bool {
     let read = backend.get("app/a").await;
     read.is_ok_and(|read| read.expose_str().unwrap() == "v")
@@ -40,14 +50,7 @@ fn a_store_with_an_svid_is_believed_by_its_exact_id_and_by_no_other() {
     let wrong = backend(&spire, &server, &spire.id("/openbao-2"));
     block_on(async {
         until("a read", async || reads(&right).await).await;
-        let error = wrong.get("app/a").await.unwrap_err();
-        // Before the agent's first message there are no authorities, which is another refusal.
-        until("the authorities", async || {
-            let error = wrong.get("app/a").await.unwrap_err();
-            error.to_string().contains("not that of the one identity")
-        })
-        .await;
-        assert_eq!(error.kind(), ErrorKind::Refused);
+        refuses(&wrong, "not that of the one identity").await;
         // A certificate for the host, from the same trust domain, is another identity.
         let own = spire.until_issued(spire.uid(), PATH).unwrap();
         server.show(&own.chain, &own.key).unwrap();
@@ -91,13 +94,45 @@ fn a_store_follows_its_trust_domain_to_another_authority_and_ends_with_the_ident
 }
 
 #[test]
-fn a_server_of_another_trust_domain_is_misconfigured() {
+fn a_store_of_another_trust_domain_is_believed_by_that_domains_authorities_alone() {
     let spire = spire();
-    let identity = identity(&spire);
+    let others = SpireSettings::new("other.test").start().unwrap();
+    spire.federate(&others).unwrap();
+    let federated = entry(&spire).federates_with("other.test");
+    spire.register(&federated).unwrap();
+    drop(spire.until_issued(spire.uid(), PATH).unwrap());
+    // The same path in both domains.
+    let [own, other] = [&spire, &others].map(|domain| {
+        let entry = Registration::new(STORE, domain.uid());
+        domain.register(&entry).unwrap();
+        domain.until_issued(domain.uid(), STORE).unwrap()
+    });
+    let mut server = OpenBao::start_durable().unwrap();
+    trust(&server, &spire);
+    server.show(&other.chain, &other.key).unwrap();
+    let right = backend(&spire, &server, &others.id(STORE));
+    let wrong = backend(&spire, &server, &spire.id(STORE));
+    let third = backend(&spire, &server, "spiffe://third.test/openbao");
+    block_on(async {
+        until("a read", async || reads(&right).await).await;
+        refuses(&wrong, "vouches for the server's certificate").await;
+        refuses(&third, "federate").await;
+        server.show(&own.chain, &own.key).unwrap();
+        until("the other certificate", async || reads(&wrong).await).await;
+        let fresh = backend(&spire, &server, &others.id(STORE));
+        refuses(&fresh, "vouches for the server's certificate").await;
+    });
+}
+
+#[test]
+fn what_is_no_workloads_id_names_no_server() {
+    let identity = SpiffeIdentity::builder("spiffe://example.test/billing", "/run/none.sock");
+    let identity = identity.build().unwrap();
     for wrong in [
-        "spiffe://other.test/openbao",
         "spiffe://example.test",
         "openbao",
+        "https://example.test/a",
+        "",
     ] {
         let error = identity.trust(wrong).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Misconfigured, "{wrong}");

@@ -23,6 +23,7 @@ pub struct Registration {
     dns: Option<String>,
     hint: Option<String>,
     entry: Option<String>,
+    federates: Option<String>,
 }
 
 impl Registration {
@@ -38,6 +39,7 @@ impl Registration {
             dns: None,
             hint: None,
             entry: None,
+            federates: None,
         }
     }
 
@@ -66,6 +68,13 @@ impl Registration {
     #[must_use]
     pub fn hint(mut self, hint: &str) -> Self {
         self.hint = Some(hint.to_owned());
+        self
+    }
+
+    /// Another trust domain, whose authorities the workload gets, too: [`Spire::federate`].
+    #[must_use]
+    pub fn federates_with(mut self, trust_domain: &str) -> Self {
+        self.federates = Some(format!("spiffe://{trust_domain}"));
         self
     }
 
@@ -135,6 +144,7 @@ impl Spire {
             ("-dns", &registration.dns),
             ("-hint", &registration.hint),
             ("-entryID", &registration.entry),
+            ("-federatesWith", &registration.federates),
         ];
         for (name, value) in options {
             arguments.extend(value.as_deref().into_iter().flat_map(|value| [name, value]));
@@ -159,6 +169,20 @@ impl Spire {
     /// The server does not answer.
     pub fn x509_bundle(&self) -> Result<String, Error> {
         self.admin().run(&["bundle", "show"], &[])
+    }
+
+    /// Tells the server the authorities of another one's trust domain, as they are now.
+    ///
+    /// # Errors
+    /// Either server does not answer.
+    pub fn federate(&self, other: &Spire) -> Result<(), Error> {
+        let id = format!("spiffe://{}", other.trust_domain);
+        let file = self.home.path().join("federated.pem");
+        std::fs::write(&file, other.x509_bundle()?)
+            .map_err(Error::during("writing another trust domain's authorities"))?;
+        let path = file.display().to_string();
+        let arguments = ["-format", "pem", "-id", &id, "-path", &path];
+        self.admin().run(&["bundle", "set"], &arguments).map(drop)
     }
 
     /// What the trust domain's JWT-SVIDs are verified with.
