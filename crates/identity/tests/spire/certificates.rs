@@ -210,3 +210,35 @@ fn another_authority_of_the_server_changes_the_svid_and_gets_go_on() {
         .await;
     });
 }
+
+#[test]
+fn a_planned_change_of_the_authority_fails_no_get() {
+    let spire = spire();
+    let short = entry(&spire).x509_ttl(SECOND * 12);
+    spire.register(&short).unwrap();
+    drop(spire.until_issued(spire.uid(), PATH).unwrap());
+    // In the bundle, and so at the store, before it is used.
+    let new = spire.prepare(Authority::X509).unwrap();
+    let server = demanding(&spire);
+    let certificates = identity(&spire).certificates().unwrap();
+    let mut changes = shown(&certificates);
+    let auth = Auth::cert().with_role("billing");
+    let target = target(&server, auth).with_client_certificate(certificates);
+    let resolver = Resolver::builder(VaultBackend::builder(target).build().unwrap());
+    let resolver = resolver.build().unwrap();
+    block_on(async {
+        until("an SVID", async || changes.borrow().is_ok()).await;
+        spire.activate(Authority::X509, &new).unwrap();
+        // The first may have been signed before that.
+        for _ in 0..2 {
+            changes.mark_unchanged();
+            until("the next SVID", async || {
+                let _ = resolver.invalidator().invalidate("app/a").unwrap();
+                drop(resolver.get("app/a").await.unwrap());
+                changes.has_changed().unwrap()
+            })
+            .await;
+            assert!(changes.borrow().is_ok());
+        }
+    });
+}
