@@ -37,11 +37,24 @@ impl Nginx {
     ///
     /// # Errors
     /// The program is not installed, or did not start within 10 s.
+    pub fn before(server: &OpenBao) -> Result<Self, Error> {
+        Self::start(&server.origin(), None)
+    }
+
+    /// Starts a proxy that passes on to the server at `origin` what comes with a client certificate of these authorities, in PEM, and
+    /// answers 400 to all else.
+    ///
+    /// # Errors
+    /// As [`Nginx::before`].
+    pub fn demanding_before(origin: &str, clients: &str) -> Result<Self, Error> {
+        Self::start(origin, Some(clients))
+    }
+
     #[expect(
         clippy::disallowed_methods,
         reason = "it waits for another process, which no test's clock can steer"
     )]
-    pub fn before(server: &OpenBao) -> Result<Self, Error> {
+    fn start(upstream: &str, clients: Option<&str>) -> Result<Self, Error> {
         let program = tools::nginx()?;
         let port = free_port()?;
         let directory =
@@ -52,8 +65,14 @@ impl Nginx {
         let files = [
             (
                 "nginx.conf",
-                &config(&home.display().to_string(), port, &server.origin()),
+                &config(
+                    &home.display().to_string(),
+                    port,
+                    upstream,
+                    clients.is_some(),
+                ),
             ),
+            ("clients.pem", &clients.unwrap_or_default().to_owned()),
             ("ca.pem", &ca.pem().to_owned()),
             ("server.pem", &certificate.certificate_pem),
             ("server-key.pem", &certificate.key_pem),
@@ -129,7 +148,11 @@ impl Nginx {
 }
 
 /// One process, so that its end is the end of all; it looks at each request for the files by which it is steered.
-fn config(home: &str, port: u16, upstream: &str) -> String {
+fn config(home: &str, port: u16, upstream: &str, demanding: bool) -> String {
+    let clients = match demanding {
+        true => format!("ssl_verify_client on; ssl_client_certificate {home}/clients.pem;"),
+        false => String::new(),
+    };
     let mut answers = String::new();
     for answer in Nginx::ANSWERS {
         let what = match answer {
@@ -155,6 +178,7 @@ http {{
     listen 127.0.0.1:{port} ssl;
     ssl_certificate {home}/server.pem;
     ssl_certificate_key {home}/server-key.pem;
+    {clients}
     location / {{
 {answers}
       proxy_pass {upstream};
