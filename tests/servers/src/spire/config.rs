@@ -34,8 +34,10 @@ pub struct SpireSettings {
     ca_key: SpireKey,
     jwt_key: SpireKey,
     workload_key: SpireKey,
+    jwt_issuer: Option<String>,
     ca_ttl: Option<Duration>,
     sync: Duration,
+    pub(super) agent_user: Option<u32>,
     pub(super) below: Option<PathBuf>,
 }
 
@@ -48,8 +50,10 @@ impl SpireSettings {
             ca_key: SpireKey::P256,
             jwt_key: SpireKey::P256,
             workload_key: SpireKey::P256,
+            jwt_issuer: None,
             ca_ttl: None,
             sync: Duration::from_millis(250),
+            agent_user: None,
             below: None,
         }
     }
@@ -72,6 +76,20 @@ impl SpireSettings {
     #[must_use]
     pub fn workload_key(mut self, key: SpireKey) -> Self {
         self.workload_key = key;
+        self
+    }
+
+    /// What JWT-SVIDs say of their issuer (`iss`). Where nobody says it they have none, and Conjur takes none of these.
+    #[must_use]
+    pub fn jwt_issuer(mut self, issuer: &str) -> Self {
+        self.jwt_issuer = Some(issuer.to_owned());
+        self
+    }
+
+    /// The user under whose id the agent runs, and to whom its folders and its socket belong. Another than our own needs root.
+    #[must_use]
+    pub fn agent_user(mut self, uid: u32) -> Self {
+        self.agent_user = Some(uid);
         self
     }
 
@@ -111,6 +129,9 @@ impl SpireSettings {
         let ca_ttl = self
             .ca_ttl
             .map_or_else(String::new, |ttl| format!("ca_ttl = \"{}\"", text(ttl)));
+        let jwt_issuer = self.jwt_issuer.as_deref();
+        let jwt_issuer =
+            jwt_issuer.map_or_else(String::new, |issuer| format!("jwt_issuer = \"{issuer}\""));
         format!(
             r#"server {{
     bind_address = "127.0.0.1"
@@ -122,6 +143,7 @@ impl SpireSettings {
     ca_key_type = "{ca_key}"
     jwt_key_type = "{jwt_key}"
     {ca_ttl}
+    {jwt_issuer}
     experimental {{ cache_reload_interval = "{sync}" }}
 }}
 plugins {{
@@ -193,12 +215,10 @@ impl Home {
         let home = Self(path.to_owned());
         std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o711))
             .map_err(Error::during("opening SPIRE's folder to workloads"))?;
-        let workload = home.socket();
-        let workload = workload.parent().unwrap_or(path).to_owned();
         for (folder, mode) in [
             (home.server(), 0o700),
             (home.agent(), 0o700),
-            (workload, 0o755),
+            (home.workload(), 0o755),
         ] {
             DirBuilder::new()
                 .mode(mode)
@@ -224,9 +244,13 @@ impl Home {
         self.server().join("api.sock")
     }
 
+    pub(super) fn workload(&self) -> PathBuf {
+        self.0.join("workload")
+    }
+
     /// The agent's, for workloads.
     pub(super) fn socket(&self) -> PathBuf {
-        self.0.join("workload/agent.sock")
+        self.workload().join("agent.sock")
     }
 
     /// By what the agent knows its server at first.

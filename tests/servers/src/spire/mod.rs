@@ -1,6 +1,6 @@
 //! A real SPIRE: a server and an agent with a Workload API, on loopback and on sockets in a temporary folder. It owns their start, their
-//! files and their end. What is arranged in the server is in `admin.rs`, what a workload gets is in `workload.rs`; both go through SPIRE's
-//! own command line tools.
+//! files and their end; the agent's part of it is in `agent.rs`. What is arranged in the server is in `admin.rs`, what a workload gets is in
+//! `workload.rs`; both go through SPIRE's own command line tools.
 //!
 //! What a client of its Workload API has to expect, measured with v1.13.3:
 //!
@@ -20,6 +20,7 @@
 //! - Authorities past their end stay in the bundle. With a life of a minute there are four of them after a minute and a half.
 
 mod admin;
+mod agent;
 mod config;
 mod workload;
 
@@ -29,6 +30,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use self::agent::Agent;
 use self::config::Home;
 use crate::openbao::free_port;
 use crate::process::Guarded;
@@ -51,14 +53,12 @@ pub use self::workload::{JwtSvid, Watch, X509Svid};
 /// ```
 pub struct Spire {
     // Before the directory, because fields are dropped in this order and both write there until they are gone.
-    agent: Guarded,
+    agent: Agent,
     server: Guarded,
     programs: PathBuf,
     trust_domain: String,
     port: u16,
     uid: u32,
-    /// How often the agent was started, for the names of its logs.
-    agent_starts: usize,
     home: Home,
     _directory: TempDir,
 }
@@ -90,61 +90,23 @@ impl Spire {
         format!("spiffe://{}{path}", self.trust_domain)
     }
 
-    /// The agent's socket. It and its folders belong to the user who runs this, and nobody else can write to the folders; the system's
+    /// The agent's socket. It and its folders belong to the agent's user, or to the one who runs this, and nobody else can write to the folders; the system's
     /// folder for temporary files, above them, is another matter: [`SpireSettings::below`].
     #[must_use]
     pub fn socket(&self) -> PathBuf {
         self.home.socket()
     }
 
-    /// The user id under which all this runs.
+    /// The user id under which this process and the server run, and the agent, unless it has a user of its own.
     #[must_use]
     pub fn uid(&self) -> u32 {
         self.uid
-    }
-
-    /// The agent's process id.
-    #[must_use]
-    pub fn agent_pid(&self) -> u32 {
-        self.agent.pid()
     }
 
     /// The server's process id.
     #[must_use]
     pub fn server_pid(&self) -> u32 {
         self.server.pid()
-    }
-
-    /// Kills the agent and returns when it is gone. Its socket stays as a file, and refuses connections.
-    pub fn stop_agent(&mut self) {
-        self.agent.kill();
-    }
-
-    /// Starts the agent again after it was stopped, with what it keeps on disk, and returns once it answers workloads.
-    ///
-    /// # Errors
-    /// As [`Spire::start`].
-    pub fn start_agent(&mut self) -> Result<(), Error> {
-        self.agent.kill();
-        self.agent_starts += 1;
-        self.agent = spawn_agent(&self.programs, &self.home, self.agent_starts)?;
-        self.until_agent_answers()
-    }
-
-    /// Freezes the agent: its socket accepts connections and nobody answers.
-    ///
-    /// # Errors
-    /// It has ended.
-    pub fn suspend_agent(&mut self) -> Result<(), Error> {
-        self.agent.suspend()
-    }
-
-    /// Lets a frozen agent go on.
-    ///
-    /// # Errors
-    /// It has ended.
-    pub fn resume_agent(&mut self) -> Result<(), Error> {
-        self.agent.signal("CONT")
     }
 
     /// Kills the server and returns when it is gone: the agent finds its port closed.
@@ -180,15 +142,6 @@ impl Spire {
     /// It has ended.
     pub fn resume_server(&mut self) -> Result<(), Error> {
         self.server.signal("CONT")
-    }
-
-    /// What the agent has logged, in all its lives.
-    ///
-    /// # Errors
-    /// A log cannot be read.
-    pub fn agent_log(&self) -> Result<String, Error> {
-        let logs = (1..=self.agent_starts).map(|start| read(&agent_log(&self.home, start)));
-        logs.collect()
     }
 
     /// What the server has logged since its last start.
@@ -242,28 +195,17 @@ impl Spire {
             &settings.agent(&home, port, &token),
         )?;
         let mut spire = Self {
-            agent: spawn_agent(programs, &home, 1)?,
+            agent: Agent::start(programs, &home, uid, settings.agent_user.unwrap_or(uid))?,
             server,
             programs: programs.to_owned(),
             trust_domain: settings.trust_domain.clone(),
             port,
             uid,
-            agent_starts: 1,
             home,
             _directory: directory,
         };
         spire.until_agent_answers()?;
         Ok(Some(spire))
-    }
-
-    fn until_agent_answers(&mut self) -> Result<(), Error> {
-        let log = agent_log(&self.home, self.agent_starts);
-        let answers = |spire: &mut Self| match spire.workload_api_answers()? {
-            true => Ok(Some(())),
-            false if spire.agent.ended()?.is_some() => Err(Error::new("the SPIRE agent ended")),
-            false => Ok(None),
-        };
-        until("the SPIRE agent", START_LIMIT, || answers(self)).map_err(with_log(&log))
     }
 }
 
@@ -273,7 +215,7 @@ impl fmt::Debug for Spire {
             .field("trust_domain", &self.trust_domain)
             .field("port", &self.port)
             .field("server", &self.server_pid())
-            .field("agent", &self.agent_pid())
+            .field("agent", &self.agent)
             .finish_non_exhaustive()
     }
 }
@@ -283,13 +225,6 @@ fn spawn_server(programs: &Path, home: &Home) -> Result<Guarded, Error> {
     let arguments = ["run".to_owned(), "-config".to_owned(), config];
     let program = programs.join("spire-server");
     Guarded::spawn(&program, &arguments, home.path(), &server_log(home))
-}
-
-fn spawn_agent(programs: &Path, home: &Home, start: usize) -> Result<Guarded, Error> {
-    let config = home.agent().join("agent.conf").display().to_string();
-    let arguments = ["run".to_owned(), "-config".to_owned(), config];
-    let program = programs.join("spire-agent");
-    Guarded::spawn(&program, &arguments, home.path(), &agent_log(home, start))
 }
 
 /// The certificates of a server that has just been started, once it answers; `None` when somebody else has its port.
@@ -312,10 +247,6 @@ fn bundle_of(
 
 fn server_log(home: &Home) -> PathBuf {
     home.server().join("server.log")
-}
-
-fn agent_log(home: &Home, start: usize) -> PathBuf {
-    home.agent().join(format!("agent-{start}.log"))
 }
 
 fn read(log: &Path) -> Result<String, Error> {

@@ -11,6 +11,7 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde_json::Value;
 
 use super::admin::text_at;
+use super::config::Home;
 use super::{CHANGE_LIMIT, until};
 use crate::process::{Guarded, clean_environment};
 use crate::{Error, Spire};
@@ -106,7 +107,7 @@ impl Spire {
     /// # Errors
     /// The process cannot be started.
     pub fn watch(&self, uid: u32) -> Result<Watch, Error> {
-        let program = self.program_for(uid)?;
+        let program = program_for(&self.client(), &self.home, self.uid, uid)?;
         // The file is made here, because the user cannot make one.
         let log = tempfile::Builder::new()
             .prefix("watch-")
@@ -139,7 +140,7 @@ impl Spire {
         mut found: impl FnMut(&[X509Svid]) -> Option<T>,
     ) -> Result<T, Error> {
         // Not only at the end: what this user cannot do at all is said at once.
-        self.program_for(uid)?;
+        program_for(&self.client(), &self.home, self.uid, uid)?;
         until(what, CHANGE_LIMIT, || {
             let svids = match self.fetch_x509(uid) {
                 Ok(svids) => svids,
@@ -151,19 +152,13 @@ impl Spire {
     }
 
     fn fetch(&self, uid: u32, arguments: &[&str]) -> Result<Value, Error> {
-        let mut command = Command::new(self.program_for(uid)?);
-        clean_environment(&mut command, self.home.path());
-        if uid != self.uid {
-            command.uid(uid).gid(uid);
-        }
+        let mut command = self.command_as(uid, &self.client())?;
         let output = command
             .args(["api", "fetch"])
             .args(arguments)
             .arg("-socketPath")
             .arg(self.socket())
             .args(["-timeout", "10s", "-output", "json"])
-            .current_dir("/")
-            .stdin(Stdio::null())
             .output()
             .map_err(Error::during("running spire-agent"))?;
         if !output.status.success() {
@@ -176,27 +171,49 @@ impl Spire {
             .map_err(Error::during("reading what spire-agent printed"))
     }
 
-    /// SPIRE's client, for this user.
-    fn program_for(&self, uid: u32) -> Result<PathBuf, Error> {
-        let program = self.programs.join("spire-agent");
-        if uid == self.uid {
-            return Ok(program);
+    /// A command that runs `program` as a process of this user, with nothing in its environment: a workload of one's own. Another user
+    /// than [`Spire::uid`] needs root.
+    ///
+    /// # Errors
+    /// This is not root, or the program cannot be passed on to that user.
+    pub fn command_as(&self, uid: u32, program: &Path) -> Result<Command, Error> {
+        let mut command = Command::new(program_for(program, &self.home, self.uid, uid)?);
+        clean_environment(&mut command, self.home.path());
+        if uid != self.uid {
+            command.uid(uid).gid(uid);
         }
-        if self.uid != 0 {
-            return Err(Error::new(format!(
-                "a workload of user {uid} can be started by root only, and this is user {}: run these tests as root",
-                self.uid
-            )));
-        }
-        // Somebody else may not be able to read the workspace.
-        let passed_on = self.home.path().join("workload/spire-agent");
-        if !passed_on.exists() {
-            std::fs::hard_link(&program, &passed_on)
-                .or_else(|_| std::fs::copy(&program, &passed_on).map(drop))
-                .map_err(Error::during("passing spire-agent on to another user"))?;
-        }
-        Ok(passed_on)
+        command.current_dir("/").stdin(Stdio::null());
+        Ok(command)
     }
+
+    fn client(&self) -> PathBuf {
+        self.programs.join("spire-agent")
+    }
+}
+
+/// The program, for a process of the user `own` that runs it as `user`: somebody else may not be able to read the workspace.
+pub(super) fn program_for(
+    program: &Path,
+    home: &Home,
+    own: u32,
+    user: u32,
+) -> Result<PathBuf, Error> {
+    if user == own {
+        return Ok(program.to_owned());
+    }
+    if own != 0 {
+        return Err(Error::new(format!(
+            "a process of user {user} can be started by root only, and this is user {own}: run these tests as root"
+        )));
+    }
+    let name = program.file_name().unwrap_or(program.as_os_str());
+    let passed_on = home.workload().join(name);
+    if !passed_on.exists() {
+        std::fs::hard_link(program, &passed_on)
+            .or_else(|_| std::fs::copy(program, &passed_on).map(drop))
+            .map_err(Error::during("passing a program on to another user"))?;
+    }
+    Ok(passed_on)
 }
 
 impl fmt::Debug for X509Svid {
