@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use test_servers::{TestCa, Validity};
 
 use crate::certificates::ClientCa;
@@ -109,6 +111,19 @@ impl ConjurDouble {
     #[must_use]
     pub fn client_ca(&self) -> &ClientCa {
         &self.shared().client_ca
+    }
+
+    /// Takes client certificates of these authorities too, in PEM, on connections of this endpoint made from now on; no more of those that
+    /// were given before.
+    ///
+    /// # Errors
+    /// This is not PEM, or no certificate can be made.
+    pub fn trust_clients_of(&self, authorities: &str) -> Result<(), Error> {
+        let read: Result<Vec<_>, _> =
+            CertificateDer::pem_slice_iter(authorities.as_bytes()).collect();
+        *lock(&self.shared().client_cas) = read.map_err(Error::during("reading authorities"))?;
+        let wanted = *lock(&self.endpoint.client_certificates);
+        self.set_client_certificates(wanted)
     }
 
     /// Whether clients are asked for a certificate, on connections made from now on.

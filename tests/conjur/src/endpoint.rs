@@ -3,6 +3,7 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use rustls::ServerConfig;
+use rustls::pki_types::CertificateDer;
 use test_servers::TestCa;
 
 use crate::certificates::ClientCa;
@@ -22,6 +23,8 @@ pub(crate) struct Shared {
     pub(crate) log: Log,
     pub(crate) jwt_keys: JwtKeys,
     pub(crate) client_ca: ClientCa,
+    /// Other authorities whose client certificates are taken, in DER.
+    pub(crate) client_cas: Mutex<Vec<CertificateDer<'static>>>,
     pub(crate) ca: Mutex<TestCa>,
     state: Mutex<State>,
     switches: Mutex<Switches>,
@@ -42,6 +45,7 @@ impl Shared {
             log: Log::default(),
             jwt_keys,
             client_ca,
+            client_cas: Mutex::default(),
             ca: Mutex::new(ca),
             state: Mutex::default(),
             switches: Mutex::new(Switches::new(options)),

@@ -12,6 +12,8 @@ use aws_lc_rs::signature::{
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rustls::pki_types::SubjectPublicKeyInfoDer;
+use rustls::pki_types::pem::PemObject as _;
 use serde_json::{Map, Value, json};
 
 use crate::certificates::Integers;
@@ -95,13 +97,7 @@ impl JwtKey {
     pub fn jwk(&self) -> Value {
         let number = |bytes: Option<&[u8]>| URL_SAFE_NO_PAD.encode(bytes.unwrap_or_default());
         match &*self.key {
-            Pair::Rsa(pair) => {
-                let mut numbers = Integers::of(pair.public_key().as_ref())
-                    .into_iter()
-                    .flatten();
-                let (n, e) = (number(numbers.next()), number(numbers.next()));
-                json!({"kty": "RSA", "use": "sig", "alg": "RS256", "kid": self.id, "n": n, "e": e})
-            }
+            Pair::Rsa(pair) => rsa_item(&self.id, Integers::of(pair.public_key().as_ref())),
             Pair::Ec(pair) => {
                 // A point is written as 4 and its two numbers.
                 let point = pair.public_key().as_ref();
@@ -270,6 +266,20 @@ impl ConjurDouble {
     }
 }
 
+/// A public RSA key in PEM, as an item of a key set.
+pub(crate) fn rsa_jwk(id: &str, pem: &str) -> Option<Value> {
+    let der = SubjectPublicKeyInfoDer::from_pem_slice(pem.as_bytes()).ok()?;
+    Some(rsa_item(id, Some(Integers::of_rsa_in(&der)?)))
+}
+
+/// An item of a key set, of the modulus and the exponent.
+fn rsa_item(id: &str, numbers: Option<Integers<'_>>) -> Value {
+    let mut numbers = numbers.into_iter().flatten();
+    let mut next = || URL_SAFE_NO_PAD.encode(numbers.next().unwrap_or_default());
+    let (n, e) = (next(), next());
+    json!({"kty": "RSA", "use": "sig", "alg": "RS256", "kid": id, "n": n, "e": e})
+}
+
 fn made<'a>(key: &'a OnceLock<JwtKey>, id: &str) -> &'a JwtKey {
     key.get_or_init(|| match JwtKey::rsa(id) {
         Ok(key) => key,
@@ -304,5 +314,29 @@ pub(crate) fn verified(jwt: &str, keys: &Value) -> Option<Map<String, Value>> {
     match decode(claims)? {
         Value::Object(claims) => Some(claims),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
+    use base64::engine::general_purpose::STANDARD;
+
+    use super::*;
+
+    #[test]
+    fn a_public_key_is_the_same_item_of_a_key_set_when_it_comes_in_pem() {
+        let key = JwtKey::rsa("one").unwrap();
+        let Pair::Rsa(pair) = &*key.key else {
+            panic!("another key")
+        };
+        let der: PublicKeyX509Der<'_> = pair.public_key().as_der().unwrap();
+        let text = STANDARD.encode(der.as_ref());
+        let pem = format!("-----BEGIN PUBLIC KEY-----\n{text}\n-----END PUBLIC KEY-----\n");
+        assert_eq!(rsa_jwk("one", &pem), Some(key.jwk()));
+        // A key on a curve is none.
+        let curve = rcgen::KeyPair::generate().unwrap().public_key_pem();
+        assert_eq!(rsa_jwk("one", &curve), None);
+        assert_eq!(rsa_jwk("one", "no key"), None);
     }
 }

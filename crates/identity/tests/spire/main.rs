@@ -1,8 +1,9 @@
-//! Identities of a real SPIRE, for logins to a real OpenBao and as client certificates. SPIRE 1.13.3, which `cargo xtask setup` builds.
+//! Identities of a real SPIRE, for logins to a real OpenBao and to a Conjur, and as client certificates. SPIRE 1.13.3, which `cargo xtask setup` builds.
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 mod certificates;
+mod conjur;
 mod jwts;
 mod server;
 mod support;

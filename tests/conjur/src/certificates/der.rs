@@ -13,6 +13,8 @@ const EXTENSIONS: u8 = 0xa3;
 const URI: u8 = 0x86;
 
 const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
+/// 1.2.840.113549.1.1.1
+const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
 const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 0x11];
 
 /// The items that stand one after another: their tags and contents.
@@ -46,6 +48,17 @@ impl<'a> Integers<'a> {
     pub(crate) fn of(sequence: &'a [u8]) -> Option<Self> {
         let (_, content) = Items(sequence).find(|(tag, _)| *tag == SEQUENCE)?;
         Some(Self(Items(content)))
+    }
+
+    /// Those of the RSA key in a `SubjectPublicKeyInfo`.
+    pub(crate) fn of_rsa_in(key: &'a [u8]) -> Option<Self> {
+        let (_, parts) = Items(key).next()?;
+        let mut parts = Items(parts);
+        let (_, algorithm) = parts.next()?;
+        let is_rsa = Items(algorithm).next()? == (OBJECT_ID, RSA);
+        let (_, bits) = parts.next().filter(|_| is_rsa)?;
+        // Before the key's own sequence stands how many bits of the last byte are not used: none.
+        Self::of(bits.strip_prefix(&[0])?)
     }
 }
 

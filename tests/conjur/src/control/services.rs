@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::ConjurDouble;
+use crate::jwt::rsa_jwk;
 
 /// How a service of authn-jwt is configured. A member that is `None` has no variable.
 #[derive(Clone, Debug)]
@@ -116,6 +117,17 @@ impl ConjurDouble {
             &format!("conjur/authn-jwt/{service}/public-keys"),
             set.to_string(),
         );
+    }
+
+    /// Gives a service of authn-jwt the keys of another issuer: the id of each, and its public half in PEM. Of any but an RSA key it gets
+    /// none.
+    pub fn set_public_keys<'a>(
+        &self,
+        service: &str,
+        keys: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) {
+        let keys = keys.into_iter().filter_map(|(id, pem)| rsa_jwk(id, pem));
+        self.set_jwt_keys(service, &keys.collect::<Vec<_>>());
     }
 
     /// Creates a service of authn-cert, switched on, and makes certificate logins be there. The server must ask for certificates as

@@ -165,9 +165,12 @@ pub(crate) fn tls_config(
         builder.with_no_client_auth()
     } else {
         let mut roots = RootCertStore::empty();
-        roots
-            .add(CertificateDer::from(shared.client_ca.der()))
-            .map_err(Error::during("trusting the client authority"))?;
+        let own = CertificateDer::from(shared.client_ca.der());
+        for authority in lock(&shared.client_cas).iter().chain([&own]) {
+            roots
+                .add(authority.clone())
+                .map_err(Error::during("trusting the client authority"))?;
+        }
         let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider);
         let verifier = match client_certificates {
             ClientCertificates::Optional => verifier.allow_unauthenticated(),

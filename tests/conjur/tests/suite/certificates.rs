@@ -50,6 +50,24 @@ fn a_certificate_is_asked_for_or_needed_or_not_wanted() {
 }
 
 #[test]
+fn certificates_of_another_authority_are_taken_once_it_is_named() {
+    let conjur = ConjurDouble::start().unwrap();
+    let required = ClientCertificates::Required;
+    conjur.set_client_certificates(required).unwrap();
+    let other = ClientCa::new().unwrap();
+    let issued = other.issue(Some("other"), &[]).unwrap();
+    let works = || {
+        let client = Client::with_certificate(&conjur, Some(&issued));
+        client.and_then(|mut client| client.try_ask("GET", "/authenticators", &[], b""))
+    };
+    assert!(works().is_err());
+    conjur.trust_clients_of(other.pem()).unwrap();
+    assert!(works().is_ok());
+    conjur.trust_clients_of("").unwrap();
+    assert!(works().is_err());
+}
+
+#[test]
 fn a_connection_that_goes_on_from_another_shows_as_one_with_the_same_certificate() {
     let conjur = ConjurDouble::start().unwrap();
     conjur
