@@ -4,6 +4,7 @@
 
 mod certificates;
 mod conjur;
+mod copied;
 mod jwts;
 mod server;
 mod support;
