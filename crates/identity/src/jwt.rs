@@ -20,7 +20,8 @@ use crate::identity::Inner;
 /// JWT-SVIDs of one identity for one audience; from [`SpiffeIdentity::jwts`](crate::SpiffeIdentity::jwts). A clone shares the last one.
 ///
 /// One is used again for half of the life that it had left when it came, and then the agent is asked for another; one question at a
-/// time. While the agent is away the last one is used to its end, and never after it.
+/// time. While the agent is away, or the guard does not let through what is in its place, the last one is used to its end, and never after
+/// it.
 ///
 /// # Errors
 /// Of a login: [`Unauthenticated`](ErrorKind::Unauthenticated) where the agent gives this workload no identity;
@@ -38,6 +39,31 @@ struct Held {
     ends: Moment,
     /// From then on another is asked for.
     again: Moment,
+}
+
+/// Why there is no other JWT-SVID.
+struct Failed {
+    error: Error,
+    /// The agent has said something of this identity. What the guard does not let through is not the agent: what that one gave stays good.
+    is_verdict: bool,
+}
+
+impl Failed {
+    fn unreached(error: Error) -> Self {
+        Self {
+            error,
+            is_verdict: false,
+        }
+    }
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self {
+            is_verdict: error.kind() != ErrorKind::Unavailable,
+            error,
+        }
+    }
 }
 
 /// The bound on one question.
@@ -65,10 +91,10 @@ impl SpiffeJwts {
         }
         let fetched = match tokio::time::timeout(PATIENCE, self.fetch()).await {
             Ok(fetched) => fetched,
-            Err(_) => Err(error::new(
+            Err(_) => Err(Failed::unreached(error::new(
                 ErrorKind::Unavailable,
                 "the agent gave no JWT-SVID in time",
-            )),
+            ))),
         };
         match fetched {
             Ok(held) => {
@@ -77,11 +103,11 @@ impl SpiffeJwts {
                 *last = Some(held);
                 Ok(jwt)
             }
-            Err(error) => {
+            Err(Failed { error, is_verdict }) => {
                 self.identity.failed(&error);
                 let now = self.identity.clock.now();
                 let living = last.as_ref().filter(|held| now < held.ends);
-                match living.filter(|_| error.kind() == ErrorKind::Unavailable) {
+                match living.filter(|_| !is_verdict) {
                     Some(held) => {
                         tracing::warn!(%error, "no other JWT-SVID; the last one is used on, to its end");
                         Ok(held.jwt.clone())
@@ -96,9 +122,9 @@ impl SpiffeJwts {
         }
     }
 
-    async fn fetch(&self) -> Result<Held, Error> {
+    async fn fetch(&self) -> Result<Held, Failed> {
         let Inner { id, guard, .. } = &*self.identity;
-        let client = agent::connect(guard).await?;
+        let client = agent::connect(guard).await.map_err(Failed::unreached)?;
         let asked = client.fetch_jwt_token([&*self.audience], Some(id));
         let token = asked.await.map(Zeroizing::new);
         let token = token.map_err(|error| error::of_agent(&error, &id.to_string()))?;

@@ -125,6 +125,32 @@ fn what_belongs_to_another_user_is_refused() {
     }
 }
 
+#[tokio::test]
+async fn a_link_that_is_swapped_is_looked_at_again_at_the_next_connection() {
+    let place = Place::new();
+    let (link, other) = (place.path("link"), place.path("other"));
+    symlink(place.path("agent/api.sock"), &link).unwrap();
+    let guard = place.guard("link");
+    assert!(guard.connect().await.is_ok());
+    // Somebody listens where everyone may.
+    fs::create_dir(&other).unwrap();
+    set_mode(&other, 0o777);
+    let _listens = UnixListener::bind(other.join("api.sock")).unwrap();
+    fs::remove_file(&link).unwrap();
+    symlink(other.join("api.sock"), &link).unwrap();
+    let error = guard.connect().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
+    // Also where the link is another user's, although it leads to the right place.
+    fs::remove_file(&link).unwrap();
+    symlink(place.path("agent/api.sock"), &link).unwrap();
+    assert!(guard.connect().await.is_ok());
+    if us() == ROOT {
+        std::os::unix::fs::lchown(&link, Some(4711), None).unwrap();
+        let error = guard.connect().await.unwrap_err();
+        assert!(error.to_string().contains("uid 4711"), "{error}");
+    }
+}
+
 #[test]
 fn what_is_no_socket_and_what_is_not_there_says_so() {
     let place = Place::new();

@@ -8,3 +8,4 @@ mod copied;
 mod jwts;
 mod server;
 mod support;
+mod users;
