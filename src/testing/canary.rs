@@ -58,6 +58,17 @@ impl Canary {
         Self { masked }
     }
 
+    /// Looks for a value that somebody else has made, such as a part of a signature. The caller wipes its own copy.
+    #[must_use]
+    pub fn of(value: &[u8; Self::LENGTH]) -> Self {
+        let mut masked = [0; Self::LENGTH];
+        // One by one: a copy of all would stay on the stack.
+        for (masked, byte) in masked.iter_mut().zip(value) {
+            *masked = byte ^ Self::MASK;
+        }
+        Self { masked }
+    }
+
     /// The value, in the clear.
     ///
     /// # Errors
@@ -240,6 +251,16 @@ mod tests {
             large[at..at + Canary::LENGTH].copy_from_slice(value.expose());
             assert_eq!(canary.found().unwrap(), 2, "at {at}");
         }
+    }
+
+    #[test]
+    fn a_value_that_somebody_else_has_made_is_looked_for_as_well() {
+        let canary = Canary::new();
+        let value = canary.value().unwrap();
+        let same = Canary::of(value.expose().try_into().unwrap());
+        assert_eq!(same.found().unwrap(), canary.found().unwrap());
+        drop(value);
+        assert_eq!(same.found().unwrap(), 0);
     }
 
     #[test]
