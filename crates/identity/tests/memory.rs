@@ -23,11 +23,11 @@ use zeroize::Zeroizing;
 
 use support::*;
 
-/// What is held, and buffers of gRPC: measured were four, and two.
+/// What is held, and buffers of gRPC: at most four were measured, and two.
 const JWT_IN_USE: usize = 5;
 const KEY_IN_USE: usize = 3;
-/// The buffers alone: measured were two.
-const LEFT: usize = 3;
+/// The buffers alone: at most three.
+const LEFT: usize = 4;
 
 #[test]
 fn copies_of_a_jwt_svid_that_stay_in_memory_are_few() {
@@ -35,6 +35,7 @@ fn copies_of_a_jwt_svid_that_stay_in_memory_are_few() {
     let jwts = identity(&spire).jwts(AUDIENCE).unwrap();
     block_on(async {
         let (first, ends) = jwt_of(&jwts).await;
+        assert!(first.found().unwrap() > 0);
         assert_at_most(&first, JWT_IN_USE, "in use");
         until("another JWT-SVID", async || jwt_of(&jwts).await.1 != ends).await;
         assert_at_most(&first, LEFT, "after the next came");
@@ -50,16 +51,16 @@ fn copies_of_a_private_key_that_stay_in_memory_are_few() {
     let spire = with_lives(60, 20);
     let source = identity(&spire);
     block_on(async {
-        let first = canary_in_key(&spire);
-        assert_at_most(&first, 0, "before it was asked for");
+        assert_at_most(&canary_in_key(&spire), 0, "before it was asked for");
         let certificates = source.certificates().unwrap();
         let mut changes = certificates.subscribe();
         changes.wait_for(Result::is_ok).await.unwrap();
+        let first = canary_in_key_in_use(&spire);
         assert_at_most(&first, KEY_IN_USE, "in use");
         changes.mark_unchanged();
         changes.changed().await.unwrap();
         assert_at_most(&first, LEFT, "after the next came");
-        let last = canary_in_key(&spire);
+        let last = canary_in_key_in_use(&spire);
         assert_at_most(&last, KEY_IN_USE, "in use");
         drop((changes, certificates, source));
         until("the end of the thread", async || {
@@ -93,6 +94,12 @@ async fn jwt_of(source: &SpiffeJwts) -> (Canary, Option<Moment>) {
     let jwt = jwt(source).await.unwrap();
     let text = jwt.secret().expose();
     (part_of(&text[text.len() - 60..]), jwt.ends())
+}
+
+/// Of the key that this process has. The agent may replace it while it is looked at.
+fn canary_in_key_in_use(spire: &Spire) -> Canary {
+    let mut keys = (0..5).map(|_| canary_in_key(spire));
+    keys.find(|key| key.found().unwrap() > 0).unwrap()
 }
 
 /// A part of the secret number in the X509-SVID's key, which SPIRE's own client writes into a file.
