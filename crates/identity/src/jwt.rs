@@ -20,7 +20,8 @@ use crate::identity::Inner;
 /// JWT-SVIDs of one identity for one audience; from [`SpiffeIdentity::jwts`](crate::SpiffeIdentity::jwts). A clone shares the last one.
 ///
 /// One is used again for half of the life that it had left when it came, and then the agent is asked for another; one question at a
-/// time. While the agent is away the last one is used to its end, and never after it.
+/// time. While the agent is away the last one is used to its end, and never after it. What went wrong is answered to all who ask within the
+/// next second, so that however many ask, the agent is asked once; where it does not take the request, for half a minute.
 ///
 /// # Errors
 /// Of a login: [`Unauthenticated`](ErrorKind::Unauthenticated) where the agent gives this workload no identity;
@@ -30,7 +31,14 @@ use crate::identity::Inner;
 pub struct SpiffeJwts {
     identity: Arc<Inner>,
     audience: Arc<str>,
-    last: Arc<Mutex<Option<Held>>>,
+    last: Arc<Mutex<Last>>,
+}
+
+#[derive(Default)]
+struct Last {
+    held: Option<Held>,
+    /// What went wrong last, and until when that is the answer.
+    failed: Option<(Moment, Error)>,
 }
 
 struct Held {
@@ -60,40 +68,50 @@ impl SpiffeJwts {
     async fn current(&self) -> Result<Jwt, Error> {
         let mut last = self.last.lock().await;
         let now = self.identity.clock.now();
-        if let Some(held) = last.as_ref().filter(|held| now < held.again) {
+        if let Some(held) = last.held.as_ref().filter(|held| now < held.again) {
             return Ok(held.jwt.clone());
         }
-        let fetched = match tokio::time::timeout(PATIENCE, self.fetch()).await {
-            Ok(fetched) => fetched,
-            Err(_) => Err(error::new(
-                ErrorKind::Unavailable,
-                "the agent gave no JWT-SVID in time",
-            )),
-        };
-        match fetched {
-            Ok(held) => {
-                self.identity.updated();
-                let jwt = held.jwt.clone();
-                *last = Some(held);
-                Ok(jwt)
-            }
-            Err(error) => {
-                self.identity.failed(&error);
-                let now = self.identity.clock.now();
-                let living = last.as_ref().filter(|held| now < held.ends);
-                match living.filter(|_| error.kind() == ErrorKind::Unavailable) {
-                    Some(held) => {
-                        tracing::warn!(%error, "no other JWT-SVID; the last one is used on, to its end");
-                        Ok(held.jwt.clone())
-                    }
-                    // Whatever was held, the agent does not stand for it any more.
-                    None => {
-                        *last = None;
-                        Err(error)
-                    }
+        let failed = last.failed.take_if(|(until, _)| now < *until);
+        let (until, error) = match failed {
+            Some(failed) => failed,
+            None => match self.fetch_in_time().await {
+                Ok(held) => {
+                    self.identity.updated();
+                    let jwt = held.jwt.clone();
+                    last.held = Some(held);
+                    return Ok(jwt);
                 }
+                Err(error) => {
+                    self.identity.failed(&error);
+                    tracing::warn!(%error, "no JWT-SVID comes from the agent; after an outage one that lives is used on, to its end");
+                    (
+                        self.identity.clock.now() + error::pause_after(&error),
+                        error,
+                    )
+                }
+            },
+        };
+        last.failed = Some((until, error.clone()));
+        let now = self.identity.clock.now();
+        let living = last.held.as_ref().filter(|held| now < held.ends);
+        match living.filter(|_| error.kind() == ErrorKind::Unavailable) {
+            Some(held) => Ok(held.jwt.clone()),
+            // Whatever was held, the agent does not stand for it any more.
+            None => {
+                last.held = None;
+                Err(error)
             }
         }
+    }
+
+    async fn fetch_in_time(&self) -> Result<Held, Error> {
+        let fetched = tokio::time::timeout(PATIENCE, self.fetch()).await;
+        fetched.unwrap_or_else(|_| {
+            Err(error::new(
+                ErrorKind::Unavailable,
+                "the agent gave no JWT-SVID in time",
+            ))
+        })
     }
 
     async fn fetch(&self) -> Result<Held, Error> {
@@ -138,13 +156,14 @@ impl SpiffeJwts {
         )]
         let today = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let today = today.unwrap_or_default();
-        let left = Duration::from_secs(exp).saturating_sub(today);
-        match left.is_zero() {
-            true => Err(error::new(
+        let left = exp - today.as_secs_f64();
+        match left > 0.0 {
+            // One that ends after all clocks do has no end.
+            true => Ok(Duration::try_from_secs_f64(left).unwrap_or(Duration::MAX)),
+            false => Err(error::new(
                 ErrorKind::Unavailable,
                 "the agent gave a JWT-SVID that has ended; check the system clock",
             )),
-            false => Ok(left),
         }
     }
 }
@@ -153,7 +172,8 @@ impl SpiffeJwts {
 struct Claims {
     sub: String,
     aud: Audience,
-    exp: u64,
+    /// In seconds, which may have a fraction (RFC 7519, 2).
+    exp: f64,
 }
 
 /// One, or a list (RFC 7519, 4.1.3).

@@ -29,7 +29,7 @@ impl X509Message {
         for svid in &self.svids {
             let mut entry = Vec::new();
             field(&mut entry, 1, svid.id.as_bytes());
-            field(&mut entry, 2, &svid.chain);
+            field(&mut entry, 2, &svid.chain.concat());
             field(&mut entry, 3, &svid.key);
             field(&mut entry, 4, &svid.bundle);
             field(&mut entry, 5, svid.hint.as_bytes());

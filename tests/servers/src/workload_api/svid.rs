@@ -4,12 +4,14 @@ use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
+    SanType,
 };
+use rustls::pki_types::CertificateDer;
 use serde_json::json;
 
 use crate::tls::{Validity, new_key, params};
-use crate::{Between, Error, TestCa, TestIssuer};
+use crate::{Between, Error, ServerCert, TestCa, TestIssuer};
 
 /// Who gives identities below `spiffe://NAME`.
 pub struct TestTrustDomain {
@@ -23,8 +25,8 @@ pub struct TestTrustDomain {
 pub struct TestSvid {
     /// The SPIFFE ID that the message names.
     pub id: String,
-    /// Certificates in DER, one after the other, the SVID's own first.
-    pub chain: Vec<u8>,
+    /// Certificates in DER, the SVID's own first.
+    pub chain: Vec<Vec<u8>>,
     /// PKCS #8, in DER.
     pub key: Vec<u8>,
     /// The trust domain's authorities, in DER, one after the other.
@@ -126,7 +128,7 @@ impl TestTrustDomain {
     /// # Errors
     /// It cannot be made.
     pub fn svid(&self, path: &str) -> Result<TestSvid, Error> {
-        self.make(path, Duration::from_secs(3600), None)
+        self.make(&self.id(path), Duration::from_secs(3600), None)
     }
 
     /// A good X509-SVID that lives so long, in whole seconds.
@@ -134,7 +136,7 @@ impl TestTrustDomain {
     /// # Errors
     /// It cannot be made.
     pub fn svid_for(&self, path: &str, life: Duration) -> Result<TestSvid, Error> {
-        self.make(path, life, None)
+        self.make(&self.id(path), life, None)
     }
 
     /// An X509-SVID with one flaw.
@@ -142,15 +144,23 @@ impl TestTrustDomain {
     /// # Errors
     /// It cannot be made.
     pub fn flawed_svid(&self, path: &str, flaw: SvidFlaw) -> Result<TestSvid, Error> {
-        self.make(path, Duration::from_secs(3600), Some(flaw))
-    }
-
-    fn make(&self, path: &str, life: Duration, flaw: Option<SvidFlaw>) -> Result<TestSvid, Error> {
         let id = match flaw {
-            Some(SvidFlaw::NoPath) => self.id(""),
+            SvidFlaw::NoPath => self.id(""),
             _ => self.id(path),
         };
-        let mut leaf = leaf(&id, flaw)?;
+        self.make(&id, Duration::from_secs(3600), Some(flaw))
+    }
+
+    /// An X509-SVID of this trust domain's authority with this SPIFFE ID, which may be another's.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn svid_of(&self, id: &str) -> Result<TestSvid, Error> {
+        self.make(id, Duration::from_secs(3600), None)
+    }
+
+    fn make(&self, id: &str, life: Duration, flaw: Option<SvidFlaw>) -> Result<TestSvid, Error> {
+        let mut leaf = leaf(id, flaw)?;
         match flaw {
             Some(SvidFlaw::Ended | SvidFlaw::NotYetValid) => {}
             _ => leaf.not_after = rcgen::date_time_ymd(1970, 1, 1) + since_1970()? + life,
@@ -164,21 +174,41 @@ impl TestTrustDomain {
         let chain = match flaw {
             Some(SvidFlaw::Intermediate) => {
                 let between = self.ca.intermediate(Between::Sound, Validity::CURRENT)?;
-                [sign(&between.ca)?, between.certificate.to_vec()].concat()
+                vec![sign(&between.ca)?, between.certificate.to_vec()]
             }
-            Some(SvidFlaw::OtherAuthority) => sign(&TestCa::new(Validity::CURRENT)?)?,
-            _ => sign(&self.ca)?,
+            Some(SvidFlaw::OtherAuthority) => vec![sign(&TestCa::new(Validity::CURRENT)?)?],
+            _ => vec![sign(&self.ca)?],
         };
         let key = match flaw {
             Some(SvidFlaw::OtherKey) => new_key()?,
             _ => key,
         };
         Ok(TestSvid {
-            id,
+            id: id.to_owned(),
             chain,
             key: key.serialize_der(),
             bundle: self.bundle(),
             hint: String::new(),
+        })
+    }
+}
+
+impl TestSvid {
+    /// As a server's certificate.
+    ///
+    /// # Errors
+    /// The chain is empty, or the key does not parse.
+    pub fn server_cert(&self) -> Result<ServerCert, Error> {
+        let key = KeyPair::try_from(&self.key[..]).map_err(Error::during("reading a key"))?;
+        let mut chain = self.chain.iter().cloned().map(CertificateDer::from);
+        let certificate = chain.next();
+        let certificate = certificate.ok_or_else(|| Error::new("a chain is empty"))?;
+        Ok(ServerCert {
+            certificate_pem: String::new(),
+            key_pem: key.serialize_pem(),
+            certificate,
+            above: chain.collect(),
+            key,
         })
     }
 }
