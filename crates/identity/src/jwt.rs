@@ -212,7 +212,7 @@ impl JwtSource for SpiffeJwts {
     /// The end is that of the last JWT-SVID, and is not known while the agent is asked for another.
     fn status(&self) -> Option<IdentityStatus> {
         let last = self.last.try_lock().ok();
-        let ends = last.and_then(|last| last.as_ref().map(|held| held.ends));
+        let ends = last.and_then(|last| last.held.as_ref().map(|held| held.ends));
         Some(self.identity.status(ends))
     }
 }

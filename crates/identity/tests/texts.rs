@@ -75,6 +75,10 @@ fn no_key_and_no_jwt_is_in_any_text_or_trace_and_an_agent_cannot_fill_a_log() {
     a_flood();
     let traced = listener.0.lock().unwrap().clone();
     assert!(traced.contains("TRACE") && traced.contains("another X509-SVID"));
+    // What is wrong with an SVID that cannot be shown, and of which identity it is.
+    assert!(
+        traced.contains("is not the one of the client certificate (spiffe://example.test/billing)")
+    );
     let warnings = traced.matches("is passed over").count();
     assert!((1..=20).contains(&warnings), "{warnings}");
     texts.push(traced);
@@ -160,6 +164,6 @@ fn a_flood() {
     block_on(async {
         let watched = Watched::new(world.identity());
         until("a megabyte", async || world.api.sent() > 1 << 20).await;
-        drop(watched.until_reported(ErrorKind::Malformed).await);
+        watched.until_reported(ErrorKind::Malformed).await;
     });
 }

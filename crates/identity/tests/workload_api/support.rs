@@ -123,14 +123,14 @@ impl Watched {
         matches!(&*self.shown.borrow(), Ok(shown) if *shown == certificate(svid))
     }
 
-    /// The kind of what went wrong last.
-    pub(crate) fn failure(&self) -> Option<(ErrorKind, String)> {
+    /// What went wrong last: its kind, and words of ours.
+    pub(crate) fn failure(&self) -> Option<(ErrorKind, &'static str)> {
         let failure = self.identity.status().last_failure;
-        failure.map(|(_, kind, text)| (kind, text))
+        failure.map(|failure| (failure.kind, failure.what))
     }
 
     /// Waits until a failure of this kind is reported.
-    pub(crate) async fn until_reported(&self, kind: ErrorKind) -> String {
+    pub(crate) async fn until_reported(&self, kind: ErrorKind) -> &'static str {
         until(kind, async || {
             self.failure().is_some_and(|(of, _)| of == kind)
         })

@@ -99,7 +99,7 @@ fn own_a_message_without_the_configured_identity_withdraws_its_svid() {
             text.contains(&world.id()) && text.contains("other identities"),
             "{text}"
         );
-        assert_eq!(watched.identity.status().svid_ends, None);
+        assert_eq!(watched.identity.status().ends, None);
     });
     // The same path in another trust domain is another identity.
     let world = World::new();
@@ -129,15 +129,11 @@ fn wa_02_a_message_without_a_mandatory_field_is_passed_over() {
         without(|svid| svid.key.clear()),
         without(|svid| svid.bundle.clear()),
     ];
-    are_passed_over(&world, &bad, "");
+    are_passed_over(&world, &bad);
     // Also where the one that lacks it is not ours.
     let mut other = world.domain.svid("/other").unwrap();
     other.key.clear();
-    are_passed_over(
-        &world,
-        &[X509Message::of(&[world.svid(), other]).encode()],
-        "",
-    );
+    are_passed_over(&world, &[X509Message::of(&[world.svid(), other]).encode()]);
 }
 
 #[test]
@@ -205,7 +201,7 @@ fn own_what_does_not_parse_is_passed_over() {
         changed(&|svid| svid.bundle = b"no bundle".to_vec()),
         changed(&|svid| svid.chain = vec![svid.chain[0].clone(); 17]),
     ];
-    are_passed_over(&world, &bad, "no certificate");
+    are_passed_over(&world, &bad);
 }
 
 fn flawed_are_passed_over(flaws: &[SvidFlaw]) {
@@ -214,11 +210,11 @@ fn flawed_are_passed_over(flaws: &[SvidFlaw]) {
         let svid = world.domain.flawed_svid(PATH, *flaw).unwrap();
         X509Message::of(&[svid]).encode()
     });
-    are_passed_over(&world, &bad.collect::<Vec<_>>(), "");
+    are_passed_over(&world, &bad.collect::<Vec<_>>());
 }
 
-/// After each of `messages` the SVID before it is still shown, and a good one after it is shown next; it is reported, without `words`.
-fn are_passed_over(world: &World, messages: &[Vec<u8>], words: &str) {
+/// After each of `messages` the SVID before it is still shown, and a good one after it is shown next; it is reported.
+fn are_passed_over(world: &World, messages: &[Vec<u8>]) {
     block_on(async {
         for (number, message) in messages.iter().enumerate() {
             let (mut watched, before) = world.showing().await;
@@ -228,12 +224,6 @@ fn are_passed_over(world: &World, messages: &[Vec<u8>], words: &str) {
             world.api.push(Answer::message(message));
             until("its report", async || watched.failure().is_some()).await;
             assert!(watched.shows(&before), "{number}");
-            let (_, text) = watched.failure().unwrap();
-            assert!(text.contains(&world.id()), "{number}: {text}");
-            assert!(
-                words.is_empty() || !text.contains(words),
-                "{number}: {text}"
-            );
             world.show(std::slice::from_ref(&good));
             watched.shown.changed().await.unwrap();
             assert!(watched.shows(&good), "{number}");
@@ -250,7 +240,7 @@ fn own_an_svid_is_shown_to_its_end_and_not_after_it() {
     block_on(async {
         let mut watched = Watched::new(world.identity());
         watched.until_shown(&svid).await;
-        let ends = watched.identity.status().svid_ends.unwrap();
+        let ends = watched.identity.status().ends.unwrap();
         // An agent that goes, and one that says nothing, are the same to it.
         let error = watched.until_none().await;
         assert!(clock.now() + SECOND / 10 >= ends && clock.now() < ends + SECOND);
