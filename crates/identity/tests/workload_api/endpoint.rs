@@ -1,5 +1,11 @@
 //! EP and WA: the endpoint, and what its statuses mean.
 
+use std::io::Read as _;
+use std::os::unix::fs::{MetadataExt as _, chown};
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
 use secret_resolver::Clock;
 use secret_resolver::ErrorKind;
 use secret_resolver::backend::SystemClock;
@@ -172,4 +178,43 @@ fn wa_04_a_denial_withdraws_the_svid_at_once_and_names_the_identity() {
         // It is asked again, and what it gives then is shown: also the same SVID.
         watched.until_shown(&first).await;
     });
+}
+
+/// Only root can start a process of another user.
+#[test]
+fn own_a_process_of_another_user_at_the_agents_socket_is_not_asked() {
+    const STRANGER: u32 = 65533;
+    let folder = tempfile::tempdir().unwrap();
+    let own = |path: &Path, uid| chown(path, Some(uid), None).unwrap();
+    let us = folder.path().metadata().unwrap().uid();
+    if us != 0 {
+        return;
+    }
+    own(folder.path(), STRANGER);
+    let socket = folder.path().join("api.sock");
+    let listens = "import socket, sys\ns = socket.socket(socket.AF_UNIX)\ns.bind(sys.argv[1])\ns.listen()\nprint()\nsys.stdin.read()";
+    let mut stranger = Command::new("python3")
+        .args(["-u", "-c", listens])
+        .arg(&socket)
+        .uid(STRANGER)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let said = stranger.stdout.as_mut().unwrap().read(&mut [0; 1]);
+    assert_eq!(said.unwrap(), 1);
+    // All that the file system says is in order now.
+    own(&socket, us);
+    own(folder.path(), us);
+    let mut builder = SpiffeIdentity::builder("spiffe://example.test/billing", &socket);
+    for above in folder.path().ancestors().skip(1) {
+        builder = builder.with_sticky_folder(above);
+    }
+    let source = builder.build().unwrap().jwts(AUDIENCE).unwrap();
+    let error = block_on(jwt(&source)).unwrap_err();
+    // It ends with the end of what it reads.
+    drop(stranger.stdin.take());
+    assert!(stranger.wait().unwrap().success());
+    assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
+    assert!(error.to_string().contains("uid 65533"), "{error}");
 }
