@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use rcgen::{
     BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
     SanType,
@@ -204,13 +205,21 @@ impl TestSvid {
         let certificate = chain.next();
         let certificate = certificate.ok_or_else(|| Error::new("a chain is empty"))?;
         Ok(ServerCert {
-            certificate_pem: String::new(),
+            certificate_pem: pem(&certificate),
             key_pem: key.serialize_pem(),
             certificate,
             above: chain.collect(),
             key,
         })
     }
+}
+
+fn pem(certificate: &[u8]) -> String {
+    let text = BASE64_STANDARD.encode(certificate);
+    let lines = text.as_bytes().chunks(64).map(String::from_utf8_lossy);
+    let lines: Vec<_> = lines.collect();
+    let lines = lines.join("\n");
+    format!("-----BEGIN CERTIFICATE-----\n{lines}\n-----END CERTIFICATE-----\n")
 }
 
 fn leaf(id: &str, flaw: Option<SvidFlaw>) -> Result<CertificateParams, Error> {
