@@ -54,11 +54,11 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "own_a_process_of_another_user_at_the_agents_socket_is_not_asked",
     ),
     spiffe(
-        "identity: an agent is reached by TCP",
+        "identity: where the socket is depends on the process's folder",
         GUARD,
         [
-            "if text.starts_with(\"tcp:\") || text.starts_with(\"unix:\") {",
-            "if text.starts_with(\"unix:\") {",
+            "if !socket.is_absolute() {",
+            "if socket.as_os_str().is_empty() {",
         ],
         "ep_04_an_address_is_no_path",
     ),
