@@ -1,5 +1,5 @@
-//! `setup`: the servers and clients that tests need, installed under `target/tools`. It installs what `requirements-tools.txt` and
-//! `requirements-conjur.txt` pin, unpacks Debian's nginx, builds SPIRE, and touches nothing outside the workspace; finding the programs
+//! `setup`: the servers and clients that tests need, installed under `target/tools`. It installs what `requirements-tools.txt`,
+//! `requirements-conjur.txt` and `requirements-spiffe.txt` pin, unpacks Debian's nginx, builds SPIRE, and touches nothing outside the workspace; finding the programs
 //! there is `test-servers`' part.
 
 mod spire;
@@ -12,10 +12,11 @@ use crate::workspace::{Result, root, run as run_command, target};
 
 pub(crate) fn run() -> Result {
     stores()?;
+    SPIFFE_CLIENT.install(&target().join("tools"))?;
     spire::install(&target().join("tools"))
 }
 
-/// All but SPIRE, which takes minutes to build and which only tests of identities need.
+/// All but SPIRE, which takes minutes to build, and the SPIFFE client: only tests of identities need them.
 pub(crate) fn stores() -> Result {
     let tools = target().join("tools");
     SERVERS.install(&tools)?;
@@ -72,6 +73,14 @@ const CONJUR_CLIENT: Packages = Packages {
     requirements: "requirements-conjur.txt",
     venv: "conjur-client",
     stamp: "installed-conjur-client.txt",
+};
+
+/// A client of SPIFFE's Workload API that shares no code with ours: it judges the one that tests have in process.
+const SPIFFE_CLIENT: Packages = Packages {
+    what: "the SPIFFE client",
+    requirements: "requirements-spiffe.txt",
+    venv: "spiffe-client",
+    stamp: "installed-spiffe-client.txt",
 };
 
 /// Python packages that are installed together.

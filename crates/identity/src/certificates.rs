@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures_util::StreamExt as _;
-use secret_resolver::backend::random_part;
+use secret_resolver::backend::{Seldom, random_part};
 use secret_resolver::{Error, ErrorKind, IdentityStatus};
 use secret_resolver_transport::{CertificateSource, ClientCertificate};
 use spiffe::X509Context;
@@ -20,8 +20,9 @@ use crate::identity::Inner;
 /// The newest is shown at each handshake. When it is another, connections that were made with the one before are closed, busy ones once
 /// their request has ended. While there is none, or it has ended, or the agent has withdrawn it, no connection is made.
 ///
-/// The agent says each change by itself. Where it is away, the last SVID is shown to its end, and the agent is asked again after 1 to 30
-/// seconds.
+/// The agent says each change by itself. Where it is away, or says nothing at first, the last SVID is shown to its end, and the agent is
+/// asked again after 1 to 30 seconds; where it does not take the request, after 15 at least. A message that is not what the Workload API
+/// says is passed over.
 #[derive(Clone)]
 pub struct SpiffeCertificates(Arc<Stream>);
 
@@ -35,9 +36,10 @@ pub(crate) struct Stream {
 
 type Shown = watch::Sender<Result<ClientCertificate, Error>>;
 
-/// How long after a failure the agent is asked again, at first and at most.
-const FIRST_WAIT: Duration = Duration::from_secs(1);
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// How long after a failure the agent is asked again, at most; at least half of it. It doubles.
+const FIRST_WAIT: Duration = error::SHORTEST_PAUSE.saturating_mul(2);
+/// How long the first message may take, which the agent has to send at once. It may have to find out first who asks.
+const FIRST_MESSAGE: Duration = Duration::from_secs(10);
 
 impl SpiffeCertificates {
     pub(crate) fn new(stream: Arc<Stream>) -> Self {
@@ -105,25 +107,35 @@ async fn follow(identity: &Inner, shown: &Shown) {
         tracing::warn!(%error, "no X509-SVIDs come from the agent; what it gave last is shown to its end");
         if error.kind() == ErrorKind::Unauthenticated {
             identity.bundles.forget(&error);
-            withdraw(identity, shown, error);
+            withdraw(identity, shown, error.clone());
         }
-        tokio::time::sleep(wait - wait / 4 + random_part(wait / 2)).await;
-        wait = (wait * 2).min(LONGEST_WAIT);
+        wait = wait.max(error::pause_after(&error));
+        tokio::time::sleep(wait / 2 + random_part(wait / 2)).await;
+        wait = (wait * 2).min(error::LONGEST_PAUSE);
     }
 }
 
 /// One connection, to its end.
 async fn stream(identity: &Inner, shown: &Shown, wait: &mut Duration) -> Error {
-    let of_agent = |error| error::of_agent(&error, &identity.id.to_string());
+    let id = || identity.id.to_string();
+    let of_agent = |error| error::of_agent(&error, &id());
+    let unavailable = |what| error::new(ErrorKind::Unavailable, what).with_detail(id());
     let client = match agent::connect(&identity.guard).await {
         Ok(client) => client,
         Err(error) => return error,
     };
-    let mut messages = match client.stream_x509_contexts().await {
-        Ok(messages) => messages,
-        Err(error) => return of_agent(error),
+    let begun = async {
+        let mut messages = client.stream_x509_contexts().await?;
+        let first = messages.next().await;
+        Ok((messages, first))
     };
-    while let Some(message) = messages.next().await {
+    let (mut messages, mut next) = match tokio::time::timeout(FIRST_MESSAGE, begun).await {
+        Ok(Ok(begun)) => begun,
+        Ok(Err(error)) => return of_agent(error),
+        Err(_) => return unavailable("the agent says nothing"),
+    };
+    let warnings = Seldom::default();
+    while let Some(message) = next {
         let taken = match message {
             Ok(context) => take(identity, shown, &context),
             Err(error) if error::ends_a_stream(&error) => return of_agent(error),
@@ -133,11 +145,14 @@ async fn stream(identity: &Inner, shown: &Shown, wait: &mut Duration) -> Error {
             Ok(()) => *wait = FIRST_WAIT,
             Err(error) => {
                 identity.failed(&error);
-                tracing::warn!(%error, "a message of the agent is passed over");
+                if let Some(others) = warnings.warns(identity.clock.now()) {
+                    tracing::warn!(%error, others, "a message of the agent is passed over");
+                }
             }
         }
+        next = messages.next().await;
     }
-    error::new(ErrorKind::Unavailable, "the agent has ended the stream")
+    unavailable("the agent has ended the stream")
 }
 
 /// A message is the whole state: what it does not have was taken away.
@@ -150,19 +165,20 @@ fn take(identity: &Inner, shown: &Shown, context: &X509Context) -> Result<(), Er
     };
     let chain = svid.cert_chain().iter();
     let chain = chain.map(|certificate| certificate.as_bytes().to_vec());
-    let certificate = ClientCertificate::from_der(chain.collect(), svid.private_key().as_bytes())?;
-    let ends = identity.clock.now() + left(&certificate);
-    let is_new = shown.send_if_modified(|shown| {
-        let is_new = !matches!(shown, Ok(shown) if *shown == certificate);
-        if is_new {
-            *shown = Ok(certificate);
-        }
-        is_new
-    });
+    let certificate = ClientCertificate::from_der(chain.collect(), svid.private_key().as_bytes());
+    let certificate = certificate.map_err(|error| {
+        let error = error.with_backend(error::SOURCE);
+        error.with_detail(identity.id.to_string())
+    })?;
+    let is_new = !matches!(&*shown.borrow(), Ok(shown) if *shown == certificate);
+    if is_new {
+        // First, so that whoever sees the SVID sees its end.
+        identity.shows_until(Some(identity.clock.now() + left(&certificate)));
+        let _ = shown.send_replace(Ok(certificate));
+    }
     identity.bundles.learn(context.bundle_set());
     identity.updated();
     if is_new {
-        identity.shows_until(Some(ends));
         tracing::info!(spiffe_id = %identity.id, "another X509-SVID is shown from now on");
     }
     Ok(())

@@ -1,11 +1,16 @@
 //! The errors that this crate makes. The texts of the agent and of the libraries below are dropped where they are met.
 
+use std::time::Duration;
+
 use secret_resolver::{Error, ErrorKind};
 use spiffe::WorkloadApiError;
 use spiffe::transport::{GrpcStatusCode, TransportError};
 
 /// The name that errors and log lines carry.
 pub(crate) const SOURCE: &str = "spiffe";
+
+pub(crate) const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
+pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 pub(crate) fn new(kind: ErrorKind, what: &'static str) -> Error {
     Error::new(kind, what).with_backend(SOURCE)
@@ -55,6 +60,15 @@ pub(crate) fn of_agent(error: &WorkloadApiError, id: &str) -> Error {
         // Nothing was asked of a store.
         ErrorKind::Unauthenticated => error.held_back(),
         _ => error,
+    }
+}
+
+/// How long the agent is left alone after it, at least. A request that it does not take now it will not take soon: such a one is not to
+/// be sent again (SPIFFE Workload Endpoint, 6), but an agent may be replaced by another.
+pub(crate) fn pause_after(error: &Error) -> Duration {
+    match error.kind() {
+        ErrorKind::Misconfigured => LONGEST_PAUSE,
+        _ => SHORTEST_PAUSE,
     }
 }
 

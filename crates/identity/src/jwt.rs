@@ -21,7 +21,8 @@ use crate::identity::Inner;
 ///
 /// One is used again for half of the life that it had left when it came, and then the agent is asked for another; one question at a
 /// time. While the agent is away, or the guard does not let through what is in its place, the last one is used to its end, and never after
-/// it.
+/// it. What went wrong is answered to all who ask within the next second, so that however many ask, the agent is asked once; where it does
+/// not take the request, for half a minute.
 ///
 /// # Errors
 /// Of a login: [`Unauthenticated`](ErrorKind::Unauthenticated) where the agent gives this workload no identity;
@@ -31,7 +32,14 @@ use crate::identity::Inner;
 pub struct SpiffeJwts {
     identity: Arc<Inner>,
     audience: Arc<str>,
-    last: Arc<Mutex<Option<Held>>>,
+    last: Arc<Mutex<Last>>,
+}
+
+#[derive(Default)]
+struct Last {
+    held: Option<Held>,
+    /// What went wrong last, and until when that is the answer.
+    failed: Option<(Moment, Error)>,
 }
 
 struct Held {
@@ -86,40 +94,39 @@ impl SpiffeJwts {
     async fn current(&self) -> Result<Jwt, Error> {
         let mut last = self.last.lock().await;
         let now = self.identity.clock.now();
-        if let Some(held) = last.as_ref().filter(|held| now < held.again) {
-            return Ok(held.jwt.clone());
+        let is_fresh = last.held.as_ref().is_some_and(|held| now < held.again);
+        let has_failed = last.failed.as_ref().is_some_and(|(until, _)| now < *until);
+        if !is_fresh && !has_failed {
+            self.ask(&mut last).await;
         }
-        let fetched = match tokio::time::timeout(PATIENCE, self.fetch()).await {
-            Ok(fetched) => fetched,
-            Err(_) => Err(Failed::unreached(error::new(
-                ErrorKind::Unavailable,
-                "the agent gave no JWT-SVID in time",
-            ))),
-        };
-        match fetched {
+        last.answer(self.identity.clock.now())
+    }
+
+    async fn ask(&self, last: &mut Last) {
+        match self.fetch_in_time().await {
             Ok(held) => {
                 self.identity.updated();
-                let jwt = held.jwt.clone();
-                *last = Some(held);
-                Ok(jwt)
+                last.held = Some(held);
+                last.failed = None;
             }
             Err(Failed { error, is_verdict }) => {
                 self.identity.failed(&error);
+                tracing::warn!(%error, "no JWT-SVID comes from the agent; one that it still stands for is used on, to its end");
                 let now = self.identity.clock.now();
-                let living = last.as_ref().filter(|held| now < held.ends);
-                match living.filter(|_| !is_verdict) {
-                    Some(held) => {
-                        tracing::warn!(%error, "no other JWT-SVID; the last one is used on, to its end");
-                        Ok(held.jwt.clone())
-                    }
-                    // Whatever was held, the agent does not stand for it any more.
-                    None => {
-                        *last = None;
-                        Err(error)
-                    }
-                }
+                last.held.take_if(|held| is_verdict || held.ends <= now);
+                last.failed = Some((now + error::pause_after(&error), error));
             }
         }
+    }
+
+    async fn fetch_in_time(&self) -> Result<Held, Failed> {
+        let fetched = tokio::time::timeout(PATIENCE, self.fetch()).await;
+        fetched.unwrap_or_else(|_| {
+            Err(Failed::unreached(error::new(
+                ErrorKind::Unavailable,
+                "the agent gave no JWT-SVID in time",
+            )))
+        })
     }
 
     async fn fetch(&self) -> Result<Held, Failed> {
@@ -164,13 +171,21 @@ impl SpiffeJwts {
         )]
         let today = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let today = today.unwrap_or_default();
-        let left = Duration::from_secs(exp).saturating_sub(today);
-        match left.is_zero() {
-            true => Err(error::new(
-                ErrorKind::Unavailable,
-                "the agent gave a JWT-SVID that has ended; check the system clock",
-            )),
-            false => Ok(left),
+        let left = exp - today.as_secs_f64();
+        match left > 0.0 {
+            // One that ends after all clocks do has no end.
+            true => Ok(Duration::try_from_secs_f64(left).unwrap_or(Duration::MAX)),
+            false => Err(ended()),
+        }
+    }
+}
+
+impl Last {
+    fn answer(&self, now: Moment) -> Result<Jwt, Error> {
+        match (&self.held, &self.failed) {
+            (Some(held), _) if now < held.ends => Ok(held.jwt.clone()),
+            (_, Some((_, error))) => Err(error.clone()),
+            (_, None) => Err(ended()),
         }
     }
 }
@@ -179,7 +194,8 @@ impl SpiffeJwts {
 struct Claims {
     sub: String,
     aud: Audience,
-    exp: u64,
+    /// In seconds, which may have a fraction (RFC 7519, 2).
+    exp: f64,
 }
 
 /// One, or a list (RFC 7519, 4.1.3).
@@ -203,6 +219,13 @@ impl Audience {
     }
 }
 
+fn ended() -> Error {
+    error::new(
+        ErrorKind::Unavailable,
+        "the agent gave a JWT-SVID that has ended; check the system clock",
+    )
+}
+
 fn not_one() -> Error {
     error::new(
         ErrorKind::Malformed,
@@ -218,7 +241,7 @@ impl JwtSource for SpiffeJwts {
     /// The end is that of the last JWT-SVID, and is not known while the agent is asked for another.
     fn status(&self) -> Option<IdentityStatus> {
         let last = self.last.try_lock().ok();
-        let ends = last.and_then(|last| last.as_ref().map(|held| held.ends));
+        let ends = last.and_then(|last| last.held.as_ref().map(|held| held.ends));
         Some(self.identity.status(ends))
     }
 }

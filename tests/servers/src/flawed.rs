@@ -36,8 +36,8 @@ pub enum Between {
 
 /// An authority that another has vouched for.
 pub struct Intermediate {
-    certificate: CertificateDer<'static>,
-    ca: TestCa,
+    pub(crate) certificate: CertificateDer<'static>,
+    pub(crate) ca: TestCa,
 }
 
 impl TestCa {

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, RsaKeySize, SigningKey};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::Error;
 
@@ -90,18 +90,24 @@ impl TestIssuer {
         clippy::disallowed_methods,
         reason = "a JWT ends by the wall clock, which no test's clock can steer"
     )]
-    fn sign(&self, mut claims: serde_json::Value, seconds: i64) -> Result<String, Error> {
+    fn sign(&self, mut claims: Value, seconds: i64) -> Result<String, Error> {
         let now = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
             .map_err(Error::during("reading the clock"))?
             .as_secs()
             .cast_signed();
-        let part = |value: serde_json::Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
-        let head = part(json!({"alg": self.algorithm, "typ": "JWT"}));
         claims["iat"] = (now.min(now + seconds) - 60).into();
         claims["exp"] = (now + seconds).into();
-        let claims = part(claims);
-        let signed = format!("{head}.{claims}");
+        self.sign_claims(&json!({"alg": self.algorithm, "typ": "JWT"}), &claims)
+    }
+
+    /// A token with this head and these claims, whatever they say.
+    ///
+    /// # Errors
+    /// It cannot be signed.
+    pub fn sign_claims(&self, head: &Value, claims: &Value) -> Result<String, Error> {
+        let part = |value: &Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
+        let signed = format!("{}.{}", part(head), part(claims));
         let signature = self
             .key
             .sign(signed.as_bytes())
@@ -113,6 +119,20 @@ impl TestIssuer {
         };
         let signature = BASE64_URL_SAFE_NO_PAD.encode(signature);
         Ok(format!("{signed}.{signature}"))
+    }
+
+    /// The key that its signatures are verified with, as a set of keys in JSON; of a key on P-256 alone.
+    #[must_use]
+    pub fn key_set(&self, id: &str) -> Value {
+        // A point that is not compressed: one byte that says so, and two numbers.
+        let point = self.key.public_key_raw();
+        let [x, y] = [1, 33].map(|start| {
+            let number = point.get(start..start + 32).unwrap_or_default();
+            BASE64_URL_SAFE_NO_PAD.encode(number)
+        });
+        json!({"keys": [{
+            "kty": "EC", "crv": "P-256", "use": "jwt-svid", "kid": id, "x": x, "y": y,
+        }]})
     }
 }
 

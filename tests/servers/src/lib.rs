@@ -1,5 +1,5 @@
 //! Servers on loopback for this workspace's tests, examples and demo: a real OpenBao, a real nginx before it, a real PostgreSQL, a real
-//! SPIRE, and a scripted HTTPS server for the answers that a real one cannot be made to give.
+//! SPIRE, and a scripted HTTPS server and a scripted SPIFFE Workload API for the answers that a real one cannot be made to give.
 //!
 //! It owns starting, steering and ending those servers, and the certificates they need. It does not speak the stores'
 //! protocols: what is administered goes through the server's own command line tool, so no helper here can share a mistake with the
@@ -25,6 +25,7 @@ mod seeds;
 mod spire;
 mod tls;
 pub mod tools;
+mod workload_api;
 
 pub use cli::AppRole;
 pub use cluster::{Cluster, Snapshot};
@@ -41,3 +42,7 @@ pub use spire::{
     X509Svid,
 };
 pub use tls::{ServerCert, TestCa, Validity};
+pub use workload_api::{
+    Answer, Manner, SvidFlaw, TestSvid, TestTrustDomain, WorkloadApi, WorkloadCall, WorkloadMethod,
+    X509Message, jwt_bundles_message, jwt_message, x509_bundles_message,
+};

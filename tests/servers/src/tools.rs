@@ -85,13 +85,29 @@ pub const CONJUR_CLIENT_VARIABLE: &str = "SECRET_RESOLVER_CONJUR_CLIENT";
 /// # Errors
 /// There is no such file.
 pub fn conjur_client() -> Result<PathBuf, Error> {
-    let named = std::env::var_os(CONJUR_CLIENT_VARIABLE).map(PathBuf::from);
-    let python = named.unwrap_or_else(|| installed().join("conjur-client/bin/python"));
+    python("Conjur", "conjur-client", CONJUR_CLIENT_VARIABLE)
+}
+
+/// Names another Python, with the package `spiffe`, to use in place of the one that was set up.
+pub const SPIFFE_CLIENT_VARIABLE: &str = "SECRET_RESOLVER_SPIFFE_CLIENT";
+
+/// A Python that has a client of SPIFFE's Workload API: the one that [`SPIFFE_CLIENT_VARIABLE`] names, else the one that
+/// `cargo xtask setup` installed.
+///
+/// # Errors
+/// There is no such file.
+pub fn spiffe_client() -> Result<PathBuf, Error> {
+    python("SPIFFE", "spiffe-client", SPIFFE_CLIENT_VARIABLE)
+}
+
+fn python(whose: &str, venv: &str, variable: &str) -> Result<PathBuf, Error> {
+    let named = std::env::var_os(variable).map(PathBuf::from);
+    let python = named.unwrap_or_else(|| installed().join(venv).join("bin/python"));
     match python.is_file() {
         true => Ok(python),
         false => Err(Error::new(format!(
-            "there is no Conjur client: run `cargo xtask setup` (or `cargo xtask test`, which does it first), or name a Python that has \
-             it in {CONJUR_CLIENT_VARIABLE}"
+            "there is no {whose} client: run `cargo xtask setup` (or `cargo xtask test`, which does it first), or name a Python that has \
+             it in {variable}"
         ))),
     }
 }

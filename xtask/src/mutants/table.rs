@@ -7,6 +7,7 @@ mod cache;
 mod core;
 mod endpoints;
 mod handles;
+mod identity;
 mod layers;
 mod logins;
 mod privilege;
@@ -44,6 +45,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Mutant> {
         backends::MUTANTS,
         batches::MUTANTS,
         privilege::MUTANTS,
+        identity::MUTANTS,
     ]
     .into_iter()
     .flatten()

@@ -1,0 +1,257 @@
+//! What is broken in the SPIFFE identity: the guard of the agent's socket, JWT-SVIDs, X509-SVIDs, and how the agent is asked.
+
+use super::{Mutant, core, of};
+
+const GUARD: &str = "crates/identity/src/guard.rs";
+const JWT: &str = "crates/identity/src/jwt.rs";
+const CERTIFICATES: &str = "crates/identity/src/certificates.rs";
+const ERROR: &str = "crates/identity/src/error.rs";
+
+pub(super) const MUTANTS: &[Mutant] = &[
+    spiffe(
+        "identity: a folder that others may write to is taken",
+        GUARD,
+        [
+            "const WRITABLE: u32 = 0o022;",
+            "const WRITABLE: u32 = 0o002;",
+        ],
+        "a_folder_that_others_may_write_to_is_refused_wherever_it_stands",
+    ),
+    spiffe(
+        "identity: any sticky folder is taken",
+        GUARD,
+        [
+            "true if self.sticky.iter().any(|allowed| allowed == path) => return Ok(()),",
+            "true if self.sticky.iter().all(|allowed| allowed != path) => return Ok(()),",
+        ],
+        "a_sticky_folder_is_refused_unless_it_is_named",
+    ),
+    spiffe(
+        "identity: a part of the path may belong to anyone",
+        GUARD,
+        [
+            "if !self.is_theirs(metadata.uid()) {",
+            "if !self.is_theirs(metadata.uid()) && links > MOST_LINKS {",
+        ],
+        "what_belongs_to_another_user_is_refused",
+    ),
+    spiffe(
+        "identity: what is no socket is asked",
+        GUARD,
+        [
+            "true if metadata.file_type().is_socket() => {}",
+            "true if !metadata.file_type().is_dir() => {}",
+        ],
+        "what_is_no_socket_and_what_is_not_there_says_so",
+    ),
+    spiffe(
+        "identity: any process may listen at the socket",
+        GUARD,
+        [
+            "match self.is_theirs(peer.uid()) {",
+            "match peer.uid() < u32::MAX {",
+        ],
+        "own_a_process_of_another_user_at_the_agents_socket_is_not_asked",
+    ),
+    spiffe(
+        "identity: where the socket is depends on the process's folder",
+        GUARD,
+        [
+            "if !socket.is_absolute() {",
+            "if socket.as_os_str().is_empty() {",
+        ],
+        "ep_04_an_address_is_no_path",
+    ),
+    spiffe(
+        "identity: the JWT-SVID of another identity is sent",
+        JWT,
+        [
+            "if sub != self.identity.id.to_string() {",
+            "if sub.is_empty() {",
+        ],
+        "jv_19_the_subject_is_the_configured_identity",
+    ),
+    spiffe(
+        "identity: a JWT-SVID for several audiences is sent",
+        JWT,
+        [
+            "[audience] => Some(audience),",
+            "[audience, ..] => Some(audience),",
+        ],
+        "jv_07_to_09_the_audience_is_the_one_that_was_asked_for_alone",
+    ),
+    spiffe(
+        "identity: a JWT-SVID for another audience is sent",
+        JWT,
+        [
+            "if aud.only() != Some(&*self.audience) {",
+            "if aud.only().is_none() {",
+        ],
+        "jv_07_to_09_the_audience_is_the_one_that_was_asked_for_alone",
+    ),
+    spiffe(
+        "identity: a JWT-SVID that has ended is sent",
+        JWT,
+        ["match left > 0.0 {", "match left > -4e9 {"],
+        "jv_11_and_12_a_jwt_svid_has_an_end_and_has_not_ended",
+    ),
+    spiffe(
+        "identity: the agent is asked for each login",
+        JWT,
+        [
+            ".filter(|held| now < held.again)",
+            ".filter(|held| now > held.again)",
+        ],
+        "own_the_agent_is_asked_once_in_half_a_life_however_many_ask",
+    ),
+    spiffe(
+        "identity: a JWT-SVID is used to its end",
+        JWT,
+        ["again: now + left / 2,", "again: now + left,"],
+        "own_the_agent_is_asked_once_in_half_a_life_however_many_ask",
+    ),
+    spiffe(
+        "identity: all who wait ask an agent that fails",
+        JWT,
+        [
+            "take_if(|(until, _)| now < *until)",
+            "take_if(|(until, _)| now > *until)",
+        ],
+        "own_an_agent_that_fails_is_asked_once_a_second_however_many_ask",
+    ),
+    spiffe(
+        "identity: a JWT-SVID is used after a denial",
+        JWT,
+        [
+            "living.filter(|_| error.kind() == ErrorKind::Unavailable)",
+            "living.filter(|_| error.kind() != ErrorKind::Malformed)",
+        ],
+        "jf_04_a_denial_is_an_error_and_no_old_jwt_svid",
+    ),
+    spiffe(
+        "identity: an outage ends a JWT-SVID that lives",
+        JWT,
+        [
+            "living.filter(|_| error.kind() == ErrorKind::Unavailable)",
+            "living.filter(|_| error.kind() == ErrorKind::Malformed)",
+        ],
+        "own_while_the_agent_is_away_the_last_jwt_svid_serves_all_and_the_agent_is_asked_once_a_second",
+    ),
+    spiffe(
+        "identity: another identity's SVID is shown",
+        CERTIFICATES,
+        [
+            "svids.find(|svid| *svid.spiffe_id() == identity.id)",
+            "svids.find(|svid| svid.spiffe_id().trust_domain() == identity.id.trust_domain())",
+        ],
+        "wa_03_the_configured_one_of_several_is_shown_wherever_it_stands",
+    ),
+    spiffe(
+        "identity: a message without the identity withdraws nothing",
+        CERTIFICATES,
+        [
+            "        withdraw(identity, shown, another(identity));\n",
+            "",
+        ],
+        "own_a_message_without_the_configured_identity_withdraws_its_svid",
+    ),
+    spiffe(
+        "identity: a denial withdraws nothing",
+        CERTIFICATES,
+        [
+            "            withdraw(identity, shown, error.clone());\n",
+            "",
+        ],
+        "wa_04_a_denial_withdraws_the_svid_at_once_and_names_the_identity",
+    ),
+    spiffe(
+        "identity: an outage withdraws the SVID",
+        CERTIFICATES,
+        [
+            "if error.kind() == ErrorKind::Unauthenticated {",
+            "if error.kind() == ErrorKind::Unavailable {",
+        ],
+        "wa_01_an_agent_that_is_restarted_is_found_again",
+    ),
+    spiffe(
+        "identity: an SVID is shown after its end",
+        CERTIFICATES,
+        [
+            "Some(left) if left.is_zero() => withdraw(",
+            "Some(left) if left > LOOK_AGAIN => withdraw(",
+        ],
+        "own_an_svid_is_shown_to_its_end_and_not_after_it",
+    ),
+    spiffe(
+        "identity: an equal SVID is a rotation",
+        CERTIFICATES,
+        [
+            "    if is_new {\n        // First",
+            "    if is_new || true {\n        // First",
+        ],
+        "xs_03_a_rotated_svid_is_shown_and_an_equal_one_is_no_rotation",
+    ),
+    spiffe(
+        "identity: a stream that ends is opened again at once",
+        CERTIFICATES,
+        [
+            "tokio::time::sleep(wait / 2 + random_part(wait / 2)).await;",
+            "tokio::time::sleep(random_part(wait / 200)).await;",
+        ],
+        "own_a_stream_that_ends_again_and_again_is_opened_once_a_second",
+    ),
+    spiffe(
+        "identity: what the agent does not take is soon sent again",
+        ERROR,
+        [
+            "ErrorKind::Misconfigured => LONGEST_PAUSE,",
+            "ErrorKind::Misconfigured => SHORTEST_PAUSE,",
+        ],
+        "ep_07_a_request_that_the_agent_does_not_take_is_reported_and_not_soon_sent_again",
+    ),
+    spiffe(
+        "identity: an agent that says nothing is waited for without an end",
+        CERTIFICATES,
+        [
+            "tokio::time::timeout(FIRST_MESSAGE, begun)",
+            "tokio::time::timeout(FIRST_MESSAGE * 9, begun)",
+        ],
+        "own_an_agent_that_says_nothing_is_reported_and_asked_again",
+    ),
+    spiffe(
+        "identity: an agent fills the log",
+        CERTIFICATES,
+        [
+            "    let warnings = Seldom::default();\n    while let Some(message) = next {\n",
+            "    while let Some(message) = next {\n        let warnings = Seldom::default();\n",
+        ],
+        "no_key_and_no_jwt_is_in_any_text_or_trace_and_an_agent_cannot_fill_a_log",
+    ),
+    spiffe(
+        "identity: a JWT is in a text",
+        JWT,
+        [
+            "        let left = self.life_of(&token)?;\n",
+            "        let left = self.life_of(&token)?;\n        tracing::trace!(token = &**token);\n",
+        ],
+        "no_key_and_no_jwt_is_in_any_text_or_trace_and_an_agent_cannot_fill_a_log",
+    ),
+    spiffe(
+        "identity: a key is in a text",
+        CERTIFICATES,
+        [
+            "    let chain = svid.cert_chain().iter();\n",
+            "    tracing::trace!(key = ?svid.private_key().as_bytes());\n    let chain = svid.cert_chain().iter();\n",
+        ],
+        "no_key_and_no_jwt_is_in_any_text_or_trace_and_an_agent_cannot_fill_a_log",
+    ),
+];
+
+const fn spiffe(
+    breaks: &'static str,
+    file: &'static str,
+    change: [&'static str; 2],
+    test: &'static str,
+) -> Mutant {
+    of("secret-resolver-spiffe", core(breaks, file, change, test))
+}
