@@ -14,8 +14,9 @@ use tower::service_fn;
 use crate::error;
 use crate::guard::Guard;
 
-/// How often an agent that says nothing is asked whether it is there, and how long it may take.
-const STILL_THERE: Duration = Duration::from_secs(30);
+/// How often an agent that says nothing is asked whether it is there, and how long it may take. A server by Go's gRPC, as SPIRE's agent is
+/// one, closes a connection on which it is asked more often than every five minutes.
+const STILL_THERE: Duration = Duration::from_secs(360);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The bound on a connection.
 const CONNECT: Duration = Duration::from_secs(2);

@@ -21,7 +21,7 @@ use crate::identity::Inner;
 /// their request has ended. While there is none, or it has ended, or the agent has withdrawn it, no connection is made.
 ///
 /// The agent says each change by itself. Where it is away, or says nothing at first, the last SVID is shown to its end, and the agent is
-/// asked again after 1 to 30 seconds; where it does not take the request, after 15 at least. A message that is not what the Workload API
+/// asked again after 1 to 30 seconds; where it does not take the request, after 24 at least. A message that is not what the Workload API
 /// says is passed over.
 #[derive(Clone)]
 pub struct SpiffeCertificates(Arc<Stream>);
@@ -36,8 +36,6 @@ pub(crate) struct Stream {
 
 type Shown = watch::Sender<Result<ClientCertificate, Error>>;
 
-/// How long after a failure the agent is asked again, at most; at least half of it. It doubles.
-const FIRST_WAIT: Duration = error::SHORTEST_PAUSE.saturating_mul(2);
 /// How long the first message may take, which the agent has to send at once. It may have to find out first who asks.
 const FIRST_MESSAGE: Duration = Duration::from_secs(10);
 
@@ -100,7 +98,7 @@ impl Stream {
 
 /// What the agent says, for ever.
 async fn follow(identity: &Inner, shown: &Shown) {
-    let mut wait = FIRST_WAIT;
+    let mut wait = error::SHORTEST_PAUSE;
     loop {
         let error = stream(identity, shown, &mut wait).await;
         identity.failed(&error);
@@ -110,7 +108,7 @@ async fn follow(identity: &Inner, shown: &Shown) {
             withdraw(identity, shown, error.clone());
         }
         wait = wait.max(error::pause_after(&error));
-        tokio::time::sleep(wait / 2 + random_part(wait / 2)).await;
+        tokio::time::sleep(wait + random_part(wait / 4)).await;
         wait = (wait * 2).min(error::LONGEST_PAUSE);
     }
 }
@@ -142,7 +140,7 @@ async fn stream(identity: &Inner, shown: &Shown, wait: &mut Duration) -> Error {
             Err(error) => Err(of_agent(error)),
         };
         match taken {
-            Ok(()) => *wait = FIRST_WAIT,
+            Ok(()) => *wait = error::SHORTEST_PAUSE,
             Err(error) => {
                 identity.failed(&error);
                 if let Some(others) = warnings.warns(identity.clock.now()) {

@@ -9,8 +9,9 @@ use spiffe::transport::{GrpcStatusCode, TransportError};
 /// The name that errors and log lines carry.
 pub(crate) const SOURCE: &str = "spiffe";
 
+/// How long the agent is left alone after a failure. Where many would ask at the same time, a part of it is added.
 pub(crate) const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
-pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(24);
 
 pub(crate) fn new(kind: ErrorKind, what: &'static str) -> Error {
     Error::new(kind, what).with_backend(SOURCE)

@@ -22,7 +22,7 @@ use crate::identity::Inner;
 /// One is used again for half of the life that it had left when it came, and then the agent is asked for another; one question at a
 /// time. While the agent is away, or the guard does not let through what is in its place, the last one is used to its end, and never after
 /// it. What went wrong is answered to all who ask within the next second, so that however many ask, the agent is asked once; where it does
-/// not take the request, for half a minute.
+/// not take the request, for 24 seconds.
 ///
 /// # Errors
 /// Of a login: [`Unauthenticated`](ErrorKind::Unauthenticated) where the agent gives this workload no identity;

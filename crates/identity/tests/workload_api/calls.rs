@@ -59,7 +59,7 @@ fn own_an_agent_that_fails_is_asked_once_a_second_however_many_ask() {
         for (status, kind, pause) in [
             (UNAVAILABLE, ErrorKind::Unavailable, SECOND),
             (PERMISSION_DENIED, ErrorKind::Unauthenticated, SECOND),
-            (INVALID_ARGUMENT, ErrorKind::Misconfigured, SECOND * 30),
+            (INVALID_ARGUMENT, ErrorKind::Misconfigured, SECOND * 24),
         ] {
             world
                 .api

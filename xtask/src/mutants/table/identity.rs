@@ -195,8 +195,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "identity: a stream that ends is opened again at once",
         CERTIFICATES,
         [
-            "tokio::time::sleep(wait / 2 + random_part(wait / 2)).await;",
-            "tokio::time::sleep(random_part(wait / 200)).await;",
+            "tokio::time::sleep(wait + random_part(wait / 4)).await;",
+            "tokio::time::sleep(random_part(wait / 100)).await;",
         ],
         "own_a_stream_that_ends_again_and_again_is_opened_once_a_second",
     ),
