@@ -65,8 +65,7 @@ fn authorities(bundles: &Result<X509BundleSet, Error>, domain: &TrustDomain) -> 
     let certificates = bundle.map(|bundle| bundle.authorities());
     let certificates = certificates.filter(|some| !some.is_empty()).ok_or_else(|| {
         let what = "the agent gives no authorities of the server's trust domain; does this workload's entry federate with it?";
-        let error = error::new(ErrorKind::Refused, what).held_back();
-        error.with_detail(domain.to_string())
+        error::new(ErrorKind::Refused, what).with_detail(domain.to_string())
     })?;
     let ders = certificates.iter().map(|one| one.as_bytes().to_vec());
     Authorities::from_der(ders).map_err(|_| {
@@ -79,7 +78,7 @@ impl Default for State {
     fn default() -> Self {
         let what = "the agent has given no authorities yet";
         Self {
-            last: Err(error::new(ErrorKind::Refused, what).held_back()),
+            last: Err(error::new(ErrorKind::Refused, what)),
             told: HashMap::new(),
         }
     }

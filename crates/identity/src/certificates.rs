@@ -241,10 +241,8 @@ fn another(identity: &Inner) -> Error {
     )
 }
 
-/// No store was asked, and there may be one soon.
 fn why_none(identity: &Inner, what: &'static str) -> Error {
-    let error = error::new(ErrorKind::Unauthenticated, what);
-    error.with_detail(identity.id.to_string()).held_back()
+    error::new(ErrorKind::Unauthenticated, what).with_detail(identity.id.to_string())
 }
 
 impl fmt::Debug for SpiffeCertificates {

@@ -13,8 +13,9 @@ pub(crate) const SOURCE: &str = "spiffe";
 pub(crate) const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(24);
 
+/// No store was asked: such an error says nothing about one, and there may be an identity soon.
 pub(crate) fn new(kind: ErrorKind, what: &'static str) -> Error {
-    Error::new(kind, what).with_backend(SOURCE)
+    Error::new(kind, what).with_backend(SOURCE).held_back()
 }
 
 pub(crate) fn misconfigured(what: &'static str) -> Error {
@@ -56,12 +57,7 @@ pub(crate) fn of_agent(error: &WorkloadApiError, id: &str) -> Error {
             ),
         },
     };
-    let error = new(kind, what).with_detail(id);
-    match kind {
-        // Nothing was asked of a store.
-        ErrorKind::Unauthenticated => error.held_back(),
-        _ => error,
-    }
+    new(kind, what).with_detail(id)
 }
 
 /// How long the agent is left alone after it, at least. A request that it does not take now it will not take soon: such a one is not to

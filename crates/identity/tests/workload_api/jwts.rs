@@ -274,6 +274,8 @@ fn own_an_answer_that_breaks_is_an_outage_and_an_agent_that_says_nothing_too() {
         let error = block_on(jwt(&source)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{answer:?}: {error}");
         assert!(!error.to_string().contains("canary"), "{error}");
+        // It is no evidence against the store, which nobody asked.
+        assert!(error.is_held_back(), "{error}");
         assert!(clock.now().since(begun) < SECOND * 6, "{answer:?}");
     }
 }

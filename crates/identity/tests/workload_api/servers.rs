@@ -6,7 +6,9 @@ use secret_resolver::ErrorKind;
 use secret_resolver::backend::SystemClock;
 use secret_resolver_spiffe::SpiffeIdentity;
 use secret_resolver_transport::{Client, Method, Origin, Request};
-use test_servers::{Reply, ScriptedHttps, SvidFlaw, TestSvid, TestTrustDomain, X509Message};
+use test_servers::{
+    Answer, Reply, ScriptedHttps, SvidFlaw, TestSvid, TestTrustDomain, WorkloadMethod, X509Message,
+};
 
 use crate::support::*;
 
@@ -30,7 +32,7 @@ async fn is_believed_as(id: &str, identity: &SpiffeIdentity, svid: &TestSvid) ->
     let asked = Request::new(Method::Get, "/").unwrap();
     match client.send(&origin, asked).await {
         Ok(_) => Some(true),
-        Err(error) if error.to_string().contains("no authorities yet") => None,
+        Err(error) if error.kind() == ErrorKind::Unauthenticated => None,
         Err(error) => {
             assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
             Some(false)
@@ -99,6 +101,29 @@ fn xv_a_server_whose_certificate_is_no_svid_of_the_store_is_not_believed() {
         // XV-15: our authority has signed for another trust domain.
         let other = world.domain.svid_of("spiffe://other.test/store").unwrap();
         assert_eq!(is_believed(&world, identity, &other).await, Some(false));
+    });
+}
+
+#[test]
+fn own_without_an_identity_no_server_is_believed() {
+    let world = World::new();
+    let store = world.domain.svid(STORE).unwrap();
+    block_on(async {
+        let (mut watched, _) = world.showing().await;
+        let identity = watched.identity.clone();
+        until("belief", async || {
+            is_believed(&world, &identity, &store).await == Some(true)
+        })
+        .await;
+        let denial = || Answer::status(PERMISSION_DENIED, "");
+        world.api.answer(WorkloadMethod::X509Svid, denial());
+        world.api.push(denial());
+        drop(watched.until_none().await);
+        assert_eq!(is_believed(&world, &identity, &store).await, None);
+        // Nor is one whose entry was replaced by another's.
+        let other = world.domain.svid("/other").unwrap();
+        world.show(std::slice::from_ref(&other));
+        assert_eq!(is_believed(&world, &identity, &store).await, None);
     });
 }
 

@@ -99,8 +99,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "identity: the agent is asked for each login",
         JWT,
         [
-            ".filter(|held| now < held.again)",
-            ".filter(|held| now > held.again)",
+            "is_some_and(|held| now < held.again)",
+            "is_some_and(|held| now > held.again)",
         ],
         "own_the_agent_is_asked_once_in_half_a_life_however_many_ask",
     ),
@@ -114,8 +114,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "identity: all who wait ask an agent that fails",
         JWT,
         [
-            "take_if(|(until, _)| now < *until)",
-            "take_if(|(until, _)| now > *until)",
+            "is_some_and(|(until, _)| now < *until)",
+            "is_some_and(|(until, _)| now > *until)",
         ],
         "own_an_agent_that_fails_is_asked_once_a_second_however_many_ask",
     ),
@@ -123,8 +123,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "identity: a JWT-SVID is used after a denial",
         JWT,
         [
-            "living.filter(|_| error.kind() == ErrorKind::Unavailable)",
-            "living.filter(|_| error.kind() != ErrorKind::Malformed)",
+            "is_verdict: error.kind() != ErrorKind::Unavailable,",
+            "is_verdict: error.kind() == ErrorKind::Malformed,",
         ],
         "jf_04_a_denial_is_an_error_and_no_old_jwt_svid",
     ),
@@ -132,8 +132,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "identity: an outage ends a JWT-SVID that lives",
         JWT,
         [
-            "living.filter(|_| error.kind() == ErrorKind::Unavailable)",
-            "living.filter(|_| error.kind() == ErrorKind::Malformed)",
+            "is_verdict: error.kind() != ErrorKind::Unavailable,",
+            "is_verdict: error.kind() != ErrorKind::Malformed,",
         ],
         "own_while_the_agent_is_away_the_last_jwt_svid_serves_all_and_the_agent_is_asked_once_a_second",
     ),
@@ -244,6 +244,54 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "    tracing::trace!(key = ?svid.private_key().as_bytes());\n    let chain = svid.cert_chain().iter();\n",
         ],
         "no_key_and_no_jwt_is_in_any_text_or_trace_and_an_agent_cannot_fill_a_log",
+    ),
+    spiffe(
+        "identity: who stands in the agent's place ends what the agent gave",
+        JWT,
+        [
+            "agent::connect(guard).await.map_err(Failed::unreached)?;",
+            "agent::connect(guard).await?;",
+        ],
+        "an_agent_that_another_user_has_replaced_is_refused_and_what_the_first_gave_is_used_to_its_end",
+    ),
+    spiffe(
+        "identity: an agent that is away is held against the store",
+        ERROR,
+        [
+            "Error::new(kind, what).with_backend(SOURCE).held_back()",
+            "Error::new(kind, what).with_backend(SOURCE)",
+        ],
+        "own_an_answer_that_breaks_is_an_outage_and_an_agent_that_says_nothing_too",
+    ),
+    spiffe(
+        "identity: any server of the trust domain is the store",
+        "crates/identity/src/server.rs",
+        [
+            "id.is_ok_and(|id| id == self.id)",
+            "id.is_ok_and(|id| id.trust_domain() == self.id.trust_domain())",
+        ],
+        "a_store_with_an_svid_is_believed_by_its_exact_id_and_by_no_other",
+    ),
+    spiffe(
+        "identity: the authorities of one domain vouch for another",
+        "crates/identity/src/bundles.rs",
+        [".get_ref(domain);", ".iter().map(|(_, any)| any).last();"],
+        "xf_a_store_of_another_trust_domain_is_believed_by_that_ones_authorities_while_a_message_has_them",
+    ),
+    spiffe(
+        "identity: authorities are believed after the identity was withdrawn",
+        CERTIFICATES,
+        ["            identity.bundles.forget(&error);\n", ""],
+        "own_without_an_identity_no_server_is_believed",
+    ),
+    spiffe(
+        "identity: a login to Conjur is not made again for another certificate",
+        "backends/conjur/src/auth.rs",
+        [
+            "Method::Certificate { .. } => self.client.endpoints().client().certificate(),",
+            "Method::Certificate { .. } => 0,",
+        ],
+        "a_login_to_conjur_by_x509_svid_is_made_again_at_each_rotation_and_never_past_its_end",
     ),
 ];
 
