@@ -99,8 +99,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "identity: the agent is asked for each login",
         JWT,
         [
-            ".filter(|held| now < held.again)",
-            ".filter(|held| now > held.again)",
+            "is_some_and(|held| now < held.again)",
+            "is_some_and(|held| now > held.again)",
         ],
         "own_the_agent_is_asked_once_in_half_a_life_however_many_ask",
     ),
@@ -114,8 +114,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "identity: all who wait ask an agent that fails",
         JWT,
         [
-            "take_if(|(until, _)| now < *until)",
-            "take_if(|(until, _)| now > *until)",
+            "is_some_and(|(until, _)| now < *until)",
+            "is_some_and(|(until, _)| now > *until)",
         ],
         "own_an_agent_that_fails_is_asked_once_a_second_however_many_ask",
     ),
@@ -123,8 +123,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "identity: a JWT-SVID is used after a denial",
         JWT,
         [
-            "living.filter(|_| error.kind() == ErrorKind::Unavailable)",
-            "living.filter(|_| error.kind() != ErrorKind::Malformed)",
+            "take_if(|held| is_verdict || held.ends <= now)",
+            "take_if(|held| is_verdict && held.ends <= now)",
         ],
         "jf_04_a_denial_is_an_error_and_no_old_jwt_svid",
     ),
@@ -132,8 +132,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "identity: an outage ends a JWT-SVID that lives",
         JWT,
         [
-            "living.filter(|_| error.kind() == ErrorKind::Unavailable)",
-            "living.filter(|_| error.kind() == ErrorKind::Malformed)",
+            "take_if(|held| is_verdict || held.ends <= now)",
+            "take_if(|held| !is_verdict || held.ends <= now)",
         ],
         "own_while_the_agent_is_away_the_last_jwt_svid_serves_all_and_the_agent_is_asked_once_a_second",
     ),
