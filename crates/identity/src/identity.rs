@@ -86,8 +86,8 @@ impl SpiffeIdentity {
     }
 
     /// Trust in one server alone: the one whose certificate is an SVID with exactly this SPIFFE ID, signed by an authority that the agent
-    /// gives for the trust domain of that ID, be it this workload's or one that its entry federates with. It is for a store that has an SVID of its own in place of a certificate for its host; give
-    /// it to the target instead of a file of authorities.
+    /// gives for the trust domain of that ID, be it this workload's or one that its entry federates with. It is for a store that has an
+    /// SVID of its own in place of a certificate for its host; give it to the target instead of a file of authorities.
     ///
     /// The agent says each change of the authorities by itself; connections that were made with those before are closed. Until it has given
     /// some, and once it gives this workload no identity any more, no connection is made. While it is away, the last ones are believed.

@@ -4,16 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use secret_resolver::{Error, ErrorKind, IdentityStatus, Moment, SecretBuf};
-use secret_resolver_json::{self as json, Object};
 use secret_resolver_session::{Jwt, JwtFuture, JwtSource};
-use serde::Deserialize;
 use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
 use crate::agent;
+use crate::claims;
 use crate::error;
 use crate::identity::Inner;
 
@@ -136,47 +133,14 @@ impl SpiffeJwts {
         let token = asked.await.map(Zeroizing::new);
         let token = token.map_err(|error| error::of_agent(&error, &id.to_string()))?;
         let now = self.identity.clock.now();
-        let left = self.life_of(&token)?;
+        let left = claims::life(&token, &id.to_string(), &self.audience, today())?;
         let ends = now + left;
         let text = SecretBuf::from_slice(token.as_bytes())?;
         Ok(Held {
-            jwt: Jwt::new(text).map_err(|_| not_one())?.with_end(ends),
+            jwt: Jwt::new(text).map_err(|_| claims::none())?.with_end(ends),
             ends,
             again: now + left / 2,
         })
-    }
-
-    /// How long it lives, if it is one of this identity for this audience alone.
-    fn life_of(&self, token: &str) -> Result<Duration, Error> {
-        let payload = token.split('.').nth(1).unwrap_or_default();
-        let payload = BASE64_URL_SAFE_NO_PAD.decode(payload).map(Zeroizing::new);
-        let payload = payload.map_err(|_| not_one())?;
-        let claims: Object<Claims> = json::parse(&payload, "").map_err(|_| not_one())?;
-        let Object(Claims { sub, aud, exp }) = claims;
-        if sub != self.identity.id.to_string() {
-            return Err(error::new(
-                ErrorKind::Refused,
-                "the agent gave a JWT-SVID of another identity",
-            ));
-        }
-        if aud.only() != Some(&*self.audience) {
-            return Err(error::new(
-                ErrorKind::Refused,
-                "the agent gave a JWT-SVID for another audience, or for several",
-            ));
-        }
-        #[allow(
-            clippy::disallowed_methods,
-            reason = "the end is a time of day, set by the agent on this machine"
-        )]
-        let today = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let today = today.unwrap_or_default();
-        let left = exp - today.as_secs_f64();
-        match left > 0.0 {
-            // One that ends after all clocks do has no end.
-            true => Ok(Duration::try_from_secs_f64(left).unwrap_or(Duration::MAX)),
-            false => Err(ended()),
-        }
     }
 }
 
@@ -185,52 +149,19 @@ impl Last {
         match (&self.held, &self.failed) {
             (Some(held), _) if now < held.ends => Ok(held.jwt.clone()),
             (_, Some((_, error))) => Err(error.clone()),
-            (_, None) => Err(ended()),
+            (_, None) => Err(claims::ended()),
         }
     }
 }
 
-#[derive(Deserialize)]
-struct Claims {
-    sub: String,
-    aud: Audience,
-    /// In seconds, which may have a fraction (RFC 7519, 2).
-    exp: f64,
-}
-
-/// One, or a list (RFC 7519, 4.1.3).
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Audience {
-    One(String),
-    Several(Vec<String>),
-}
-
-impl Audience {
-    /// The audience, if there is one alone.
-    fn only(&self) -> Option<&str> {
-        match self {
-            Self::One(audience) => Some(audience),
-            Self::Several(audiences) => match &audiences[..] {
-                [audience] => Some(audience),
-                _ => None,
-            },
-        }
-    }
-}
-
-fn ended() -> Error {
-    error::new(
-        ErrorKind::Unavailable,
-        "the agent gave a JWT-SVID that has ended; check the system clock",
-    )
-}
-
-fn not_one() -> Error {
-    error::new(
-        ErrorKind::Malformed,
-        "the agent's answer is no JWT-SVID; is this a Workload API?",
-    )
+/// Since 1970.
+fn today() -> Duration {
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "a JWT-SVID ends at a time of day, set by the agent on this machine"
+    )]
+    let today = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    today.unwrap_or_default()
 }
 
 impl JwtSource for SpiffeJwts {

@@ -46,11 +46,21 @@
 mod agent;
 mod bundles;
 mod certificates;
+mod claims;
 mod error;
 mod guard;
 mod identity;
 mod jwt;
 mod server;
+
+/// What `fuzz/` asserts; not part of an ordinary build.
+#[cfg(fuzzing)]
+pub mod fuzzing {
+    /// Of JWT-SVIDs.
+    pub fn claims(data: &[u8]) {
+        let _ = crate::claims::properties::hold(data);
+    }
+}
 
 pub use certificates::SpiffeCertificates;
 pub use identity::{SpiffeIdentity, SpiffeIdentityBuilder};

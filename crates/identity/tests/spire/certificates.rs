@@ -143,7 +143,9 @@ fn without_an_svid_and_after_its_withdrawal_no_connection_is_made() {
 #[test]
 fn while_the_agent_is_away_the_last_svid_is_shown_to_its_end_and_not_after_it() {
     let mut spire = spire();
-    register(&spire);
+    spire
+        .register(&entry(&spire).x509_ttl(SECOND * 12))
+        .unwrap();
     let source = identity(&spire);
     let certificates = source.certificates().unwrap();
     let clock = SystemClock::shared().unwrap();

@@ -4,6 +4,7 @@ use super::{Mutant, core, of};
 
 const GUARD: &str = "crates/identity/src/guard.rs";
 const JWT: &str = "crates/identity/src/jwt.rs";
+const CLAIMS: &str = "crates/identity/src/claims.rs";
 const CERTIFICATES: &str = "crates/identity/src/certificates.rs";
 const ERROR: &str = "crates/identity/src/error.rs";
 
@@ -64,16 +65,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     spiffe(
         "identity: the JWT-SVID of another identity is sent",
-        JWT,
-        [
-            "if sub != self.identity.id.to_string() {",
-            "if sub.is_empty() {",
-        ],
+        CLAIMS,
+        ["if sub != id {", "if sub.is_empty() {"],
         "jv_19_the_subject_is_the_configured_identity",
     ),
     spiffe(
         "identity: a JWT-SVID for several audiences is sent",
-        JWT,
+        CLAIMS,
         [
             "[audience] => Some(audience),",
             "[audience, ..] => Some(audience),",
@@ -82,16 +80,16 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     spiffe(
         "identity: a JWT-SVID for another audience is sent",
-        JWT,
+        CLAIMS,
         [
-            "if aud.only() != Some(&*self.audience) {",
+            "if aud.only() != Some(audience) {",
             "if aud.only().is_none() {",
         ],
         "jv_07_to_09_the_audience_is_the_one_that_was_asked_for_alone",
     ),
     spiffe(
         "identity: a JWT-SVID that has ended is sent",
-        JWT,
+        CLAIMS,
         ["match left > 0.0 {", "match left > -4e9 {"],
         "jv_11_and_12_a_jwt_svid_has_an_end_and_has_not_ended",
     ),
@@ -231,8 +229,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "identity: a JWT is in a text",
         JWT,
         [
-            "        let left = self.life_of(&token)?;\n",
-            "        let left = self.life_of(&token)?;\n        tracing::trace!(token = &**token);\n",
+            "        let ends = now + left;\n",
+            "        let ends = now + left;\n        tracing::trace!(token = &**token);\n",
         ],
         "no_key_and_no_jwt_is_in_any_text_or_trace_and_an_agent_cannot_fill_a_log",
     ),
