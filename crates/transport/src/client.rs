@@ -16,7 +16,7 @@ use tokio::runtime::Handle;
 use crate::certificate::CertificateSource;
 use crate::engine::{Connection, Pool, Target, Tls, connect};
 use crate::error::misconfigured;
-use crate::identity::Identity;
+use crate::identity::{Identity, Stamp};
 use crate::origin::Origin;
 use crate::request::Request;
 use crate::response::Response;
@@ -267,14 +267,37 @@ impl Inner {
         target: &Target,
         deadline: Moment,
     ) -> Result<Connection, Error> {
-        // Before the certificate is taken: a change in between closes the connection later, not never.
-        let stamp = self.identity.stamp();
+        first(self.identity.begun(), self.clock.sleep_until(deadline)).await;
+        for _ in 0..Self::BEGUN_AGAIN {
+            // Before the certificate is taken: a change in between is noticed.
+            let stamp = self.identity.stamp();
+            let tls = self.tls(stamp)?;
+            let connection = connect(origin, target, &tls, deadline, &*self.clock);
+            match first(connection, self.identity.changed(stamp)).await {
+                Some(Ok(connection)) if self.identity.stamp() == stamp => return Ok(connection),
+                Some(Err(error)) => return Err(error),
+                // What it began with is not to be shown any more: withdrawn, ended, or another by now.
+                Some(Ok(_)) | None => {}
+            }
+        }
+        let tls = self.tls(self.identity.stamp())?;
+        let connection = connect(origin, target, &tls, deadline, &*self.clock).await?;
+        // It may be the one before the last by now, but there is one.
+        self.identity.certificate()?;
+        Ok(connection)
+    }
+
+    /// How often a connection is begun again because its certificate has changed meanwhile. More often than that is faster than
+    /// connections are made.
+    const BEGUN_AGAIN: usize = 4;
+
+    /// What a connection is made with now.
+    fn tls(&self, stamp: Stamp) -> Result<Tls, Error> {
         let config = match self.identity.certificate()? {
             None => Arc::clone(&self.tls),
             Some(certificate) => Arc::new(tls::showing(&self.tls, &certificate)?),
         };
-        let tls = Tls { config, stamp };
-        connect(origin, target, &tls, deadline, &*self.clock).await
+        Ok(Tls { config, stamp })
     }
 
     /// One exchange; the connection is kept only when it went well.

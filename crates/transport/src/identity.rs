@@ -80,6 +80,21 @@ impl Identity {
         shown.source.status()
     }
 
+    /// Ready once each source has said something: one that asks an agent has nothing at first.
+    ///
+    /// # Cancel safety
+    /// It holds nothing.
+    pub(crate) async fn begun(&self) {
+        if let Some(server) = self.trust.server() {
+            let mut authorities = self.trust.changes();
+            while server.is_starting() && authorities.changed().await.is_ok() {}
+        }
+        if let Some(shown) = &self.shown {
+            let mut offered = shown.lock().offered.clone();
+            while shown.source.is_starting() && offered.changed().await.is_ok() {}
+        }
+    }
+
     /// Ready once connections are not made any more as those of `seen` were.
     ///
     /// # Cancel safety

@@ -58,6 +58,12 @@ pub trait CertificateSource: fmt::Debug + Send + Sync + 'static {
     /// refused or has ended. By default it does nothing.
     fn look_again(&self) {}
 
+    /// Whether it has not said anything yet, and will soon, as a source that asks an agent first. The first connections wait for its
+    /// first word, within the time for connecting; the channel tells it, whatever the word is. By default it is not.
+    fn is_starting(&self) -> bool {
+        false
+    }
+
     /// The identity that the certificate proves, where the source knows it; for readiness probes. By default there is none.
     fn status(&self) -> Option<IdentityStatus> {
         None
@@ -167,6 +173,10 @@ impl<S: CertificateSource + ?Sized> CertificateSource for Arc<S> {
 
     fn look_again(&self) {
         (**self).look_again();
+    }
+
+    fn is_starting(&self) -> bool {
+        (**self).is_starting()
     }
 
     fn status(&self) -> Option<IdentityStatus> {

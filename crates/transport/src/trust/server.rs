@@ -41,6 +41,12 @@ pub trait ServerIdentity: fmt::Debug + Send + Sync + 'static {
     /// The authorities that stand for the identity from now on, and each change of them.
     fn subscribe(&self) -> watch::Receiver<Result<Authorities, Error>>;
 
+    /// Whether it has not said anything yet, and will soon: as [`CertificateSource::is_starting`](crate::CertificateSource::is_starting).
+    /// By default it is not.
+    fn is_starting(&self) -> bool {
+        false
+    }
+
     /// Whether this certificate, in DER, has the identity and no other. It is called in a handshake, after one of the authorities has
     /// vouched for the certificate. It may not block.
     fn is_in(&self, certificate: &[u8]) -> bool;
