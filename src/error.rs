@@ -154,7 +154,8 @@ impl Error {
     }
 
     /// What it says to do, without the name and the facts.
-    pub(crate) fn what(&self) -> &'static str {
+    #[must_use]
+    pub fn what(&self) -> &'static str {
         self.0.what
     }
 

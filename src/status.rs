@@ -77,6 +77,8 @@ pub struct StoreStatus {
 }
 
 /// The state of an identity that something else gives this process, and changes, such as a SPIFFE agent. It holds no part of a credential.
+/// All moments are on the clock of its source, which is the resolver's unless either was given another: `ends.since(status.at)` is the time
+/// that is left. [`ready`](crate::Resolver::ready) does not look at it, but at what reads have come to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct IdentityStatus {

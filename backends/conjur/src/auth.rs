@@ -268,9 +268,16 @@ impl Conjur {
         refused.as_ref() != Some(jwt)
     }
 
-    fn note(&self, jwt: &Jwt) {
-        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        *refused = Some(jwt.clone());
+    /// It is not tried twice again, and its source may get another sooner.
+    fn given_up(&self, jwt: &Jwt, error: Error) -> Error {
+        if error.kind() == ErrorKind::Unauthenticated {
+            let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+            *refused = Some(jwt.clone());
+            if let Method::Jwt { source, .. } = &self.auth.method {
+                source.refused(jwt);
+            }
+        }
+        error
     }
 }
 
@@ -353,16 +360,13 @@ impl Store for Conjur {
             return Err(refused.error);
         };
         if !refused.may_be_early || !self.is_new(jwt) {
-            return Err(refused.error);
+            return Err(self.given_up(jwt, refused.error));
         }
         self.clock.sleep_until(self.clock.now() + AHEAD).await;
         let again = self.exchange(&loaded.secret, endpoint).await;
-        again.map(|token| self.issued(token)).map_err(|refused| {
-            if refused.error.kind() == ErrorKind::Unauthenticated {
-                self.note(jwt);
-            }
-            refused.error
-        })
+        again
+            .map(|token| self.issued(token))
+            .map_err(|refused| self.given_up(jwt, refused.error))
     }
 
     async fn renew(&self, _: &SecretBuf, _: u64) -> Result<Grant, Error> {

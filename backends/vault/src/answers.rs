@@ -96,10 +96,15 @@ pub(crate) fn at_place(error: Error, target: &str, reply: &Reply<'_>) -> Error {
     }
 }
 
-/// Whether the store itself refuses a request with a token: by a policy, or because the token is dead.
-pub(crate) fn is_refusal(reply: &Reply<'_>) -> bool {
-    let is_refused = reply.status() == 403 || reply.status() == 400 && inline::has_failed(reply);
-    is_refused && Body::of(reply.body()) != Body::Foreign
+/// Whether the store itself refuses a request with a token: by a policy, or because the token is dead. A JWT that logs in with its request
+/// is refused by a 400; a header says so, but a proxy may have dropped it.
+pub(crate) fn is_refusal(reply: &Reply<'_>, is_inline: bool) -> bool {
+    let body = || Body::of(reply.body());
+    match reply.status() {
+        403 => body() != Body::Foreign,
+        400 => is_inline && body() == Body::Reason,
+        _ => false,
+    }
 }
 
 fn meaning(asked: Asked, status: u16, body: Body) -> (ErrorKind, &'static str) {

@@ -37,12 +37,9 @@ pub(crate) fn cannot_ask() -> Error {
     ours(Error::new(ErrorKind::Denied, what))
 }
 
-/// A 403 to the first request with a JWT: it is not the JWT that was refused.
-pub(crate) fn no_inline(error: Error) -> Error {
-    if error.status() != Some(403) {
-        return error;
-    }
-    let what = "the store does not take a JWT with a request; is it OpenBao 2.4 or later, and does the role have the default policy?";
+/// A 403 to the first request with a JWT that does not say that the login has failed.
+pub(crate) fn no_inline(error: &Error) -> Error {
+    let what = "the store does not take a JWT with a request; is it OpenBao 2.4 or later, does the role have the default policy, and may it log in from this address?";
     let place = error.detail().map(str::to_owned).unwrap_or_default();
     at(Error::new(ErrorKind::Unauthenticated, what), place).with_status(403)
 }

@@ -2,13 +2,14 @@
 //! token, so none can be copied from it or from here.
 //!
 //! The headers are those of OpenBao's `sdk/helper/consts`: where to log in, and each parameter as JSON, in base64url without padding. Tried
-//! on 2.7.2: a login that is refused is a 400 with `X-Vault-Inline-Auth-Failed`, before anything of the request itself is looked at.
+//! on 2.7.2: a login that is refused is a 400, and a mount that is not there a 403, both with `X-Vault-Inline-Auth-Failed`, before anything
+//! of the request itself is looked at. An address that the role does not allow is a 403 without it.
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
 use secret_resolver::{Error, SecretBuf};
 use secret_resolver_transport::{Reply, Request};
 
-use crate::wire;
+use crate::{error, wire};
 
 /// Where each request logs in, and with which role.
 #[derive(Debug)]
@@ -19,7 +20,15 @@ pub(crate) struct Inline {
 
 impl Inline {
     /// At this mount, as policies name it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Misconfigured`](secret_resolver::ErrorKind::Misconfigured) for a mount that cannot stand in a header.
     pub(crate) fn new(mount: &str, role: &str) -> Result<Self, Error> {
+        if !mount.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(error::misconfigured(
+                "an auth mount for inline authentication is ASCII text without blanks",
+            ));
+        }
         Ok(Self {
             path: format!("auth/{mount}/login"),
             role: BASE64_URL_SAFE_NO_PAD.encode(parameter("role", role.as_bytes())?.expose()),

@@ -200,7 +200,7 @@ impl Parts {
         let reply = self.client().send(ask).await?;
         match reply.status() {
             200 => Ok(Asking::Done(reply)),
-            _ if answers::is_refusal(&reply) => Ok(Asking::Refused(reply.endpoint())),
+            _ if answers::is_refusal(&reply, false) => Ok(Asking::Refused(reply.endpoint())),
             _ => Err(answers::error_of(Asked::Rights, target, &reply)),
         }
     }

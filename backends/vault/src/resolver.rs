@@ -204,12 +204,18 @@ impl Parts {
                 let record = record.map_err(|error| answers::at_place(error, &target, &reply))?;
                 return Ok(record.select(located.field()));
             }
-            if !answers::is_refusal(&reply) {
+            if !answers::is_refusal(&reply, self.session.store().is_inline()) {
                 return Err(answers::error_of(Asked::Read, &target, &reply));
             }
             let judged = self.session.judge(&token, sent, reply.endpoint(), again);
             match judged.await {
-                Ok(Verdict::Denied) => return Err(error::denied(reply.place(&target))),
+                Ok(Verdict::Denied) if reply.status() == 403 => {
+                    return Err(error::denied(reply.place(&target)));
+                }
+                // The JWT is good, so it was the request.
+                Ok(Verdict::Denied) => {
+                    return Err(answers::error_of(Asked::Read, &target, &reply));
+                }
                 Ok(Verdict::Replaced) => {}
                 // Once: a third login would not make a refusal less likely.
                 Ok(Verdict::Dead) => again = true,

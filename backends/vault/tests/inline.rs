@@ -4,13 +4,15 @@
 
 mod common;
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
 use common::*;
 use secret_resolver::backend::{NameRef, SystemClock};
 use secret_resolver::{Clock, ErrorKind, Resolver, SecretResolver, SecretResolverExt};
-use secret_resolver_vault::{Auth, JwtFile, VaultBackend};
-use test_servers::{OpenBao, Reply, TestIssuer};
+use secret_resolver_vault::{Auth, JwtFile, Trust, VaultBackend, VaultTarget};
+use test_servers::{OpenBao, Reply, ScriptedHttps, TestIssuer, Validity};
 
 struct World {
     server: OpenBao,
@@ -120,6 +122,87 @@ fn a_jwt_that_the_store_refuses_later_is_replaced_by_the_one_in_the_file_within_
         write(&file, &third.token(SUBJECT, AUDIENCE, 60).unwrap());
         assert_eq!(text(backend.get("app/a").await), "v");
     });
+}
+
+#[test]
+fn a_role_without_the_default_policy_is_said_at_the_start_and_is_no_refused_jwt_later() {
+    let world = World::new("jwt");
+    let backend = world.backend();
+    block_on(async {
+        assert_eq!(text(backend.get("app/a").await), "v");
+        let role = ["write", "auth/jwt/role/billing", "role_type=jwt"];
+        let subject = format!("bound_subject={SUBJECT}");
+        let audience = format!("bound_audiences={AUDIENCE}");
+        let others = [
+            "user_claim=sub",
+            "token_policies=reader",
+            "token_no_default_policy=true",
+        ];
+        let write = [&role[..], &[&*subject, &*audience], &others];
+        world.server.run(&write.concat()).unwrap();
+        // It still logs in: a denial is a denial, and what may be read is read.
+        let error = backend.get("other/a").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
+        assert_eq!(text(backend.get("app/a").await), "v");
+        let error = world.backend().get("app/a").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unauthenticated, "{error}");
+        assert!(error.to_string().contains("default policy"), "{error}");
+    });
+}
+
+#[test]
+fn an_auth_mount_that_is_not_there_or_cannot_stand_in_a_header_is_said() {
+    let world = World::new("jwt");
+    let at = |mount: &str| {
+        let target = target(&world.server, world.auth().with_mount(mount));
+        VaultBackend::builder(target).build()
+    };
+    let error = block_on(at("nowhere").unwrap().get("app/a")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unauthenticated, "{error}");
+    assert!(error.to_string().contains("auth mount"), "{error}");
+    assert_eq!(at("é").unwrap_err().kind(), ErrorKind::Misconfigured);
+}
+
+#[test]
+fn a_proxy_that_drops_the_header_of_a_refusal_hides_none() {
+    let ca = new_ca();
+    let certificate = ca.issue(&["127.0.0.1"], Validity::CURRENT).unwrap();
+    // The JWT that is good, as it stands in the header.
+    let good = Arc::new(Mutex::new(encoded("ab.cd.ef")));
+    let wanted = Arc::clone(&good);
+    let server = ScriptedHttps::start(&certificate, move |request| {
+        let shown = request.header("X-Vault-Inline-Auth-Parameter-Jwt");
+        match shown == Some(wanted.lock().unwrap().as_str()) {
+            false => refused(400),
+            true if request.target.ends_with("hash") => {
+                Reply::json(200, r#"{"data":{"sum":"ca"}}"#)
+            }
+            true => Reply::json(
+                200,
+                r#"{"data":{"data":{"value":"v"},"metadata":{"version":1}}}"#,
+            ),
+        }
+    })
+    .unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("jwt");
+    write(&path, "ab.cd.ef");
+    let trust = Trust::from_pem(ca.pem().as_bytes()).unwrap();
+    let auth = Auth::inline_jwt("billing", JwtFile::new(&path));
+    let target = VaultTarget::new(server.origin(), trust, auth);
+    let backend = VaultBackend::builder(target).build().unwrap();
+    block_on(async {
+        assert_eq!(text(backend.get("a").await), "v");
+        *good.lock().unwrap() = encoded("ab.cd.gh");
+        let error = backend.get("a").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unauthenticated, "{error}");
+        write(&path, "ab.cd.gh");
+        assert_eq!(text(backend.get("a").await), "v");
+    });
+}
+
+fn encoded(jwt: &str) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(format!(r#"{{"key":"jwt","value":"{jwt}"}}"#))
 }
 
 #[test]

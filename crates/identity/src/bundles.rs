@@ -44,6 +44,13 @@ impl Bundles {
         self.set(Err(why.clone()));
     }
 
+    /// Where nobody is believed, this is why.
+    pub(crate) fn explain(&self, why: &Error) {
+        if lock(&self.0).last.is_err() {
+            self.forget(why);
+        }
+    }
+
     fn set(&self, bundles: Result<X509BundleSet, Error>) {
         let State { last, told } = &mut *lock(&self.0);
         *last = bundles;

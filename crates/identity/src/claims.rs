@@ -36,8 +36,9 @@ pub(crate) fn life(
 ) -> Result<Duration, Error> {
     let Claims { sub, aud, exp } = read(token)?;
     if sub != id {
+        // As where it says that there is no such identity.
         return Err(error::new(
-            ErrorKind::Refused,
+            ErrorKind::Unauthenticated,
             "the agent gave a JWT-SVID of another identity",
         ));
     }

@@ -1,17 +1,11 @@
 //! The errors that this crate makes. The texts of the agent and of the libraries below are dropped where they are met.
 
-use std::time::Duration;
-
 use secret_resolver::{Error, ErrorKind};
 use spiffe::WorkloadApiError;
 use spiffe::transport::{GrpcStatusCode, TransportError};
 
 /// The name that errors and log lines carry.
 pub(crate) const SOURCE: &str = "spiffe";
-
-/// How long the agent is left alone after a failure. Where many would ask at the same time, a part of it is added.
-pub(crate) const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
-pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(24);
 
 /// No store was asked: such an error says nothing about one, and there may be an identity soon.
 pub(crate) fn new(kind: ErrorKind, what: &'static str) -> Error {
@@ -20,6 +14,20 @@ pub(crate) fn new(kind: ErrorKind, what: &'static str) -> Error {
 
 pub(crate) fn misconfigured(what: &'static str) -> Error {
     new(ErrorKind::Misconfigured, what)
+}
+
+/// As a store's connection or login meets it: there is no credential. Without this an agent that is away would look like a store that is,
+/// which alone permits a stale value or a fallback.
+pub(crate) fn no_credential(error: &Error) -> Error {
+    let kind = match error.kind() {
+        ErrorKind::Unavailable | ErrorKind::Malformed => ErrorKind::Unauthenticated,
+        kind => kind,
+    };
+    let same = new(kind, error.what());
+    match error.detail() {
+        Some(detail) => same.with_detail(detail),
+        None => same,
+    }
 }
 
 /// What an error of the Workload API means, for the identity `id`.
@@ -37,6 +45,11 @@ pub(crate) fn of_agent(error: &WorkloadApiError, id: &str) -> Error {
         Some(GrpcStatusCode::Unimplemented) => (
             ErrorKind::Misconfigured,
             "the agent does not have this part of the Workload API",
+        ),
+        // This is how our side says so.
+        Some(GrpcStatusCode::OutOfRange | GrpcStatusCode::ResourceExhausted) => (
+            ErrorKind::Malformed,
+            "the agent's message is too large: over 4 MiB",
         ),
         Some(_) => (ErrorKind::Unavailable, "the agent cannot answer now"),
         None => match error {
@@ -58,15 +71,6 @@ pub(crate) fn of_agent(error: &WorkloadApiError, id: &str) -> Error {
         },
     };
     new(kind, what).with_detail(id)
-}
-
-/// How long the agent is left alone after it, at least. A request that it does not take now it will not take soon: such a one is not to
-/// be sent again (SPIFFE Workload Endpoint, 6), but an agent may be replaced by another.
-pub(crate) fn pause_after(error: &Error) -> Duration {
-    match error.kind() {
-        ErrorKind::Misconfigured => LONGEST_PAUSE,
-        _ => SHORTEST_PAUSE,
-    }
 }
 
 /// Whether no message follows it: any other is about one message.

@@ -23,10 +23,15 @@ pub(crate) struct Guard {
     agent: Option<u32>,
     /// Folders that anyone may add files to, and that are taken all the same.
     sticky: Vec<PathBuf>,
+    /// The number that the kernel shows for every user whom this process's user namespace does not have. It is nobody's, or anybody's.
+    unmapped: Option<u32>,
 }
 
 /// As many links as the kernel follows.
 const MOST_LINKS: usize = 40;
+
+/// As long a path as a socket's address holds (`sun_path` of 108 bytes, unix(7)).
+const LONGEST: usize = 107;
 
 /// That others may write to it: its group, or everyone.
 const WRITABLE: u32 = 0o022;
@@ -57,6 +62,7 @@ impl Guard {
             socket,
             agent,
             sticky,
+            unmapped: unmapped(),
         })
     }
 
@@ -86,67 +92,65 @@ impl Guard {
     /// The socket itself, at the end of all links.
     pub(crate) fn look(&self) -> Result<PathBuf, Error> {
         let mut links = 0;
-        let mut found = PathBuf::from("/");
-        self.is_safe_folder(&found, &self.metadata(&found)?)?;
+        let mut found = PathBuf::new();
         let mut rest: Vec<_> = self.socket.components().rev().map(owned).collect();
         while let Some(step) = rest.pop() {
-            match Path::new(&step).components().next() {
-                None | Some(Component::RootDir | Component::Prefix(_)) => {
-                    found = PathBuf::from("/");
-                    continue;
-                }
-                Some(Component::CurDir) => continue,
+            let next = match Path::new(&step).components().next() {
+                None | Some(Component::CurDir) => continue,
+                // It was looked at on the way down.
                 Some(Component::ParentDir) => {
                     found.pop();
                     continue;
                 }
-                Some(Component::Normal(_)) => {}
-            }
-            let next = found.join(&step);
+                Some(Component::RootDir | Component::Prefix(_)) => PathBuf::from("/"),
+                Some(Component::Normal(name)) => found.join(name),
+            };
             let metadata = self.metadata(&next)?;
-            if !self.is_theirs(metadata.uid()) {
-                return Err(self.refused(
-                    &next,
-                    "a part of the path to the agent's socket belongs to another user; it has to be root's or the agent's (with_agent_uid)",
-                    metadata.uid(),
-                ));
-            }
-            if metadata.file_type().is_symlink() {
+            self.is_of_agent(&next, &metadata)?;
+            if metadata.is_symlink() {
                 links += 1;
-                let target = fs::read_link(&next);
-                let target = target.map_err(|error| unreached(&next, error.kind()))?;
-                if links > MOST_LINKS {
-                    return Err(unreached(&next, io::ErrorKind::Other));
-                }
-                rest.extend(target.components().rev().map(owned));
+                rest.extend(target(&next, links)?.components().rev().map(owned));
                 continue;
             }
             found = next;
-            match rest.is_empty() {
-                false => self.is_safe_folder(&found, &metadata)?,
-                true if metadata.file_type().is_socket() => {}
-                true => {
-                    return Err(at(
-                        &found,
-                        ErrorKind::Refused,
-                        "what stands at the path of the agent's socket is not a socket",
-                    ));
-                }
+            if metadata.is_dir() {
+                self.is_safe_folder(&found, &metadata)?;
             }
         }
+        self.is_socket(&found)?;
         Ok(found)
+    }
+
+    fn is_socket(&self, path: &Path) -> Result<(), Error> {
+        if !self.metadata(path)?.file_type().is_socket() {
+            let what = "what stands at the path of the agent's socket is not a socket";
+            return Err(at(path, ErrorKind::Refused, what));
+        }
+        if path.as_os_str().len() > LONGEST {
+            let what = "the path of the agent's socket, without its links, is longer than the 107 bytes that a socket's address holds; put it elsewhere";
+            return Err(at(path, ErrorKind::Refused, what));
+        }
+        Ok(())
     }
 
     fn metadata(&self, path: &Path) -> Result<Metadata, Error> {
         fs::symlink_metadata(path).map_err(|error| unreached(path, error.kind()))
     }
 
+    fn is_of_agent(&self, path: &Path, metadata: &Metadata) -> Result<(), Error> {
+        match self.is_theirs(metadata.uid()) {
+            true => Ok(()),
+            false => Err(self.refused(
+                path,
+                "a part of the path to the agent's socket belongs to another user; it has to be root's or the agent's (with_agent_uid)",
+                metadata.uid(),
+            )),
+        }
+    }
+
     /// Nobody else may put another entry into it.
     fn is_safe_folder(&self, path: &Path, metadata: &Metadata) -> Result<(), Error> {
         let mode = metadata.mode();
-        if !metadata.is_dir() {
-            return Err(unreached(path, io::ErrorKind::NotADirectory));
-        }
         if mode & WRITABLE == 0 {
             return Ok(());
         }
@@ -164,13 +168,36 @@ impl Guard {
     }
 
     fn is_theirs(&self, uid: u32) -> bool {
-        uid == ROOT || Some(uid) == self.agent
+        Some(uid) != self.unmapped && (uid == ROOT || Some(uid) == self.agent)
     }
 
     fn refused(&self, path: &Path, what: &'static str, uid: u32) -> Error {
+        let what = match Some(uid) == self.unmapped {
+            true => {
+                "a user whom this user namespace has no number for owns a part of the path to the agent's socket, or listens there; it could be anyone: give the agent's user a number in this container"
+            }
+            false => what,
+        };
         let detail = format!("{}, uid {uid}", path.display());
         error::new(ErrorKind::Refused, what).with_detail(detail)
     }
+}
+
+/// Where a link leads that is the one of this number on the way.
+fn target(link: &Path, number: usize) -> Result<PathBuf, Error> {
+    if number > MOST_LINKS {
+        let what = "the path to the agent's socket has too many links; do they lead in a circle?";
+        return Err(at(link, ErrorKind::Refused, what));
+    }
+    fs::read_link(link).map_err(|error| unreached(link, error.kind()))
+}
+
+/// See user_namespaces(7), "Unmapped user and group IDs". Where all users are mapped, the number is that of one of them.
+fn unmapped() -> Option<u32> {
+    let map = fs::read_to_string("/proc/self/uid_map").ok()?;
+    let is_whole = map.split_whitespace().eq(["0", "0", "4294967295"]);
+    let number = fs::read_to_string("/proc/sys/kernel/overflowuid").ok()?;
+    number.trim().parse().ok().filter(|_| !is_whole)
 }
 
 fn owned(part: Component<'_>) -> std::ffi::OsString {

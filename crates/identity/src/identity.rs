@@ -5,16 +5,19 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use secret_resolver::backend::SystemClock;
-use secret_resolver::{Clock, Error, Failure, IdentityStatus, Moment};
+use secret_resolver::{Clock, Error, IdentityStatus};
 use secret_resolver_transport::Trust;
 use spiffe::SpiffeId;
 
 use crate::bundles::Bundles;
-use crate::certificates::{SpiffeCertificates, Stream};
+use crate::certificates::SpiffeCertificates;
 use crate::error;
 use crate::guard::Guard;
 use crate::jwt::SpiffeJwts;
+use crate::reports::Reports;
 use crate::server;
+use crate::stream::Stream;
+use crate::worker::Worker;
 
 /// The identity of this process, as an agent on this machine gives it by the SPIFFE Workload API. A clone shares it.
 ///
@@ -44,16 +47,11 @@ pub(crate) struct Inner {
     pub(crate) guard: Guard,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) bundles: Bundles,
-    state: Mutex<State>,
-    /// The stream of X509-SVIDs, which begins with the first that wants to know.
+    /// What the stream of X509-SVIDs reports.
+    pub(crate) svids: Reports,
+    /// That stream, which begins with the first that wants to know.
     stream: Mutex<Weak<Stream>>,
-}
-
-#[derive(Default)]
-struct State {
-    svid_ends: Option<Moment>,
-    last_update: Option<Moment>,
-    last_failure: Option<Failure>,
+    worker: Mutex<Weak<Worker>>,
 }
 
 impl SpiffeIdentity {
@@ -70,14 +68,16 @@ impl SpiffeIdentity {
 
     /// JWT-SVIDs for this audience alone, for the logins of one store. One is used again for half of the life that it has left.
     ///
+    /// The agent is asked on a thread of this identity's own, which ends with the last of its sources.
+    ///
     /// # Errors
-    /// [`ErrorKind::Misconfigured`](secret_resolver::ErrorKind::Misconfigured) for an empty audience.
+    /// [`ErrorKind::Misconfigured`](secret_resolver::ErrorKind::Misconfigured) for an empty audience;
+    /// [`ErrorKind::Overloaded`](secret_resolver::ErrorKind::Overloaded) when the thread cannot be started.
     pub fn jwts(&self, audience: impl Into<String>) -> Result<SpiffeJwts, Error> {
         SpiffeJwts::new(Arc::clone(&self.0), audience.into())
     }
 
-    /// The X509-SVID as a client certificate. The agent is asked from the first call on, on a thread of its own that ends with the last
-    /// clone of what is returned.
+    /// The X509-SVID as a client certificate. The agent is asked from the first call on, on the same thread.
     ///
     /// # Errors
     /// [`ErrorKind::Overloaded`](secret_resolver::ErrorKind::Overloaded) when the thread cannot be started.
@@ -116,7 +116,7 @@ impl SpiffeIdentity {
         if let Some(running) = stream.upgrade() {
             return Ok(running);
         }
-        let running = Stream::start(Arc::clone(&self.0))?;
+        let running = Stream::start(Arc::clone(&self.0), self.0.worker()?);
         *stream = Arc::downgrade(&running);
         Ok(running)
     }
@@ -124,41 +124,25 @@ impl SpiffeIdentity {
     /// How it is now, as far as X509-SVIDs go: its end is that of the one that is shown. All moments are on the identity's clock.
     #[must_use]
     pub fn status(&self) -> IdentityStatus {
-        self.0.status(self.0.svid_ends())
+        self.0.status()
     }
 }
 
 impl Inner {
-    fn state(&self) -> MutexGuard<'_, State> {
-        lock(&self.state)
+    /// The thread of this identity, which all of its sources share.
+    pub(crate) fn worker(&self) -> Result<Arc<Worker>, Error> {
+        let mut worker = lock(&self.worker);
+        if let Some(running) = worker.upgrade() {
+            return Ok(running);
+        }
+        let running = Worker::start()?;
+        *worker = Arc::downgrade(&running);
+        Ok(running)
     }
 
-    /// The agent has given an SVID.
-    pub(crate) fn updated(&self) {
-        self.state().last_update = Some(self.clock.now());
-    }
-
-    pub(crate) fn svid_ends(&self) -> Option<Moment> {
-        self.state().svid_ends
-    }
-
-    /// An X509-SVID is shown until then; or none is.
-    pub(crate) fn shows_until(&self, ends: Option<Moment>) {
-        self.state().svid_ends = ends;
-    }
-
-    pub(crate) fn failed(&self, error: &Error) {
-        self.state().last_failure = Some(Failure::of(error, self.clock.now()));
-    }
-
-    /// With this end of what was given last.
-    pub(crate) fn status(&self, ends: Option<Moment>) -> IdentityStatus {
-        let state = self.state();
-        let mut status = IdentityStatus::new(self.id.to_string());
-        status.ends = ends;
-        status.last_update = state.last_update;
-        status.last_failure = state.last_failure.clone();
-        status
+    /// As far as X509-SVIDs go.
+    pub(crate) fn status(&self) -> IdentityStatus {
+        self.svids.status(&self.id)
     }
 }
 
@@ -201,8 +185,9 @@ impl SpiffeIdentityBuilder {
             guard: Guard::new(self.socket, self.agent, self.sticky)?,
             clock,
             bundles: Bundles::default(),
-            state: Mutex::default(),
+            svids: Reports::default(),
             stream: Mutex::default(),
+            worker: Mutex::default(),
         })))
     }
 }

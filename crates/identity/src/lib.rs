@@ -51,7 +51,12 @@ mod error;
 mod guard;
 mod identity;
 mod jwt;
+mod pause;
+mod reports;
 mod server;
+mod stream;
+mod today;
+mod worker;
 
 /// What `fuzz/` asserts; not part of an ordinary build.
 #[cfg(fuzzing)]

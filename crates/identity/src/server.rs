@@ -11,8 +11,9 @@ use tokio::sync::watch;
 use x509_parser::parse_x509_certificate;
 
 use crate::bundles::Bundle;
-use crate::certificates::Stream;
+
 use crate::identity::workload_id;
+use crate::stream::Stream;
 
 /// The server with this SPIFFE ID, by what the agent says of its trust domain.
 struct Server {
@@ -30,6 +31,10 @@ pub(crate) fn trust(id: &str, stream: Arc<Stream>) -> Result<Trust, Error> {
 impl ServerIdentity for Server {
     fn subscribe(&self) -> watch::Receiver<Bundle> {
         self.stream.identity.bundles.of(self.id.trust_domain())
+    }
+
+    fn is_starting(&self) -> bool {
+        self.stream.is_starting()
     }
 
     /// The rules for the leaf of an X509-SVID (X509-SVID 5.2): its one URI is the SPIFFE ID, and it signs no certificates. That it is no

@@ -275,7 +275,8 @@ impl Inner {
             let connection = connect(origin, target, &tls, deadline, &*self.clock);
             match first(connection, self.identity.changed(stamp)).await {
                 Some(Ok(connection)) if self.identity.stamp() == stamp => return Ok(connection),
-                Some(Err(error)) => return Err(error),
+                // Perhaps nobody is believed any more.
+                Some(Err(error)) => return Err(self.identity.certificate().err().unwrap_or(error)),
                 // What it began with is not to be shown any more: withdrawn, ended, or another by now.
                 Some(Ok(_)) | None => {}
             }

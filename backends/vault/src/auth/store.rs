@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use secret_resolver::{Error, ErrorKind, IdentityStatus, Moment, SecretBuf};
-use secret_resolver_session::{Grant, Issued, Jwt, Store};
+use secret_resolver_session::{Grant, Issued, Jwt, JwtSource, Store};
 
 use crate::answers::By;
+use crate::auth::jwt::Taken;
 use crate::auth::{Auth, Method, approle, cert, jwt, token};
 use crate::client::Client;
 use crate::error;
@@ -35,13 +36,8 @@ impl Vault {
 
     /// What proves to the store who asks: the certificate of the connections, or else the JWTs.
     pub(crate) fn identity_status(&self) -> Option<IdentityStatus> {
-        let of_jwts = || match &self.auth.method {
-            Method::Jwt(source) | Method::Inline(source) | Method::Kubernetes(source) => {
-                source.status()
-            }
-            Method::AppRole { .. } | Method::Cert | Method::Token(_) => None,
-        };
         let client = self.client.endpoints().client();
+        let of_jwts = || self.source().and_then(JwtSource::status);
         client.identity_status().or_else(of_jwts)
     }
 
@@ -53,6 +49,25 @@ impl Vault {
     /// Where the login method is mounted, as policies name it.
     pub(crate) fn mount(&self) -> &str {
         self.auth.mount_name()
+    }
+
+    /// Tells the source that the store does not take its JWT.
+    fn note_refusal(&self, jwt: &Jwt, error: &Error) {
+        if error.kind() == ErrorKind::Unauthenticated
+            && let Some(source) = self.source()
+        {
+            source.refused(jwt);
+        }
+    }
+
+    /// Where JWTs come from, if it is by them.
+    fn source(&self) -> Option<&dyn JwtSource> {
+        match &self.auth.method {
+            Method::Jwt(source) | Method::Inline(source) | Method::Kubernetes(source) => {
+                Some(&**source)
+            }
+            Method::AppRole { .. } | Method::Cert | Method::Token(_) => None,
+        }
     }
 
     /// Whether each request logs in by its own JWT.
@@ -177,7 +192,11 @@ impl Store for Vault {
             With::Certificate => Ok(issued(cert::login(client, &mount, role, endpoint).await?)),
             With::Jwt(jwt) if self.is_inline() => {
                 // It is the token, and is tried before it is used.
-                jwt::is_taken(client, jwt.secret(), endpoint).await?;
+                let taken = jwt::is_taken(client, jwt.secret(), endpoint).await;
+                match taken.inspect_err(|error| self.note_refusal(jwt, error))? {
+                    Taken::Yes => {}
+                    Taken::NotAllowed(error) => return Err(error),
+                }
                 Ok(Issued {
                     token: jwt.shared(),
                     grant: NO_END,
@@ -191,8 +210,10 @@ impl Store for Vault {
                     Method::Kubernetes(_) => By::Kubernetes,
                     _ => By::Jwt,
                 };
-                let login = jwt::login(client, (by, &mount), role, jwt, endpoint).await?;
-                Ok(issued(login))
+                let login = jwt::login(client, (by, &mount), role, jwt, endpoint).await;
+                Ok(issued(
+                    login.inspect_err(|error| self.note_refusal(jwt, error))?,
+                ))
             }
             With::Token(token) => {
                 let lookup = token::lookup(client, token, endpoint).await?;
@@ -220,7 +241,8 @@ impl Store for Vault {
 
     async fn knows(&self, token: &SecretBuf, endpoint: Option<usize>) -> Result<bool, Error> {
         let asked = match self.is_inline() {
-            true => jwt::is_taken(&self.client, token, endpoint).await,
+            // What is not allowed has logged in.
+            true => jwt::is_taken(&self.client, token, endpoint).await.map(drop),
             false => token::lookup(&self.client, token, endpoint).await.map(drop),
         };
         match asked {

@@ -19,8 +19,11 @@ pub(crate) fn hold(data: &[u8]) -> bool {
     match &life {
         Ok(left) => assert!(!left.is_zero()),
         Err(error) => {
-            use ErrorKind::{Malformed, Refused, Unavailable};
-            assert!(matches!(error.kind(), Malformed | Refused | Unavailable));
+            use ErrorKind::{Malformed, Refused, Unauthenticated, Unavailable};
+            assert!(matches!(
+                error.kind(),
+                Malformed | Refused | Unauthenticated | Unavailable
+            ));
             assert!(error.detail().is_none());
         }
     }

@@ -163,7 +163,7 @@ fn what_is_no_socket_and_what_is_not_there_says_so() {
         ("agent/file/api.sock", ErrorKind::Refused),
         ("agent/none.sock", ErrorKind::Unavailable),
         ("none/api.sock", ErrorKind::Unavailable),
-        ("agent/loop", ErrorKind::Unavailable),
+        ("agent/loop", ErrorKind::Refused),
     ] {
         assert_eq!(kind(&place.guard(way)), Some(wanted), "{way}");
     }
@@ -188,4 +188,45 @@ async fn the_user_of_the_process_that_listens_is_looked_at() {
         guard.agent = Some(4711);
         assert!(guard.connect().await.is_ok());
     }
+}
+
+#[tokio::test]
+async fn a_user_without_a_number_in_this_namespace_is_nobody_who_was_named() {
+    let place = Place::new();
+    let mut guard = place.guard("agent/api.sock");
+    // As in a user namespace that does not have the agent's user: it and all others who are not there look the same.
+    guard.unmapped = Some(us());
+    let error = guard.connect().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused);
+    assert!(error.to_string().contains("user namespace"), "{error}");
+}
+
+#[test]
+fn a_path_that_no_address_holds_and_links_without_an_end_say_so() {
+    let place = Place::new();
+    let long = place.path(&"long".repeat(24));
+    fs::create_dir(&long).unwrap();
+    let _listens = UnixListener::bind(place.path("agent/other.sock")).unwrap();
+    fs::rename(place.path("agent/other.sock"), long.join("api.sock")).unwrap();
+    symlink(&long, place.path("short")).unwrap();
+    symlink("round", place.path("round")).unwrap();
+    for (path, text) in [("short/api.sock", "107 bytes"), ("round", "too many links")] {
+        let error = place.guard(path).look().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
+        assert!(error.to_string().contains(text), "{error}");
+    }
+    for path in ["agent/api.sock/..", "agent/..", "agent", "."] {
+        assert_eq!(kind(&place.guard(path)), Some(ErrorKind::Refused), "{path}");
+    }
+}
+
+#[test]
+fn the_root_folder_is_looked_at_like_all_others() {
+    let place = Place::new();
+    let mut guard = place.guard("agent/api.sock");
+    // It is root's, and so are others on the way.
+    guard.agent = None;
+    guard.unmapped = Some(ROOT);
+    let error = guard.look().unwrap_err();
+    assert!(error.to_string().contains("(/, uid 0)"), "{error}");
 }

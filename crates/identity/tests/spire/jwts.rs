@@ -142,7 +142,7 @@ fn while_the_agent_is_away_the_last_jwt_svid_is_used_to_its_end_and_not_after_it
             match jwt(&source).await {
                 Ok(held) => assert!(held == first && clock.now() < ends + SECOND),
                 Err(error) => {
-                    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+                    assert_eq!(error.kind(), ErrorKind::Unauthenticated, "{error}");
                     assert!(clock.now() >= ends);
                     break;
                 }
@@ -154,7 +154,7 @@ fn while_the_agent_is_away_the_last_jwt_svid_is_used_to_its_end_and_not_after_it
         // One that is frozen is one that is away.
         spire.suspend_agent().unwrap();
         let silent = identity(&spire).jwts("another").unwrap();
-        assert_eq!(kind(&silent).await, Some(ErrorKind::Unavailable));
+        assert_eq!(kind(&silent).await, Some(ErrorKind::Unauthenticated));
         spire.resume_agent().unwrap();
     });
 }

@@ -149,7 +149,7 @@ fn another_user_gets_nothing_without_an_entry_and_the_environment_names_no_socke
         (NEIGHBOUR, &socket, PATH, "Unauthenticated"),
         (STRANGER, &socket, PATH, "Unauthenticated"),
         (STRANGER, &socket, "/neighbour", "Unauthenticated"),
-        (NEIGHBOUR, &none, "/neighbour", "Unavailable"),
+        (NEIGHBOUR, &none, "/neighbour", "Unauthenticated"),
     ] {
         let output = workload(&spire, uid, socket, path);
         let said = String::from_utf8_lossy(&output.stdout);

@@ -57,7 +57,7 @@ fn own_an_agent_that_fails_is_asked_once_a_second_however_many_ask() {
     let (source, clock) = steered(&world);
     block_on(async {
         for (status, kind, pause) in [
-            (UNAVAILABLE, ErrorKind::Unavailable, SECOND),
+            (UNAVAILABLE, ErrorKind::Unauthenticated, SECOND),
             (PERMISSION_DENIED, ErrorKind::Unauthenticated, SECOND),
             (INVALID_ARGUMENT, ErrorKind::Misconfigured, SECOND * 24),
         ] {
@@ -93,7 +93,7 @@ fn own_while_the_agent_is_away_the_last_jwt_svid_serves_all_and_the_agent_is_ask
             clock.advance(SECOND);
         }
         clock.advance(SECOND * 1700);
-        let away = [Some(ErrorKind::Unavailable); CALLERS];
+        let away = [Some(ErrorKind::Unauthenticated); CALLERS];
         assert_eq!(all_at_once(&source).await, away);
         assert_eq!(world.api.calls(WorkloadMethod::JwtSvid), 5);
     });
@@ -105,7 +105,7 @@ fn own_an_agent_that_says_nothing_keeps_all_callers_as_long_as_one() {
     let (source, _) = steered(&world);
     world.api.answer(WorkloadMethod::JwtSvid, Answer::silence());
     // Four seconds; one after the other would be three minutes.
-    let away = [Some(ErrorKind::Unavailable); CALLERS];
+    let away = [Some(ErrorKind::Unauthenticated); CALLERS];
     assert_eq!(block_on(all_at_once(&source)), away);
     assert_eq!(world.api.calls(WorkloadMethod::JwtSvid), 1);
 }

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use secret_resolver::backend::SystemClock;
-use secret_resolver::{Clock, ErrorKind};
-use secret_resolver_spiffe::SpiffeIdentity;
+use secret_resolver::testing::ManualClock;
+use secret_resolver::{Clock, Error, ErrorKind};
+use secret_resolver_session::JwtSource;
+use secret_resolver_spiffe::{SpiffeIdentity, SpiffeJwts};
 use serde_json::{Value, json};
 use test_servers::{Answer, WorkloadMethod, jwt_message};
 
@@ -28,6 +30,16 @@ fn answers(world: &World, token: &str) {
         .answer(WorkloadMethod::JwtSvid, Answer::one(&message));
 }
 
+/// What went wrong. To a store it is never an outage, because no store was asked.
+fn reported(source: &SpiffeJwts, error: &Error) -> ErrorKind {
+    assert!(
+        error.is_held_back() && error.kind() != ErrorKind::Unavailable,
+        "{error}"
+    );
+    let status = source.status().unwrap();
+    status.last_failure.unwrap().kind
+}
+
 /// What becomes of this token, on a source of its own.
 fn taken(world: &World, token: &str) -> Result<(), ErrorKind> {
     answers(world, token);
@@ -40,7 +52,7 @@ fn taken(world: &World, token: &str) -> Result<(), ErrorKind> {
         }
         Err(error) => {
             assert!(!error.to_string().contains("canary"), "{error}");
-            Err(error.kind())
+            Err(reported(&source, &error))
         }
     }
 }
@@ -58,28 +70,90 @@ fn jf_01_and_03_the_audience_and_the_identity_are_asked_for() {
 
 #[test]
 fn jf_04_a_denial_is_an_error_and_no_old_jwt_svid() {
-    for (status, kind) in [
-        (PERMISSION_DENIED, ErrorKind::Unauthenticated),
-        (INVALID_ARGUMENT, ErrorKind::Misconfigured),
-        (UNIMPLEMENTED, ErrorKind::Misconfigured),
-    ] {
-        let world = World::new();
-        let clock = secret_resolver::testing::ManualClock::new();
-        let identity = world.builder(&world.id()).with_clock(clock.clone());
-        let source = identity.build().unwrap().jwts(AUDIENCE).unwrap();
-        let life = Duration::from_secs(3600);
+    let world = World::new();
+    let clock = ManualClock::new();
+    let identity = world.builder(&world.id()).with_clock(clock.clone());
+    let source = identity.build().unwrap().jwts(AUDIENCE).unwrap();
+    let life = Duration::from_secs(3600);
+    answers(&world, &world.domain.jwt(PATH, AUDIENCE, life).unwrap());
+    block_on(async {
+        let first = jwt(&source).await.unwrap();
+        // What says nothing about the identity leaves it as it is.
+        clock.advance(life / 2);
+        for answer in [
+            Answer::status(UNAVAILABLE, "canary"),
+            Answer::one(&jwt_message(&[(&world.id(), "canary")])),
+            Answer::one(&jwt_message(&[])),
+            Answer::status(UNIMPLEMENTED, "canary"),
+            Answer::status(INVALID_ARGUMENT, "canary"),
+        ] {
+            world.api.answer(WorkloadMethod::JwtSvid, answer);
+            let calls = world.api.calls(WorkloadMethod::JwtSvid);
+            assert_eq!(jwt(&source).await.unwrap(), first);
+            assert_eq!(world.api.calls(WorkloadMethod::JwtSvid), calls + 1);
+            clock.advance(SECOND * 24);
+        }
+        let denied = Answer::status(PERMISSION_DENIED, "canary");
+        world.api.answer(WorkloadMethod::JwtSvid, denied);
+        let error = jwt(&source).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unauthenticated);
+        assert!(!error.to_string().contains("canary"), "{error}");
+        // Nor does it come back while the agent is away.
+        let away = Answer::status(UNAVAILABLE, "");
+        world.api.answer(WorkloadMethod::JwtSvid, away);
+        clock.advance(SECOND);
+        assert!(jwt(&source).await.is_err());
+    });
+}
+
+#[test]
+fn own_a_jwt_svid_that_the_store_refuses_is_replaced_before_half_of_its_life() {
+    let world = World::new();
+    let clock = ManualClock::new();
+    let identity = world.builder(&world.id()).with_clock(clock.clone());
+    let source = identity.build().unwrap().jwts(AUDIENCE).unwrap();
+    let life = Duration::from_secs(3600);
+    answers(&world, &world.domain.jwt(PATH, AUDIENCE, life).unwrap());
+    block_on(async {
+        let first = jwt(&source).await.unwrap();
         answers(&world, &world.domain.jwt(PATH, AUDIENCE, life).unwrap());
-        block_on(async {
-            drop(jwt(&source).await.unwrap());
-            world
-                .api
-                .answer(WorkloadMethod::JwtSvid, Answer::status(status, "canary"));
-            clock.advance(life / 2);
-            let error = jwt(&source).await.unwrap_err();
-            assert_eq!(error.kind(), kind);
-            assert!(!error.to_string().contains("canary"), "{error}");
-        });
-    }
+        // However often it is refused, the agent is not asked more often than that.
+        for _ in 0..23 {
+            source.refused(&first);
+            clock.advance(SECOND);
+            assert_eq!(jwt(&source).await.unwrap(), first);
+        }
+        clock.advance(SECOND);
+        let second = jwt(&source).await.unwrap();
+        assert_ne!(second, first);
+        // One that is not held any more changes nothing.
+        source.refused(&first);
+        clock.advance(life / 3);
+        assert_eq!(jwt(&source).await.unwrap(), second);
+        assert_eq!(world.api.calls(WorkloadMethod::JwtSvid), 2);
+    });
+}
+
+#[test]
+fn own_a_runtime_that_stands_still_while_it_waits_for_the_agent_holds_up_no_other() {
+    let world = World::new();
+    world.api.answer(WorkloadMethod::JwtSvid, Answer::silence());
+    let source = world.identity().jwts(AUDIENCE).unwrap();
+    let parked = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let waits = source.clone();
+    parked.block_on(async {
+        let begun = tokio::spawn(async move { waits.jwt().await });
+        until("a question", async || {
+            world.api.calls(WorkloadMethod::JwtSvid) == 1
+        })
+        .await;
+        drop(begun);
+    });
+    answers(&world, &with_claims(&world, &claims(&world)));
+    block_on(until("a JWT-SVID", async || jwt(&source).await.is_ok()));
 }
 
 #[test]
@@ -153,12 +227,21 @@ fn jv_11_and_12_a_jwt_svid_has_an_end_and_has_not_ended() {
 fn jv_19_the_subject_is_the_configured_identity() {
     let world = World::new();
     for (subject, wanted) in [
-        (json!("spiffe://example.test/canary"), ErrorKind::Refused),
-        (json!("spiffe://example.test"), ErrorKind::Refused),
-        (json!("spiffe://example.test/billing/"), ErrorKind::Refused),
-        (json!("SPIFFE://example.test/billing"), ErrorKind::Refused),
-        (json!("canary"), ErrorKind::Refused),
-        (json!(""), ErrorKind::Refused),
+        (
+            json!("spiffe://example.test/canary"),
+            ErrorKind::Unauthenticated,
+        ),
+        (json!("spiffe://example.test"), ErrorKind::Unauthenticated),
+        (
+            json!("spiffe://example.test/billing/"),
+            ErrorKind::Unauthenticated,
+        ),
+        (
+            json!("SPIFFE://example.test/billing"),
+            ErrorKind::Unauthenticated,
+        ),
+        (json!("canary"), ErrorKind::Unauthenticated),
+        (json!(""), ErrorKind::Unauthenticated),
         (json!(null), ErrorKind::Malformed),
         (
             json!(["spiffe://example.test/billing"]),
@@ -235,7 +318,10 @@ fn own_of_several_jwt_svids_the_first_is_judged_and_of_none_nothing() {
     let id = world.id();
     for (svids, wanted) in [
         (&[(&*id, &*good), (&*id, &*other)][..], Ok(())),
-        (&[(&*id, &*other), (&*id, &*good)], Err(ErrorKind::Refused)),
+        (
+            &[(&*id, &*other), (&*id, &*good)],
+            Err(ErrorKind::Unauthenticated),
+        ),
         (&[], Err(ErrorKind::Malformed)),
         (&[(&*id, "")], Err(ErrorKind::Malformed)),
         (&[("", &*good)], Err(ErrorKind::Malformed)),
@@ -245,7 +331,7 @@ fn own_of_several_jwt_svids_the_first_is_judged_and_of_none_nothing() {
         let source = world.identity().jwts(AUDIENCE).unwrap();
         let taken = block_on(jwt(&source))
             .map(drop)
-            .map_err(|error| error.kind());
+            .map_err(|error| reported(&source, &error));
         assert_eq!(taken, wanted);
     }
 }
@@ -272,7 +358,11 @@ fn own_an_answer_that_breaks_is_an_outage_and_an_agent_that_says_nothing_too() {
         let clock = SystemClock::shared().unwrap();
         let begun = clock.now();
         let error = block_on(jwt(&source)).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Unavailable, "{answer:?}: {error}");
+        assert_eq!(
+            error.kind(),
+            ErrorKind::Unauthenticated,
+            "{answer:?}: {error}"
+        );
         assert!(!error.to_string().contains("canary"), "{error}");
         // It is no evidence against the store, which nobody asked.
         assert!(error.is_held_back(), "{error}");

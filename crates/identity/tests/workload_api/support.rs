@@ -129,6 +129,11 @@ impl Watched {
         failure.map(|failure| (failure.kind, failure.what))
     }
 
+    /// Waits until a failure is reported.
+    pub(crate) async fn until_failed(&self) {
+        until("a failure", async || self.failure().is_some()).await;
+    }
+
     /// Waits until a failure of this kind is reported.
     pub(crate) async fn until_reported(&self, kind: ErrorKind) -> &'static str {
         until(kind, async || {

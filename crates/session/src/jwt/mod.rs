@@ -22,8 +22,8 @@ use crate::error;
 /// # Errors
 /// A source that has no JWT now, and may have one soon, answers
 /// [`Unauthenticated`](secret_resolver::ErrorKind::Unauthenticated), marked by
-/// [`held_back`](Error::held_back): the store was not asked. An agent that is away is
-/// [`Unavailable`](secret_resolver::ErrorKind::Unavailable). What can never be a JWT is
+/// [`held_back`](Error::held_back): the store was not asked. So is one whose agent is away: an outage is the store's alone, because it
+/// permits exceptions. What can never be a JWT is
 /// [`Misconfigured`](secret_resolver::ErrorKind::Misconfigured). No error quotes a JWT.
 ///
 /// # Cancel safety
@@ -50,6 +50,10 @@ use crate::error;
 pub trait JwtSource: fmt::Debug + Send + Sync + 'static {
     /// The JWT as it is now, for one login. Polled on a tokio runtime.
     fn jwt(&self) -> JwtFuture<'_>;
+
+    /// The store has refused a login with this JWT. A source that keeps its JWTs for a while may get another sooner. It may not block.
+    /// By default nothing is done.
+    fn refused(&self, _: &Jwt) {}
 
     /// The identity that its JWTs prove, where it knows it; for readiness probes. By default there is none.
     fn status(&self) -> Option<IdentityStatus> {
@@ -145,6 +149,10 @@ impl Future for JwtFuture<'_> {
 impl<S: JwtSource + ?Sized> JwtSource for Arc<S> {
     fn jwt(&self) -> JwtFuture<'_> {
         (**self).jwt()
+    }
+
+    fn refused(&self, jwt: &Jwt) {
+        (**self).refused(jwt);
     }
 
     fn status(&self) -> Option<IdentityStatus> {

@@ -11,7 +11,9 @@ use super::Authorities;
 /// these authorities vouches for it, within its dates and for a server, and this identity is in it. The host's name is not looked for.
 ///
 /// # What holds
-/// - While the channel's value is an error, no connection is made, and each request fails with that error.
+/// - While the channel's value is an error, no connection is made, and each request fails with that error. It is
+///   [`Unauthenticated`](secret_resolver::ErrorKind::Unauthenticated) as a rule, marked by [`held_back`](Error::held_back): no store was
+///   asked, so the error is no evidence against one.
 /// - When the value changes, connections that were made with the one before are closed: idle ones at once, busy ones when their
 ///   request has ended. A value that is equal to the one before should not be sent.
 /// - When the sender is gone, the last value stays.

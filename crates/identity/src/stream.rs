@@ -1,0 +1,303 @@
+//! The stream of X509-SVIDs and authorities that the agent sends: the newest is shown, until it ends or is withdrawn.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures_util::{Stream as Messages, StreamExt as _};
+use secret_resolver::backend::Seldom;
+use secret_resolver::{Error, ErrorKind};
+use secret_resolver_transport::ClientCertificate;
+use spiffe::{WorkloadApiError, X509Context};
+use tokio::sync::watch;
+use tokio::task::{AbortHandle, JoinSet};
+
+use crate::identity::Inner;
+use crate::pause::Pauses;
+use crate::today::today;
+use crate::worker::Worker;
+use crate::{agent, error};
+
+/// It goes on while somebody holds this.
+pub(crate) struct Stream {
+    pub(crate) identity: Arc<Inner>,
+    shown: watch::Receiver<Result<ClientCertificate, Error>>,
+    has_begun: Arc<AtomicBool>,
+    job: AbortHandle,
+    /// Whose thread it runs on.
+    _worker: Arc<Worker>,
+}
+
+/// What the job works with.
+#[derive(Clone)]
+struct Job {
+    identity: Arc<Inner>,
+    shown: watch::Sender<Result<ClientCertificate, Error>>,
+    has_begun: Arc<AtomicBool>,
+    /// Of each kind of line, one a second.
+    warnings: Arc<Seldom>,
+    changes: Arc<Seldom>,
+}
+
+type Message = Result<X509Context, WorkloadApiError>;
+
+/// How long an agent is waited for that has given nothing to show. The first message it has to send at once; it may have to find out first
+/// who asks.
+const SILENCE: Duration = Duration::from_secs(10);
+
+impl Stream {
+    pub(crate) fn start(identity: Arc<Inner>, worker: Arc<Worker>) -> Arc<Self> {
+        let (sender, shown) = watch::channel(Err(none_yet(&identity)));
+        let has_begun = Arc::new(AtomicBool::new(false));
+        // What a stream before this one has heard may be long out of date.
+        identity.bundles.forget(&none_yet(&identity));
+        identity.svids.ends(None);
+        let job = Job {
+            identity: Arc::clone(&identity),
+            shown: sender,
+            has_begun: Arc::clone(&has_begun),
+            warnings: Arc::default(),
+            changes: Arc::default(),
+        };
+        Arc::new(Self {
+            identity,
+            shown,
+            has_begun,
+            job: worker.spawn(job.run()),
+            _worker: worker,
+        })
+    }
+
+    pub(crate) fn shown(&self) -> watch::Receiver<Result<ClientCertificate, Error>> {
+        self.shown.clone()
+    }
+
+    /// Whether the agent was not heard yet, nor found to be away.
+    pub(crate) fn is_starting(&self) -> bool {
+        !self.has_begun.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.job.abort();
+    }
+}
+
+impl Job {
+    /// For ever. A panic, as of a clock of the application's, ends one of the two for a second and not the identity.
+    async fn run(self) {
+        loop {
+            let mut both = JoinSet::new();
+            both.spawn(self.clone().follow());
+            both.spawn(self.clone().expire());
+            let _ = both.join_next().await;
+            tracing::error!("code that follows the agent has panicked; it begins again");
+            tokio::time::sleep(crate::pause::SHORTEST).await;
+        }
+    }
+
+    /// What the agent says.
+    async fn follow(self) {
+        let mut pauses = Pauses::new();
+        loop {
+            let error = self.connection(&mut pauses).await;
+            self.failed(
+                &error,
+                "no X509-SVIDs come from the agent; what it gave last is shown to its end",
+            );
+            self.has_begun.store(true, Ordering::Release);
+            match error.kind() {
+                ErrorKind::Unauthenticated => self.withdraw(&error),
+                _ => self.explain(&error),
+            }
+            pauses.wait_after(&error).await;
+        }
+    }
+
+    /// One connection, to its end.
+    async fn connection(&self, pauses: &mut Pauses) -> Error {
+        let id = || self.identity.id.to_string();
+        let client = match agent::connect(&self.identity.guard).await {
+            Ok(client) => client,
+            Err(error) => return error,
+        };
+        let opened = tokio::time::timeout(SILENCE, client.stream_x509_contexts());
+        let mut messages = match opened.await {
+            Ok(Ok(messages)) => messages,
+            Ok(Err(error)) => return error::of_agent(&error, &id()),
+            Err(_) => return self.silent(),
+        };
+        let mut is_first = true;
+        loop {
+            let message = match self.next(&mut messages, is_first).await {
+                Ok(Some(message)) => message,
+                Ok(None) => {
+                    let what = "the agent has ended the stream";
+                    return error::new(ErrorKind::Unavailable, what).with_detail(id());
+                }
+                Err(error) => return error,
+            };
+            is_first = false;
+            self.has_begun.store(true, Ordering::Release);
+            let taken = match message {
+                Ok(context) => self.take(&context),
+                Err(error) if error::ends_a_stream(&error) => {
+                    return error::of_agent(&error, &id());
+                }
+                Err(error) => Err(error::of_agent(&error, &id())),
+            };
+            match taken {
+                Ok(()) => pauses.reset(),
+                Err(error) => {
+                    self.failed(&error, "a message of the agent is passed over");
+                    self.explain(&error);
+                }
+            }
+        }
+    }
+
+    /// The next message. An agent that has given nothing to show is not waited for without an end.
+    async fn next(
+        &self,
+        messages: &mut (impl Messages<Item = Message> + Unpin),
+        is_first: bool,
+    ) -> Result<Option<Message>, Error> {
+        let mut changes = self.shown.subscribe();
+        loop {
+            let may_be_silent = changes.borrow_and_update().is_ok() && !is_first;
+            tokio::select! {
+                message = messages.next() => return Ok(message),
+                _ = changes.changed() => {}
+                () = tokio::time::sleep(SILENCE), if !may_be_silent => return Err(self.silent()),
+            }
+        }
+    }
+
+    fn silent(&self) -> Error {
+        let error = error::new(ErrorKind::Unavailable, "the agent says nothing");
+        error.with_detail(self.identity.id.to_string())
+    }
+
+    /// A message is the whole state: what it does not have was taken away.
+    fn take(&self, context: &X509Context) -> Result<(), Error> {
+        let identity = &*self.identity;
+        let mut svids = context.svids().iter();
+        let Some(svid) = svids.find(|svid| *svid.spiffe_id() == identity.id) else {
+            let another = another(identity);
+            self.withdraw(&another);
+            return Err(another);
+        };
+        let chain = svid.cert_chain().iter();
+        let chain = chain.map(|certificate| certificate.as_bytes().to_vec());
+        let certificate =
+            ClientCertificate::from_der(chain.collect(), svid.private_key().as_bytes());
+        let certificate = certificate.map_err(|error| {
+            let error = error.with_backend(error::SOURCE);
+            error.with_detail(identity.id.to_string())
+        })?;
+        let is_new = !matches!(&*self.shown.borrow(), Ok(shown) if *shown == certificate);
+        if is_new {
+            // First, so that whoever sees the SVID sees its end.
+            let ends = identity.clock.now() + left(&certificate);
+            identity.svids.ends(Some(ends));
+            let _ = self.shown.send_replace(Ok(certificate));
+        }
+        identity.bundles.learn(context.bundle_set());
+        identity.svids.updated(identity.clock.now());
+        if is_new && let Some(others) = self.changes.warns(identity.clock.now()) {
+            tracing::info!(spiffe_id = %identity.id, others, "another X509-SVID is shown from now on");
+        }
+        Ok(())
+    }
+
+    /// Shows none from now on, and says why. Nor is a server believed by what the agent gave before.
+    fn withdraw(&self, why: &Error) {
+        self.identity.bundles.forget(why);
+        self.show_none(why);
+    }
+
+    /// Where there is nothing to show, or nobody to believe, this is why.
+    fn explain(&self, why: &Error) {
+        let why = error::no_credential(why);
+        let detail = why.detail().unwrap_or_default();
+        let id = self.identity.id.to_string();
+        let why = match detail.contains(&id) {
+            true => why,
+            false => why.clone().with_detail(format!("{id}, {detail}")),
+        };
+        self.identity.bundles.explain(&why);
+        self.shown.send_if_modified(|shown| {
+            let has_none = shown.is_err();
+            if has_none {
+                *shown = Err(why);
+            }
+            has_none
+        });
+    }
+
+    fn show_none(&self, why: &Error) {
+        self.identity.svids.ends(None);
+        let _ = self.shown.send_replace(Err(why.clone()));
+    }
+
+    fn failed(&self, error: &Error, what: &'static str) {
+        let now = self.identity.clock.now();
+        self.identity.svids.failed(error, now);
+        if let Some(others) = self.warnings.warns(now) {
+            tracing::warn!(%error, others, "{what}");
+        }
+    }
+
+    /// Shows none once the last has ended.
+    async fn expire(self) {
+        /// The time of day may be set meanwhile.
+        const LOOK_AGAIN: Duration = Duration::from_secs(10);
+        let mut changes = self.shown.subscribe();
+        loop {
+            let left = changes.borrow_and_update().as_ref().ok().map(left);
+            match left {
+                Some(left) if left.is_zero() => self.show_none(&ended(&self.identity)),
+                Some(left) => {
+                    let end = tokio::time::sleep(left.min(LOOK_AGAIN));
+                    tokio::select! {
+                        () = end => {}
+                        _ = changes.changed() => {}
+                    }
+                }
+                None => {
+                    let _ = changes.changed().await;
+                }
+            }
+        }
+    }
+}
+
+/// How long it is still valid.
+fn left(certificate: &ClientCertificate) -> Duration {
+    // Its last second counts.
+    let end = certificate.valid_until() + Duration::from_secs(1);
+    today().map_or(Duration::ZERO, |today| end.saturating_sub(today))
+}
+
+fn none_yet(identity: &Inner) -> Error {
+    why_none(identity, "the agent has given no X509-SVID yet")
+}
+
+fn ended(identity: &Inner) -> Error {
+    why_none(
+        identity,
+        "the X509-SVID has ended, and the agent has given no other",
+    )
+}
+
+fn another(identity: &Inner) -> Error {
+    why_none(
+        identity,
+        "the agent gives this workload other identities than the configured one",
+    )
+}
+
+fn why_none(identity: &Inner, what: &'static str) -> Error {
+    error::new(ErrorKind::Unauthenticated, what).with_detail(identity.id.to_string())
+}
