@@ -19,5 +19,6 @@ mod calls;
 mod endpoint;
 mod jwts;
 mod servers;
+mod starts;
 mod support;
 mod x509;

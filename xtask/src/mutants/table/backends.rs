@@ -27,10 +27,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     vault(
         "verdicts: a proxy's page is a refusal",
         "backends/vault/src/answers.rs",
-        [
-            "is_refused && Body::of(reply.body()) != Body::Foreign",
-            "is_refused",
-        ],
+        ["403 => body() != Body::Foreign,", "403 => true,"],
         "a_proxys_403_ends_no_token_and_is_not_a_denial",
     ),
     vault(

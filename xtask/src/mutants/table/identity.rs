@@ -5,8 +5,9 @@ use super::{Mutant, core, of};
 const GUARD: &str = "crates/identity/src/guard.rs";
 const JWT: &str = "crates/identity/src/jwt.rs";
 const CLAIMS: &str = "crates/identity/src/claims.rs";
-const CERTIFICATES: &str = "crates/identity/src/certificates.rs";
+const STREAM: &str = "crates/identity/src/stream.rs";
 const ERROR: &str = "crates/identity/src/error.rs";
+const PAUSE: &str = "crates/identity/src/pause.rs";
 
 pub(super) const MUTANTS: &[Mutant] = &[
     spiffe(
@@ -31,8 +32,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "identity: a part of the path may belong to anyone",
         GUARD,
         [
-            "if !self.is_theirs(metadata.uid()) {",
-            "if !self.is_theirs(metadata.uid()) && links > MOST_LINKS {",
+            "match self.is_theirs(metadata.uid()) {",
+            "match metadata.uid() < u32::MAX {",
         ],
         "what_belongs_to_another_user_is_refused",
     ),
@@ -40,8 +41,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "identity: what is no socket is asked",
         GUARD,
         [
-            "true if metadata.file_type().is_socket() => {}",
-            "true if !metadata.file_type().is_dir() => {}",
+            "if !self.metadata(path)?.file_type().is_socket() {",
+            "if self.metadata(path)?.is_dir() {",
         ],
         "what_is_no_socket_and_what_is_not_there_says_so",
     ),
@@ -121,8 +122,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "identity: a JWT-SVID is used after a denial",
         JWT,
         [
-            "is_verdict: error.kind() != ErrorKind::Unavailable,",
-            "is_verdict: error.kind() == ErrorKind::Malformed,",
+            "is_withdrawn = error.kind() == ErrorKind::Unauthenticated;",
+            "is_withdrawn = error.kind() == ErrorKind::Overloaded;",
         ],
         "jf_04_a_denial_is_an_error_and_no_old_jwt_svid",
     ),
@@ -130,14 +131,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "identity: an outage ends a JWT-SVID that lives",
         JWT,
         [
-            "is_verdict: error.kind() != ErrorKind::Unavailable,",
-            "is_verdict: error.kind() != ErrorKind::Malformed,",
+            "is_withdrawn = error.kind() == ErrorKind::Unauthenticated;",
+            "is_withdrawn = error.kind() == ErrorKind::Unavailable;",
         ],
         "own_while_the_agent_is_away_the_last_jwt_svid_serves_all_and_the_agent_is_asked_once_a_second",
     ),
     spiffe(
         "identity: another identity's SVID is shown",
-        CERTIFICATES,
+        STREAM,
         [
             "svids.find(|svid| *svid.spiffe_id() == identity.id)",
             "svids.find(|svid| svid.spiffe_id().trust_domain() == identity.id.trust_domain())",
@@ -146,52 +147,49 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     spiffe(
         "identity: a message without the identity withdraws nothing",
-        CERTIFICATES,
-        [
-            "        withdraw(identity, shown, another(identity));\n",
-            "",
-        ],
+        STREAM,
+        ["            self.withdraw(&another);\n", ""],
         "own_a_message_without_the_configured_identity_withdraws_its_svid",
     ),
     spiffe(
         "identity: a denial withdraws nothing",
-        CERTIFICATES,
+        STREAM,
         [
-            "            withdraw(identity, shown, error.clone());\n",
-            "",
+            "ErrorKind::Unauthenticated => self.withdraw(&error),",
+            "ErrorKind::Unauthenticated => {}",
         ],
         "wa_04_a_denial_withdraws_the_svid_at_once_and_names_the_identity",
     ),
     spiffe(
         "identity: an outage withdraws the SVID",
-        CERTIFICATES,
+        STREAM,
         [
-            "if error.kind() == ErrorKind::Unauthenticated {",
-            "if error.kind() == ErrorKind::Unavailable {",
+            "ErrorKind::Unauthenticated => self.withdraw(&error),",
+            "ErrorKind::Unavailable => self.withdraw(&error),",
         ],
         "wa_01_an_agent_that_is_restarted_is_found_again",
     ),
     spiffe(
         "identity: an SVID is shown after its end",
-        CERTIFICATES,
+        STREAM,
         [
-            "Some(left) if left.is_zero() => withdraw(",
-            "Some(left) if left > LOOK_AGAIN => withdraw(",
+            "Some(left) if left.is_zero() => self.show_none(",
+            "Some(left) if left > LOOK_AGAIN => self.show_none(",
         ],
         "own_an_svid_is_shown_to_its_end_and_not_after_it",
     ),
     spiffe(
         "identity: an equal SVID is a rotation",
-        CERTIFICATES,
+        STREAM,
         [
-            "    if is_new {\n        // First",
-            "    if is_new || true {\n        // First",
+            "        if is_new {\n            // First",
+            "        if is_new || true {\n            // First",
         ],
         "xs_03_a_rotated_svid_is_shown_and_an_equal_one_is_no_rotation",
     ),
     spiffe(
         "identity: a stream that ends is opened again at once",
-        CERTIFICATES,
+        PAUSE,
         [
             "tokio::time::sleep(wait + random_part(wait / 4)).await;",
             "tokio::time::sleep(random_part(wait / 100)).await;",
@@ -200,28 +198,28 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     spiffe(
         "identity: what the agent does not take is soon sent again",
-        ERROR,
+        PAUSE,
         [
-            "ErrorKind::Misconfigured => LONGEST_PAUSE,",
-            "ErrorKind::Misconfigured => SHORTEST_PAUSE,",
+            "ErrorKind::Misconfigured => LONGEST,",
+            "ErrorKind::Misconfigured => SHORTEST,",
         ],
         "ep_07_a_request_that_the_agent_does_not_take_is_reported_and_not_soon_sent_again",
     ),
     spiffe(
         "identity: an agent that says nothing is waited for without an end",
-        CERTIFICATES,
+        STREAM,
         [
-            "tokio::time::timeout(FIRST_MESSAGE, begun)",
-            "tokio::time::timeout(FIRST_MESSAGE * 9, begun)",
+            "let may_be_silent = changes.borrow_and_update().is_ok() && !is_first;",
+            "let may_be_silent = changes.borrow_and_update().is_ok() || !is_first || is_first;",
         ],
         "own_an_agent_that_says_nothing_is_reported_and_asked_again",
     ),
     spiffe(
         "identity: an agent fills the log",
-        CERTIFICATES,
+        STREAM,
         [
-            "    let warnings = Seldom::default();\n    while let Some(message) = next {\n",
-            "    while let Some(message) = next {\n        let warnings = Seldom::default();\n",
+            "if let Some(others) = self.warnings.warns(now) {",
+            "if let Some(others) = self.warnings.warns(now).or(Some(0)) {",
         ],
         "no_key_and_no_jwt_is_in_any_text_or_trace_and_an_agent_cannot_fill_a_log",
     ),
@@ -236,7 +234,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     spiffe(
         "identity: a key is in a text",
-        CERTIFICATES,
+        STREAM,
         [
             "    let chain = svid.cert_chain().iter();\n",
             "    tracing::trace!(key = ?svid.private_key().as_bytes());\n    let chain = svid.cert_chain().iter();\n",
@@ -247,8 +245,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "identity: who stands in the agent's place ends what the agent gave",
         JWT,
         [
-            "agent::connect(guard).await.map_err(Failed::unreached)?;",
-            "agent::connect(guard).await?;",
+            "is_withdrawn = error.kind() == ErrorKind::Unauthenticated;",
+            "is_withdrawn = error.kind() != ErrorKind::Unavailable;",
         ],
         "an_agent_that_another_user_has_replaced_is_refused_and_what_the_first_gave_is_used_to_its_end",
     ),
@@ -278,8 +276,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     spiffe(
         "identity: authorities are believed after the identity was withdrawn",
-        CERTIFICATES,
-        ["            identity.bundles.forget(&error);\n", ""],
+        STREAM,
+        ["        self.identity.bundles.forget(why);\n", ""],
         "own_without_an_identity_no_server_is_believed",
     ),
     spiffe(
@@ -290,6 +288,51 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "Method::Certificate { .. } => 0,",
         ],
         "a_login_to_conjur_by_x509_svid_is_made_again_at_each_rotation_and_never_past_its_end",
+    ),
+    spiffe(
+        "identity: an agent that is away is an outage of the store",
+        ERROR,
+        [
+            "ErrorKind::Unavailable | ErrorKind::Malformed => ErrorKind::Unauthenticated,",
+            "ErrorKind::Malformed => ErrorKind::Unauthenticated,",
+        ],
+        "own_an_agent_that_is_away_is_said_by_each_source_and_is_no_outage_of_a_store",
+    ),
+    spiffe(
+        "identity: a JWT-SVID that the store refuses is kept for half of its life",
+        JWT,
+        [
+            "held.again = held.again.min(soon);",
+            "held.again = held.again.max(soon);",
+        ],
+        "own_a_jwt_svid_that_the_store_refuses_is_replaced_before_half_of_its_life",
+    ),
+    spiffe(
+        "identity: the first read does not wait for the agent's first word",
+        STREAM,
+        [
+            "!self.has_begun.load(Ordering::Acquire)",
+            "!self.has_begun.load(Ordering::Acquire) && self.shown.borrow().is_ok()",
+        ],
+        "own_the_first_read_waits_for_the_agents_first_word",
+    ),
+    spiffe(
+        "identity: a panic is the end of the stream",
+        STREAM,
+        [
+            "            let _ = both.join_next().await;\n",
+            "            let _ = both.join_next().await;\n            std::future::pending::<()>().await;\n",
+        ],
+        "own_a_panic_of_the_applications_clock_is_not_the_end_of_the_identity",
+    ),
+    spiffe(
+        "identity: a user whom the namespace does not have is the agent's",
+        GUARD,
+        [
+            "Some(uid) != self.unmapped && (uid == ROOT || Some(uid) == self.agent)",
+            "uid == ROOT || Some(uid) == self.agent",
+        ],
+        "a_user_without_a_number_in_this_namespace_is_nobody_who_was_named",
     ),
 ];
 

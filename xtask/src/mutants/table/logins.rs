@@ -35,8 +35,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "inline: a JWT is used without being tried",
         "backends/vault/src/auth/store.rs",
         [
-            "                jwt::is_taken(client, jwt.secret(), endpoint).await?;\n",
-            "",
+            "let taken = jwt::is_taken(client, jwt.secret(), endpoint).await;",
+            "let taken = jwt::is_taken(client, jwt.secret(), endpoint).await.or(Ok(Taken::Yes));",
         ],
         "a_wrong_jwt_is_sent_once_for_fifty_names",
     ),
@@ -44,8 +44,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "inline: a JWT that is refused later is not replaced",
         "backends/vault/src/answers.rs",
         [
-            "reply.status() == 403 || reply.status() == 400 && inline::has_failed(reply);",
-            "reply.status() == 403;",
+            "400 => is_inline && body() == Body::Reason,",
+            "400 => false,",
         ],
         "a_jwt_that_the_store_refuses_later_is_replaced_by_the_one_in_the_file_within_the_read",
     ),
@@ -57,6 +57,24 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "With::Jwt(jwt) if self.is_inline() && endpoint == Some(usize::MAX) => {",
         ],
         "a_read_with_a_jwt_leaves_no_token_at_the_store",
+    ),
+    transport(
+        "certificates: a request goes out on a connection that was begun with a withdrawn one",
+        "crates/transport/src/client.rs",
+        [
+            "match first(connection, self.identity.changed(stamp)).await {",
+            "match first(connection, std::future::pending::<()>()).await {",
+        ],
+        "a_connection_that_is_begun_with_a_certificate_before_the_one_of_now_carries_no_request",
+    ),
+    transport(
+        "certificates: the first connection does not wait for a source that asks an agent",
+        "crates/transport/src/client.rs",
+        [
+            "        first(self.identity.begun(), self.clock.sleep_until(deadline)).await;\n",
+            "",
+        ],
+        "the_first_connection_waits_for_the_first_word_of_a_source_within_its_time",
     ),
     vault(
         "status: the identity is not shown",
