@@ -155,6 +155,9 @@ impl ResolverBuilder {
     ///
     /// Require all names in one call: what is required later is another secret until then. The answer may take a minute.
     ///
+    /// What is looked for is a list, and is not complete: it finds rights around the declared names, and the usual ways to more rights
+    /// (K-03 of the threat model).
+    ///
     /// Conjur is asked a small request for each variable and two for each policy above one, Vault and OpenBao one for about 50 names.
     #[must_use]
     pub fn require_least_privilege(mut self) -> Self {

@@ -71,10 +71,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let token = SecretBuf::from_slice(store.token(&["reader"], 60 * SECOND)?.as_bytes())?;
     let by_token = Auth::token(Credential::value(token));
     let mut refused = 0;
-    for copied in [by_token.clone(), by_jwt] {
+    for (what, copied) in [("token", by_token.clone()), ("JWT-SVID", by_jwt)] {
         let thief = VaultBackend::builder(at_store(copied)).build()?;
         if let Err(error) = thief.get("app/db#password").await {
-            println!("a copy is worth nothing: {error}");
+            println!("a copied {what} is worth nothing: {error}");
             refused += 1;
         }
     }

@@ -90,7 +90,8 @@ impl Auth {
     /// after it, and no token that it gave is used past it. The tokens are the backend's own, as those of
     /// [`Auth::approle`] are, with the same demands on the role.
     ///
-    /// The role's `bound_audiences` must hold an audience of the JWT (`aud`), and the mount's
+    /// The role must say whose JWT it takes: without `bound_subject`, or `bound_claims`, it takes everyone's who has the same issuer and
+    /// audience. Its `bound_audiences` must hold an audience of the JWT (`aud`), and the mount's
     /// `jwt_supported_algs` the algorithm: OpenBao takes RS256 alone without it.
     ///
     /// ```
@@ -105,6 +106,9 @@ impl Auth {
 
     /// As [`Auth::jwt`], without a token: the JWT goes with each read, which logs in by it (OpenBao's inline authentication, 2.4 and
     /// later). The store keeps nothing, so there is no token to copy, to renew or to revoke, and a read needs no leader for a login.
+    ///
+    /// The role needs the policy `default`, and a `token_num_uses` of 0: with another OpenBao 2.7.2 answers a 500, which looks like an
+    /// outage. A JWT may have as many bytes as a header of the store takes; one of 11 KB was taken.
     ///
     /// Each read costs the store a login, so it is for few reads, or for a service that shall leave no token behind. The
     /// JWT is tried before it is used, by a request that the policy `default` allows (`sys/tools/hash`), and again when the source has another.
@@ -125,7 +129,7 @@ impl Auth {
     ///
     /// # Security
     /// The JWT stands in a header of each request, where that of a login stands in its body: a proxy before the store that logs headers
-    /// logs it.
+    /// logs it. Heads of requests stay in buffers of connections, which nobody wipes: eight copies stood there after a burst of reads.
     #[must_use]
     pub fn inline_jwt(role: impl Into<String>, source: impl JwtSource) -> Self {
         Self::by(Method::Inline(Arc::new(source))).with_role(role)
