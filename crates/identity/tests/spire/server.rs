@@ -78,7 +78,7 @@ fn a_store_follows_its_trust_domain_to_another_authority_and_ends_with_the_ident
         spire.taint(Authority::X509, &old).unwrap();
         let svid = spire.until_rotated(spire.uid(), &shown).unwrap();
         server.show(&svid.chain, &svid.key).unwrap();
-        spire.revoke(Authority::X509, &old).unwrap();
+        // The old one is not revoked: an agent that has not replaced its own certificate yet would be locked out.
         until("a read by the other authority", async || {
             reads(&backend).await
         })
