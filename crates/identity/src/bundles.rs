@@ -51,6 +51,12 @@ impl Bundles {
         }
     }
 
+    /// Wakes those who wait for the agent's first word.
+    pub(crate) fn tell_again(&self) {
+        let told = &lock(&self.0).told;
+        told.values().for_each(|sender| sender.send_modify(|_| {}));
+    }
+
     fn set(&self, bundles: Result<X509BundleSet, Error>) {
         let State { last, told } = &mut *lock(&self.0);
         *last = bundles;

@@ -34,7 +34,7 @@
 //!
 //! | | in use | after the next came | after all was dropped |
 //! |---|---|---|---|
-//! | a JWT-SVID | 2 to 4, one of them ours | 0 to 3 | 1 or 2 |
+//! | a JWT-SVID | 2 to 4, one of them ours | 0 to 5 | 1 to 3 |
 //! | a private key, as the agent sent it | 2 | 2 | 2 |
 //!
 //! A key stays in the buffers of its stream until later messages are written over it, and then in freed memory until that is used again. What

@@ -106,11 +106,11 @@ impl Job {
                 &error,
                 "no X509-SVIDs come from the agent; what it gave last is shown to its end",
             );
-            self.has_begun.store(true, Ordering::Release);
             match error.kind() {
                 ErrorKind::Unauthenticated => self.withdraw(&error),
                 _ => self.explain(&error),
             }
+            self.begun();
             pauses.wait_after(&error).await;
         }
     }
@@ -139,7 +139,6 @@ impl Job {
                 Err(error) => return error,
             };
             is_first = false;
-            self.has_begun.store(true, Ordering::Release);
             let taken = match message {
                 Ok(context) => self.take(&context),
                 Err(error) if error::ends_a_stream(&error) => {
@@ -154,6 +153,7 @@ impl Job {
                     self.explain(&error);
                 }
             }
+            self.begun();
         }
     }
 
@@ -247,6 +247,16 @@ impl Job {
         if let Some(others) = self.warnings.warns(now) {
             tracing::warn!(%error, others, "{what}");
         }
+    }
+
+    /// Those who wait for the agent's first word look again. What came of it stands there already.
+    fn begun(&self) {
+        if self.has_begun.load(Ordering::Acquire) {
+            return;
+        }
+        let begin = |_: &mut _| self.has_begun.store(true, Ordering::Release);
+        self.shown.send_modify(begin);
+        self.identity.bundles.tell_again();
     }
 
     /// Shows none once the last has ended.

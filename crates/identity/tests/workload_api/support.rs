@@ -83,6 +83,9 @@ impl World {
         self.show(std::slice::from_ref(&svid));
         let mut watched = Watched::new(self.identity());
         watched.until_shown(&svid).await;
+        // The first message wakes those who wait for it once more.
+        until("the begin", async || !watched.source.is_starting()).await;
+        drop(watched.shown.borrow());
         (watched, svid)
     }
 }
