@@ -5,19 +5,19 @@
 #![allow(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 #![allow(clippy::print_stdout, reason = "its output is a table")]
 
-#[path = "../tests/workload_api/support.rs"]
-#[allow(dead_code, reason = "the tests use the rest")]
-mod support;
+#[path = "../tests/workload_api/world.rs"]
+mod world;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use secret_resolver::backend::SystemClock;
 use secret_resolver::{Clock, Moment};
+use secret_resolver_session::JwtSource;
 use secret_resolver_spiffe::SpiffeJwts;
 use secret_resolver_transport::{Client, Method, Origin, Request, Trust};
-use support::*;
 use test_servers::{Answer, Reply, ScriptedHttps, TestCa, Validity, WorkloadMethod, jwt_message};
+use world::*;
 
 const ROTATIONS: usize = 50;
 /// Within this an SVID that was rotated is shown.
@@ -73,6 +73,7 @@ async fn rotate(rotations: usize) {
         }
         shown.push(clock.now().since(begun));
     }
+    assert_eq!(watched.identity.status().last_failure, None);
     println!("{rotations} rotations, limit {} ms\n", LIMIT.as_millis());
     println!("| from the agent's message until | p50 | most | most, beside the limit |");
     println!("|---|---|---|---|");
@@ -143,7 +144,7 @@ async fn log_in(half_lives: usize) {
 async fn asks(source: &SpiffeJwts, enough: impl Fn() -> bool) -> (usize, Vec<Moment>) {
     let (mut asked, mut ends) = (0, Vec::new());
     while !enough() {
-        let end = jwt(source).await.unwrap().ends().unwrap();
+        let end = source.jwt().await.unwrap().ends().unwrap();
         asked += 1;
         if ends.last() != Some(&end) {
             ends.push(end);

@@ -105,7 +105,7 @@ impl SpiffeIdentity {
     /// [`ErrorKind::Overloaded`](secret_resolver::ErrorKind::Overloaded) when the thread for the agent's messages cannot be started.
     ///
     /// # Security
-    /// Whoever can get this SPIFFE ID from the trust domain's server is the store. The name of the store's host is not looked at.
+    /// Any process that gets this SPIFFE ID from the trust domain's server is taken for the store. The name of the store's host is not looked at.
     pub fn trust(&self, server: &str) -> Result<Trust, Error> {
         server::trust(server, self.stream()?)
     }

@@ -198,7 +198,7 @@ impl Job {
         })?;
         let is_new = !matches!(&*self.shown.borrow(), Ok(shown) if *shown == certificate);
         if is_new {
-            // First, so that whoever sees the SVID sees its end.
+            // First, so that nobody sees the SVID without its end.
             let ends = identity.clock.now() + left(&certificate);
             identity.svids.ends(Some(ends));
             let _ = self.shown.send_replace(Ok(certificate));

@@ -5,7 +5,6 @@
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 #[path = "spire/support.rs"]
-#[allow(dead_code, reason = "each test program uses its own part")]
 mod support;
 
 use std::fs::File;

@@ -2,12 +2,13 @@
 
 use secret_resolver::backend::SystemClock;
 use secret_resolver::{Clock, Error, ErrorKind, Resolver, SecretResolverExt};
-use secret_resolver_spiffe::SpiffeCertificates;
+use secret_resolver_spiffe::{SpiffeCertificates, SpiffeIdentity};
 use secret_resolver_transport::{CertificateSource, ClientCertificate};
 use secret_resolver_vault::{Auth, VaultBackend};
 use test_servers::{Authority, OpenBao, Spire, TestCa, Validity};
 use tokio::sync::watch;
 
+use crate::stores::*;
 use crate::support::*;
 
 pub(crate) fn shown(
@@ -24,6 +25,19 @@ fn demanding(spire: &Spire) -> OpenBao {
     server
 }
 
+/// A resolver that logs in by the X509-SVID, and each change of that.
+fn by_certificate(
+    identity: &SpiffeIdentity,
+    server: &OpenBao,
+) -> (Resolver, watch::Receiver<Result<ClientCertificate, Error>>) {
+    let certificates = identity.certificates().unwrap();
+    let changes = shown(&certificates);
+    let auth = Auth::cert().with_role("billing");
+    let target = target(server, auth).with_client_certificate(certificates);
+    let resolver = Resolver::builder(VaultBackend::builder(target).build().unwrap());
+    (resolver.build().unwrap(), changes)
+}
+
 #[test]
 fn svids_rotate_twenty_times_under_load_without_a_failed_get() {
     let spire = spire();
@@ -33,13 +47,7 @@ fn svids_rotate_twenty_times_under_load_without_a_failed_get() {
     drop(spire.until_issued(spire.uid(), PATH).unwrap());
     let server = demanding(&spire);
     let identity = identity(&spire);
-    let certificates = identity.certificates().unwrap();
-    let mut changes = shown(&certificates);
-    let auth = Auth::cert().with_role("billing");
-    let target = target(&server, auth).with_client_certificate(certificates);
-    let backend = VaultBackend::builder(target).build().unwrap();
-    // Each read asks the store.
-    let resolver = Resolver::builder(backend).with_ttl(SECOND).build().unwrap();
+    let (resolver, mut changes) = by_certificate(&identity, &server);
     block_on(async {
         until("an SVID", async || changes.borrow().is_ok()).await;
         let (mut rotations, mut gets) = (0, 0);
@@ -183,12 +191,7 @@ fn another_authority_of_the_server_changes_the_svid_and_gets_go_on() {
     let new = spire.prepare(Authority::X509).unwrap();
     // The store trusts both.
     let server = demanding(&spire);
-    let certificates = identity(&spire).certificates().unwrap();
-    let mut changes = shown(&certificates);
-    let auth = Auth::cert().with_role("billing");
-    let target = target(&server, auth).with_client_certificate(certificates);
-    let resolver = Resolver::builder(VaultBackend::builder(target).build().unwrap());
-    let resolver = resolver.build().unwrap();
+    let (resolver, mut changes) = by_certificate(&identity(&spire), &server);
     block_on(async {
         until("an SVID", async || changes.borrow().is_ok()).await;
         drop(resolver.get("app/a").await.unwrap());
@@ -224,12 +227,7 @@ fn a_planned_change_of_the_authority_fails_no_get() {
     // In the bundle, and so at the store, before it is used.
     let new = spire.prepare(Authority::X509).unwrap();
     let server = demanding(&spire);
-    let certificates = identity(&spire).certificates().unwrap();
-    let mut changes = shown(&certificates);
-    let auth = Auth::cert().with_role("billing");
-    let target = target(&server, auth).with_client_certificate(certificates);
-    let resolver = Resolver::builder(VaultBackend::builder(target).build().unwrap());
-    let resolver = resolver.build().unwrap();
+    let (resolver, mut changes) = by_certificate(&identity(&spire), &server);
     block_on(async {
         until("an SVID", async || changes.borrow().is_ok()).await;
         spire.activate(Authority::X509, &new).unwrap();

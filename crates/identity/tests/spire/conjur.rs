@@ -8,6 +8,7 @@ use secret_resolver::{Clock, ErrorKind, SecretResolver, SecretResolverExt};
 use secret_resolver_conjur::{Auth, ConjurBackend, ConjurTarget, Trust};
 use test_servers::{Registration, Spire, SpireKey, SpireSettings};
 
+use crate::stores::*;
 use crate::support::*;
 
 /// The authenticator's service, and the audience of its JWT-SVIDs.

@@ -7,6 +7,7 @@ use secret_resolver_conjur::{Auth, CertificateFiles, ConjurTarget, JwtFile, Trus
 use test_servers::Nginx;
 
 use crate::conjur::{CONJUR, SERVICE, backend, conjur, spire_for_conjur};
+use crate::stores::*;
 use crate::support::*;
 
 /// A JWT and an access token as Conjur got them.

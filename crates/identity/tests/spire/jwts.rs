@@ -5,6 +5,7 @@ use secret_resolver::{Clock, ErrorKind, SecretResolver, SecretResolverExt};
 use secret_resolver_vault::{Auth, VaultBackend};
 use test_servers::{OpenBao, Registration};
 
+use crate::stores::*;
 use crate::support::*;
 
 #[test]

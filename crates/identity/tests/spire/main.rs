@@ -2,10 +2,17 @@
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
+#[path = "../common/listener.rs"]
+mod listener;
+#[path = "../common/needles.rs"]
+mod needles;
+
 mod certificates;
 mod conjur;
 mod copied;
 mod jwts;
+mod leaks;
 mod server;
+mod stores;
 mod support;
 mod users;

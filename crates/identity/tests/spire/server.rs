@@ -5,6 +5,7 @@ use secret_resolver_spiffe::SpiffeIdentity;
 use secret_resolver_vault::{Auth, VaultBackend, VaultTarget};
 use test_servers::{Authority, OpenBao, Registration, Spire, SpireSettings, X509Svid};
 
+use crate::stores::*;
 use crate::support::*;
 
 const STORE: &str = "/openbao";

@@ -1,14 +1,13 @@
-//! A SPIRE whose socket the guard lets through, an OpenBao that trusts it, and backends between the two.
+//! A SPIRE whose socket the guard lets through, and this workload's identity.
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use secret_resolver::{Error, ErrorKind};
+use secret_resolver::Error;
 use secret_resolver_session::{Jwt, JwtSource};
 use secret_resolver_spiffe::SpiffeIdentity;
-use secret_resolver_vault::{Auth, VaultTarget};
-use test_servers::{OpenBao, Registration, Spire, SpireSettings};
+use test_servers::{Registration, Spire, SpireSettings};
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 pub(crate) const PATH: &str = "/billing";
@@ -40,12 +39,6 @@ pub(crate) fn entry(spire: &Spire) -> Registration {
         .jwt_ttl(SECOND * 20)
 }
 
-pub(crate) fn register(spire: &Spire) -> String {
-    let entry = spire.register(&entry(spire)).unwrap();
-    drop(spire.until_issued(spire.uid(), PATH).unwrap());
-    entry
-}
-
 pub(crate) fn identity_of(spire: &Spire, path: &str) -> SpiffeIdentity {
     let mut builder = SpiffeIdentity::builder(spire.id(path), spire.socket());
     for folder in sticky(&spire.socket()) {
@@ -71,10 +64,6 @@ pub(crate) async fn jwt(source: &impl JwtSource) -> Result<Jwt, Error> {
     source.jwt().await
 }
 
-pub(crate) async fn kind(source: &impl JwtSource) -> Option<ErrorKind> {
-    jwt(source).await.err().map(|error| error.kind())
-}
-
 /// Polls until `done`, for at most 30 s.
 pub(crate) async fn until(what: &str, mut done: impl AsyncFnMut() -> bool) {
     for _ in 0..3000 {
@@ -84,50 +73,4 @@ pub(crate) async fn until(what: &str, mut done: impl AsyncFnMut() -> bool) {
         tokio::time::sleep(SECOND / 100).await;
     }
     panic!("not within 30 s: {what}");
-}
-
-/// Lets the role `billing` read, by JWTs and by certificates of this SPIRE.
-pub(crate) fn trust(server: &OpenBao, spire: &Spire) {
-    let read = r#"path "secret/data/app/*" { capabilities = ["read"] }"#;
-    server.policy("reader", read).unwrap();
-    server.put("app/a", &[("value", "v")]).unwrap();
-    server.run(&["auth", "enable", "jwt"]).unwrap();
-    let keys = spire.jwt_keys().unwrap();
-    let keys: Vec<_> = keys.iter().map(|key| key.pem.as_str()).collect();
-    let key = format!("jwt_validation_pubkeys={}", keys.join("\n"));
-    let config = [
-        "write",
-        "auth/jwt/config",
-        &key,
-        "jwt_supported_algs=RS256,ES256",
-    ];
-    server.run(&config).unwrap();
-    let subject = format!("bound_subject={}", spire.id(PATH));
-    let role = [
-        "write",
-        "auth/jwt/role/billing",
-        &subject,
-        "bound_audiences=bao",
-        "role_type=jwt",
-        "user_claim=sub",
-        "token_policies=reader",
-        "token_ttl=1h",
-    ];
-    server.run(&role).unwrap();
-    server.run(&["auth", "enable", "cert"]).unwrap();
-    let certificate = format!("certificate={}", spire.x509_bundle().unwrap());
-    let id = format!("allowed_uri_sans={}", spire.id(PATH));
-    let role = [
-        "write",
-        "auth/cert/certs/billing",
-        &certificate,
-        &id,
-        "token_policies=reader",
-        "token_ttl=1h",
-    ];
-    server.run(&role).unwrap();
-}
-
-pub(crate) fn target(server: &OpenBao, auth: Auth) -> VaultTarget {
-    VaultTarget::new(server.origin().as_str(), server.ca_file(), auth)
 }

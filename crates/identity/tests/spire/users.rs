@@ -9,6 +9,7 @@ use secret_resolver_spiffe::{SpiffeIdentity, SpiffeIdentityBuilder};
 use test_servers::{Registration, Spire, SpireSettings};
 
 use crate::certificates::shown;
+use crate::stores::*;
 use crate::support::*;
 
 /// Users that nobody else is.

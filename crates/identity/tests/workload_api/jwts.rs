@@ -57,6 +57,19 @@ fn taken(world: &World, token: &str) -> Result<(), ErrorKind> {
     }
 }
 
+/// As [`taken`], of one that has this for a claim.
+fn taken_with(world: &World, claim: &str, value: &Value) -> Result<(), ErrorKind> {
+    let mut claims = claims(world);
+    claims[claim] = value.clone();
+    taken(world, &with_claims(world, &claims))
+}
+
+fn taken_without(world: &World, claim: &str) -> Result<(), ErrorKind> {
+    let mut claims = claims(world);
+    claims.as_object_mut().unwrap().remove(claim);
+    taken(world, &with_claims(world, &claims))
+}
+
 #[test]
 fn jf_01_and_03_the_audience_and_the_identity_are_asked_for() {
     let world = World::new();
@@ -168,24 +181,13 @@ fn jv_07_to_09_the_audience_is_the_one_that_was_asked_for_alone() {
         (json!([]), Err(ErrorKind::Refused)),
         (json!(["canary"]), Err(ErrorKind::Refused)),
         (json!("Bao"), Err(ErrorKind::Refused)),
-        // Whoever gets it could use it at the other.
+        // The other store could use it at ours.
         (json!([AUDIENCE, "canary"]), Err(ErrorKind::Refused)),
         (json!([AUDIENCE, AUDIENCE]), Err(ErrorKind::Refused)),
     ] {
-        let mut claims = claims(&world);
-        claims["aud"] = audience.clone();
-        assert_eq!(
-            taken(&world, &with_claims(&world, &claims)),
-            wanted,
-            "{audience}"
-        );
+        assert_eq!(taken_with(&world, "aud", &audience), wanted, "{audience}");
     }
-    let mut claims = claims(&world);
-    claims.as_object_mut().unwrap().remove("aud");
-    assert_eq!(
-        taken(&world, &with_claims(&world, &claims)),
-        Err(ErrorKind::Malformed)
-    );
+    assert_eq!(taken_without(&world, "aud"), Err(ErrorKind::Malformed));
 }
 
 #[test]
@@ -207,20 +209,9 @@ fn jv_11_and_12_a_jwt_svid_has_an_end_and_has_not_ended() {
         (json!("4000000000"), Err(ErrorKind::Malformed)),
         (json!([4_000_000_000_u64]), Err(ErrorKind::Malformed)),
     ] {
-        let mut claims = claims(&world);
-        claims["exp"] = end.clone();
-        assert_eq!(
-            taken(&world, &with_claims(&world, &claims)),
-            wanted,
-            "{end}"
-        );
+        assert_eq!(taken_with(&world, "exp", &end), wanted, "{end}");
     }
-    let mut claims = claims(&world);
-    claims.as_object_mut().unwrap().remove("exp");
-    assert_eq!(
-        taken(&world, &with_claims(&world, &claims)),
-        Err(ErrorKind::Malformed)
-    );
+    assert_eq!(taken_without(&world, "exp"), Err(ErrorKind::Malformed));
 }
 
 #[test]
@@ -248,20 +239,13 @@ fn jv_19_the_subject_is_the_configured_identity() {
             ErrorKind::Malformed,
         ),
     ] {
-        let mut claims = claims(&world);
-        claims["sub"] = subject.clone();
         assert_eq!(
-            taken(&world, &with_claims(&world, &claims)),
+            taken_with(&world, "sub", &subject),
             Err(wanted),
             "{subject}"
         );
     }
-    let mut claims = claims(&world);
-    claims.as_object_mut().unwrap().remove("sub");
-    assert_eq!(
-        taken(&world, &with_claims(&world, &claims)),
-        Err(ErrorKind::Malformed)
-    );
+    assert_eq!(taken_without(&world, "sub"), Err(ErrorKind::Malformed));
 }
 
 #[test]

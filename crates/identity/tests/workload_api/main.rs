@@ -14,11 +14,18 @@
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
+#[path = "../common/listener.rs"]
+mod listener;
+#[path = "../common/needles.rs"]
+mod needles;
+
 mod broken;
 mod calls;
 mod endpoint;
 mod jwts;
+mod leaks;
 mod servers;
 mod starts;
 mod support;
+mod world;
 mod x509;

@@ -1,8 +1,6 @@
 //! The certificate that the client shows: on which connections, from when, and what becomes of the others.
 
-use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::Path;
-use std::sync::mpsc::channel;
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
@@ -18,15 +16,15 @@ use tokio::sync::watch;
 use crate::support::{PATIENCE, builder, fails, get, real_clock, request};
 
 /// A server that takes the clients of one authority alone.
-struct Demanding {
-    ca: TestCa,
-    clients: TestCa,
-    server: ScriptedHttps,
-    origin: Origin,
+pub(crate) struct Demanding {
+    pub(crate) ca: TestCa,
+    pub(crate) clients: TestCa,
+    pub(crate) server: ScriptedHttps,
+    pub(crate) origin: Origin,
 }
 
 impl Demanding {
-    fn new(script: impl Fn(&RequestHead) -> Reply + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(script: impl Fn(&RequestHead) -> Reply + Send + Sync + 'static) -> Self {
         let [ca, clients] = [(); 2].map(|()| TestCa::new(Validity::CURRENT).unwrap());
         let certificate = ca.issue(&["127.0.0.1"], Validity::CURRENT).unwrap();
         let server = ScriptedHttps::start_demanding(&certificate, &clients, script).unwrap();
@@ -39,43 +37,43 @@ impl Demanding {
         }
     }
 
-    fn answering() -> Self {
+    pub(crate) fn answering() -> Self {
         Self::new(|_| Reply::json(200, "{}"))
     }
 
-    fn builder(&self, clock: Arc<dyn Clock>) -> ClientBuilder {
+    pub(crate) fn builder(&self, clock: Arc<dyn Clock>) -> ClientBuilder {
         builder(&self.ca, clock).allow(self.origin.clone())
     }
 
-    fn client(&self, source: impl CertificateSource) -> Client {
+    pub(crate) fn client(&self, source: impl CertificateSource) -> Client {
         let builder = self.builder(real_clock()).with_client_certificate(source);
         builder.build().unwrap()
     }
 
-    fn issue(&self) -> ServerCert {
+    pub(crate) fn issue(&self) -> ServerCert {
         let issued = self.clients.issue_client("client", Validity::CURRENT);
         issued.unwrap()
     }
 
-    async fn get(&self, client: &Client) {
+    pub(crate) async fn get(&self, client: &Client) {
         assert_eq!(
             client.send(&self.origin, get()).await.unwrap().status(),
             200
         );
     }
 
-    async fn fails(&self, client: &Client, kind: ErrorKind) -> Error {
+    pub(crate) async fn fails(&self, client: &Client, kind: ErrorKind) -> Error {
         fails(client.send(&self.origin, get()).await, kind)
     }
 
     /// Who has sent the last request.
-    fn last_client(&self) -> Vec<u8> {
+    pub(crate) fn last_client(&self) -> Vec<u8> {
         let requests = self.server.requests();
         requests.last().unwrap().client.clone().unwrap()
     }
 
     /// Waits for the end of every connection, and asks for nothing meanwhile.
-    async fn closes_all(&self) -> bool {
+    pub(crate) async fn closes_all(&self) -> bool {
         for _ in 0..2000 {
             if self.server.open_connections() == 0 {
                 return true;
@@ -88,73 +86,18 @@ impl Demanding {
 
 /// A source that a test steers.
 #[derive(Clone, Debug)]
-struct Given(Arc<watch::Sender<Result<ClientCertificate, Error>>>);
-
-/// One that has said nothing yet, until it has a certificate.
-#[derive(Clone, Debug)]
-struct Starting(Given);
-
-impl CertificateSource for Starting {
-    fn subscribe(&self) -> watch::Receiver<Result<ClientCertificate, Error>> {
-        self.0.subscribe()
-    }
-
-    fn is_starting(&self) -> bool {
-        self.0.0.borrow().is_err()
-    }
-}
-
-/// A port before a server's that holds the first connection until its client leaves, and hands on each other.
-struct Holding {
-    origin: Origin,
-    held: std::sync::mpsc::Receiver<()>,
-    left: std::sync::mpsc::Receiver<()>,
-}
-
-impl Holding {
-    fn start(server: &ScriptedHttps) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let (holds, held) = channel();
-        let (leaves, left) = channel();
-        let to = server.port();
-        std::thread::spawn(move || {
-            let (mut first, _) = listener.accept().unwrap();
-            let _ = holds.send(());
-            std::thread::spawn(move || {
-                let _ = std::io::copy(&mut first, &mut std::io::sink());
-                let _ = leaves.send(());
-            });
-            while let Ok((client, _)) = listener.accept() {
-                let server = TcpStream::connect(("127.0.0.1", to)).unwrap();
-                let both = [(&client, &server), (&server, &client)];
-                for (from, to) in both.map(|(a, b)| (a.try_clone(), b.try_clone())) {
-                    let (mut from, mut to) = (from.unwrap(), to.unwrap());
-                    std::thread::spawn(move || {
-                        let _ = std::io::copy(&mut from, &mut to);
-                        let _ = to.shutdown(Shutdown::Both);
-                    });
-                }
-            }
-        });
-        Self {
-            origin: Origin::parse(&format!("https://127.0.0.1:{port}")).unwrap(),
-            held,
-            left,
-        }
-    }
-}
+pub(crate) struct Given(pub(crate) Arc<watch::Sender<Result<ClientCertificate, Error>>>);
 
 impl Given {
-    fn new(issued: &ServerCert) -> Self {
+    pub(crate) fn new(issued: &ServerCert) -> Self {
         Self(Arc::new(watch::Sender::new(Ok(parsed(issued)))))
     }
 
-    fn give(&self, issued: &ServerCert) {
+    pub(crate) fn give(&self, issued: &ServerCert) {
         let _ = self.0.send_replace(Ok(parsed(issued)));
     }
 
-    fn withdraw(&self) {
+    pub(crate) fn withdraw(&self) {
         let none = Error::new(ErrorKind::Unauthenticated, "withdrawn by its test");
         let _ = self.0.send_replace(Err(none.held_back()));
     }
@@ -201,80 +144,6 @@ async fn the_client_certificate_is_shown_on_every_connection() {
     for request in requests {
         assert_eq!(request.client.as_deref(), Some(issued.der()));
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_connection_that_is_begun_with_a_certificate_before_the_one_of_now_carries_no_request() {
-    for withdrawn in [false, true] {
-        let world = Demanding::answering();
-        let source = Given::new(&world.issue());
-        let holding = Holding::start(&world.server);
-        let client = builder(&world.ca, real_clock()).allow(holding.origin.clone());
-        let client = client.with_client_certificate(source.clone());
-        let client = client.build().unwrap();
-        let origin = holding.origin.clone();
-        let asked = tokio::spawn(async move { client.send(&origin, get()).await });
-        // In its handshake, which the server does not answer.
-        holding.held.recv_timeout(PATIENCE).unwrap();
-        let next = world.issue();
-        match withdrawn {
-            true => source.withdraw(),
-            false => source.give(&next),
-        }
-        // It is given up at once.
-        holding.left.recv_timeout(PATIENCE / 4).unwrap();
-        let answer = asked.await.unwrap();
-        if withdrawn {
-            fails(answer, ErrorKind::Unauthenticated);
-            assert!(world.server.requests().is_empty());
-        } else {
-            assert_eq!(answer.unwrap().status(), 200);
-            assert_eq!(world.last_client(), next.der());
-        }
-    }
-}
-
-#[tokio::test]
-async fn certificates_that_change_faster_than_connections_are_made_stop_no_request() {
-    let world = Demanding::answering();
-    let [one, other] = [(); 2].map(|()| world.issue());
-    let source = Given::new(&one);
-    let client = world.client(source.clone());
-    let changes = tokio::spawn(async move {
-        for round in 0..2_000 {
-            source.give(if round % 2 == 0 { &other } else { &one });
-            tokio::time::sleep(Duration::from_micros(300)).await;
-        }
-    });
-    for _ in 0..20 {
-        world.get(&client).await;
-    }
-    changes.abort();
-}
-
-#[tokio::test]
-async fn the_first_connection_waits_for_the_first_word_of_a_source_within_its_time() {
-    let world = Demanding::answering();
-    let source = Given::new(&world.issue());
-    source.withdraw();
-    let client = world.client(Starting(source.clone()));
-    let asked = {
-        let (client, origin) = (client.clone(), world.origin.clone());
-        tokio::spawn(async move { client.send(&origin, get()).await })
-    };
-    tokio::task::yield_now().await;
-    assert_eq!(world.server.connections(), 0);
-    let issued = world.issue();
-    source.give(&issued);
-    assert_eq!(asked.await.unwrap().unwrap().status(), 200);
-    // One that says nothing is waited for no longer than a connection.
-    source.withdraw();
-    let short = Duration::from_millis(50);
-    let client = world.builder(real_clock()).with_connect_timeout(short);
-    let client = client.with_client_certificate(Starting(source)).build();
-    world
-        .fails(&client.unwrap(), ErrorKind::Unauthenticated)
-        .await;
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@
 )]
 
 mod answers;
+mod begun;
 mod certificates;
 mod chains;
 mod connections;

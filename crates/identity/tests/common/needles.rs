@@ -15,11 +15,9 @@ impl Needles {
         keep(&mut self.jwts, jwt.to_vec());
     }
 
-    /// In PEM, as PKCS #8 on P-256.
-    pub(crate) fn key(&mut self, pem: &str) {
-        let lines = pem.lines().filter(|line| !line.starts_with('-'));
-        let der = BASE64_STANDARD.decode(lines.collect::<String>()).unwrap();
-        keep(&mut self.keys, der);
+    /// In DER, as PKCS #8 on P-256.
+    pub(crate) fn key(&mut self, der: &[u8]) {
+        keep(&mut self.keys, der.to_vec());
     }
 
     pub(crate) fn jwts(&self) -> usize {
@@ -84,7 +82,7 @@ fn a_part_of_a_secret_is_found_in_each_form() {
         BASE64_STANDARD.encode(&secret),
     );
     needles.jwt(jwt.as_bytes());
-    needles.key(&format!("-----BEGIN-----\n{text}\n-----END-----"));
+    needles.key(&secret);
     needles.assert_none_in("text", "nothing");
     let part = &secret[40..60];
     for leak in [

@@ -1,20 +1,11 @@
 //! No JWT-SVID and no private key shows in any text: not in `Debug` or `Display`, not in what is traced at TRACE by this crate or any
-//! below it. A test program of its own, because it listens to the whole process.
-
-#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
-
-#[path = "leaks/listener.rs"]
-mod listener;
-#[path = "leaks/needles.rs"]
-mod needles;
-#[path = "spire/support.rs"]
-#[allow(dead_code, reason = "each test program uses its own part")]
-mod support;
+//! below it.
 
 use std::fmt::{self, Write as _};
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixListener;
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use conjur_double::{ConjurDouble, Host, JwtService};
 use secret_resolver::{Error, Resolver};
 use secret_resolver_spiffe::{SpiffeIdentity, SpiffeJwts};
@@ -22,9 +13,10 @@ use secret_resolver_transport::CertificateSource;
 use secret_resolver_vault::{Auth, VaultBackend};
 use test_servers::{OpenBao, Spire, SpireKey, SpireSettings, TestCa, Validity};
 
-use listener::Listener;
-use needles::Needles;
-use support::*;
+use crate::listener::Listener;
+use crate::needles::Needles;
+use crate::stores::*;
+use crate::support::*;
 
 /// What an agent that is none answers.
 const HOSTILE: &str = "hostile-5d1e";
@@ -69,7 +61,7 @@ fn no_jwt_svid_and_no_private_key_is_in_any_text_or_trace() {
     let settings = SpireSettings::new("example.test").jwt_issuer(ISSUER);
     let mut spire = settings.jwt_key(SpireKey::Rsa2048).start().unwrap();
     let entry = spire.register(&entry(&spire).x509_ttl(SECOND * 8)).unwrap();
-    needles.key(&spire.until_issued(spire.uid(), PATH).unwrap().key);
+    needles.key(&der(&spire.until_issued(spire.uid(), PATH).unwrap().key));
     let admin = TestCa::new(Validity::CURRENT).unwrap();
     let bao = OpenBao::start_demanding_also(&admin, &spire.x509_bundle().unwrap()).unwrap();
     trust(&bao, &spire);
@@ -99,7 +91,7 @@ fn no_jwt_svid_and_no_private_key_is_in_any_text_or_trace() {
             changes.changed().await.unwrap();
             shown.show(&*changes.borrow());
             let issued = spire.fetch_x509(spire.uid()).unwrap();
-            issued.iter().for_each(|svid| needles.key(&svid.key));
+            issued.iter().for_each(|svid| needles.key(&der(&svid.key)));
         }
         shown.identity(&source);
         // Nobody, another, and an agent that is none, or away.
@@ -184,6 +176,11 @@ fn at_conjur(conjur: &ConjurDouble, jwts: SpiffeJwts) -> impl secret_resolver::S
     let auth = Auth::jwt("spire", jwts);
     let target = ConjurTarget::new(conjur.origin(), trust, conjur.account(), auth);
     ConjurBackend::builder(target).build().unwrap()
+}
+
+fn der(pem: &str) -> Vec<u8> {
+    let lines = pem.lines().filter(|line| !line.starts_with('-'));
+    BASE64_STANDARD.decode(lines.collect::<String>()).unwrap()
 }
 
 /// What is at the agent's place answers its first caller with a text.
