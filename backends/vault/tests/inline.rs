@@ -10,8 +10,13 @@ use std::time::Duration;
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
 use common::*;
 use secret_resolver::backend::{NameRef, SystemClock};
-use secret_resolver::{Clock, ErrorKind, Resolver, SecretResolver, SecretResolverExt};
-use secret_resolver_vault::{Auth, JwtFile, Trust, VaultBackend, VaultTarget};
+use secret_resolver::testing::ManualClock;
+use secret_resolver::{
+    Clock, Error, ErrorKind, Resolver, SecretBuf, SecretResolver, SecretResolverExt,
+};
+use secret_resolver_vault::{
+    Auth, Jwt, JwtFile, JwtFuture, JwtSource, Trust, VaultBackend, VaultTarget,
+};
 use test_servers::{OpenBao, Reply, ScriptedHttps, TestIssuer, Validity};
 
 struct World {
@@ -261,4 +266,41 @@ fn a_page_that_claims_a_failed_login_says_nothing_about_the_jwt() {
         .unwrap();
     let error = block_on(backend.get("app/a")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Malformed, "{error}");
+}
+
+/// A source that has a JWT with a known end, until it has none any more.
+#[derive(Debug)]
+struct Withdrawn(Mutex<Option<Jwt>>);
+
+impl JwtSource for Withdrawn {
+    fn jwt(&self) -> JwtFuture<'_> {
+        let none = || Error::new(ErrorKind::Unauthenticated, "none, says this test").held_back();
+        JwtFuture::ready(self.0.lock().unwrap().clone().ok_or_else(none))
+    }
+}
+
+#[test]
+fn a_jwt_that_its_source_does_not_stand_for_any_more_is_sent_for_ten_seconds_at_most() {
+    let fake = Fake::start();
+    let clock = ManualClock::strict();
+    let jwt = Jwt::new(SecretBuf::from_slice(b"ab.cd.ef").unwrap()).unwrap();
+    let jwt = jwt.with_end(clock.now() + Duration::from_secs(3600));
+    let source = Arc::new(Withdrawn(Mutex::new(Some(jwt))));
+    let ok = Reply::json(
+        200,
+        r#"{"data":{"sum":"ca","data":{"value":"v"},"metadata":{"version":1}}}"#,
+    );
+    fake.state().instead = Some(("", ok));
+    let auth = Auth::inline_jwt("billing", Arc::clone(&source));
+    let backend = VaultBackend::builder(fake.target(auth)).with_clock(clock.clone());
+    let backend = backend.build().unwrap();
+    block_on(async {
+        assert_eq!(text(backend.get("a").await), "v");
+        *source.0.lock().unwrap() = None;
+        clock.advance(Duration::from_secs(10));
+        let sent = fake.server.requests().len();
+        let error = backend.get("a").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unauthenticated, "{error}");
+        assert_eq!(fake.server.requests().len(), sent);
+    });
 }

@@ -15,16 +15,23 @@ use crate::identity::lock;
 /// The authorities of one trust domain, or why there are none.
 pub(crate) type Bundle = Result<Authorities, Error>;
 
-#[derive(Default)]
 pub(crate) struct Bundles(Mutex<State>);
 
 struct State {
     last: Result<X509BundleSet, Error>,
-    /// Of those that somebody wants to know.
+    /// Those who want to know, by domain.
     told: HashMap<TrustDomain, watch::Sender<Bundle>>,
 }
 
 impl Bundles {
+    /// None yet, and why.
+    pub(crate) fn new(why: Error) -> Self {
+        Self(Mutex::new(State {
+            last: Err(why),
+            told: HashMap::new(),
+        }))
+    }
+
     /// Those of this domain, and each change of them.
     pub(crate) fn of(&self, domain: &TrustDomain) -> watch::Receiver<Bundle> {
         let State { last, told } = &mut *lock(&self.0);
@@ -85,14 +92,4 @@ fn authorities(bundles: &Result<X509BundleSet, Error>, domain: &TrustDomain) -> 
         let what = "the agent gives an authority that does not parse";
         error::new(ErrorKind::Malformed, what).with_detail(domain.to_string())
     })
-}
-
-impl Default for State {
-    fn default() -> Self {
-        let what = "the agent has given no authorities yet";
-        Self {
-            last: Err(error::new(ErrorKind::Refused, what)),
-            told: HashMap::new(),
-        }
-    }
 }

@@ -13,7 +13,7 @@ use crate::stream::Stream;
 ///
 /// The newest is shown at each handshake. When it is another, connections that were made with the one before are closed, busy ones once
 /// their request has ended, and one that is being made is begun again. While there is none, or it has ended, or the agent has withdrawn it, no
-/// connection is made. Before the agent's first message, the first connection waits for it, within its own time.
+/// connection is made. Before the agent's first message, the first connection waits for it, half a second at most.
 ///
 /// The agent says each change by itself. Where it is away, or says nothing while there is nothing to show, the last SVID is shown to its end,
 /// and the agent is asked again after 1 to 30 seconds; where it does not take the request, after 24 at least. A message that is not what the
@@ -37,14 +37,14 @@ impl CertificateSource for SpiffeCertificates {
     }
 
     fn status(&self) -> Option<IdentityStatus> {
-        Some(self.0.identity.status())
+        Some(self.0.status())
     }
 }
 
 impl fmt::Debug for SpiffeCertificates {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SpiffeCertificates")
-            .field("identity", &self.0.identity)
+            .field("identity", self.0.identity())
             .finish_non_exhaustive()
     }
 }

@@ -58,6 +58,11 @@ impl Guard {
                 "the path of the agent's socket is not absolute",
             ));
         }
+        if text.contains('\0') {
+            return Err(error::misconfigured(
+                "the path of the agent's socket has a NUL byte",
+            ));
+        }
         Ok(Self {
             socket,
             agent,

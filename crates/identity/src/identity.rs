@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use secret_resolver::backend::SystemClock;
@@ -9,12 +10,10 @@ use secret_resolver::{Clock, Error, IdentityStatus};
 use secret_resolver_transport::Trust;
 use spiffe::SpiffeId;
 
-use crate::bundles::Bundles;
 use crate::certificates::SpiffeCertificates;
 use crate::error;
 use crate::guard::Guard;
 use crate::jwt::SpiffeJwts;
-use crate::reports::Reports;
 use crate::server;
 use crate::stream::Stream;
 use crate::worker::Worker;
@@ -46,10 +45,9 @@ pub(crate) struct Inner {
     pub(crate) id: SpiffeId,
     pub(crate) guard: Guard,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) bundles: Bundles,
-    /// What the stream of X509-SVIDs reports.
-    pub(crate) svids: Reports,
-    /// That stream, which begins with the first that wants to know.
+    /// How often the agent has said that there is no such identity.
+    withdrawals: AtomicU64,
+    /// The stream of X509-SVIDs, which begins with the first that wants to know.
     stream: Mutex<Weak<Stream>>,
     worker: Mutex<Weak<Worker>>,
 }
@@ -121,10 +119,15 @@ impl SpiffeIdentity {
         Ok(running)
     }
 
-    /// How it is now, as far as X509-SVIDs go: its end is that of the one that is shown. All moments are on the identity's clock.
+    /// How it is now, as far as X509-SVIDs go: its end is that of the one that is shown. Nothing is known while nobody has asked for
+    /// [`certificates`](Self::certificates) or [`trust`](Self::trust). All moments are on the identity's clock.
     #[must_use]
     pub fn status(&self) -> IdentityStatus {
-        self.0.status()
+        let stream = lock(&self.0.stream).upgrade();
+        stream.map_or_else(
+            || IdentityStatus::new(self.0.id.to_string()),
+            |stream| stream.status(),
+        )
     }
 }
 
@@ -140,9 +143,13 @@ impl Inner {
         Ok(running)
     }
 
-    /// As far as X509-SVIDs go.
-    pub(crate) fn status(&self) -> IdentityStatus {
-        self.svids.status(&self.id)
+    /// The agent has said that there is no such identity: what it gave before, of any kind, is used no more.
+    pub(crate) fn withdrawn(&self) {
+        self.withdrawals.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(crate) fn withdrawals(&self) -> u64 {
+        self.withdrawals.load(Ordering::Acquire)
     }
 }
 
@@ -184,8 +191,7 @@ impl SpiffeIdentityBuilder {
             id,
             guard: Guard::new(self.socket, self.agent, self.sticky)?,
             clock,
-            bundles: Bundles::default(),
-            svids: Reports::default(),
+            withdrawals: AtomicU64::new(0),
             stream: Mutex::default(),
             worker: Mutex::default(),
         })))

@@ -57,6 +57,8 @@ struct Held {
     ends: Moment,
     /// From then on another is asked for.
     again: Moment,
+    /// How often the identity was withdrawn before it was asked for.
+    withdrawals: u64,
 }
 
 /// The bound on one question.
@@ -95,6 +97,9 @@ impl Source {
     /// What to wait for, where the agent has to be asked: then it is, unless it is being asked.
     fn ask(self: &Arc<Self>, now: Moment) -> Option<watch::Receiver<()>> {
         let mut last = lock(&self.last);
+        let withdrawals = self.identity.withdrawals();
+        // The stream of X509-SVIDs has heard it first.
+        last.held.take_if(|held| held.withdrawals != withdrawals);
         let is_fresh = last.held.as_ref().is_some_and(|held| now < held.again);
         let has_failed = last.failed.as_ref().is_some_and(|(until, _)| now < *until);
         if is_fresh || has_failed {
@@ -116,31 +121,40 @@ impl Source {
     }
 
     fn take(&self, fetched: Result<Held, Error>) {
-        let now = self.identity.clock.now();
-        let mut last = lock(&self.last);
-        match fetched {
+        let error = match fetched {
             Ok(held) => {
-                self.reports.updated(now);
+                self.reports.updated(self.identity.clock.now());
                 self.reports.ends(Some(held.ends));
+                let mut last = lock(&self.last);
                 last.held = Some(held);
                 last.failed = None;
+                return;
             }
-            Err(error) => {
-                self.reports.failed(&error, now);
-                tracing::warn!(%error, "no JWT-SVID comes from the agent; one that it still stands for is used on, to its end");
-                // The agent's word that there is none. All else says nothing about the one that is held.
-                let is_withdrawn = error.kind() == ErrorKind::Unauthenticated;
-                last.held.take_if(|held| is_withdrawn || held.ends <= now);
-                if last.held.is_none() {
-                    self.reports.ends(None);
-                }
-                last.failed = Some((now + pause::after(&error), error));
-            }
+            Err(error) => error,
+        };
+        // The agent's word that there is none. All else says nothing about the one that is held. It comes before the clock is asked, and
+        // before anything is said of it, without the lock: foreign code may block, or panic.
+        if error.kind() == ErrorKind::Unauthenticated {
+            self.identity.withdrawn();
         }
+        let now = self.identity.clock.now();
+        let mut last = lock(&self.last);
+        let withdrawals = self.identity.withdrawals();
+        let is_over = |held: &mut Held| held.withdrawals != withdrawals || held.ends <= now;
+        last.held.take_if(is_over);
+        let has_none = last.held.is_none();
+        last.failed = Some((now + pause::after(&error), error.clone()));
+        drop(last);
+        if has_none {
+            self.reports.ends(None);
+        }
+        self.reports.failed(&error, now);
+        tracing::warn!(%error, "no JWT-SVID comes from the agent; one that it still stands for is used on, to its end");
     }
 
     async fn fetch(&self) -> Result<Held, Error> {
         let Inner { id, guard, .. } = &*self.identity;
+        let withdrawals = self.identity.withdrawals();
         let client = agent::connect(guard).await?;
         let asked = client.fetch_jwt_token([&*self.audience], Some(id));
         let token = asked.await.map(Zeroizing::new);
@@ -153,6 +167,7 @@ impl Source {
             jwt: Jwt::new(text).map_err(|_| claims::none())?.with_end(ends),
             ends,
             again: now + left / 2,
+            withdrawals,
         })
     }
 }

@@ -30,7 +30,7 @@ pub(crate) fn trust(id: &str, stream: Arc<Stream>) -> Result<Trust, Error> {
 
 impl ServerIdentity for Server {
     fn subscribe(&self) -> watch::Receiver<Bundle> {
-        self.stream.identity.bundles.of(self.id.trust_domain())
+        self.stream.bundle(self.id.trust_domain())
     }
 
     fn is_starting(&self) -> bool {

@@ -6,34 +6,42 @@ use std::time::Duration;
 
 use futures_util::{Stream as Messages, StreamExt as _};
 use secret_resolver::backend::Seldom;
-use secret_resolver::{Error, ErrorKind};
+use secret_resolver::{Error, ErrorKind, IdentityStatus};
 use secret_resolver_transport::ClientCertificate;
-use spiffe::{WorkloadApiError, X509Context};
+use spiffe::{TrustDomain, WorkloadApiError, X509Context};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
+use crate::bundles::{Bundle, Bundles};
 use crate::identity::Inner;
 use crate::pause::Pauses;
+use crate::reports::Reports;
 use crate::today::today;
 use crate::worker::Worker;
 use crate::{agent, error};
 
 /// It goes on while somebody holds this.
 pub(crate) struct Stream {
-    pub(crate) identity: Arc<Inner>,
+    state: Arc<State>,
     shown: watch::Receiver<Result<ClientCertificate, Error>>,
-    has_begun: Arc<AtomicBool>,
     job: AbortHandle,
     /// Whose thread it runs on.
     _worker: Arc<Worker>,
 }
 
+/// What this stream has come to. Another one of the same identity has its own: the job of this one may go on for a moment after its end.
+struct State {
+    identity: Arc<Inner>,
+    bundles: Bundles,
+    reports: Reports,
+    has_begun: AtomicBool,
+}
+
 /// What the job works with.
 #[derive(Clone)]
 struct Job {
-    identity: Arc<Inner>,
+    state: Arc<State>,
     shown: watch::Sender<Result<ClientCertificate, Error>>,
-    has_begun: Arc<AtomicBool>,
     /// Of each kind of line, one a second.
     warnings: Arc<Seldom>,
     changes: Arc<Seldom>,
@@ -47,25 +55,39 @@ const SILENCE: Duration = Duration::from_secs(10);
 
 impl Stream {
     pub(crate) fn start(identity: Arc<Inner>, worker: Arc<Worker>) -> Arc<Self> {
-        let (sender, shown) = watch::channel(Err(none_yet(&identity)));
-        let has_begun = Arc::new(AtomicBool::new(false));
-        // What a stream before this one has heard may be long out of date.
-        identity.bundles.forget(&none_yet(&identity));
-        identity.svids.ends(None);
+        let none_yet = why_none(&identity, "the agent has given no X509-SVID yet");
+        let (sender, shown) = watch::channel(Err(none_yet.clone()));
+        let state = Arc::new(State {
+            identity,
+            bundles: Bundles::new(none_yet),
+            reports: Reports::default(),
+            has_begun: AtomicBool::new(false),
+        });
         let job = Job {
-            identity: Arc::clone(&identity),
+            state: Arc::clone(&state),
             shown: sender,
-            has_begun: Arc::clone(&has_begun),
             warnings: Arc::default(),
             changes: Arc::default(),
         };
         Arc::new(Self {
-            identity,
+            state,
             shown,
-            has_begun,
             job: worker.spawn(job.run()),
             _worker: worker,
         })
+    }
+
+    pub(crate) fn identity(&self) -> &Arc<Inner> {
+        &self.state.identity
+    }
+
+    /// The authorities of this trust domain, and each change of them.
+    pub(crate) fn bundle(&self, domain: &TrustDomain) -> watch::Receiver<Bundle> {
+        self.state.bundles.of(domain)
+    }
+
+    pub(crate) fn status(&self) -> IdentityStatus {
+        self.state.reports.status(&self.state.identity.id)
     }
 
     pub(crate) fn shown(&self) -> watch::Receiver<Result<ClientCertificate, Error>> {
@@ -74,7 +96,7 @@ impl Stream {
 
     /// Whether the agent was not heard yet, nor found to be away.
     pub(crate) fn is_starting(&self) -> bool {
-        !self.has_begun.load(Ordering::Acquire)
+        !self.state.has_begun.load(Ordering::Acquire)
     }
 }
 
@@ -102,23 +124,24 @@ impl Job {
         let mut pauses = Pauses::new();
         loop {
             let error = self.connection(&mut pauses).await;
-            self.failed(
-                &error,
-                "no X509-SVIDs come from the agent; what it gave last is shown to its end",
-            );
+            // Before anything is said of it: code that hears of it may block, or panic.
             match error.kind() {
                 ErrorKind::Unauthenticated => self.withdraw(&error),
                 _ => self.explain(&error),
             }
             self.begun();
+            self.failed(
+                &error,
+                "no X509-SVIDs come from the agent; what it gave last is shown to its end",
+            );
             pauses.wait_after(&error).await;
         }
     }
 
     /// One connection, to its end.
     async fn connection(&self, pauses: &mut Pauses) -> Error {
-        let id = || self.identity.id.to_string();
-        let client = match agent::connect(&self.identity.guard).await {
+        let id = || self.state.identity.id.to_string();
+        let client = match agent::connect(&self.state.identity.guard).await {
             Ok(client) => client,
             Err(error) => return error,
         };
@@ -149,8 +172,8 @@ impl Job {
             match taken {
                 Ok(()) => pauses.reset(),
                 Err(error) => {
-                    self.failed(&error, "a message of the agent is passed over");
                     self.explain(&error);
+                    self.failed(&error, "a message of the agent is passed over");
                 }
             }
             self.begun();
@@ -176,12 +199,17 @@ impl Job {
 
     fn silent(&self) -> Error {
         let error = error::new(ErrorKind::Unavailable, "the agent says nothing");
-        error.with_detail(self.identity.id.to_string())
+        error.with_detail(self.state.identity.id.to_string())
     }
 
     /// A message is the whole state: what it does not have was taken away.
     fn take(&self, context: &X509Context) -> Result<(), Error> {
-        let identity = &*self.identity;
+        let State {
+            identity,
+            bundles,
+            reports,
+            ..
+        } = &*self.state;
         let mut svids = context.svids().iter();
         let Some(svid) = svids.find(|svid| *svid.spiffe_id() == identity.id) else {
             let another = another(identity);
@@ -200,11 +228,11 @@ impl Job {
         if is_new {
             // First, so that nobody sees the SVID without its end.
             let ends = identity.clock.now() + left(&certificate);
-            identity.svids.ends(Some(ends));
+            reports.ends(Some(ends));
             let _ = self.shown.send_replace(Ok(certificate));
         }
-        identity.bundles.learn(context.bundle_set());
-        identity.svids.updated(identity.clock.now());
+        bundles.learn(context.bundle_set());
+        reports.updated(identity.clock.now());
         if is_new && let Some(others) = self.changes.warns(identity.clock.now()) {
             tracing::info!(spiffe_id = %identity.id, others, "another X509-SVID is shown from now on");
         }
@@ -213,20 +241,21 @@ impl Job {
 
     /// Shows none from now on, and says why. Nor is a server believed by what the agent gave before.
     fn withdraw(&self, why: &Error) {
-        self.identity.bundles.forget(why);
+        self.state.bundles.forget(why);
         self.show_none(why);
+        self.state.identity.withdrawn();
     }
 
     /// Where there is nothing to show, or nobody to believe, this is why.
     fn explain(&self, why: &Error) {
         let why = error::no_credential(why);
         let detail = why.detail().unwrap_or_default();
-        let id = self.identity.id.to_string();
+        let id = self.state.identity.id.to_string();
         let why = match detail.contains(&id) {
             true => why,
             false => why.clone().with_detail(format!("{id}, {detail}")),
         };
-        self.identity.bundles.explain(&why);
+        self.state.bundles.explain(&why);
         self.shown.send_if_modified(|shown| {
             let has_none = shown.is_err();
             if has_none {
@@ -237,13 +266,13 @@ impl Job {
     }
 
     fn show_none(&self, why: &Error) {
-        self.identity.svids.ends(None);
+        self.state.reports.ends(None);
         let _ = self.shown.send_replace(Err(why.clone()));
     }
 
     fn failed(&self, error: &Error, what: &'static str) {
-        let now = self.identity.clock.now();
-        self.identity.svids.failed(error, now);
+        let now = self.state.identity.clock.now();
+        self.state.reports.failed(error, now);
         if let Some(others) = self.warnings.warns(now) {
             tracing::warn!(%error, others, "{what}");
         }
@@ -251,12 +280,12 @@ impl Job {
 
     /// Those who wait for the agent's first word look again. What came of it stands there already.
     fn begun(&self) {
-        if self.has_begun.load(Ordering::Acquire) {
+        if self.state.has_begun.load(Ordering::Acquire) {
             return;
         }
-        let begin = |_: &mut _| self.has_begun.store(true, Ordering::Release);
+        let begin = |_: &mut _| self.state.has_begun.store(true, Ordering::Release);
         self.shown.send_modify(begin);
-        self.identity.bundles.tell_again();
+        self.state.bundles.tell_again();
     }
 
     /// Shows none once the last has ended.
@@ -267,7 +296,7 @@ impl Job {
         loop {
             let left = changes.borrow_and_update().as_ref().ok().map(left);
             match left {
-                Some(left) if left.is_zero() => self.show_none(&ended(&self.identity)),
+                Some(left) if left.is_zero() => self.show_none(&ended(&self.state.identity)),
                 Some(left) => {
                     let end = tokio::time::sleep(left.min(LOOK_AGAIN));
                     tokio::select! {
@@ -288,10 +317,6 @@ fn left(certificate: &ClientCertificate) -> Duration {
     // Its last second counts.
     let end = certificate.valid_until() + Duration::from_secs(1);
     today().map_or(Duration::ZERO, |today| end.saturating_sub(today))
-}
-
-fn none_yet(identity: &Inner) -> Error {
-    why_none(identity, "the agent has given no X509-SVID yet")
 }
 
 fn ended(identity: &Inner) -> Error {

@@ -29,7 +29,10 @@ pub(crate) fn closed() -> Error {
 }
 
 pub(crate) fn deadline() -> Error {
-    Error::new(ErrorKind::Timeout, "the caller's deadline passed")
+    Error::new(
+        ErrorKind::Timeout,
+        "no answer within the deadline; check the store, or allow more time",
+    )
 }
 
 pub(crate) fn no_runtime() -> Error {
@@ -92,6 +95,13 @@ pub(crate) fn stranger() -> Error {
 /// The source of a login's credential says that there is none.
 pub(crate) fn no_credential(backend: &'static str) -> Error {
     let what = "the source of the login's credential has none now; the store was not asked";
+    let error = Error::new(ErrorKind::Unauthenticated, what);
+    error.with_backend(backend).held_back()
+}
+
+/// No outage: that would be the store's, and permits exceptions.
+pub(crate) fn credential_late(backend: &'static str) -> Error {
+    let what = "the source of the login's credential gives none in time; does what it asks hang? The store was not asked";
     let error = Error::new(ErrorKind::Unauthenticated, what);
     error.with_backend(backend).held_back()
 }

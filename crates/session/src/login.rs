@@ -5,7 +5,7 @@
 //! by `state`; `session` sees to it that only one login is under way at an endpoint.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -61,7 +61,10 @@ impl<S: Store> Shared<S> {
 
     /// The credentials as they are now. What their source lacks is a credential, never a secret.
     async fn load(&self) -> Result<S::Credentials, Error> {
-        match self.store.load().await {
+        let waits = Waits::new(&self.loading);
+        let loaded = self.store.load().await;
+        drop(waits);
+        match loaded {
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Denied) => {
                 Err(error::no_credential(S::NAME))
             }
@@ -219,5 +222,21 @@ impl<S: Store> Shared<S> {
         }
         self.revoke_left(&mut self.lock(), true);
         unfit.map_or(Ok(()), Err)
+    }
+}
+
+/// A login that waits for its credential. It may be dropped meanwhile.
+struct Waits<'a>(&'a AtomicUsize);
+
+impl<'a> Waits<'a> {
+    fn new(loading: &'a AtomicUsize) -> Self {
+        loading.fetch_add(1, Ordering::AcqRel);
+        Self(loading)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }

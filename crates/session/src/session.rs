@@ -9,8 +9,8 @@
 
 use std::fmt;
 use std::future::Future;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -44,6 +44,8 @@ pub(crate) struct Shared<S: Store> {
     pub(crate) counts: Counts,
     /// Failed logins.
     pub(crate) failures: Seldom,
+    /// Logins that wait for a credential.
+    pub(crate) loading: AtomicUsize,
     state: Mutex<State<S::Credentials>>,
     /// Sent to with each token that is put into use.
     pub(crate) installed: watch::Sender<()>,
@@ -78,6 +80,7 @@ impl<S: Store> Session<S> {
             verdicts: Verdicts::default(),
             counts: Counts::default(),
             failures: Seldom::default(),
+            loading: AtomicUsize::new(0),
             state: Mutex::default(),
             installed: watch::Sender::new(()),
             closed: watch::Sender::new(false),
@@ -173,7 +176,8 @@ impl<S: Store> Session<S> {
     ///
     /// # Errors
     /// [`Closed`](secret_resolver::ErrorKind::Closed) and [`Timeout`](secret_resolver::ErrorKind::Timeout), and
-    /// what `request` fails with.
+    /// what `request` fails with. [`Unauthenticated`](secret_resolver::ErrorKind::Unauthenticated) after three quarters of the time,
+    /// where it waits for a credential that a source does not give: a source that hangs is no store that is away.
     ///
     /// # Cancel safety
     /// Dropping it leaves `request` where it is; the caller drops it.
@@ -189,8 +193,19 @@ impl<S: Store> Session<S> {
         let Some(deadline) = deadline else {
             return open.await;
         };
-        let end = self.0.clock.sleep_until(deadline);
-        let answer = first(open, end).await;
+        let mut open = pin!(open);
+        let clock = &*self.0.clock;
+        let now = clock.now();
+        // Early enough that nobody above takes it for a store that is late.
+        let early = now + deadline.since(now) / 4 * 3;
+        match first(open.as_mut(), clock.sleep_until(early)).await {
+            Some(answer) => return answer,
+            None if self.0.waits_for_credential() => {
+                return Err(error::credential_late(S::NAME));
+            }
+            None => {}
+        }
+        let answer = first(open, clock.sleep_until(deadline)).await;
         answer.unwrap_or_else(|| Err(error::deadline()))
     }
 
@@ -212,6 +227,11 @@ impl<S: Store> Shared<S> {
     /// to refuse.
     pub(crate) fn lock(&self) -> MutexGuard<'_, State<S::Credentials>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether requests wait for a login that has no credential yet.
+    fn waits_for_credential(&self) -> bool {
+        self.loading.load(Ordering::Acquire) > 0 && self.live().is_none()
     }
 
     /// The token, if it may be sent; else what to wait for, which is started if need be.

@@ -10,6 +10,7 @@ pub use builder::{ClientBuilder, Limits};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::ClientConfig;
 use secret_resolver::backend::first;
@@ -223,7 +224,8 @@ impl Inner {
         target: &Target,
         deadline: Moment,
     ) -> Result<Connection, Error> {
-        first(self.identity.begun(), self.clock.sleep_until(deadline)).await;
+        let patience = deadline.min(self.clock.now() + Self::FIRST_WORD);
+        first(self.identity.begun(), self.clock.sleep_until(patience)).await;
         for _ in 0..Self::BEGUN_AGAIN {
             // Before the certificate is taken: a change in between is noticed.
             let stamp = self.identity.stamp();
@@ -243,6 +245,10 @@ impl Inner {
         self.identity.certificate()?;
         Ok(connection)
     }
+
+    /// How long the first connections wait for the first word of a source that asks an agent. It is far less than an attempt has, which
+    /// must not look like a store that is late.
+    const FIRST_WORD: Duration = Duration::from_millis(500);
 
     /// How often a connection is begun again because its certificate has changed meanwhile. More often than that is faster than
     /// connections are made.

@@ -112,8 +112,8 @@ impl Auth {
     ///
     /// Each read costs the store a login, so it is for few reads, or for a service that shall leave no token behind. The
     /// JWT is tried before it is used, by a request that the policy `default` allows (`sys/tools/hash`), and again when the source has another.
-    /// What is refused is held back as other logins are. A JWT whose end is known is not sent after it; one without a known end is used until
-    /// the store refuses it.
+    /// What is refused is held back as other logins are. While there are reads, the source is asked again every ten seconds at the latest, and
+    /// the JWT tried again. A JWT whose end is known is not sent after it.
     ///
     /// What the identity may do cannot be asked in this way, so a start that demands least privilege
     /// ([`ResolverBuilder::require_least_privilege`](secret_resolver::ResolverBuilder::require_least_privilege)) fails.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use secret_resolver::{Error, ErrorKind, IdentityStatus, Moment, SecretBuf};
 use secret_resolver_session::{Grant, Issued, Jwt, JwtSource, Store};
@@ -199,7 +200,7 @@ impl Store for Vault {
                 }
                 Ok(Issued {
                     token: jwt.shared(),
-                    grant: NO_END,
+                    grant: INLINE,
                     revocable: false,
                     unfit: None,
                 })
@@ -252,6 +253,12 @@ impl Store for Vault {
         }
     }
 }
+
+/// A JWT is asked for again after that: its source may have another, or none any more.
+const INLINE: Grant = Grant {
+    lease: Some(Duration::from_secs(10)),
+    renewable: false,
+};
 
 const NO_END: Grant = Grant {
     lease: None,

@@ -148,6 +148,29 @@ fn own_a_jwt_svid_that_the_store_refuses_is_replaced_before_half_of_its_life() {
 }
 
 #[test]
+fn own_an_identity_that_is_withdrawn_on_the_stream_takes_its_jwt_svids_along() {
+    let world = World::new();
+    let life = Duration::from_secs(3600);
+    answers(&world, &world.domain.jwt(PATH, AUDIENCE, life).unwrap());
+    block_on(async {
+        let (mut watched, _) = world.showing().await;
+        let source = watched.identity.jwts(AUDIENCE).unwrap();
+        let first = jwt(&source).await.unwrap();
+        let denial = || Answer::status(PERMISSION_DENIED, "");
+        world.api.answer(WorkloadMethod::JwtSvid, denial());
+        world.api.push(denial());
+        drop(watched.until_none().await);
+        assert!(jwt(&source).await.is_err());
+        // Once there is one again, another is asked for.
+        answers(&world, &world.domain.jwt(PATH, AUDIENCE, life).unwrap());
+        until("another", async || {
+            jwt(&source).await.is_ok_and(|jwt| jwt != first)
+        })
+        .await;
+    });
+}
+
+#[test]
 fn own_a_runtime_that_stands_still_while_it_waits_for_the_agent_holds_up_no_other() {
     let world = World::new();
     world.api.answer(WorkloadMethod::JwtSvid, Answer::silence());

@@ -217,8 +217,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "endpoints: a silent one has the whole attempt",
         "src/layers/attempt.rs",
         [
-            "if !request.has_alternative() {",
-            "if self.limit > Duration::ZERO || !request.has_alternative() {",
+            "            true => self.limit / 2,\n",
+            "            true => self.limit,\n",
         ],
         "where_another_endpoint_would_be_asked_next_an_attempt_has_half_of_the_time",
     ),

@@ -122,8 +122,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "identity: a JWT-SVID is used after a denial",
         JWT,
         [
-            "is_withdrawn = error.kind() == ErrorKind::Unauthenticated;",
-            "is_withdrawn = error.kind() == ErrorKind::Overloaded;",
+            "if error.kind() == ErrorKind::Unauthenticated {",
+            "if error.kind() == ErrorKind::Overloaded {",
         ],
         "jf_04_a_denial_is_an_error_and_no_old_jwt_svid",
     ),
@@ -131,8 +131,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "identity: an outage ends a JWT-SVID that lives",
         JWT,
         [
-            "is_withdrawn = error.kind() == ErrorKind::Unauthenticated;",
-            "is_withdrawn = error.kind() == ErrorKind::Unavailable;",
+            "if error.kind() == ErrorKind::Unauthenticated {",
+            "if error.kind() == ErrorKind::Unavailable {",
         ],
         "own_while_the_agent_is_away_the_last_jwt_svid_serves_all_and_the_agent_is_asked_once_a_second",
     ),
@@ -245,8 +245,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "identity: who stands in the agent's place ends what the agent gave",
         JWT,
         [
-            "is_withdrawn = error.kind() == ErrorKind::Unauthenticated;",
-            "is_withdrawn = error.kind() != ErrorKind::Unavailable;",
+            "if error.kind() == ErrorKind::Unauthenticated {",
+            "if error.kind() != ErrorKind::Unavailable {",
         ],
         "an_agent_that_another_user_has_replaced_is_refused_and_what_the_first_gave_is_used_to_its_end",
     ),
@@ -277,7 +277,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     spiffe(
         "identity: authorities are believed after the identity was withdrawn",
         STREAM,
-        ["        self.identity.bundles.forget(why);\n", ""],
+        ["        self.state.bundles.forget(why);\n", ""],
         "own_without_an_identity_no_server_is_believed",
     ),
     spiffe(
@@ -311,8 +311,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "identity: the first read does not wait for the agent's first word",
         STREAM,
         [
-            "!self.has_begun.load(Ordering::Acquire)",
-            "!self.has_begun.load(Ordering::Acquire) && self.shown.borrow().is_ok()",
+            "!self.state.has_begun.load(Ordering::Acquire)",
+            "!self.state.has_begun.load(Ordering::Acquire) && self.shown.borrow().is_ok()",
         ],
         "own_the_first_read_waits_for_the_agents_first_word",
     ),
@@ -333,6 +333,33 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "uid == ROOT || Some(uid) == self.agent",
         ],
         "a_user_without_a_number_in_this_namespace_is_nobody_who_was_named",
+    ),
+    spiffe(
+        "identity: an agent that hangs is an outage of the store",
+        "crates/session/src/session.rs",
+        [
+            "self.loading.load(Ordering::Acquire) > 0 && self.live().is_none()",
+            "self.loading.load(Ordering::Acquire) > usize::MAX / 2",
+        ],
+        "own_an_agent_that_hangs_brings_no_fallback_into_use",
+    ),
+    spiffe(
+        "identity: a withdrawal on the stream leaves JWT-SVIDs",
+        JWT,
+        [
+            "        last.held.take_if(|held| held.withdrawals != withdrawals);\n",
+            "",
+        ],
+        "own_an_identity_that_is_withdrawn_on_the_stream_takes_its_jwt_svids_along",
+    ),
+    spiffe(
+        "identity: a withdrawal is reported before it is done",
+        STREAM,
+        [
+            "                ErrorKind::Unauthenticated => self.withdraw(&error),\n",
+            "                ErrorKind::Unauthenticated => {\n                    let _ = self.state.identity.clock.now();\n                    self.withdraw(&error);\n                }\n",
+        ],
+        "own_a_panic_of_the_clock_keeps_no_withdrawn_svid",
     ),
 ];
 

@@ -71,7 +71,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "certificates: the first connection does not wait for a source that asks an agent",
         "crates/transport/src/client.rs",
         [
-            "        first(self.identity.begun(), self.clock.sleep_until(deadline)).await;\n",
+            "        first(self.identity.begun(), self.clock.sleep_until(patience)).await;\n",
             "",
         ],
         "the_first_connection_waits_for_the_first_word_of_a_source_within_its_time",
