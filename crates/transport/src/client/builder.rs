@@ -120,7 +120,7 @@ impl ClientBuilder {
     /// The client. Opens no connection; needs no runtime.
     ///
     /// # Errors
-    /// [`ErrorKind::Misconfigured`] when no origin is allowed, when one can stand in no
+    /// [`ErrorKind::Misconfigured`](secret_resolver::ErrorKind::Misconfigured) when no origin is allowed, when one can stand in no
     /// certificate, when a timeout is zero, and when the number of connections is out of its bounds.
     pub fn build(self) -> Result<Client, Error> {
         if self.origins.is_empty() {
