@@ -7,6 +7,7 @@
 pub use crate::address::Located;
 pub use crate::clock::{Sleep, SystemClock};
 pub use crate::error::{Permits, Repeat};
+pub use crate::foreign::{contained, foreign};
 pub use crate::jitter::random_part;
 pub use crate::name::NameRef;
 pub use crate::race::first;

@@ -213,6 +213,32 @@ impl Error {
         self.edit(|inner| inner.held_back = true)
     }
 
+    /// The same, as the error of a source of credentials, which was asked before the store. It is
+    /// [`Unauthenticated`](ErrorKind::Unauthenticated) and [held back](Self::held_back), where its kind would otherwise be taken for a store's
+    /// word: an outage of a store permits a stale value or a fallback, and a source's does not.
+    /// [`Refused`](ErrorKind::Refused), [`Misconfigured`](ErrorKind::Misconfigured), [`Overloaded`](ErrorKind::Overloaded) and
+    /// [`Closed`](ErrorKind::Closed) mean the same of a source, and stay.
+    ///
+    /// ```
+    /// use secret_resolver::{Error, ErrorKind};
+    ///
+    /// let away = Error::new(ErrorKind::Unavailable, "the agent is away; does it run?");
+    /// assert_eq!(away.of_credential().kind(), ErrorKind::Unauthenticated);
+    /// ```
+    #[must_use]
+    pub fn of_credential(self) -> Self {
+        use ErrorKind::{Closed, Misconfigured, Overloaded, Refused};
+        if matches!(self.kind(), Refused | Misconfigured | Overloaded | Closed) {
+            return self;
+        }
+        let same = self.edit(|inner| {
+            inner.kind = ErrorKind::Unauthenticated;
+            let unsaid = "from the source of the credential; the store was not asked";
+            inner.detail.get_or_insert_with(|| unsaid.into());
+        });
+        same.held_back()
+    }
+
     /// Whether this process has decided it on its own.
     #[must_use]
     pub fn is_held_back(&self) -> bool {

@@ -5,14 +5,19 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::task::Poll;
 
-/// Calls code that is not ours; `None` when it panicked.
+/// Calls code that is not ours; `None` when it panicked. What is known of the panic is what its hook has written.
 ///
-/// The payload of its panic is forgotten and not dropped: the drop is foreign code, too, and may panic
-/// again where nothing catches it.
-pub(crate) fn foreign<T>(call: impl FnOnce() -> T) -> Option<T> {
+/// ```
+/// use secret_resolver::backend::foreign;
+///
+/// let callback: fn() -> u8 = || panic!("of the application's own making");
+/// assert_eq!(foreign(callback), None);
+/// ```
+pub fn foreign<T>(call: impl FnOnce() -> T) -> Option<T> {
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(answer) => Some(answer),
         Err(payload) => {
+            // Not dropped: the drop is foreign code, too, and may panic again where nothing catches it.
             std::mem::forget(payload);
             None
         }
@@ -23,7 +28,16 @@ pub(crate) fn foreign<T>(call: impl FnOnce() -> T) -> Option<T> {
 ///
 /// # Cancel safety
 /// Dropping it drops the future.
-pub(crate) async fn contained<T>(future: impl Future<Output = T>) -> Option<T> {
+///
+/// ```
+/// use secret_resolver::backend::contained;
+///
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let credential = async { panic!("of the application's own making") };
+/// assert_eq!(contained::<()>(credential).await, None);
+/// # });
+/// ```
+pub async fn contained<T>(future: impl Future<Output = T>) -> Option<T> {
     let mut future = pin!(future);
     poll_fn(|cx| match foreign(|| future.as_mut().poll(cx)) {
         Some(poll) => poll.map(Some),

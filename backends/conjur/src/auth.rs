@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use secret_resolver::backend::foreign;
 use secret_resolver::{Clock, Error, ErrorKind, IdentityStatus, SecretBuf};
 use secret_resolver_session::{Credential, Grant, Issued, Jwt, JwtSource, Store};
 use secret_resolver_transport::percent_encode;
@@ -274,7 +275,7 @@ impl Conjur {
             let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
             *refused = Some(jwt.clone());
             if let Method::Jwt { source, .. } = &self.auth.method {
-                source.refused(jwt);
+                foreign(|| source.refused(jwt));
             }
         }
         error

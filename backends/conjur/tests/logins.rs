@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::*;
 use conjur_double::{CertService, ClientCertificates, ConjurDouble, Fault, Host, JwtService, Kind};
-use secret_resolver::testing::ManualClock;
+use secret_resolver::testing::{ManualClock, MockBackend};
 use secret_resolver::{Error, ErrorKind, Resolver, SecretResolver, SecretResolverExt};
 use secret_resolver_conjur::{
     Auth, CertificateFiles, ConjurBackend, Credential, JwtFile, JwtFuture, JwtSource,
@@ -393,25 +393,30 @@ fn the_administrator_reads_nothing_by_whichever_spelling_or_token_unless_it_is_a
     block_on(async { assert_eq!(bytes(backend.get("a").await), b"x") });
 }
 
-/// A source of JWTs that has none: it says so by an error of this kind.
+/// A source of JWTs that has none: it says so by an error of this kind, or panics.
 #[derive(Debug)]
-struct NoJwt(ErrorKind);
+struct NoJwt(Option<ErrorKind>);
 
 impl JwtSource for NoJwt {
     fn jwt(&self) -> JwtFuture<'_> {
-        JwtFuture::ready(Err(Error::new(self.0, "of the test's own making")))
+        let kind = self.0.unwrap();
+        JwtFuture::ready(Err(Error::new(kind, "of the test's own making")))
     }
 }
 
 #[test]
 fn a_source_of_jwts_that_has_none_says_nothing_of_a_secret_and_nothing_of_the_store() {
-    for says in [ErrorKind::NotFound, ErrorKind::Denied] {
+    use ErrorKind::{Denied, Malformed, NotFound, Throttled, Timeout, Unavailable};
+    let kinds = [Denied, Malformed, NotFound, Throttled, Timeout, Unavailable].map(Some);
+    for says in kinds.into_iter().chain([None]) {
         let server = with_jwt_service();
         let auth = Auth::jwt("svc", NoJwt(says));
         let backend = ConjurBackend::builder(target(&server, auth))
             .build()
             .unwrap();
-        let resolver = Resolver::builder(backend).build().unwrap();
+        let fallback = MockBackend::new().with_value("v", "of the fallback");
+        let resolver = Resolver::builder(backend).dangerous_fallback_to(fallback);
+        let resolver = resolver.build().unwrap();
         block_on(async {
             let error = resolver.get("v").await.unwrap_err();
             assert_eq!(
@@ -424,6 +429,7 @@ fn a_source_of_jwts_that_has_none_says_nothing_of_a_secret_and_nothing_of_the_st
                 "{error}"
             );
             let status = resolver.status();
+            assert_eq!(status.fallback_answers, 0);
             let endpoint = &status.stores[0].endpoints[0];
             assert_eq!(endpoint.breaker, secret_resolver::BreakerState::Closed);
         });

@@ -16,20 +16,6 @@ pub(crate) fn misconfigured(what: &'static str) -> Error {
     new(ErrorKind::Misconfigured, what)
 }
 
-/// As a store's connection or login meets it: there is no credential. Without this an agent that is away would look like a store that is,
-/// which alone permits a stale value or a fallback.
-pub(crate) fn no_credential(error: &Error) -> Error {
-    let kind = match error.kind() {
-        ErrorKind::Unavailable | ErrorKind::Malformed => ErrorKind::Unauthenticated,
-        kind => kind,
-    };
-    let same = new(kind, error.what());
-    match error.detail() {
-        Some(detail) => same.with_detail(detail),
-        None => same,
-    }
-}
-
 /// What an error of the Workload API means, for the identity `id`.
 pub(crate) fn of_agent(error: &WorkloadApiError, id: &str) -> Error {
     let no_identity = (

@@ -176,8 +176,8 @@ impl Last {
     fn answer(&self, now: Moment) -> Result<Jwt, Error> {
         match (&self.held, &self.failed) {
             (Some(held), _) if now < held.ends => Ok(held.jwt.clone()),
-            (_, Some((_, error))) => Err(error::no_credential(error)),
-            (_, None) => Err(error::no_credential(&late())),
+            (_, Some((_, error))) => Err(error.clone().of_credential()),
+            (_, None) => Err(late().of_credential()),
         }
     }
 }

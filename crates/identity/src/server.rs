@@ -11,7 +11,6 @@ use tokio::sync::watch;
 use x509_parser::parse_x509_certificate;
 
 use crate::bundles::Bundle;
-
 use crate::identity::workload_id;
 use crate::stream::Stream;
 
@@ -31,6 +30,10 @@ pub(crate) fn trust(id: &str, stream: Arc<Stream>) -> Result<Trust, Error> {
 impl ServerIdentity for Server {
     fn subscribe(&self) -> watch::Receiver<Bundle> {
         self.stream.bundle(self.id.trust_domain())
+    }
+
+    fn name(&self) -> String {
+        self.id.to_string()
     }
 
     fn is_starting(&self) -> bool {

@@ -248,7 +248,7 @@ impl Job {
 
     /// Where there is nothing to show, or nobody to believe, this is why.
     fn explain(&self, why: &Error) {
-        let why = error::no_credential(why);
+        let why = why.clone().of_credential();
         let detail = why.detail().unwrap_or_default();
         let id = self.state.identity.id.to_string();
         let why = match detail.contains(&id) {

@@ -91,14 +91,6 @@ pub(crate) fn stranger() -> Error {
     )
 }
 
-/// A text that was given as a JWT. Nothing of it is told.
-/// The source of a login's credential says that there is none.
-pub(crate) fn no_credential(backend: &'static str) -> Error {
-    let what = "the source of the login's credential has none now; the store was not asked";
-    let error = Error::new(ErrorKind::Unauthenticated, what);
-    error.with_backend(backend).held_back()
-}
-
 /// No outage: that would be the store's, and permits exceptions.
 pub(crate) fn credential_late(backend: &'static str) -> Error {
     let what = "the source of the login's credential gives none in time; does what it asks hang? The store was not asked";
@@ -106,6 +98,11 @@ pub(crate) fn credential_late(backend: &'static str) -> Error {
     error.with_backend(backend).held_back()
 }
 
+pub(crate) fn credential_panicked() -> Error {
+    unauthenticated("the source of the login's credential panicked")
+}
+
+/// A text that was given as a JWT. Nothing of it is told.
 pub(crate) fn no_jwt() -> Error {
     misconfigured("this is no signed JWT: three parts in base64url with dots between them")
 }

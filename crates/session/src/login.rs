@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use secret_resolver::backend::first;
+use secret_resolver::backend::{contained, first};
 use secret_resolver::{Clock as _, Error, ErrorKind, Moment};
 
 use crate::error;
@@ -59,17 +59,13 @@ impl<S: Store> Shared<S> {
         outcome
     }
 
-    /// The credentials as they are now. What their source lacks is a credential, never a secret.
+    /// The credentials as they are now. What goes wrong with their source says nothing of the store, nor of a secret.
     async fn load(&self) -> Result<S::Credentials, Error> {
         let waits = Waits::new(&self.loading);
-        let loaded = self.store.load().await;
+        let loaded = contained(self.store.load()).await;
         drop(waits);
-        match loaded {
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Denied) => {
-                Err(error::no_credential(S::NAME))
-            }
-            loaded => loaded,
-        }
+        let loaded = loaded.unwrap_or_else(|| Err(error::credential_panicked()));
+        loaded.map_err(Error::of_credential)
     }
 
     /// One failed login in a second is a warning. In an outage each read may send one.

@@ -122,14 +122,22 @@ fn of_refusal(certificate: Option<&RefusedCertificate>) -> Error {
             "the server's certificate has an RSA key of fewer than 2,048 bits, which is not believed"
         }
         Why::AnothersKey => "the server has not proved that it has the key of its certificate",
-        Why::AnotherIdentity => {
+        Why::AnotherIdentity(_) => {
             "the server's certificate is good, and is not that of the one identity that is believed here"
         }
         Why::Tls(why) => of_certificate(why),
     });
-    match subject {
-        Some(subject) => error.with_detail(format!("subject {subject:?}")),
-        None => error,
+    let believed = match why {
+        Why::AnotherIdentity(name) => Some(format!("believed is {name}")),
+        _ => None,
+    };
+    let shown = subject
+        .as_ref()
+        .map(|subject| format!("subject {subject:?}"));
+    match (believed, shown) {
+        (Some(believed), Some(shown)) => error.with_detail(format!("{believed}, {shown}")),
+        (Some(fact), None) | (None, Some(fact)) => error.with_detail(fact),
+        (None, None) => error,
     }
 }
 

@@ -68,11 +68,12 @@ impl Identity {
     /// The certificate to show on a new connection, where one is to be shown at all.
     ///
     /// # Errors
-    /// No connection may be made: there is none to show, or nobody to be believed.
+    /// No connection may be made: there is none to show, or nobody to be believed. It says nothing of a store.
     pub(crate) fn certificate(&self) -> Result<Option<ClientCertificate>, Error> {
-        self.trust.check()?;
+        self.trust.check().map_err(Error::of_credential)?;
         let offered = |shown: &Shown| shown.lock().offered.borrow().clone();
-        self.shown.as_ref().map(offered).transpose()
+        let certificate = self.shown.as_ref().map(offered).transpose();
+        certificate.map_err(Error::of_credential)
     }
 
     pub(crate) fn status(&self) -> Option<IdentityStatus> {

@@ -18,6 +18,7 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
 };
+use secret_resolver::backend::foreign;
 use secret_resolver::{Error, ErrorKind};
 
 use crate::certificate::ClientCertificate;
@@ -102,8 +103,9 @@ impl ServerCertVerifier for CurrentAuthorities {
         };
         let refused = |why| Err(RefusedCertificate::new(why, end_entity).into());
         let why = match (verdict(self.trust.at(now)), self.trust.server()) {
-            (Ok(_), Some(server)) if !server.is_in(end_entity) => {
-                return refused(Why::AnotherIdentity);
+            (Ok(_), Some(server)) if foreign(|| server.is_in(end_entity)) != Some(true) => {
+                let believed = foreign(|| server.name()).unwrap_or_default();
+                return refused(Why::AnotherIdentity(believed));
             }
             (Err(_), _) if self.trust.is_authority(end_entity) => return refused(Why::Authority),
             (Err(rustls::Error::InvalidCertificate(why)), _) => why,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use secret_resolver::backend::foreign;
 use secret_resolver::{Error, ErrorKind, IdentityStatus, Moment, SecretBuf};
 use secret_resolver_session::{Grant, Issued, Jwt, JwtSource, Store};
 
@@ -57,7 +58,7 @@ impl Vault {
         if error.kind() == ErrorKind::Unauthenticated
             && let Some(source) = self.source()
         {
-            source.refused(jwt);
+            foreign(|| source.refused(jwt));
         }
     }
 

@@ -52,6 +52,11 @@ fn a_store_with_an_svid_is_believed_by_its_exact_id_and_by_no_other() {
     block_on(async {
         until("a read", async || reads(&right).await).await;
         refuses(&wrong, "not that of the one identity").await;
+        let error = wrong.get("app/a").await.unwrap_err();
+        assert!(
+            error.to_string().contains(&spire.id("/openbao-2")),
+            "{error}"
+        );
         // A certificate for the host, from the same trust domain, is another identity.
         let own = spire.until_issued(spire.uid(), PATH).unwrap();
         server.show(&own.chain, &own.key).unwrap();

@@ -184,6 +184,9 @@ fn own_a_stream_that_is_begun_again_knows_nothing_of_the_one_before() {
                 .api
                 .answer_once(WorkloadMethod::X509Svid, Answer::silence());
             let next = identity.certificates().unwrap();
+            let calls = || world.api.calls(WorkloadMethod::X509Svid);
+            until("the silence", async || calls() == 2 * (round + 1)).await;
+            // Time for the job of the one before, if it still runs.
             tokio::time::sleep(SECOND / 200).await;
             assert!(next.is_starting() && next.subscribe().borrow().is_err());
             assert_eq!(identity.status().ends, None, "{round}");

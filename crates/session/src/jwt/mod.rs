@@ -22,9 +22,11 @@ use crate::error;
 /// # Errors
 /// A source that has no JWT now, and may have one soon, answers
 /// [`Unauthenticated`](secret_resolver::ErrorKind::Unauthenticated), marked by
-/// [`held_back`](Error::held_back): the store was not asked. So is one whose agent is away: an outage is the store's alone, because it
-/// permits exceptions. What can never be a JWT is
+/// [`held_back`](Error::held_back): the store was not asked. What can never be a JWT is
 /// [`Misconfigured`](secret_resolver::ErrorKind::Misconfigured). No error quotes a JWT.
+///
+/// A login takes each error as [`Error::of_credential`] does, and a panic as `Unauthenticated`, so nothing that a source does is taken for
+/// an outage of the store, which permits exceptions.
 ///
 /// # Cancel safety
 /// The future may be dropped at any time.

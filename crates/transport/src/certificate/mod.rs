@@ -26,10 +26,8 @@ use crate::trust::{Validity, now, subject};
 /// Where a client's certificate comes from. It is shown on every connection of that client.
 ///
 /// # What holds
-/// - While the channel's value is an error, no connection is made and each request fails with that error:
-///   nothing is sent without a certificate. One that is gone for the moment is
-///   [`Unauthenticated`](secret_resolver::ErrorKind::Unauthenticated), marked by
-///   [`held_back`](Error::held_back).
+/// - While the channel's value is an error, no connection is made and each request fails with that error, as
+///   [`Error::of_credential`] says: nothing is sent without a certificate.
 /// - When the value changes, connections that were made with the one before are closed: idle ones at once, busy
 ///   ones when their request has ended. A value that is equal to the one before closes nothing.
 /// - When the sender is gone, the last value stays.

@@ -39,8 +39,8 @@ pub(crate) enum Why {
     ShortKey,
     /// The server has not proved that it has the key of its certificate.
     AnothersKey,
-    /// It is not that of the identity that is believed.
-    AnotherIdentity,
+    /// It is not that of the identity that is believed, which has this name.
+    AnotherIdentity(String),
     Tls(CertificateError),
 }
 

@@ -11,9 +11,8 @@ use super::Authorities;
 /// these authorities vouches for it, within its dates and for a server, and this identity is in it. The host's name is not looked for.
 ///
 /// # What holds
-/// - While the channel's value is an error, no connection is made, and each request fails with that error. It is
-///   [`Unauthenticated`](secret_resolver::ErrorKind::Unauthenticated) as a rule, marked by [`held_back`](Error::held_back): no store was
-///   asked, so the error is no evidence against one.
+/// - While the channel's value is an error, no connection is made, and each request fails with that error, as
+///   [`Error::of_credential`] says: no store was asked, so it is no evidence against one.
 /// - When the value changes, connections that were made with the one before are closed: idle ones at once, busy ones when their
 ///   request has ended. A value that is equal to the one before should not be sent.
 /// - When the sender is gone, the last value stays.
@@ -34,6 +33,9 @@ use super::Authorities;
 ///     fn subscribe(&self) -> watch::Receiver<Result<Authorities, Error>> {
 ///         self.authorities.clone()
 ///     }
+///     fn name(&self) -> String {
+///         "the store of this mesh".to_owned()
+///     }
 ///     fn is_in(&self, certificate: &[u8]) -> bool {
 ///         certificate == self.certificate
 ///     }
@@ -43,6 +45,9 @@ pub trait ServerIdentity: fmt::Debug + Send + Sync + 'static {
     /// The authorities that stand for the identity from now on, and each change of them.
     fn subscribe(&self) -> watch::Receiver<Result<Authorities, Error>>;
 
+    /// Its name, such as a SPIFFE ID, for the error where a server is another one.
+    fn name(&self) -> String;
+
     /// Whether it has not said anything yet, and will soon: as [`CertificateSource::is_starting`](crate::CertificateSource::is_starting).
     /// By default it is not.
     fn is_starting(&self) -> bool {
@@ -50,6 +55,6 @@ pub trait ServerIdentity: fmt::Debug + Send + Sync + 'static {
     }
 
     /// Whether this certificate, in DER, has the identity and no other. It is called in a handshake, after one of the authorities has
-    /// vouched for the certificate. It may not block.
+    /// vouched for the certificate. It may not block. Where it panics, the server is not believed.
     fn is_in(&self, certificate: &[u8]) -> bool;
 }

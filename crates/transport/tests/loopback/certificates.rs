@@ -147,6 +147,21 @@ async fn the_client_certificate_is_shown_on_every_connection() {
 }
 
 #[tokio::test]
+async fn a_source_of_certificates_that_cannot_reach_its_agent_is_no_outage_of_the_server() {
+    let world = Demanding::answering();
+    for kind in [ErrorKind::Unavailable, ErrorKind::Timeout] {
+        let source = Given::new(&world.issue());
+        let _ = source.0.send_replace(Err(Error::new(kind, "away")));
+        let client = world.client(source);
+        let error = client.send(&world.origin, get()).await;
+        let error = fails(error, ErrorKind::Unauthenticated);
+        assert!(error.is_held_back(), "{error}");
+        assert!(error.to_string().contains("source of the credential"));
+    }
+    assert_eq!(world.server.connections(), 0);
+}
+
+#[tokio::test]
 async fn another_client_certificate_closes_idle_connections_at_once() {
     let world = Demanding::answering();
     let (old, new) = (world.issue(), world.issue());

@@ -12,7 +12,7 @@ use crate::support::{fails, get, real_clock};
 
 type Told = Arc<watch::Sender<Result<Authorities, Error>>>;
 
-/// The server that has this certificate.
+/// The server that has this certificate; where it is empty, the look at one panics.
 #[derive(Debug)]
 struct OneServer {
     told: Told,
@@ -24,7 +24,12 @@ impl ServerIdentity for OneServer {
         self.told.subscribe()
     }
 
+    fn name(&self) -> String {
+        "mesh/store".to_owned()
+    }
+
     fn is_in(&self, certificate: &[u8]) -> bool {
+        assert!(!self.certificate.is_empty(), "of the test's own making");
         certificate == self.certificate
     }
 }
@@ -60,10 +65,14 @@ impl World {
         first: Result<Authorities, Error>,
         certificate: &ServerCert,
     ) -> (Client, Told) {
+        self.client_of(first, certificate.der())
+    }
+
+    fn client_of(&self, first: Result<Authorities, Error>, certificate: &[u8]) -> (Client, Told) {
         let told = Told::new(watch::Sender::new(first));
         let trust = Trust::of_identity(OneServer {
             told: Arc::clone(&told),
-            certificate: certificate.der().to_vec(),
+            certificate: certificate.to_vec(),
         });
         let client = Client::builder(trust, real_clock());
         (client.allow(self.origin.clone()).build().unwrap(), told)
@@ -98,7 +107,9 @@ async fn the_identity_is_believed_in_place_of_the_host_and_no_other_is() {
     // The same authority, and a certificate for the right host, which is not the identity that is believed.
     let other = world.ca.issue(&["127.0.0.1"], Validity::CURRENT).unwrap();
     let (client, _told) = world.client(Ok(authorities(&world.ca)), &other);
-    let text = "not that of the one identity";
+    let text = "not that of the one identity that is believed here";
+    world.fails(&client, ErrorKind::Refused, text).await;
+    let text = "believed is mesh/store";
     world.fails(&client, ErrorKind::Refused, text).await;
     let other = World::new(Validity::CURRENT);
     let (client, _told) = world.client(Ok(authorities(&other.ca)), &world.certificate);
@@ -158,4 +169,19 @@ async fn other_authorities_close_connections_and_without_any_none_is_made() {
     told.send(Ok(authorities(&world.ca))).unwrap();
     drop(told);
     world.get(&client).await;
+}
+
+#[tokio::test]
+async fn what_an_identity_of_the_application_does_wrong_is_no_outage_of_the_server() {
+    let world = World::new(Validity::CURRENT);
+    for kind in [ErrorKind::Unavailable, ErrorKind::Timeout] {
+        let away = Error::new(kind, "the mesh's agent is away, says this test");
+        let (client, _told) = world.client(Err(away), &world.certificate);
+        let text = "agent is away";
+        world.fails(&client, ErrorKind::Unauthenticated, text).await;
+    }
+    assert_eq!(world.server.connections(), 0);
+    let (client, _told) = world.client_of(Ok(authorities(&world.ca)), &[]);
+    let text = "not that of the one identity";
+    world.fails(&client, ErrorKind::Refused, text).await;
 }

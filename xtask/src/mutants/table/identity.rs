@@ -291,10 +291,10 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     spiffe(
         "identity: an agent that is away is an outage of the store",
-        ERROR,
+        "src/error.rs",
         [
-            "ErrorKind::Unavailable | ErrorKind::Malformed => ErrorKind::Unauthenticated,",
-            "ErrorKind::Malformed => ErrorKind::Unauthenticated,",
+            "Refused | Misconfigured | Overloaded | Closed) {",
+            "Refused | Misconfigured | Overloaded | Closed | ErrorKind::Unavailable) {",
         ],
         "own_an_agent_that_is_away_is_said_by_each_source_and_is_no_outage_of_a_store",
     ),
@@ -360,6 +360,36 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "                ErrorKind::Unauthenticated => {\n                    let _ = self.state.identity.clock.now();\n                    self.withdraw(&error);\n                }\n",
         ],
         "own_a_panic_of_the_clock_keeps_no_withdrawn_svid",
+    ),
+    of(
+        "secret-resolver-conjur",
+        core(
+            "identity: what a source of credentials says is taken for the store's word",
+            "crates/session/src/login.rs",
+            ["loaded.map_err(Error::of_credential)", "loaded"],
+            "a_source_of_jwts_that_has_none_says_nothing_of_a_secret_and_nothing_of_the_store",
+        ),
+    ),
+    of(
+        "secret-resolver-transport",
+        core(
+            "identity: a source of certificates that is away is an outage of the server",
+            "crates/transport/src/identity.rs",
+            ["certificate.map_err(Error::of_credential)", "certificate"],
+            "a_source_of_certificates_that_cannot_reach_its_agent_is_no_outage_of_the_server",
+        ),
+    ),
+    of(
+        "secret-resolver-transport",
+        core(
+            "identity: a server is believed where the look at its certificate panics",
+            "crates/transport/src/tls.rs",
+            [
+                "foreign(|| server.is_in(end_entity)) != Some(true)",
+                "foreign(|| server.is_in(end_entity)) == Some(false)",
+            ],
+            "what_an_identity_of_the_application_does_wrong_is_no_outage_of_the_server",
+        ),
     ),
 ];
 

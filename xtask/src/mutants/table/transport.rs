@@ -27,8 +27,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "identities: any server of the authorities is believed",
             "crates/transport/src/tls.rs",
             [
-                "(Ok(_), Some(server)) if !server.is_in(end_entity) => {",
-                "(Ok(_), Some(server)) if !server.is_in(end_entity) && end_entity.is_empty() => {",
+                "if foreign(|| server.is_in(end_entity)) != Some(true) => {",
+                "if foreign(|| server.is_in(end_entity)).is_none() => {",
             ],
             "the_identity_is_believed_in_place_of_the_host_and_no_other_is",
         ),
@@ -50,7 +50,10 @@ pub(super) const MUTANTS: &[Mutant] = &[
         core(
             "identities: connections are made without authorities",
             "crates/transport/src/identity.rs",
-            ["        self.trust.check()?;\n", ""],
+            [
+                "        self.trust.check().map_err(Error::of_credential)?;\n",
+                "",
+            ],
             "other_authorities_close_connections_and_without_any_none_is_made",
         ),
     ),
