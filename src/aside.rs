@@ -49,9 +49,17 @@ thread_local! {
     static HERE: OnceCell<Aside> = const { OnceCell::new() };
 }
 
-/// Reports to foreign code: a subscriber, a recorder. On a thread that must go on, it does so aside.
-/// There a report is dropped when too many wait: a sink that hangs must not fill the memory.
-pub(crate) fn report(job: impl FnOnce() + Send + 'static) {
+/// Reports to foreign code: a subscriber, a recorder. A panic of it goes no further. On a thread that must go on, as that of a store, it
+/// is made on another one, so that a sink that blocks holds up nobody. There a report is dropped when 65,536 wait: a sink that hangs must not
+/// fill the memory.
+///
+/// ```
+/// use secret_resolver::backend::report;
+///
+/// let endpoint = 2;
+/// report(move || tracing::warn!(endpoint, "an endpoint refuses a login that another takes"));
+/// ```
+pub fn report(job: impl FnOnce() + Send + 'static) {
     // A thread that is ending has none any more: then it is not one that must go on.
     let here = HERE.try_with(|here| here.get().cloned());
     match here.ok().flatten() {
@@ -59,6 +67,18 @@ pub(crate) fn report(job: impl FnOnce() + Send + 'static) {
         Some(aside) => aside.run(job),
         None => drop(foreign(job)),
     }
+}
+
+/// From now on, what this thread [reports](report) is made on another: for a thread of a backend's that must go on.
+///
+/// ```
+/// std::thread::spawn(|| {
+///     secret_resolver::backend::report_aside();
+///     // What follows an agent's messages.
+/// });
+/// ```
+pub fn report_aside() {
+    Aside::new().attend();
 }
 
 impl Aside {

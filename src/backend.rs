@@ -5,9 +5,11 @@
 //! [`Error`](crate::Error). Its tests run the laws of the testing kit (feature `testing`). Applications need nothing of this module.
 
 pub use crate::address::Located;
+pub use crate::aside::{report, report_aside};
 pub use crate::clock::{Sleep, SystemClock};
 pub use crate::error::{Permits, Repeat};
 pub use crate::foreign::{contained, foreign};
+pub use crate::fork::Process;
 pub use crate::jitter::random_part;
 pub use crate::name::NameRef;
 pub use crate::race::first;

@@ -10,23 +10,33 @@ use std::task::{Context, Poll};
 
 use crate::error::{Error, ErrorKind};
 
-/// The process in which it was made. Asking costs one load; only forks by `fork` are seen, not those
-/// by a bare system call.
+/// The process in which it was made, for what has threads: a forked child has none of them. Asking costs one load; only forks by `fork` are
+/// seen, not those by a bare system call.
+///
+/// ```
+/// use secret_resolver::backend::Process;
+///
+/// assert!(Process::current().is_this());
+/// ```
 #[derive(Clone, Debug)]
-pub(crate) struct Process {
+pub struct Process {
     /// `None` where forks cannot be watched: when memory ran out at the first try.
     guard: Option<forkguard::Guard>,
 }
 
 impl Process {
-    pub(crate) fn current() -> Self {
+    /// This one.
+    #[must_use]
+    pub fn current() -> Self {
         Self {
             guard: forkguard::Guard::try_new().ok(),
         }
     }
 
+    /// Whether this is still the process in which it was made.
     #[inline]
-    pub(crate) fn is_this(&self) -> bool {
+    #[must_use]
+    pub fn is_this(&self) -> bool {
         // A copy is asked: a guard that has seen a fork does not report it twice.
         self.guard
             .as_ref()

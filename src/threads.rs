@@ -67,17 +67,14 @@ impl Thread {
         let (users, queues) = mpsc::unbounded_channel();
         let (built, started) = std::sync::mpsc::sync_channel(1);
         let aside = Aside::new();
-        // Reports from our own code must not hold it up; a backend's log is up to the backend.
-        let attends = (!foreign).then(|| aside.clone());
+        let attends = aside.clone();
         std::thread::Builder::new()
             .name(name.into())
             .spawn(move || {
-                if let Some(aside) = attends {
-                    aside.attend();
-                }
+                attends.attend();
                 // Made where it is dropped: a runtime must not be dropped within another, which a
                 // thread that cannot be started would do.
-                match runtime(foreign) {
+                match runtime(foreign, attends) {
                     Ok(runtime) => {
                         let _ = built.send(Ok(()));
                         serve(runtime, queues);
@@ -117,7 +114,8 @@ impl OfProcess for Thread {
     }
 }
 
-fn runtime(foreign: bool) -> std::io::Result<Runtime> {
+/// What is reported on its threads for blocking work goes aside, too.
+fn runtime(foreign: bool, aside: Aside) -> std::io::Result<Runtime> {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     if foreign {
         builder
@@ -125,7 +123,8 @@ fn runtime(foreign: bool) -> std::io::Result<Runtime> {
             // Blocking work is only name resolution and small files. A name server that hangs holds
             // a thread for each look-up, so there are some to spare; they end when they are idle.
             .max_blocking_threads(32)
-            .thread_name("secrets-blocking");
+            .thread_name("secrets-blocking")
+            .on_thread_start(move || aside.attend());
     }
     builder.build()
 }

@@ -59,7 +59,7 @@ impl<R: SecretResolver> Attempt<R> {
             // Half of its time is fair, however much was lost beside it.
             let fair = lost_here < self.notable() || ran_for >= self.limit / 2;
             match answer {
-                Err(error) if !fair && error.kind().permits().counts_for_breaker => {}
+                Err(error) if !fair && is_of_time(&error) => {}
                 Err(error) => return Err(self.located(error, &request)),
                 Ok(record) => return Ok(record.asked_at(sent)),
             }
@@ -123,6 +123,12 @@ impl<R: SecretResolver> Attempt<R> {
         let end = request.ends(&*self.clock);
         end.is_none_or(|end| end.since(now) >= self.limit / 2)
     }
+}
+
+/// Whether more time might have brought another answer: of a store, or of the source of its credential.
+fn is_of_time(error: &Error) -> bool {
+    let waited = error.kind() == ErrorKind::Unauthenticated && error.is_held_back();
+    waited || error.kind().permits().counts_for_breaker
 }
 
 #[deny(clippy::missing_trait_methods)]

@@ -52,6 +52,8 @@ pub(crate) struct Conjur {
     pub(crate) clock: Arc<dyn Clock>,
     /// The last JWT that was refused although it was tried twice.
     pub(crate) refused: Mutex<Option<Jwt>>,
+    /// Why a login was refused that is tried again.
+    pub(crate) early: Mutex<Option<Error>>,
     /// The last token of a sidecar.
     pub(crate) seen: Seen,
 }
@@ -269,6 +271,10 @@ impl Conjur {
         refused.as_ref() != Some(jwt)
     }
 
+    fn set_early(&self, refusal: Option<Error>) {
+        *self.early.lock().unwrap_or_else(PoisonError::into_inner) = refusal;
+    }
+
     /// It is not tried twice again, and its source may get another sooner.
     fn given_up(&self, jwt: &Jwt, error: Error) -> Error {
         if error.kind() == ErrorKind::Unauthenticated {
@@ -347,7 +353,16 @@ impl Store for Conjur {
         })
     }
 
+    /// A refusal that a read does not see in time is no silence of the store's.
+    fn held_up(&self) -> Option<Error> {
+        let early = self.early.lock().unwrap_or_else(PoisonError::into_inner);
+        let client = self.client.endpoints().client();
+        early.clone().or_else(|| client.held_up())
+    }
+
     async fn login(&self, loaded: &Loaded, endpoint: Option<usize>) -> Result<Issued, Error> {
+        // One that was dropped in its pause has left it.
+        self.set_early(None);
         if let (Method::Token(file), Secret::Written(token)) = (&self.auth.method, &loaded.secret) {
             let issued = token.issued(file)?;
             let unfit = self.unfit(token.of_admin());
@@ -363,8 +378,10 @@ impl Store for Conjur {
         if !refused.may_be_early || !self.is_new(jwt) {
             return Err(self.given_up(jwt, refused.error));
         }
+        self.set_early(Some(refused.error));
         self.clock.sleep_until(self.clock.now() + AHEAD).await;
         let again = self.exchange(&loaded.secret, endpoint).await;
+        self.set_early(None);
         again
             .map(|token| self.issued(token))
             .map_err(|refused| self.given_up(jwt, refused.error))

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use secret_resolver::backend::SystemClock;
+use secret_resolver::backend::{SystemClock, report};
 use secret_resolver::{Clock, Error};
 use secret_resolver_session::Session;
 use secret_resolver_transport::{
@@ -298,10 +298,12 @@ impl ConjurBuilder {
         let http = http.build().map_err(error::ours)?;
         let endpoints = Endpoints::new(http, endpoints).map_err(error::ours)?;
         if self.allow_admin {
-            tracing::warn!(
-                backend = error::BACKEND,
-                "dangerous: the administrator may log in here, whose token may do anything"
-            );
+            report(|| {
+                tracing::warn!(
+                    backend = error::BACKEND,
+                    "dangerous: the administrator may log in here, whose token may do anything"
+                );
+            });
         }
         let conjur = Conjur {
             client: Client::new(endpoints, base, account, self.batches),
@@ -309,6 +311,7 @@ impl ConjurBuilder {
             allow_admin: self.allow_admin,
             clock: Arc::clone(&clock),
             refused: Mutex::default(),
+            early: Mutex::default(),
             seen: Seen::default(),
         };
         Ok(ConjurBackend::new(Parts {

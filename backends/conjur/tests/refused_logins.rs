@@ -9,9 +9,38 @@ use std::path::{Path, PathBuf};
 
 use common::*;
 use conjur_double::{Answer, ConjurDouble, Fault, Host, JwtService, Kind, Where};
-use secret_resolver::testing::ManualClock;
+use secret_resolver::testing::{ManualClock, MockBackend};
 use secret_resolver::{ErrorKind, Resolver, SecretResolver, SecretResolverExt};
 use secret_resolver_conjur::{Auth, ConjurBackend, Credential, JwtFile};
+
+/// A refusal is tried again after a second, for which a short deadline has no time: it is a refusal all the same.
+#[test]
+fn a_refused_jwt_is_no_outage_however_short_the_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("jwt");
+    std::fs::write(&file, "ab.cd.ef").unwrap();
+    let server = server(&[("v", b"x")]);
+    server.add_authn_jwt("svc", &JwtService::default());
+    only(&server, Kind::AuthenticateJwt, answer(401, ""));
+    let auth = Auth::jwt("svc", JwtFile::new(file));
+    // With versions each is read alone.
+    let backend = ConjurBackend::builder(target(&server, auth)).with_versions();
+    let names: Vec<_> = (0..30).map(|number| format!("v{number}")).collect();
+    let mut fallback = MockBackend::new();
+    for name in &names {
+        fallback = fallback.with_value(name, "of the fallback");
+    }
+    let resolver = Resolver::builder(backend.build().unwrap()).with_deadline(SECOND * 2);
+    let resolver = resolver.dangerous_fallback_to(fallback).build().unwrap();
+    block_on(async {
+        for answer in resolver.get_many(&names).await {
+            let error = answer.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unauthenticated, "{error}");
+            assert_eq!(error.status(), Some(401), "{error}");
+        }
+    });
+    assert_eq!(resolver.status().fallback_answers, 0);
+}
 
 const SUBJECT: &str = "spiffe://example.org/payments";
 

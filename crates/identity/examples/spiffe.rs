@@ -118,13 +118,9 @@ fn store_that_trusts(spire: &Spire) -> Result<OpenBao, Box<dyn Error>> {
     store.run(&["auth", "enable", "jwt"])?;
     let keys = spire.jwt_keys()?;
     let keys: Vec<_> = keys.iter().map(|key| key.pem.as_str()).collect();
-    let keys = format!("jwt_validation_pubkeys={}", keys.join("\n"));
-    store.run(&[
-        "write",
-        "auth/jwt/config",
-        &keys,
-        "jwt_supported_algs=ES256",
-    ])?;
+    // A list: around each change of its key, SPIRE has two.
+    let config = serde_json::json!({ "jwt_validation_pubkeys": keys }).to_string();
+    store.run_with_input(&["write", "auth/jwt/config", "-"], &config)?;
     let subject = format!("bound_subject={}", spire.id("/billing"));
     store.run(&[
         "write",

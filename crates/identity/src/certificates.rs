@@ -29,7 +29,10 @@ impl SpiffeCertificates {
 
 impl CertificateSource for SpiffeCertificates {
     fn subscribe(&self) -> watch::Receiver<Result<ClientCertificate, Error>> {
-        self.0.shown()
+        match self.0.identity().check_process() {
+            Ok(()) => self.0.shown(),
+            Err(forked) => watch::channel(Err(forked)).1,
+        }
     }
 
     fn is_starting(&self) -> bool {

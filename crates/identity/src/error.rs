@@ -16,6 +16,13 @@ pub(crate) fn misconfigured(what: &'static str) -> Error {
     new(ErrorKind::Misconfigured, what)
 }
 
+pub(crate) fn forked() -> Error {
+    new(
+        ErrorKind::Refused,
+        "the identity was built before a fork; build it in the process that uses it, after daemonizing",
+    )
+}
+
 /// What an error of the Workload API means, for the identity `id`.
 pub(crate) fn of_agent(error: &WorkloadApiError, id: &str) -> Error {
     let no_identity = (
@@ -33,9 +40,13 @@ pub(crate) fn of_agent(error: &WorkloadApiError, id: &str) -> Error {
             "the agent does not have this part of the Workload API",
         ),
         // This is how our side says so.
-        Some(GrpcStatusCode::OutOfRange | GrpcStatusCode::ResourceExhausted) => (
+        Some(GrpcStatusCode::OutOfRange) => (
             ErrorKind::Malformed,
             "the agent's message is too large: over 4 MiB",
+        ),
+        Some(GrpcStatusCode::ResourceExhausted) => (
+            ErrorKind::Unavailable,
+            "the agent is asked too much, or its message is too large: over 4 MiB",
         ),
         Some(_) => (ErrorKind::Unavailable, "the agent cannot answer now"),
         None => match error {

@@ -54,9 +54,8 @@ impl Guard {
             ));
         }
         if !socket.is_absolute() {
-            return Err(error::misconfigured(
-                "the path of the agent's socket is not absolute",
-            ));
+            let relative = error::misconfigured("the path of the agent's socket is not absolute");
+            return Err(relative.with_detail(text));
         }
         if text.contains('\0') {
             return Err(error::misconfigured(
@@ -232,9 +231,13 @@ fn unreached(path: &Path, kind: io::ErrorKind) -> Error {
             ErrorKind::Refused,
             "a part of the path to the agent's socket is not a folder",
         ),
+        Io::WouldBlock => (
+            ErrorKind::Unavailable,
+            "the agent's socket takes no more connections; is the agent overloaded, or does it stand still?",
+        ),
         _ => (
             ErrorKind::Unavailable,
-            "the agent's socket cannot be reached",
+            "the agent's socket cannot be reached; does this process have file descriptors left, and the path no part that is too long?",
         ),
     };
     at(path, kind, what)

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use secret_resolver::backend::SystemClock;
+use secret_resolver::backend::{Process, SystemClock};
 use secret_resolver::{Clock, Error, IdentityStatus};
 use secret_resolver_transport::Trust;
 use spiffe::SpiffeId;
@@ -19,6 +19,9 @@ use crate::stream::Stream;
 use crate::worker::Worker;
 
 /// The identity of this process, as an agent on this machine gives it by the SPIFFE Workload API. A clone shares it.
+///
+/// It is for the process in which it was built: in a forked child, each of its sources answers
+/// [`Refused`](secret_resolver::ErrorKind::Refused). Build it after the fork.
 ///
 /// `Debug` shows the SPIFFE ID and the socket.
 ///
@@ -50,6 +53,7 @@ pub(crate) struct Inner {
     /// The stream of X509-SVIDs, which begins with the first that wants to know.
     stream: Mutex<Weak<Stream>>,
     worker: Mutex<Weak<Worker>>,
+    process: Process,
 }
 
 impl SpiffeIdentity {
@@ -110,6 +114,7 @@ impl SpiffeIdentity {
 
     /// The stream of what the agent says of certificates, which is shared.
     fn stream(&self) -> Result<Arc<Stream>, Error> {
+        self.0.check_process()?;
         let mut stream = lock(&self.0.stream);
         if let Some(running) = stream.upgrade() {
             return Ok(running);
@@ -123,7 +128,8 @@ impl SpiffeIdentity {
     /// [`certificates`](Self::certificates) or [`trust`](Self::trust). All moments are on the identity's clock.
     #[must_use]
     pub fn status(&self) -> IdentityStatus {
-        let stream = lock(&self.0.stream).upgrade();
+        let is_here = self.0.check_process().is_ok();
+        let stream = is_here.then(|| lock(&self.0.stream).upgrade()).flatten();
         stream.map_or_else(
             || IdentityStatus::new(self.0.id.to_string()),
             |stream| stream.status(),
@@ -132,8 +138,17 @@ impl SpiffeIdentity {
 }
 
 impl Inner {
+    /// In a forked child there is no thread that hears the agent. It comes before any lock, which that thread may have held.
+    pub(crate) fn check_process(&self) -> Result<(), Error> {
+        match self.process.is_this() {
+            true => Ok(()),
+            false => Err(error::forked().with_detail(self.id.to_string())),
+        }
+    }
+
     /// The thread of this identity, which all of its sources share.
     pub(crate) fn worker(&self) -> Result<Arc<Worker>, Error> {
+        self.check_process()?;
         let mut worker = lock(&self.worker);
         if let Some(running) = worker.upgrade() {
             return Ok(running);
@@ -194,14 +209,18 @@ impl SpiffeIdentityBuilder {
             withdrawals: AtomicU64::new(0),
             stream: Mutex::default(),
             worker: Mutex::default(),
+            process: Process::current(),
         })))
     }
 }
 
 /// The SPIFFE ID of a workload; a trust domain alone is none.
 pub(crate) fn workload_id(id: &str) -> Result<SpiffeId, Error> {
-    let id = SpiffeId::new(id).ok().filter(|id| !id.path().is_empty());
-    id.ok_or_else(|| error::misconfigured("a workload's SPIFFE ID is spiffe://trust.domain/path"))
+    let parsed = SpiffeId::new(id).ok().filter(|id| !id.path().is_empty());
+    parsed.ok_or_else(|| {
+        let what = "a workload's SPIFFE ID is spiffe://trust.domain/path";
+        error::misconfigured(what).with_detail(id)
+    })
 }
 
 /// Each critical section leaves it whole.

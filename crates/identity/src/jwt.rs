@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use secret_resolver::backend::first;
+use secret_resolver::backend::{first, report};
 use secret_resolver::{Error, ErrorKind, IdentityStatus, Moment, SecretBuf};
 use secret_resolver_session::{Jwt, JwtFuture, JwtSource};
 use tokio::sync::watch;
@@ -19,7 +19,7 @@ use crate::{agent, claims, error, pause};
 /// JWT-SVIDs of one identity for one audience; from [`SpiffeIdentity::jwts`](crate::SpiffeIdentity::jwts). A clone shares the last one.
 ///
 /// One is used again for half of the life that it had left when it came, and then the agent is asked for another; one question at a
-/// time, and for all who wait. Where the agent is away, gives no answer that can be used, or is not let through by the guard, the last one is
+/// time, and for all who wait. While one lives, nobody waits for more than a quarter of a second. Where the agent is away, gives no answer that can be used, or is not let through by the guard, the last one is
 /// used to its end, and never after it; where the agent says that there is no such identity, none is used any more. What went wrong is
 /// answered to all who ask within the next second, so that however many ask, the agent is asked once; where it does not take the request,
 /// for 24 seconds. One that the store refuses is used for 24 seconds more at most.
@@ -55,6 +55,8 @@ struct Last {
 struct Held {
     jwt: Jwt,
     ends: Moment,
+    /// The same by the time of day, which may be set meanwhile; counted from 1970.
+    expires: Duration,
     /// From then on another is asked for.
     again: Moment,
     /// How often the identity was withdrawn before it was asked for.
@@ -63,6 +65,9 @@ struct Held {
 
 /// The bound on one question.
 const PATIENCE: Duration = Duration::from_secs(4);
+
+/// How long a question is waited for while the last JWT-SVID lives. An agent that is well answers within milliseconds.
+const BRIEF: Duration = Duration::from_millis(250);
 
 impl SpiffeJwts {
     pub(crate) fn new(identity: Arc<Inner>, audience: String) -> Result<Self, Error> {
@@ -82,74 +87,120 @@ impl SpiffeJwts {
     }
 
     async fn current(&self) -> Result<Jwt, Error> {
+        self.0.identity.check_process()?;
         let clock = &*self.0.identity.clock;
-        if let Some(mut asking) = self.0.ask(clock.now()) {
+        if let Some((mut asking, patience)) = self.0.ask(clock.now()) {
             let end = async { while asking.changed().await.is_ok() {} };
-            // The question has its own end, which comes first unless its thread stands still.
-            let late = clock.sleep_until(clock.now() + PATIENCE + Duration::from_secs(1));
-            first(end, late).await;
+            first(end, clock.sleep_until(clock.now() + patience)).await;
         }
-        lock(&self.0.last).answer(clock.now())
+        self.0.answer(clock.now())
     }
 }
 
 impl Source {
-    /// What to wait for, where the agent has to be asked: then it is, unless it is being asked.
-    fn ask(self: &Arc<Self>, now: Moment) -> Option<watch::Receiver<()>> {
+    /// What to wait for, and how long, where the agent has to be asked: then it is, unless it is being asked.
+    fn ask(self: &Arc<Self>, now: Moment) -> Option<(watch::Receiver<()>, Duration)> {
         let mut last = lock(&self.last);
-        let withdrawals = self.identity.withdrawals();
-        // The stream of X509-SVIDs has heard it first.
-        last.held.take_if(|held| held.withdrawals != withdrawals);
-        let is_fresh = last.held.as_ref().is_some_and(|held| now < held.again);
+        self.drop_withdrawn(&mut last);
+        let is_fresh = last
+            .held
+            .as_ref()
+            .is_some_and(|held| held.is_good(now) && now < held.again);
         let has_failed = last.failed.as_ref().is_some_and(|(until, _)| now < *until);
         if is_fresh || has_failed {
             return None;
         }
+        let patience = match last.held.as_ref().is_some_and(|held| held.is_good(now)) {
+            true => BRIEF,
+            // The question has its own end, which comes first unless its thread stands still.
+            false => PATIENCE + Duration::from_secs(1),
+        };
         let is_open = |asking: &&watch::Receiver<()>| asking.has_changed().is_ok();
         if let Some(asking) = last.asking.as_ref().filter(is_open) {
-            return Some(asking.clone());
+            return Some((asking.clone(), patience));
         }
         let (done, asking) = watch::channel(());
         last.asking = Some(asking.clone());
         let source = Arc::clone(self);
         self.worker.spawn(async move {
             let fetched = tokio::time::timeout(PATIENCE, source.fetch()).await;
-            source.take(fetched.unwrap_or_else(|_| Err(late())));
+            source.take(fetched.unwrap_or_else(|_| Err(source.late())));
             drop(done);
         });
-        Some(asking)
+        Some((asking, patience))
     }
 
     fn take(&self, fetched: Result<Held, Error>) {
         let error = match fetched {
             Ok(held) => {
-                self.reports.updated(self.identity.clock.now());
-                self.reports.ends(Some(held.ends));
+                let (now, ends) = (self.identity.clock.now(), held.ends);
                 let mut last = lock(&self.last);
-                last.held = Some(held);
                 last.failed = None;
-                return;
+                last.held = Some(held);
+                self.reports.updated(now);
+                self.reports.ends(Some(ends));
+                return self.drop_withdrawn(&mut last);
             }
-            Err(error) => error,
+            Err(error) => self.named(error),
         };
-        // The agent's word that there is none. All else says nothing about the one that is held. It comes before the clock is asked, and
-        // before anything is said of it, without the lock: foreign code may block, or panic.
-        if error.kind() == ErrorKind::Unauthenticated {
+        // The agent's word that there is none; all else says nothing about the one that is held. It comes before the clock is asked, which
+        // is foreign code. Said again and again, it is no news to the other sources.
+        let denied = error.kind() == ErrorKind::Unauthenticated;
+        if denied && !lock(&self.last).is_denied() {
             self.identity.withdrawn();
         }
         let now = self.identity.clock.now();
         let mut last = lock(&self.last);
-        let withdrawals = self.identity.withdrawals();
-        let is_over = |held: &mut Held| held.withdrawals != withdrawals || held.ends <= now;
-        last.held.take_if(is_over);
-        let has_none = last.held.is_none();
         last.failed = Some((now + pause::after(&error), error.clone()));
-        drop(last);
-        if has_none {
+        if last
+            .held
+            .take_if(|held| denied || !held.is_good(now))
+            .is_some()
+        {
             self.reports.ends(None);
         }
+        self.drop_withdrawn(&mut last);
+        drop(last);
         self.reports.failed(&error, now);
-        tracing::warn!(%error, "no JWT-SVID comes from the agent; one that it still stands for is used on, to its end");
+        report(move || {
+            tracing::warn!(%error, "no JWT-SVID comes from the agent; the last one, where there is one, is used to its end");
+        });
+    }
+
+    /// What was asked for before the agent said that there is no such identity is used no more: the stream of X509-SVIDs, or another source,
+    /// may have heard it first.
+    fn drop_withdrawn(&self, last: &mut Last) {
+        let withdrawals = self.identity.withdrawals();
+        let is_withdrawn = |held: &mut Held| held.withdrawals != withdrawals;
+        if last.held.take_if(is_withdrawn).is_some() {
+            self.reports.ends(None);
+        }
+    }
+
+    fn answer(&self, now: Moment) -> Result<Jwt, Error> {
+        let mut last = lock(&self.last);
+        self.drop_withdrawn(&mut last);
+        match (&last.held, &last.failed) {
+            (Some(held), _) if held.is_good(now) => Ok(held.jwt.clone()),
+            (_, Some((_, error))) => Err(error.clone().of_credential()),
+            (_, None) => Err(self.late().of_credential()),
+        }
+    }
+
+    fn late(&self) -> Error {
+        let what = "the agent gave no JWT-SVID in time";
+        self.named(error::new(ErrorKind::Unavailable, what))
+    }
+
+    /// An error that says whose JWT-SVID is missing, and for which store.
+    fn named(&self, error: Error) -> Error {
+        let id = self.identity.id.to_string();
+        let facts = format!("{id}, audience {}", self.audience);
+        let facts = match error.detail() {
+            Some(detail) if detail != id => format!("{facts}, {detail}"),
+            _ => facts,
+        };
+        error.with_detail(facts)
     }
 
     async fn fetch(&self) -> Result<Held, Error> {
@@ -160,30 +211,33 @@ impl Source {
         let token = asked.await.map(Zeroizing::new);
         let token = token.map_err(|error| error::of_agent(&error, &id.to_string()))?;
         let now = self.identity.clock.now();
-        let left = claims::life(&token, &id.to_string(), &self.audience, today()?)?;
+        let today = today()?;
+        let left = claims::life(&token, &id.to_string(), &self.audience, today)?;
         let ends = now + left;
         let text = SecretBuf::from_slice(token.as_bytes())?;
         Ok(Held {
             jwt: Jwt::new(text).map_err(|_| claims::none())?.with_end(ends),
             ends,
+            expires: today.saturating_add(left),
             again: now + left / 2,
             withdrawals,
         })
     }
 }
 
-impl Last {
-    fn answer(&self, now: Moment) -> Result<Jwt, Error> {
-        match (&self.held, &self.failed) {
-            (Some(held), _) if now < held.ends => Ok(held.jwt.clone()),
-            (_, Some((_, error))) => Err(error.clone().of_credential()),
-            (_, None) => Err(late().of_credential()),
-        }
+impl Held {
+    /// Whether it has not ended.
+    fn is_good(&self, now: Moment) -> bool {
+        now < self.ends && today().is_ok_and(|today| today < self.expires)
     }
 }
 
-fn late() -> Error {
-    error::new(ErrorKind::Unavailable, "the agent gave no JWT-SVID in time")
+impl Last {
+    /// Whether the agent's last word was that there is no such identity.
+    fn is_denied(&self) -> bool {
+        let denied = |(_, error): &(_, Error)| error.kind() == ErrorKind::Unauthenticated;
+        self.failed.as_ref().is_some_and(denied)
+    }
 }
 
 impl JwtSource for SpiffeJwts {
@@ -193,6 +247,9 @@ impl JwtSource for SpiffeJwts {
 
     /// Perhaps the store does not know the key that signed it, and does know that of the next.
     fn refused(&self, jwt: &Jwt) {
+        if self.0.identity.check_process().is_err() {
+            return;
+        }
         let soon = self.0.identity.clock.now() + pause::LONGEST;
         let mut last = lock(&self.0.last);
         if let Some(held) = last.held.as_mut().filter(|held| held.jwt == *jwt) {
@@ -201,6 +258,8 @@ impl JwtSource for SpiffeJwts {
     }
 
     fn status(&self) -> Option<IdentityStatus> {
+        self.0.identity.check_process().ok()?;
+        self.0.drop_withdrawn(&mut lock(&self.0.last));
         Some(self.0.reports.status(&self.0.identity.id))
     }
 }

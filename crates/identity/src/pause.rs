@@ -32,8 +32,39 @@ impl Pauses {
     }
 
     pub(crate) async fn wait_after(&mut self, error: &Error) {
+        tokio::time::sleep(spread(self.next(error))).await;
+    }
+
+    fn next(&mut self, error: &Error) -> Duration {
         let wait = self.0.max(after(error));
-        tokio::time::sleep(wait + random_part(wait / 4)).await;
         self.0 = (wait * 2).min(LONGEST);
+        wait
+    }
+}
+
+fn spread(wait: Duration) -> Duration {
+    wait + random_part(wait / 4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error;
+
+    #[test]
+    fn pauses_become_longer_up_to_thirty_seconds_and_no_two_are_alike() {
+        let away = error::new(ErrorKind::Unavailable, "away");
+        let mut pauses = Pauses::new();
+        let mut next = |error| pauses.next(error).as_secs();
+        let seconds: Vec<_> = (0..7).map(|_| next(&away)).collect();
+        assert_eq!(seconds, [1, 2, 4, 8, 16, 24, 24]);
+        pauses.reset();
+        assert_eq!(pauses.next(&away), SHORTEST);
+        let wrong = error::misconfigured("wrong");
+        assert_eq!(pauses.next(&wrong), LONGEST);
+        let spread: Vec<_> = (0..50).map(|_| spread(LONGEST)).collect();
+        let thirty = Duration::from_secs(30);
+        assert!(spread.iter().all(|wait| (LONGEST..=thirty).contains(wait)));
+        assert!(spread.iter().any(|wait| *wait != spread[0]));
     }
 }

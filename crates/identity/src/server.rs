@@ -29,7 +29,10 @@ pub(crate) fn trust(id: &str, stream: Arc<Stream>) -> Result<Trust, Error> {
 
 impl ServerIdentity for Server {
     fn subscribe(&self) -> watch::Receiver<Bundle> {
-        self.stream.bundle(self.id.trust_domain())
+        match self.stream.identity().check_process() {
+            Ok(()) => self.stream.bundle(self.id.trust_domain()),
+            Err(forked) => watch::channel(Err(forked)).1,
+        }
     }
 
     fn name(&self) -> String {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::{Stream as Messages, StreamExt as _};
-use secret_resolver::backend::Seldom;
+use secret_resolver::backend::{Seldom, report};
 use secret_resolver::{Error, ErrorKind, IdentityStatus};
 use secret_resolver_transport::ClientCertificate;
 use spiffe::{TrustDomain, WorkloadApiError, X509Context};
@@ -114,7 +114,7 @@ impl Job {
             both.spawn(self.clone().follow());
             both.spawn(self.clone().expire());
             let _ = both.join_next().await;
-            tracing::error!("code that follows the agent has panicked; it begins again");
+            report(|| tracing::error!("code that follows the agent has panicked; it begins again"));
             tokio::time::sleep(crate::pause::SHORTEST).await;
         }
     }
@@ -221,8 +221,8 @@ impl Job {
         let certificate =
             ClientCertificate::from_der(chain.collect(), svid.private_key().as_bytes());
         let certificate = certificate.map_err(|error| {
-            let error = error.with_backend(error::SOURCE);
-            error.with_detail(identity.id.to_string())
+            let unfit = error::new(ErrorKind::Malformed, error.what());
+            unfit.with_detail(format!("{}, as the agent gives it", identity.id))
         })?;
         let is_new = !matches!(&*self.shown.borrow(), Ok(shown) if *shown == certificate);
         if is_new {
@@ -234,16 +234,19 @@ impl Job {
         bundles.learn(context.bundle_set());
         reports.updated(identity.clock.now());
         if is_new && let Some(others) = self.changes.warns(identity.clock.now()) {
-            tracing::info!(spiffe_id = %identity.id, others, "another X509-SVID is shown from now on");
+            let spiffe_id = identity.id.clone();
+            report(move || {
+                tracing::info!(%spiffe_id, others, "another X509-SVID is shown from now on");
+            });
         }
         Ok(())
     }
 
     /// Shows none from now on, and says why. Nor is a server believed by what the agent gave before.
     fn withdraw(&self, why: &Error) {
+        self.state.identity.withdrawn();
         self.state.bundles.forget(why);
         self.show_none(why);
-        self.state.identity.withdrawn();
     }
 
     /// Where there is nothing to show, or nobody to believe, this is why.
@@ -274,7 +277,8 @@ impl Job {
         let now = self.state.identity.clock.now();
         self.state.reports.failed(error, now);
         if let Some(others) = self.warnings.warns(now) {
-            tracing::warn!(%error, others, "{what}");
+            let error = error.clone();
+            report(move || tracing::warn!(%error, others, "{what}"));
         }
     }
 

@@ -4,6 +4,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use secret_resolver::backend::report_aside;
 use secret_resolver::{Error, ErrorKind};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
@@ -23,7 +24,7 @@ impl Worker {
     /// [`ErrorKind::Overloaded`] when the thread cannot be started.
     pub(crate) fn start() -> Result<Arc<Self>, Error> {
         let overloaded = |_| {
-            let what = "no thread can be started for the agent's messages";
+            let what = "no thread can be started for the agent's messages; raise the limits on threads and files";
             error::new(ErrorKind::Overloaded, what)
         };
         let runtime = Builder::new_current_thread().enable_all().build();
@@ -33,6 +34,7 @@ impl Worker {
         std::thread::Builder::new()
             .name("secrets-spiffe".to_owned())
             .spawn(move || {
+                report_aside();
                 // Its sender is gone.
                 let _ = runtime.block_on(ended);
             })

@@ -12,11 +12,11 @@ pub(crate) fn is_outage(error: &Error) -> bool {
 }
 
 /// Whether a login's failure says something about the credential. An outage does not, nor does an answer of something that is
-/// not the store, is not trusted or wants to be left alone.
+/// not the store, is not trusted or wants to be left alone, nor what was not sent.
 pub(crate) fn is_refusal(error: &Error) -> bool {
     use ErrorKind::{Malformed, Overloaded, Refused, Throttled};
     let is_nonsense = matches!(error.kind(), Malformed | Overloaded | Refused | Throttled);
-    !is_outage(error) && !is_nonsense
+    !is_outage(error) && !is_nonsense && !error.is_held_back()
 }
 
 /// Whether it passes by itself.
@@ -41,7 +41,12 @@ pub(crate) fn no_runtime() -> Error {
     )
 }
 
-/// The task of a login ended without a result: its runtime was dropped, or it panicked.
+/// A panic says nothing about the store: it permits no exception.
+pub(crate) fn login_panicked() -> Error {
+    unauthenticated("code of the login has panicked; the next request logs in again").held_back()
+}
+
+/// The task of a login ended without a result: its runtime was dropped.
 pub(crate) fn login_abandoned() -> Error {
     Error::new(
         ErrorKind::Unavailable,
@@ -93,9 +98,8 @@ pub(crate) fn stranger() -> Error {
 
 /// No outage: that would be the store's, and permits exceptions.
 pub(crate) fn credential_late(backend: &'static str) -> Error {
-    let what = "the source of the login's credential gives none in time; does what it asks hang? The store was not asked";
-    let error = Error::new(ErrorKind::Unauthenticated, what);
-    error.with_backend(backend).held_back()
+    let what = "the source of the login's credential gives none in time; does what it asks hang, or is it slow?";
+    unauthenticated(what).with_backend(backend).held_back()
 }
 
 pub(crate) fn credential_panicked() -> Error {

@@ -99,6 +99,7 @@ mod state;
 mod store;
 mod task;
 mod verdict;
+mod waiting;
 
 pub use credential::Credential;
 pub use jwt::{Jwt, JwtFile, JwtFuture, JwtSource};

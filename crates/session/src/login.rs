@@ -4,13 +4,15 @@
 //! over, however many there are. How long a refusal holds back the next login is decided
 //! by `state`; `session` sees to it that only one login is under way at an endpoint.
 
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use futures_util::future::{Either, select};
 use futures_util::stream::FuturesUnordered;
-use secret_resolver::backend::{contained, first};
+use secret_resolver::backend::{contained, first, report};
 use secret_resolver::{Clock as _, Error, ErrorKind, Moment};
 
 use crate::error;
@@ -61,17 +63,35 @@ impl<S: Store> Shared<S> {
 
     /// The credentials as they are now. What goes wrong with their source says nothing of the store, nor of a secret.
     async fn load(&self) -> Result<S::Credentials, Error> {
-        let waits = Waits::new(&self.loading);
-        let loaded = contained(self.store.load()).await;
-        drop(waits);
-        let loaded = loaded.unwrap_or_else(|| Err(error::credential_panicked()));
+        let waits = self.waiting.begin();
+        let load = async {
+            let loaded = contained(self.store.load()).await;
+            loaded.unwrap_or_else(|| Err(error::credential_panicked()))
+        };
+        let end = async {
+            let late = self.clock.sleep_until(self.clock.now() + Self::LOAD);
+            match first(self.closed(), late).await {
+                Some(()) => error::closed(),
+                None => error::credential_late(S::NAME),
+            }
+        };
+        let loaded = match select(pin!(load), pin!(end)).await {
+            Either::Left((loaded, _)) => loaded,
+            Either::Right((error, _)) => Err(error),
+        };
+        waits.came(self.clock.now());
         loaded.map_err(Error::of_credential)
     }
+
+    /// How long a source of credentials is waited for: the end of a whole login, which looks like an outage, comes later.
+    const LOAD: Duration = Duration::from_secs(12);
 
     /// One failed login in a second is a warning. In an outage each read may send one.
     fn report(&self, error: &Error, asked: Moment) {
         let (method, micros) = (self.store.method(), self.micros_since(asked));
-        match self.failures.warns(self.clock.now()) {
+        let warns = self.failures.warns(self.clock.now());
+        let error = error.clone();
+        report(move || match warns {
             Some(0) => {
                 tracing::warn!(target: AUDIT, backend = S::NAME, method, %error, micros, "login failed");
             }
@@ -81,7 +101,7 @@ impl<S: Store> Shared<S> {
             None => {
                 tracing::info!(target: AUDIT, backend = S::NAME, method, %error, micros, "login failed");
             }
-        }
+        });
     }
 
     /// A login at `endpoint`, and where it succeeded. One endpoint's word is not enough to hold a credential
@@ -95,19 +115,26 @@ impl<S: Store> Shared<S> {
     ) -> Result<(Issued, Option<usize>), Failed> {
         let login = async |endpoint| {
             self.counts.logins.fetch_add(1, Ordering::Relaxed);
-            (endpoint, self.store.login(credentials, endpoint).await)
+            let issued = self.store.login(credentials, endpoint).await;
+            if issued.as_ref().is_err_and(Error::is_held_back) {
+                // It was not sent.
+                self.counts.logins.fetch_sub(1, Ordering::Relaxed);
+            }
+            (endpoint, issued)
         };
+        let counts = |error: &Error| !error.is_held_back() && self.store.may_lock_out(error);
         let number = self.store.endpoints().max(1);
         // Before it is asked: a request that fails meanwhile moves on.
         let start = endpoint.unwrap_or_else(|| self.store.endpoint());
         let mut failed = match login(endpoint).await {
             (_, Ok(issued)) => return Ok((issued, endpoint)),
             (_, Err(error)) => {
-                let counts = self.store.may_lock_out(&error);
+                let counts = counts(&error);
                 Failed::first(error, counts)
             }
         };
-        if error::is_outage(&failed.error) {
+        // Where it was not sent, each other endpoint would have the same from us.
+        if error::is_outage(&failed.error) || failed.error.is_held_back() {
             return Err(failed);
         }
         let calm = self.lock().is_calm(self.clock.now());
@@ -130,14 +157,16 @@ impl<S: Store> Shared<S> {
             };
             match answer {
                 Some(Some((other, Ok(issued)))) => {
-                    tracing::warn!(
-                        backend = S::NAME, endpoint, refused = %failed.error,
-                        "an endpoint refuses a login that another takes"
-                    );
+                    report(move || {
+                        tracing::warn!(
+                            backend = S::NAME, endpoint, refused = %failed.error,
+                            "an endpoint refuses a login that another takes"
+                        );
+                    });
                     return Ok((issued, other));
                 }
                 Some(Some((_, Err(error)))) => {
-                    let counts = self.store.may_lock_out(&error);
+                    let counts = counts(&error);
                     failed.note(error, counts);
                 }
                 Some(None) => break,
@@ -203,36 +232,16 @@ impl<S: Store> Shared<S> {
             }
             Installed::Surplus => {}
             Installed::InUse(token) => {
-                tracing::info!(
-                    target: AUDIT,
-                    backend = S::NAME,
-                    method = self.store.method(),
-                    micros = self.micros_since(asked),
-                    life_seconds = life.seconds(),
-                    renewable = grant.renewable,
-                    "logged in"
-                );
                 self.installed.send_replace(());
+                let (method, micros) = (self.store.method(), self.micros_since(asked));
+                let (life_seconds, renewable) = (life.seconds(), grant.renewable);
+                report(move || {
+                    tracing::info!(target: AUDIT, backend = S::NAME, method, micros, life_seconds, renewable, "logged in");
+                });
                 self.look_at_new(&token, endpoint).await;
             }
         }
         self.revoke_left(&mut self.lock(), true);
         unfit.map_or(Ok(()), Err)
-    }
-}
-
-/// A login that waits for its credential. It may be dropped meanwhile.
-struct Waits<'a>(&'a AtomicUsize);
-
-impl<'a> Waits<'a> {
-    fn new(loading: &'a AtomicUsize) -> Self {
-        loading.fetch_add(1, Ordering::AcqRel);
-        Self(loading)
-    }
-}
-
-impl Drop for Waits<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future;
-use secret_resolver::backend::first;
+use secret_resolver::backend::{first, report};
 use secret_resolver::{Clock as _, Error, Moment, ShutdownReport};
 
 use crate::error;
@@ -221,12 +221,13 @@ impl<S: Store> Shared<S> {
 
     async fn revoke(&self, left: &Left, endpoint: Option<usize>) -> Result<(), Error> {
         let revoked = self.store.revoke(&left.secret, endpoint).await;
-        match &revoked {
-            Ok(()) => tracing::info!(target: AUDIT, backend = S::NAME, "token revoked"),
-            Err(error) => {
+        let failed = revoked.as_ref().err().cloned();
+        report(move || match failed {
+            None => tracing::info!(target: AUDIT, backend = S::NAME, "token revoked"),
+            Some(error) => {
                 tracing::warn!(target: AUDIT, backend = S::NAME, %error, "token not revoked");
             }
-        }
+        });
         revoked
     }
 }

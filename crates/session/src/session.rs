@@ -10,11 +10,11 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use secret_resolver::backend::{Seldom, first};
+use secret_resolver::backend::{Seldom, first, report};
 use secret_resolver::{Clock, Error, Moment};
 use tokio::sync::watch;
 
@@ -24,6 +24,7 @@ use crate::state::{Errand, State, Token};
 use crate::store::Store;
 use crate::task::Task;
 use crate::verdict::Verdicts;
+use crate::waiting::Waiting;
 
 /// Where the core's audit events go, too.
 pub(crate) const AUDIT: &str = "secret_resolver::audit";
@@ -44,8 +45,7 @@ pub(crate) struct Shared<S: Store> {
     pub(crate) counts: Counts,
     /// Failed logins.
     pub(crate) failures: Seldom,
-    /// Logins that wait for a credential.
-    pub(crate) loading: AtomicUsize,
+    pub(crate) waiting: Waiting,
     state: Mutex<State<S::Credentials>>,
     /// Sent to with each token that is put into use.
     pub(crate) installed: watch::Sender<()>,
@@ -80,7 +80,7 @@ impl<S: Store> Session<S> {
             verdicts: Verdicts::default(),
             counts: Counts::default(),
             failures: Seldom::default(),
-            loading: AtomicUsize::new(0),
+            waiting: Waiting::default(),
             state: Mutex::default(),
             installed: watch::Sender::new(()),
             closed: watch::Sender::new(false),
@@ -124,7 +124,7 @@ impl<S: Store> Session<S> {
     /// that a failure there counts against it. A login that others have begun at another endpoint is waited
     /// for, but not for long, and if it fails by an outage, this request's own endpoint is asked.
     ///
-    /// To be polled on a tokio runtime. It waits 15 s for a login whose runtime stands still.
+    /// To be polled on a tokio runtime. It waits 20 s for a login whose runtime stands still.
     ///
     /// # Errors
     /// What the login failed with. While a refusal of the same credentials holds logins back, that refusal,
@@ -176,8 +176,9 @@ impl<S: Store> Session<S> {
     ///
     /// # Errors
     /// [`Closed`](secret_resolver::ErrorKind::Closed) and [`Timeout`](secret_resolver::ErrorKind::Timeout), and
-    /// what `request` fails with. [`Unauthenticated`](secret_resolver::ErrorKind::Unauthenticated) after three quarters of the time,
-    /// where it waits for a credential that a source does not give: a source that hangs is no store that is away.
+    /// what `request` fails with. [`Unauthenticated`](secret_resolver::ErrorKind::Unauthenticated) after seven eighths of the time,
+    /// where it waits for a credential, or one came that late that the store had less than half of the time: a source that hangs or is
+    /// slow is no store that is away. The store's own reason, where it [waits](Store::held_up) for something else.
     ///
     /// # Cancel safety
     /// Dropping it leaves `request` where it is; the caller drops it.
@@ -187,7 +188,7 @@ impl<S: Store> Session<S> {
         request: Pin<&mut impl Future<Output = Result<T, Error>>>,
     ) -> Result<T, Error> {
         let open = async {
-            let answer = first(request, self.closed()).await;
+            let answer = first(request, self.0.closed()).await;
             answer.unwrap_or_else(|| Err(error::closed()))
         };
         let Some(deadline) = deadline else {
@@ -195,24 +196,17 @@ impl<S: Store> Session<S> {
         };
         let mut open = pin!(open);
         let clock = &*self.0.clock;
-        let now = clock.now();
+        let (now, token) = (clock.now(), self.identity());
+        let time = deadline.since(now);
         // Early enough that nobody above takes it for a store that is late.
-        let early = now + deadline.since(now) / 4 * 3;
-        match first(open.as_mut(), clock.sleep_until(early)).await {
-            Some(answer) => return answer,
-            None if self.0.waits_for_credential() => {
-                return Err(error::credential_late(S::NAME));
-            }
-            None => {}
+        if let Some(answer) = first(open.as_mut(), clock.sleep_until(now + time / 8 * 7)).await {
+            return answer;
+        }
+        if let Some(error) = self.0.held_up(now + time / 2, token) {
+            return Err(error);
         }
         let answer = first(open, clock.sleep_until(deadline)).await;
         answer.unwrap_or_else(|| Err(error::deadline()))
-    }
-
-    /// Ready once the session was shut down.
-    async fn closed(&self) {
-        // The sender lives as long as `self`, so the wait ends with the shutdown alone.
-        let _ = self.0.closed.subscribe().wait_for(|closed| *closed).await;
     }
 }
 
@@ -229,9 +223,20 @@ impl<S: Store> Shared<S> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether requests wait for a login that has no credential yet.
-    fn waits_for_credential(&self) -> bool {
-        self.loading.load(Ordering::Acquire) > 0 && self.live().is_none()
+    /// Why a request has no answer that was begun with the token of this number, where that is not the store's part: what it waits for,
+    /// or waited for until `half` of its time was over.
+    fn held_up(&self, half: Moment, token: u64) -> Option<Error> {
+        let has_same = self.live().is_some_and(|live| live.number == token);
+        match !has_same && self.waiting.since(half) {
+            true => Some(error::credential_late(S::NAME)),
+            false => self.store.held_up(),
+        }
+    }
+
+    /// Ready once the session was shut down.
+    pub(crate) async fn closed(&self) {
+        // The sender lives as long as `self`, so the wait ends with the shutdown alone.
+        let _ = self.closed.subscribe().wait_for(|closed| *closed).await;
     }
 
     /// The token, if it may be sent; else what to wait for, which is started if need be.
@@ -307,7 +312,10 @@ impl<S: Store> Shared<S> {
                     live.life.renewal_unanswered();
                 }
             }
-            tracing::warn!(target: AUDIT, backend = S::NAME, %error, "token not refreshed; it is used while it lives");
+            let error = error.clone();
+            report(move || {
+                tracing::warn!(target: AUDIT, backend = S::NAME, %error, "token not refreshed; it is used while it lives");
+            });
         }
         outcome
     }
@@ -321,7 +329,9 @@ impl<S: Store> Shared<S> {
             self.counts.renewals.fetch_add(1, Ordering::Relaxed);
             let life_seconds = life.seconds();
             let micros = self.micros_since(asked);
-            tracing::info!(target: AUDIT, backend = S::NAME, life_seconds, micros, "token renewed");
+            report(move || {
+                tracing::info!(target: AUDIT, backend = S::NAME, life_seconds, micros, "token renewed");
+            });
         }
         self.revoke_left(&mut self.lock(), true);
         Ok(())

@@ -266,15 +266,16 @@ impl<C: PartialEq> State<C> {
 
     /// A login that was sent at `asked` has failed. What the store has refused is held back, longer each
     /// time, but not for long where other endpoints could not confirm it; an answer that is not the store's
-    /// for a moment. What would lead to a lockout is held back until the store has forgotten it. An outage holds
-    /// back nothing, and neither does a login that another has overtaken.
+    /// for a moment, as does one that this process did not send. What would lead to a lockout is held back until the store has forgotten it.
+    /// An outage holds back nothing, and neither does a login that another has overtaken.
     pub(crate) fn failed(&mut self, credentials: C, failed: &Failed, asked: Moment, now: Moment) {
         use secret_resolver::ErrorKind as Kind;
         let error = &failed.error;
-        let refused = matches!(
-            error.kind(),
-            Kind::Unauthenticated | Kind::Denied | Kind::Misconfigured | Kind::Throttled
-        );
+        let refused = !error.is_held_back()
+            && matches!(
+                error.kind(),
+                Kind::Unauthenticated | Kind::Denied | Kind::Misconfigured | Kind::Throttled
+            );
         if refused {
             (0..failed.refusals.max(1)).for_each(|_| self.pace.answered(now));
         }

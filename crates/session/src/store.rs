@@ -63,6 +63,12 @@ pub trait Store: Send + Sync + 'static {
         0
     }
 
+    /// Why requests wait that were not sent yet, or are not to be sent again at once, where that says nothing about the store's health: the
+    /// answer of a read whose time is nearly over. By default nothing holds them up.
+    fn held_up(&self) -> Option<Error> {
+        None
+    }
+
     /// A token for credentials, asked for at `endpoint`, or at the one in use.
     fn login(
         &self,

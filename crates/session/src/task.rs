@@ -1,13 +1,13 @@
 //! One task for all that wait for its result: how logins are single-task.
 //!
 //! The task is the runtime's, so that a waiter that leaves does not end it. It can end without a result,
-//! when it panics or its runtime is dropped, and it can stand still on a runtime that nobody
+//! when its runtime is dropped, and it can stand still on a runtime that nobody
 //! drives: a waiter notices the first at once and gives up on the second.
 
 use std::future::Future;
 use std::time::Duration;
 
-use secret_resolver::backend::first;
+use secret_resolver::backend::{contained, first};
 use secret_resolver::{Clock, Error, Moment};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use crate::error;
 
 /// Longer than any login takes that still makes progress: the transport bounds each exchange.
-const LIMIT: Duration = Duration::from_secs(15);
+const LIMIT: Duration = Duration::from_secs(20);
 
 type Outcome = Result<(), Error>;
 
@@ -34,7 +34,8 @@ impl Task {
         let runtime = Handle::try_current().map_err(|_| error::no_runtime())?;
         let (done, outcome) = watch::channel(None);
         runtime.spawn(async move {
-            let result = task.await;
+            let result = contained(task).await;
+            let result = result.unwrap_or_else(|| Err(error::login_panicked()));
             done.send_replace(Some(result));
         });
         Ok(Self {
@@ -123,10 +124,9 @@ mod tests {
         let panicked = here.block_on(async {
             Task::start(clock.now(), async { panic!("of the test's own making") }).unwrap()
         });
-        assert_eq!(
-            here.block_on(panicked.wait(&clock)).unwrap_err().kind(),
-            ErrorKind::Unavailable
-        );
+        let error = here.block_on(panicked.wait(&clock)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unauthenticated);
+        assert!(error.is_held_back());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use secret_resolver::backend::first;
+use secret_resolver::backend::{first, report};
 use secret_resolver::{Clock as _, Error, Moment};
 
 use futures_util::StreamExt;
@@ -183,28 +183,32 @@ impl<S: Store> Shared<S> {
             Answer::KnownElsewhere => {
                 // It lives; but what this endpoint refuses is not believed.
                 self.verdicts.lock().lives_elsewhere(token.number);
-                tracing::warn!(
-                    backend = S::NAME,
-                    endpoint,
-                    "an endpoint refuses a token that another knows"
-                );
+                report(move || {
+                    tracing::warn!(
+                        backend = S::NAME,
+                        endpoint,
+                        "an endpoint refuses a token that another knows"
+                    );
+                });
                 return Err(error::stranger());
             }
             Answer::Unknown => {}
         }
         let now = self.clock.now();
         if self.store.issues_tokens() && self.verdicts.lock().is_blind(&token, again, now) {
-            tracing::warn!(
-                backend = S::NAME,
-                "tokens of this login may not look themselves up, so denials and dead tokens look alike; give its role the right to it"
-            );
+            report(|| {
+                tracing::warn!(
+                    backend = S::NAME,
+                    "tokens of this login may not look themselves up, so denials and dead tokens look alike; give its role the right to it"
+                )
+            });
             return Ok(());
         }
         self.verdicts.lock().dead = Some((token.number, now));
         // In case it lives, it is revoked after the next login: whatever has answered here would answer
         // the same now.
         self.lock().bury(token.number, now);
-        tracing::info!(backend = S::NAME, "the token is dead");
+        report(|| tracing::info!(backend = S::NAME, "the token is dead"));
         Ok(())
     }
 

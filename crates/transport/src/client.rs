@@ -78,8 +78,16 @@ impl Client {
         self.0.identity.status()
     }
 
+    /// Why no connection is made yet, while some wait for the first word of a source that asks an agent.
+    #[must_use]
+    pub fn held_up(&self) -> Option<Error> {
+        let waits = self.0.identity.is_waited_for();
+        waits.then(|| self.0.identity.certificate().err()).flatten()
+    }
+
     /// Looks whether there is another client certificate by now, or other authorities, at most once a second: before a
-    /// login, whose credential the certificate may be. Connections do so by themselves, less often. To be polled on a tokio runtime; elsewhere it does nothing.
+    /// login, whose credential the certificate may be. Where a source asks an agent that has said nothing yet, it waits for its first word, half
+    /// a second at most. Connections do both by themselves, and look less often. To be polled on a tokio runtime; elsewhere it does nothing.
     ///
     /// # Cancel safety
     /// The look goes on.
@@ -87,6 +95,7 @@ impl Client {
         if let Ok(runtime) = Handle::try_current() {
             let now = self.0.clock.now();
             self.0.identity.look_again(now, true, &runtime).await;
+            self.0.first_word(now + Inner::FIRST_WORD).await;
         }
     }
 
@@ -179,7 +188,6 @@ impl Inner {
                 }
             }
         }
-        let connected_by = deadline.min(self.clock.now() + self.limits.connect_timeout);
         self.identity
             .look_again(self.clock.now(), false, &runtime)
             .await;
@@ -187,7 +195,7 @@ impl Inner {
         let readers = reads.then_some(&runtime);
         self.pool.keep(origin, readers, || target.free_places());
         // It is large, and rare.
-        let connection = || Box::pin(self.connect(origin, target, connected_by));
+        let connection = || Box::pin(self.connect(origin, target, deadline));
         let seen = self.identity.stamp();
         let new = match connection().await {
             // An authority, or the client certificate, may have been changed a moment ago.
@@ -224,8 +232,8 @@ impl Inner {
         target: &Target,
         deadline: Moment,
     ) -> Result<Connection, Error> {
-        let patience = deadline.min(self.clock.now() + Self::FIRST_WORD);
-        first(self.identity.begun(), self.clock.sleep_until(patience)).await;
+        self.first_word(deadline).await;
+        let deadline = deadline.min(self.clock.now() + self.limits.connect_timeout);
         for _ in 0..Self::BEGUN_AGAIN {
             // Before the certificate is taken: a change in between is noticed.
             let stamp = self.identity.stamp();
@@ -246,8 +254,13 @@ impl Inner {
         Ok(connection)
     }
 
-    /// How long the first connections wait for the first word of a source that asks an agent. It is far less than an attempt has, which
-    /// must not look like a store that is late.
+    /// Waits for the first word of a source that asks an agent, if it has said none.
+    async fn first_word(&self, deadline: Moment) {
+        let patience = deadline.min(self.clock.now() + Self::FIRST_WORD);
+        first(self.identity.begun(), self.clock.sleep_until(patience)).await;
+    }
+
+    /// How long the first connections wait for the first word of a source that asks an agent.
     const FIRST_WORD: Duration = Duration::from_millis(500);
 
     /// How often a connection is begun again because its certificate has changed meanwhile. More often than that is faster than

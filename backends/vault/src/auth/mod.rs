@@ -92,7 +92,7 @@ impl Auth {
     ///
     /// The role must say whose JWT it takes: without `bound_subject`, or `bound_claims`, it takes everyone's who has the same issuer and
     /// audience. Its `bound_audiences` must hold an audience of the JWT (`aud`), and the mount's
-    /// `jwt_supported_algs` the algorithm: OpenBao takes RS256 alone without it.
+    /// `jwt_supported_algs`, where it is set, the algorithm.
     ///
     /// ```
     /// use secret_resolver_vault::{Auth, JwtFile};

@@ -181,6 +181,10 @@ impl Store for Vault {
         }
     }
 
+    fn held_up(&self) -> Option<Error> {
+        self.client.endpoints().client().held_up()
+    }
+
     async fn login(&self, loaded: &Loaded, endpoint: Option<usize>) -> Result<Issued, Error> {
         let (client, mount) = (&self.client, self.auth.mount());
         let role = self.auth.role.as_deref();

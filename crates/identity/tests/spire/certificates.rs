@@ -1,11 +1,17 @@
 //! X509-SVIDs as client certificates.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use secret_resolver::backend::SystemClock;
 use secret_resolver::{Clock, Error, ErrorKind, Resolver, SecretResolverExt};
 use secret_resolver_spiffe::{SpiffeCertificates, SpiffeIdentity};
-use secret_resolver_transport::{CertificateSource, ClientCertificate};
+use secret_resolver_transport::{
+    CertificateSource, Client, ClientCertificate, Method, Origin, Request, Trust,
+};
 use secret_resolver_vault::{Auth, VaultBackend};
-use test_servers::{Authority, OpenBao, Spire, TestCa, Validity};
+use test_servers::{Authority, OpenBao, Reply, ScriptedHttps, Spire, TestCa, Validity};
 use tokio::sync::watch;
 
 use crate::stores::*;
@@ -38,37 +44,64 @@ fn by_certificate(
     (resolver.build().unwrap(), changes)
 }
 
+/// Reads without a pause until `done`; returns how often. Each read is one of the store.
+async fn reads(resolver: Resolver, done: Arc<AtomicBool>) -> usize {
+    let mut gets = 0;
+    while !done.load(Ordering::Acquire) {
+        let _ = resolver.invalidator().invalidate("app/a").unwrap();
+        let answer = resolver.get("app/a").await;
+        assert_eq!(answer.unwrap().expose_str().unwrap(), "v", "get {gets}");
+        gets += 1;
+    }
+    gets
+}
+
 #[test]
 fn svids_rotate_twenty_times_under_load_without_a_failed_get() {
     let spire = spire();
-    // So short that the agent replaces it whenever it looks.
-    let short = entry(&spire).x509_ttl(SECOND * 12);
-    spire.register(&short).unwrap();
+    // So short that the agent replaces it whenever it looks, and that the first have ended before the test has.
+    let life = SECOND * 12;
+    spire.register(&entry(&spire).x509_ttl(life)).unwrap();
     drop(spire.until_issued(spire.uid(), PATH).unwrap());
     let server = demanding(&spire);
     let identity = identity(&spire);
     let (resolver, mut changes) = by_certificate(&identity, &server);
+    // Another server, which says what it was shown. It takes no certificate past its end either.
+    let ca = TestCa::new(Validity::CURRENT).unwrap();
+    let own = ca.issue(&["127.0.0.1"], Validity::CURRENT).unwrap();
+    let bundle = spire.x509_bundle().unwrap();
+    let witness = ScriptedHttps::start_demanding_of(&own, &bundle, |_| Reply::status(200)).unwrap();
+    let origin = Origin::parse(&witness.origin()).unwrap();
+    let clock = SystemClock::shared().unwrap();
+    let trust = Trust::from_pem(ca.pem().as_bytes()).unwrap();
+    let client = Client::builder(trust, Arc::new(clock.clone())).allow(origin.clone());
+    let client = client.with_client_certificate(identity.certificates().unwrap());
+    let client = client.build().unwrap();
     block_on(async {
         until("an SVID", async || changes.borrow().is_ok()).await;
-        let (mut rotations, mut gets) = (0, 0);
-        let clock = SystemClock::shared().unwrap();
+        let done = Arc::new(AtomicBool::new(false));
+        let readers: Vec<_> = (0..4)
+            .map(|_| tokio::spawn(reads(resolver.clone(), Arc::clone(&done))))
+            .collect();
         let begun = clock.now();
-        while rotations < 20 {
-            assert!(
-                clock.now().since(begun) < SECOND * 90,
-                "{rotations} rotations"
-            );
-            let _ = resolver.invalidator().invalidate("app/a").unwrap();
-            let answer = resolver.get("app/a").await;
-            assert_eq!(answer.unwrap().expose_str().unwrap(), "v", "get {gets}");
-            gets += 1;
-            if changes.has_changed().unwrap() {
-                let now = changes.borrow_and_update();
-                assert!(now.is_ok(), "{now:?}");
-                rotations += 1;
-            }
+        let mut shown = HashSet::new();
+        while shown.len() < 20 || clock.now().since(begun) < life * 2 {
+            assert!(clock.now().since(begun) < SECOND * 90, "{}", shown.len());
+            let rotated = changes.has_changed().unwrap();
+            assert!(changes.borrow_and_update().is_ok());
+            let request = Request::new(Method::Get, "/").unwrap();
+            assert_eq!(client.send(&origin, request).await.unwrap().status(), 200);
+            let last = witness.requests().pop().and_then(|request| request.client);
+            // Since the message no handshake shows an SVID that was shown before.
+            let is_new = shown.insert(last.unwrap());
+            assert!(is_new || !rotated, "after {} rotations", shown.len());
+            tokio::time::sleep(SECOND / 50).await;
         }
-        assert!(gets >= 20, "{gets}");
+        done.store(true, Ordering::Release);
+        for reader in readers {
+            let gets = reader.await.unwrap();
+            assert!(gets >= 20, "{gets}");
+        }
     });
     // The resolver shows it, for each store.
     let status = resolver.status().stores[0].identity.clone().unwrap();

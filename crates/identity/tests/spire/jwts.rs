@@ -2,8 +2,9 @@
 
 use secret_resolver::backend::SystemClock;
 use secret_resolver::{Clock, ErrorKind, SecretResolver, SecretResolverExt};
+use secret_resolver_session::{Jwt, JwtSource as _};
 use secret_resolver_vault::{Auth, VaultBackend};
-use test_servers::{OpenBao, Registration};
+use test_servers::{Authority, OpenBao, Registration};
 
 use crate::stores::*;
 use crate::support::*;
@@ -16,36 +17,99 @@ fn a_jwt_svid_is_kept_to_half_of_its_life_and_is_of_this_identity_and_audience()
     let clock = SystemClock::shared().unwrap();
     block_on(async {
         let first = jwt(&source).await.unwrap();
-        let left = first.ends().unwrap().since(clock.now());
+        let came = clock.now();
+        let left = first.ends().unwrap().since(came);
         assert!(left > SECOND * 5 && left <= SECOND * 20, "{left:?}");
-        // Ten callers at once, and later: one question.
-        let updated = identity_status(&spire, &source);
+        // Whoever asks meanwhile gets the same, and the agent is not asked.
+        let asked = source.status().unwrap().last_update;
         for _ in 0..10 {
             assert_eq!(jwt(&source).await.unwrap(), first);
         }
-        assert_eq!(identity_status(&spire, &source), updated);
+        assert_eq!(source.status().unwrap().last_update, asked);
         until("another JWT-SVID", async || {
             let next = jwt(&source).await.unwrap();
             assert!(clock.now() < next.ends().unwrap());
             next != first
         })
         .await;
-        let half = clock.now();
-        assert!(half < first.ends().unwrap());
+        // The agent keeps one for half of its life, too, so the next question may bring the same.
+        let kept = clock.now().since(came);
+        assert!(kept >= left / 2 - SECOND, "{kept:?} of {left:?}");
+        assert_ne!(source.status().unwrap().last_update, asked);
     });
 }
 
-/// What its `Debug` shows, which has no JWT.
-fn identity_status(
-    spire: &test_servers::Spire,
-    source: &secret_resolver_spiffe::SpiffeJwts,
-) -> String {
-    let shown = format!("{source:?}");
-    assert!(
-        shown.contains(&spire.id(PATH)) && !shown.contains("eyJ"),
-        "{shown}"
-    );
-    shown
+#[test]
+fn inline_authentication_reads_by_jwt_svid_and_leaves_no_token() {
+    let spire = spire();
+    register(&spire);
+    let server = OpenBao::start().unwrap();
+    trust(&server, &spire);
+    let inline = |audience| {
+        let source = identity(&spire).jwts(audience).unwrap();
+        let target = target(&server, Auth::inline_jwt("billing", source));
+        VaultBackend::builder(target).build().unwrap()
+    };
+    let accessors = || server.run(&["list", "auth/token/accessors"]).unwrap();
+    let before = accessors();
+    block_on(async {
+        let right = inline(AUDIENCE);
+        for _ in 0..5 {
+            let read = right.get("app/a").await.unwrap();
+            assert_eq!(read.expose_str().unwrap(), "v");
+        }
+        let error = inline("another").get("app/a").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unauthenticated, "{error}");
+    });
+    assert_eq!(accessors(), before);
+}
+
+/// The head of a JWT, which names its key.
+fn head(jwt: &Jwt) -> Vec<u8> {
+    let mut parts = jwt.secret().expose().split(|byte| *byte == b'.');
+    parts.next().unwrap().to_vec()
+}
+
+#[test]
+fn another_key_of_the_server_for_jwts_fails_no_read_where_the_store_learns_it_in_time() {
+    let spire = spire();
+    register(&spire);
+    let server = OpenBao::start().unwrap();
+    trust(&server, &spire);
+    let source = identity(&spire).jwts(AUDIENCE).unwrap();
+    let backends = [
+        Auth::jwt("billing", source.clone()),
+        Auth::inline_jwt("billing", source.clone()),
+    ]
+    .map(|auth| {
+        let target = target(&server, auth);
+        VaultBackend::builder(target).build().unwrap()
+    });
+    block_on(async {
+        let first = head(&jwt(&source).await.unwrap());
+        let next = spire.prepare(Authority::Jwt).unwrap();
+        trust_keys(&server, &spire);
+        spire.activate(Authority::Jwt, &next).unwrap();
+        let reads = async || {
+            for backend in &backends {
+                let read = backend.get("app/a").await.unwrap();
+                assert_eq!(read.expose_str().unwrap(), "v");
+            }
+        };
+        until("a JWT-SVID of the other key", async || {
+            reads().await;
+            head(&jwt(&source).await.unwrap()) != first
+        })
+        .await;
+        // The login by the last one of the old key ends with it.
+        let logins = backends[0].stats().logins;
+        until("another login", async || {
+            reads().await;
+            backends[0].stats().logins > logins
+        })
+        .await;
+        reads().await;
+    });
 }
 
 #[test]

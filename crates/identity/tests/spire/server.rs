@@ -43,6 +43,32 @@ async fn reads(backend: &VaultBackend) -> bool {
 }
 
 #[test]
+fn the_workloads_trust_bundle_joins_no_stores_authorities() {
+    let spire = spire();
+    register(&spire);
+    let host = Registration::new(STORE, spire.uid()).dns("localhost");
+    spire.register(&host).unwrap();
+    let svid = spire.until_issued(spire.uid(), STORE).unwrap();
+    let mut server = OpenBao::start_durable().unwrap();
+    trust(&server, &spire);
+    server.show(&svid.chain, &svid.key).unwrap();
+    let identity = identity(&spire);
+    // The certificate is for this host, and of an authority that the agent gives; but the target names a file of others.
+    let auth = Auth::jwt("billing", identity.jwts(AUDIENCE).unwrap());
+    let origin = server.localhost_origin();
+    let target = VaultTarget::new(origin.as_str(), server.ca_file(), auth);
+    let target = target.with_client_certificate(identity.certificates().unwrap());
+    let backend = VaultBackend::builder(target).build().unwrap();
+    block_on(async {
+        until("the agent's word", async || {
+            identity.status().last_update.is_some()
+        })
+        .await;
+        refuses(&backend, "vouches for the server's certificate").await;
+    });
+}
+
+#[test]
 fn a_store_with_an_svid_is_believed_by_its_exact_id_and_by_no_other() {
     let spire = spire();
     register(&spire);

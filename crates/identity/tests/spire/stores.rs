@@ -23,16 +23,7 @@ pub(crate) fn trust(server: &OpenBao, spire: &Spire) {
     server.policy("reader", read).unwrap();
     server.put("app/a", &[("value", "v")]).unwrap();
     server.run(&["auth", "enable", "jwt"]).unwrap();
-    let keys = spire.jwt_keys().unwrap();
-    let keys: Vec<_> = keys.iter().map(|key| key.pem.as_str()).collect();
-    let key = format!("jwt_validation_pubkeys={}", keys.join("\n"));
-    let config = [
-        "write",
-        "auth/jwt/config",
-        &key,
-        "jwt_supported_algs=RS256,ES256",
-    ];
-    server.run(&config).unwrap();
+    trust_keys(server, spire);
     let subject = format!("bound_subject={}", spire.id(PATH));
     let role = [
         "write",
@@ -57,6 +48,15 @@ pub(crate) fn trust(server: &OpenBao, spire: &Spire) {
         "token_ttl=1h",
     ];
     server.run(&role).unwrap();
+}
+
+/// Lets it verify what this SPIRE signs JWT-SVIDs with now, and what it has prepared.
+pub(crate) fn trust_keys(server: &OpenBao, spire: &Spire) {
+    let keys = spire.jwt_keys().unwrap();
+    let keys: Vec<_> = keys.iter().map(|key| key.pem.as_str()).collect();
+    let config = serde_json::json!({ "jwt_validation_pubkeys": keys }).to_string();
+    let write = ["write", "auth/jwt/config", "-"];
+    server.run_with_input(&write, &config).unwrap();
 }
 
 pub(crate) fn target(server: &OpenBao, auth: Auth) -> VaultTarget {

@@ -210,6 +210,7 @@ fn own_a_process_of_another_user_at_the_agents_socket_is_not_asked() {
     }
     let source = builder.build().unwrap().jwts(AUDIENCE).unwrap();
     let error = block_on(jwt(&source)).unwrap_err();
+    assert!(error.is_held_back(), "{error}");
     // It ends with the end of what it reads.
     drop(stranger.stdin.take());
     assert!(stranger.wait().unwrap().success());

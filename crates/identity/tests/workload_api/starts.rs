@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use secret_resolver::backend::{Sleep, SystemClock};
-use secret_resolver::testing::MockBackend;
-use secret_resolver::{BreakerState, Clock, ErrorKind, Moment, Resolver};
+use secret_resolver::{Clock, ErrorKind, Moment};
 use secret_resolver_transport::{CertificateSource, Client, Method, Origin, Request, Trust};
-use secret_resolver_vault::{Auth, VaultBackend, VaultTarget};
-use test_servers::{Answer, Reply, ScriptedHttps, TestCa, Validity, WorkloadMethod, X509Message};
+use test_servers::{
+    Answer, Reply, ScriptedHttps, TestCa, Validity, WorkloadMethod, X509Message, jwt_message,
+};
 
 use crate::support::*;
 
@@ -140,7 +140,7 @@ fn own_a_panic_of_the_applications_clock_is_not_the_end_of_the_identity() {
         let next = world.svid();
         world.show(std::slice::from_ref(&next));
         watched.until_shown(&next).await;
-        assert!(!watched.source.is_starting());
+        until("the begin", async || !watched.source.is_starting()).await;
     });
 }
 
@@ -159,11 +159,38 @@ fn own_a_panic_of_the_clock_keeps_no_withdrawn_svid() {
         let mut watched = Watched::new(identity);
         watched.until_shown(&first).await;
         let denial = || Answer::status(PERMISSION_DENIED, "");
-        world.api.answer(WorkloadMethod::X509Svid, denial());
+        // The agent says it once.
+        world
+            .api
+            .answer(WorkloadMethod::X509Svid, Answer::silence());
         clock.panics.store(true, Ordering::Release);
         world.api.push(denial());
         let error = watched.until_none().await;
         assert_eq!(error.kind(), ErrorKind::Unauthenticated);
+    });
+}
+
+#[test]
+fn own_a_panic_of_the_clock_keeps_no_denied_jwt_svid() {
+    let world = World::new();
+    let clock = Panicking {
+        clock: SystemClock::shared().unwrap(),
+        panics: Arc::default(),
+    };
+    let identity = world.builder(&world.id()).with_clock(clock.clone());
+    let source = identity.build().unwrap().jwts(AUDIENCE).unwrap();
+    let token = world.domain.jwt(PATH, AUDIENCE, SECOND * 4).unwrap();
+    let message = jwt_message(&[(&world.id(), &token)]);
+    world
+        .api
+        .answer(WorkloadMethod::JwtSvid, Answer::one(&message));
+    block_on(async {
+        jwt(&source).await.unwrap();
+        tokio::time::sleep(SECOND * 5 / 2).await;
+        let denial = Answer::status(PERMISSION_DENIED, "");
+        world.api.answer(WorkloadMethod::JwtSvid, denial);
+        clock.panics.store(true, Ordering::Release);
+        assert!(jwt(&source).await.is_err());
     });
 }
 
@@ -193,55 +220,4 @@ fn own_a_stream_that_is_begun_again_knows_nothing_of_the_one_before() {
             drop(next);
         }
     });
-}
-
-#[test]
-fn own_an_agent_that_hangs_brings_no_fallback_into_use() {
-    let ca = TestCa::new(Validity::CURRENT).unwrap();
-    let own = ca.issue(&["127.0.0.1"], Validity::CURRENT).unwrap();
-    let server = ScriptedHttps::start(&own, |_| Reply::status(200)).unwrap();
-    let world = World::new();
-    world.api.answer(WorkloadMethod::JwtSvid, Answer::silence());
-    world
-        .api
-        .answer(WorkloadMethod::X509Svid, Answer::silence());
-    let identity = world.identity();
-    let names: Vec<_> = (0..10).map(|number| format!("a/{number}")).collect();
-    for shows in [false, true] {
-        let trust = Trust::from_pem(ca.pem().as_bytes()).unwrap();
-        let auth = match shows {
-            false => Auth::jwt("billing", identity.jwts(AUDIENCE).unwrap()),
-            true => Auth::cert(),
-        };
-        let mut target = VaultTarget::new(server.origin(), trust, auth);
-        if shows {
-            target = target.with_client_certificate(identity.certificates().unwrap());
-        }
-        let mut fallback = MockBackend::new();
-        for name in &names {
-            fallback = fallback.with_value(name, "of the fallback");
-        }
-        let resolver = Resolver::builder(VaultBackend::builder(target).build().unwrap());
-        let resolver = resolver.dangerous_fallback_to(fallback).build().unwrap();
-        block_on(async {
-            for _ in 0..2 {
-                for answer in resolver.get_many(&names).await {
-                    let error = answer.unwrap_err();
-                    assert_eq!(error.kind(), ErrorKind::Unauthenticated, "{error}");
-                }
-            }
-            let status = resolver.status();
-            assert_eq!(status.fallback_answers, 0);
-            assert!(
-                status
-                    .endpoints()
-                    .all(|one| one.breaker == BreakerState::Closed)
-            );
-            assert_eq!(
-                resolver.ready().unwrap_err().kind(),
-                ErrorKind::Unauthenticated
-            );
-        });
-    }
-    assert_eq!(server.connections(), 0);
 }

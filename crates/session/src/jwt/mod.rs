@@ -25,8 +25,9 @@ use crate::error;
 /// [`held_back`](Error::held_back): the store was not asked. What can never be a JWT is
 /// [`Misconfigured`](secret_resolver::ErrorKind::Misconfigured). No error quotes a JWT.
 ///
-/// A login takes each error as [`Error::of_credential`] does, and a panic as `Unauthenticated`, so nothing that a source does is taken for
-/// an outage of the store, which permits exceptions.
+/// A login takes each error as [`Error::of_credential`] does, and a panic as `Unauthenticated`. So does it take one that hangs, or leaves the
+/// store less than half of a read's time. Nothing of it is taken for an outage of the store, which permits exceptions. A source that
+/// blocks its thread is: then nobody can look at the time.
 ///
 /// # Cancel safety
 /// The future may be dropped at any time.
@@ -50,7 +51,8 @@ use crate::error;
 /// # Ok::<(), secret_resolver::Error>(())
 /// ```
 pub trait JwtSource: fmt::Debug + Send + Sync + 'static {
-    /// The JWT as it is now, for one login. Polled on a tokio runtime.
+    /// The JWT as it is now, for one login. Polled on a tokio runtime: the thread of the backend, which it may not block. It is waited for 12 s
+    /// at most, and a read that waits for it ends before that, by its own time.
     fn jwt(&self) -> JwtFuture<'_>;
 
     /// The store has refused a login with this JWT. A source that keeps its JWTs for a while may get another sooner. It may not block.

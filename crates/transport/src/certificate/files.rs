@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use secret_resolver::Error;
+use secret_resolver::backend::report;
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
@@ -72,7 +73,9 @@ impl CertificateSource for CertificateFiles {
         let pair = match read_pair(certificate, key) {
             Ok(pair) => pair,
             Err(error) => {
-                tracing::warn!(%error, "the client certificate was not read again; it stays as it was");
+                report(move || {
+                    tracing::warn!(%error, "the client certificate was not read again; it stays as it was");
+                });
                 return;
             }
         };
@@ -84,7 +87,10 @@ impl CertificateSource for CertificateFiles {
             is_new
         });
         if changed {
-            tracing::info!(path = %certificate.display(), "another client certificate is shown from now on");
+            let path = certificate.clone();
+            report(move || {
+                tracing::info!(path = %path.display(), "another client certificate is shown from now on");
+            });
         }
     }
 }

@@ -23,6 +23,7 @@ use std::sync::Arc;
 use rustls::RootCertStore;
 use rustls::pki_types::{TrustAnchor, UnixTime};
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
+use secret_resolver::backend::report;
 use secret_resolver::{Error, ErrorKind, Moment};
 use tokio::sync::watch;
 
@@ -139,7 +140,7 @@ impl Trust {
         let bundle = BUNDLES.into_iter().find(|path| Path::new(path).is_file());
         let bundle =
             bundle.ok_or_else(|| misconfigured("the system has no bundle of authorities"))?;
-        tracing::warn!(bundle, "public certificate authorities are believed");
+        report(move || tracing::warn!(bundle, "public certificate authorities are believed"));
         Self::valid_in_file(bundle)
     }
 
@@ -281,12 +282,17 @@ impl Trust {
                     changed
                 });
                 if changed {
-                    tracing::info!(path = %source.path().display(), "other certificate authorities are believed from now on");
+                    let path = source.path().to_owned();
+                    report(move || {
+                        tracing::info!(path = %path.display(), "other certificate authorities are believed from now on");
+                    });
                 }
                 changed
             }
             Err(error) => {
-                tracing::warn!(%error, "the certificate authorities were not read again; they stay as they were");
+                report(move || {
+                    tracing::warn!(%error, "the certificate authorities were not read again; they stay as they were");
+                });
                 false
             }
         }

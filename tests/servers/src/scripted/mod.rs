@@ -66,7 +66,19 @@ impl ScriptedHttps {
         clients: &TestCa,
         script: impl Fn(&RequestHead) -> Reply + Send + Sync + 'static,
     ) -> Result<Self, Error> {
-        Self::start_with(tls_config(certificate, Some(clients))?, script)
+        Self::start_demanding_of(certificate, clients.pem(), script)
+    }
+
+    /// As [`ScriptedHttps::start_demanding`], of the authorities in this PEM text.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_demanding_of(
+        certificate: &ServerCert,
+        authorities: &str,
+        script: impl Fn(&RequestHead) -> Reply + Send + Sync + 'static,
+    ) -> Result<Self, Error> {
+        Self::start_with(tls_config(certificate, Some(authorities))?, script)
     }
 
     fn start_with(
@@ -203,18 +215,19 @@ impl State {
     }
 }
 
-fn tls_config(certificate: &ServerCert, clients: Option<&TestCa>) -> Result<ServerConfig, Error> {
+fn tls_config(certificate: &ServerCert, clients: Option<&str>) -> Result<ServerConfig, Error> {
     // Named rather than taken from the process default, which only the code under test may use or ignore.
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let demands = match clients {
         None => WebPkiClientVerifier::no_client_auth(),
-        Some(ca) => {
+        Some(authorities) => {
             let mut roots = RootCertStore::empty();
-            let ca = CertificateDer::from_pem_slice(ca.pem().as_bytes())
-                .map_err(Error::during("reading the clients' CA"))?;
-            roots
-                .add(ca)
-                .map_err(Error::during("taking the clients' CA"))?;
+            for authority in CertificateDer::pem_slice_iter(authorities.as_bytes()) {
+                let authority = authority.map_err(Error::during("reading the clients' CA"))?;
+                roots
+                    .add(authority)
+                    .map_err(Error::during("taking the clients' CA"))?;
+            }
             WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
                 .build()
                 .map_err(Error::during("demanding client certificates"))?

@@ -1,6 +1,6 @@
 //! What is broken in the SPIFFE identity: the guard of the agent's socket, JWT-SVIDs, X509-SVIDs, and how the agent is asked.
 
-use super::{Mutant, core, of};
+use super::{Mutant, conjur, core, of, vault};
 
 const GUARD: &str = "crates/identity/src/guard.rs";
 const JWT: &str = "crates/identity/src/jwt.rs";
@@ -98,8 +98,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "identity: the agent is asked for each login",
         JWT,
         [
-            "is_some_and(|held| now < held.again)",
-            "is_some_and(|held| now > held.again)",
+            "held.is_good(now) && now < held.again);",
+            "held.is_good(now) && now > held.again);",
         ],
         "own_the_agent_is_asked_once_in_half_a_life_however_many_ask",
     ),
@@ -122,8 +122,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "identity: a JWT-SVID is used after a denial",
         JWT,
         [
-            "if error.kind() == ErrorKind::Unauthenticated {",
-            "if error.kind() == ErrorKind::Overloaded {",
+            "let denied = error.kind() == ErrorKind::Unauthenticated;",
+            "let denied = error.kind() == ErrorKind::Overloaded;",
         ],
         "jf_04_a_denial_is_an_error_and_no_old_jwt_svid",
     ),
@@ -131,8 +131,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "identity: an outage ends a JWT-SVID that lives",
         JWT,
         [
-            "if error.kind() == ErrorKind::Unauthenticated {",
-            "if error.kind() == ErrorKind::Unavailable {",
+            "let denied = error.kind() == ErrorKind::Unauthenticated;",
+            "let denied = error.kind() == ErrorKind::Unavailable;",
         ],
         "own_while_the_agent_is_away_the_last_jwt_svid_serves_all_and_the_agent_is_asked_once_a_second",
     ),
@@ -191,8 +191,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "identity: a stream that ends is opened again at once",
         PAUSE,
         [
-            "tokio::time::sleep(wait + random_part(wait / 4)).await;",
-            "tokio::time::sleep(random_part(wait / 100)).await;",
+            "tokio::time::sleep(spread(self.next(error))).await;",
+            "tokio::time::sleep(self.next(error) / 100).await;",
         ],
         "own_a_stream_that_ends_again_and_again_is_opened_once_a_second",
     ),
@@ -245,8 +245,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "identity: who stands in the agent's place ends what the agent gave",
         JWT,
         [
-            "if error.kind() == ErrorKind::Unauthenticated {",
-            "if error.kind() != ErrorKind::Unavailable {",
+            "let denied = error.kind() == ErrorKind::Unauthenticated;",
+            "let denied = error.kind() != ErrorKind::Unavailable;",
         ],
         "an_agent_that_another_user_has_replaced_is_refused_and_what_the_first_gave_is_used_to_its_end",
     ),
@@ -257,7 +257,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "Error::new(kind, what).with_backend(SOURCE).held_back()",
             "Error::new(kind, what).with_backend(SOURCE)",
         ],
-        "own_an_answer_that_breaks_is_an_outage_and_an_agent_that_says_nothing_too",
+        "own_a_process_of_another_user_at_the_agents_socket_is_not_asked",
     ),
     spiffe(
         "identity: any server of the trust domain is the store",
@@ -336,19 +336,16 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     spiffe(
         "identity: an agent that hangs is an outage of the store",
-        "crates/session/src/session.rs",
-        [
-            "self.loading.load(Ordering::Acquire) > 0 && self.live().is_none()",
-            "self.loading.load(Ordering::Acquire) > usize::MAX / 2",
-        ],
+        "crates/session/src/waiting.rs",
+        ["state.number > 0 ||", "state.number > usize::MAX / 2 ||"],
         "own_an_agent_that_hangs_brings_no_fallback_into_use",
     ),
     spiffe(
         "identity: a withdrawal on the stream leaves JWT-SVIDs",
         JWT,
         [
-            "        last.held.take_if(|held| held.withdrawals != withdrawals);\n",
-            "",
+            "|held: &mut Held| held.withdrawals != withdrawals;",
+            "|held: &mut Held| held.withdrawals > withdrawals;",
         ],
         "own_an_identity_that_is_withdrawn_on_the_stream_takes_its_jwt_svids_along",
     ),
@@ -361,14 +358,140 @@ pub(super) const MUTANTS: &[Mutant] = &[
         ],
         "own_a_panic_of_the_clock_keeps_no_withdrawn_svid",
     ),
-    of(
-        "secret-resolver-conjur",
-        core(
-            "identity: what a source of credentials says is taken for the store's word",
-            "crates/session/src/login.rs",
-            ["loaded.map_err(Error::of_credential)", "loaded"],
-            "a_source_of_jwts_that_has_none_says_nothing_of_a_secret_and_nothing_of_the_store",
-        ),
+    spiffe(
+        "identity: a JWT-SVID that comes after a withdrawal is used",
+        JWT,
+        [
+            "        let withdrawals = self.identity.withdrawals();\n        let client",
+            "        let withdrawals = self.identity.withdrawals().max(1);\n        let client",
+        ],
+        "own_a_jwt_svid_that_was_asked_for_before_a_withdrawal_and_comes_after_it_is_not_used",
+    ),
+    spiffe(
+        "identity: a login waits for an agent that stands still while a JWT-SVID lives",
+        JWT,
+        [
+            "            true => BRIEF,",
+            "            true => PATIENCE,",
+        ],
+        "own_while_one_lives_nobody_waits_for_an_agent_that_stands_still",
+    ),
+    spiffe(
+        "identity: each denial for one audience costs the others their JWT-SVIDs",
+        JWT,
+        [
+            "if denied && !lock(&self.last).is_denied() {",
+            "if denied {",
+        ],
+        "own_an_audience_that_is_denied_again_and_again_costs_another_one_nothing",
+    ),
+    spiffe(
+        "identity: a wait for the agent's first word looks like a store that is late",
+        "crates/transport/src/identity.rs",
+        [
+            "self.waiting.load(Ordering::Acquire) > 0",
+            "self.waiting.load(Ordering::Acquire) > usize::MAX / 2",
+        ],
+        "own_an_agent_that_hangs_at_the_start_is_no_outage_however_short_the_time",
+    ),
+    spiffe(
+        "identity: what the agent lacked holds back logins",
+        "crates/session/src/state.rs",
+        [
+            "let refused = !error.is_held_back()\n            && matches!(",
+            "let refused = (!error.is_held_back() || error.is_held_back())\n            && matches!(",
+        ],
+        "own_what_the_agent_lacked_holds_back_no_login_once_it_is_there",
+    ),
+    spiffe(
+        "identity: a login that was not sent counts",
+        "crates/session/src/login.rs",
+        [
+            "self.counts.logins.fetch_sub(1, Ordering::Relaxed);",
+            "self.counts.logins.fetch_sub(0, Ordering::Relaxed);",
+        ],
+        "own_what_the_agent_lacked_holds_back_no_login_once_it_is_there",
+    ),
+    spiffe(
+        "identity: a login by certificate is sent before there is one",
+        "crates/transport/src/client.rs",
+        [
+            "            self.0.first_word(now + Inner::FIRST_WORD).await;\n",
+            "",
+        ],
+        "own_a_start_by_certificate_takes_one_login",
+    ),
+    spiffe(
+        "identity: a forked child uses its parent's identity",
+        "crates/identity/src/identity.rs",
+        [
+            "match self.process.is_this() {",
+            "match self.process.is_this() || true {",
+        ],
+        "own_an_identity_that_was_built_before_a_fork_refuses_in_the_child",
+    ),
+    spiffe(
+        "identity: a subscriber stands on the identity's thread",
+        "crates/identity/src/worker.rs",
+        ["                report_aside();\n", ""],
+        "own_a_subscriber_that_panics_or_blocks_keeps_no_withdrawn_svid",
+    ),
+    spiffe(
+        "identity: the first SVID is shown to its end",
+        "crates/transport/src/identity.rs",
+        [
+            "let certificate = self.shown.as_ref().map(offered).transpose();",
+            "let first = |shown: &Shown| { static FIRST: Mutex<Option<ClientCertificate>> = Mutex::new(None); let mut first = FIRST.lock().unwrap_or_else(PoisonError::into_inner); if !first.as_ref().is_some_and(ClientCertificate::is_good) { *first = offered(shown).ok(); } first.clone().map_or_else(|| offered(shown), Ok) };\n        let certificate = self.shown.as_ref().map(first).transpose();",
+        ],
+        "svids_rotate_twenty_times_under_load_without_a_failed_get",
+    ),
+    vault(
+        "identity: a source that hangs is waited for until the login's end",
+        "crates/session/src/login.rs",
+        [
+            "const LOAD: Duration = Duration::from_secs(12);",
+            "const LOAD: Duration = Duration::from_secs(60);",
+        ],
+        "a_source_that_hangs_is_no_outage_at_any_time_and_its_questions_do_not_pile_up",
+    ),
+    vault(
+        "identity: a credential that comes late is the store's fault",
+        "crates/session/src/waiting.rs",
+        [
+            "state.came.is_some_and(|came| came >= moment)",
+            "state.came.is_some_and(|came| came < moment)",
+        ],
+        "a_source_that_leaves_the_store_too_little_time_is_no_outage_of_the_store",
+    ),
+    vault(
+        "identity: a stop of this process is a missing credential",
+        "src/layers/attempt.rs",
+        ["    waited || error", "    waited && false || error"],
+        "a_process_that_is_stopped_while_it_waits_for_a_credential_goes_on_waiting",
+    ),
+    vault(
+        "identity: a subscriber stands on the store's thread",
+        "src/threads.rs",
+        [
+            "                attends.attend();\n",
+            "                if !foreign { attends.attend(); }\n",
+        ],
+        "a_subscriber_that_panics_or_blocks_makes_no_outage_of_a_refused_login",
+    ),
+    conjur(
+        "identity: a refusal that is tried again looks like a store that is late",
+        "backends/conjur/src/auth.rs",
+        [
+            "self.set_early(Some(refused.error));",
+            "drop(refused.error);",
+        ],
+        "a_refused_jwt_is_no_outage_however_short_the_time",
+    ),
+    conjur(
+        "identity: what a source of credentials says is taken for the store's word",
+        "crates/session/src/login.rs",
+        ["loaded.map_err(Error::of_credential)", "loaded"],
+        "a_source_of_jwts_that_has_none_says_nothing_of_a_secret_and_nothing_of_the_store",
     ),
     of(
         "secret-resolver-transport",

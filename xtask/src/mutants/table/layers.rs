@@ -16,8 +16,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "1: a stop of this process is an outage of its store",
         "src/layers/attempt.rs",
         [
-            "Err(error) if !fair && error",
-            "Err(error) if fair && !fair && error",
+            "Err(error) if !fair && is_of_time(&error) => {}",
+            "Err(error) if fair && !fair && is_of_time(&error) => {}",
         ],
         "a_stop_of_the_process_is_not_an_outage_of_its_store",
     ),

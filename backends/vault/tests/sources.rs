@@ -1,0 +1,175 @@
+//! Sources of JWTs that hang or are slow: that is no outage of the store, so it opens no breaker and permits no fallback.
+
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use common::*;
+use secret_resolver::testing::{ManualClock, MockBackend};
+use secret_resolver::{BreakerState, ErrorKind, Resolver, SecretBuf};
+use secret_resolver_vault::{Auth, Jwt, JwtFuture, JwtSource, Trust, VaultBackend, VaultTarget};
+use test_servers::{Reply, RequestHead, ScriptedHttps, TestCa, Validity};
+use tokio::sync::Semaphore;
+
+/// Gives its JWT once there is a permit, and takes some time for it.
+#[derive(Debug)]
+struct Slow {
+    open: Semaphore,
+    takes: Duration,
+    /// Questions that were asked, and those that still wait.
+    asked: AtomicUsize,
+    waiting: Arc<AtomicUsize>,
+}
+
+impl Slow {
+    fn new(permits: usize, takes: Duration) -> Arc<Self> {
+        Arc::new(Self {
+            open: Semaphore::new(permits),
+            takes,
+            asked: AtomicUsize::new(0),
+            waiting: Arc::default(),
+        })
+    }
+
+    fn hangs() -> Arc<Self> {
+        Self::new(0, Duration::ZERO)
+    }
+}
+
+/// Counts while it lives.
+struct Counted(Arc<AtomicUsize>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl JwtSource for Slow {
+    fn jwt(&self) -> JwtFuture<'_> {
+        self.asked.fetch_add(1, Ordering::AcqRel);
+        self.waiting.fetch_add(1, Ordering::AcqRel);
+        let counted = Counted(Arc::clone(&self.waiting));
+        JwtFuture::new(async move {
+            let _counted = counted;
+            drop(self.open.acquire().await);
+            tokio::time::sleep(self.takes).await;
+            Jwt::new(SecretBuf::from_slice(b"ab.cd.ef")?)
+        })
+    }
+}
+
+fn names(from: usize) -> Vec<String> {
+    let numbers = from..from + 30;
+    numbers.map(|number| format!("a/{number}")).collect()
+}
+
+/// A resolver with a fallback for all names.
+fn resolver(target: VaultTarget) -> Resolver {
+    let mut fallback = MockBackend::new();
+    for name in names(0).into_iter().chain(names(30)) {
+        fallback = fallback.with_value(&name, "of the fallback");
+    }
+    let resolver = Resolver::builder(VaultBackend::builder(target).build().unwrap());
+    resolver.dangerous_fallback_to(fallback).build().unwrap()
+}
+
+/// All of these fail for want of a credential, and nothing is held against the store.
+async fn are_without_credential(resolver: &Resolver, names: &[String]) {
+    for answer in resolver.get_many(names).await {
+        let error = answer.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unauthenticated, "{error}");
+        assert!(error.is_held_back(), "{error}");
+    }
+    is_well(resolver);
+}
+
+fn is_well(resolver: &Resolver) {
+    let status = resolver.status();
+    assert_eq!(status.fallback_answers, 0);
+    let mut endpoints = status.endpoints();
+    assert!(endpoints.all(|one| one.breaker == BreakerState::Closed));
+}
+
+#[test]
+fn a_source_that_hangs_is_no_outage_at_any_time_and_its_questions_do_not_pile_up() {
+    let fake = Fake::start();
+    let source = Slow::hangs();
+    let resolver = resolver(fake.target(Auth::jwt("billing", Arc::clone(&source))));
+    block_on(async {
+        let clock = resolver.clock();
+        let begun = clock.now();
+        are_without_credential(&resolver, &names(0)).await;
+        // The first question is given up after twelve seconds, while these wait for it.
+        let before = Duration::from_secs(11).saturating_sub(clock.now().since(begun));
+        tokio::time::sleep(before).await;
+        are_without_credential(&resolver, &names(30)).await;
+        are_without_credential(&resolver, &names(0)).await;
+        assert_eq!(source.asked.load(Ordering::Acquire), 2);
+        assert_eq!(source.waiting.load(Ordering::Acquire), 1);
+        // A shutdown waits for none of them.
+        let begun = clock.now();
+        let report = resolver.shutdown_within(Duration::from_secs(10)).await;
+        assert!(clock.now().since(begun) < Duration::from_secs(5));
+        assert!(!report.timed_out && report.not_revoked == 0, "{report:?}");
+    });
+    assert_eq!(fake.server.requests().len(), 0);
+}
+
+#[test]
+fn a_source_that_leaves_the_store_too_little_time_is_no_outage_of_the_store() {
+    let ca = TestCa::new(Validity::CURRENT).unwrap();
+    let certificate = ca.issue(&["127.0.0.1"], Validity::CURRENT).unwrap();
+    let server = ScriptedHttps::start(&certificate, |request: &RequestHead| {
+        std::thread::sleep(Duration::from_millis(350));
+        match request.target.ends_with("/login") {
+            true => Reply::json(
+                200,
+                r#"{"auth":{"client_token":"t","lease_duration":3600,"renewable":false,"num_uses":0,"token_type":"service"}}"#,
+            ),
+            false => Reply::json(200, r#"{"data":{"data":{"value":"v"},"metadata":{"version":1}}}"#),
+        }
+    })
+    .unwrap();
+    // An attempt has two seconds; login and read take 0.7 of them.
+    let source = Slow::new(1, Duration::from_millis(1400));
+    let trust = Trust::from_pem(ca.pem().as_bytes()).unwrap();
+    let auth = Auth::jwt("billing", source);
+    let resolver = resolver(VaultTarget::new(server.origin(), trust, auth));
+    block_on(async {
+        are_without_credential(&resolver, &names(0)).await;
+        // Its login goes on, and then there is a token.
+        for answer in resolver.get_many(&names(30)).await {
+            assert_eq!(text(answer), "v");
+        }
+    });
+    is_well(&resolver);
+}
+
+#[test]
+fn a_process_that_is_stopped_while_it_waits_for_a_credential_goes_on_waiting() {
+    let fake = Fake::start();
+    let clock = ManualClock::strict();
+    let source = Slow::hangs();
+    let auth = Auth::jwt("billing", Arc::clone(&source));
+    let backend = VaultBackend::builder(fake.target(auth)).with_clock(clock.clone());
+    let resolver = Resolver::builder(backend.build().unwrap()).with_clock(clock.clone());
+    let resolver = resolver.with_deadline(Duration::from_secs(20)).build();
+    let resolver = resolver.unwrap();
+    block_on(async {
+        let get = tokio::spawn({
+            let resolver = resolver.clone();
+            async move { resolver.get("a/0").await }
+        });
+        until("a question", || source.asked.load(Ordering::Acquire) > 0).await;
+        clock.stall(Duration::from_secs(10));
+        // Time for an answer that the stop would have brought.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        source.open.add_permits(1);
+        assert_eq!(text(get.await.unwrap()), "v");
+    });
+}
