@@ -93,7 +93,7 @@ fn meaning(asked: Asked, status: u16, is_own: bool) -> (ErrorKind, &'static str)
         ),
         _ if !is_own => (
             Malformed,
-            "the answer is not Conjur's; check what is listening there",
+            "the answer is not Conjur's; check what is listening there, or a proxy before it: does that take our client certificate?",
         ),
         (401, Asked::Login) => (
             Unauthenticated,

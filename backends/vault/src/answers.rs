@@ -156,7 +156,7 @@ fn meaning(asked: Asked, status: u16, body: Body) -> (ErrorKind, &'static str) {
         // The rest counts only where the store says it.
         (_, Body::Foreign, _) => (
             Malformed,
-            "the answer is not that of a Vault server; check what is listening there, or a proxy before it",
+            "the answer is not that of a Vault server; check what is listening there, or a proxy before it: does that take our client certificate?",
         ),
         (403, _, Asked::Login(By::AppRole)) => (
             Unauthenticated,

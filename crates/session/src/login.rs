@@ -63,7 +63,7 @@ impl<S: Store> Shared<S> {
 
     /// The credentials as they are now. What goes wrong with their source says nothing of the store, nor of a secret.
     async fn load(&self) -> Result<S::Credentials, Error> {
-        let waits = self.waiting.begin();
+        let waits = self.waiting.begin(self.clock.now());
         let load = async {
             let loaded = contained(self.store.load()).await;
             loaded.unwrap_or_else(|| Err(error::credential_panicked()))

@@ -177,7 +177,7 @@ impl<S: Store> Session<S> {
     /// # Errors
     /// [`Closed`](secret_resolver::ErrorKind::Closed) and [`Timeout`](secret_resolver::ErrorKind::Timeout), and
     /// what `request` fails with. [`Unauthenticated`](secret_resolver::ErrorKind::Unauthenticated) after seven eighths of the time,
-    /// where it waits for a credential, or one came that late that the store had less than half of the time: a source that hangs or is
+    /// where it waits for a credential, or one took so long that the store had less than half of the time: a source that hangs or is
     /// slow is no store that is away. The store's own reason, where it [waits](Store::held_up) for something else.
     ///
     /// # Cancel safety
@@ -202,7 +202,7 @@ impl<S: Store> Session<S> {
         if let Some(answer) = first(open.as_mut(), clock.sleep_until(now + time / 8 * 7)).await {
             return answer;
         }
-        if let Some(error) = self.0.held_up(now + time / 2, token) {
+        if let Some(error) = self.0.held_up(now, time, token) {
             return Err(error);
         }
         let answer = first(open, clock.sleep_until(deadline)).await;
@@ -223,11 +223,15 @@ impl<S: Store> Shared<S> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Why a request has no answer that was begun with the token of this number, where that is not the store's part: what it waits for,
-    /// or waited for until `half` of its time was over.
-    fn held_up(&self, half: Moment, token: u64) -> Option<Error> {
-        let has_same = self.live().is_some_and(|live| live.number == token);
-        match !has_same && self.waiting.since(half) {
+    /// Why a request has no answer that began at this moment, with so much time and with the token of this number, where that is not the
+    /// store's part: what it waits for; or it has waited for a credential until half of its time was over.
+    fn held_up(&self, began: Moment, time: Duration, token: u64) -> Option<Error> {
+        if self.live().is_some_and(|live| live.number == token) {
+            return None;
+        }
+        let half = began + time / 2;
+        // One that came at once took nothing from the store, whenever it was.
+        match self.waiting.has_lasted(time / 4, self.clock.now(), half) {
             true => Some(error::credential_late(S::NAME)),
             false => self.store.held_up(),
         }

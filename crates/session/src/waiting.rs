@@ -1,6 +1,7 @@
 //! What a login waits for before it is sent: its credential. A read that ends meanwhile says nothing about the store.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use secret_resolver::Moment;
 
@@ -9,25 +10,38 @@ pub(crate) struct Waiting(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    /// Logins that wait for their credential.
+    /// Logins that wait for their credential, and since when there are some.
     number: usize,
-    /// When one came last, or its source failed.
-    came: Option<Moment>,
+    since: Option<Moment>,
+    /// When a credential came last, or its source failed, and how long that took.
+    came: Option<(Moment, Duration)>,
 }
 
 /// A login that waits; it may be dropped meanwhile.
-pub(crate) struct Waits<'a>(&'a Waiting);
+pub(crate) struct Waits<'a> {
+    waiting: &'a Waiting,
+    began: Moment,
+}
 
 impl Waiting {
-    pub(crate) fn begin(&self) -> Waits<'_> {
-        self.lock().number += 1;
-        Waits(self)
+    pub(crate) fn begin(&self, now: Moment) -> Waits<'_> {
+        let mut state = self.lock();
+        if state.number == 0 {
+            state.since = Some(now);
+        }
+        state.number += 1;
+        Waits {
+            waiting: self,
+            began: now,
+        }
     }
 
-    /// Whether a login waits now, or did at this moment or later.
-    pub(crate) fn since(&self, moment: Moment) -> bool {
+    /// Whether logins have waited so long, up to now or at least up to `moment`.
+    pub(crate) fn has_lasted(&self, long: Duration, now: Moment, moment: Moment) -> bool {
         let state = self.lock();
-        state.number > 0 || state.came.is_some_and(|came| came >= moment)
+        let lasts = |since| now.since(since) >= long;
+        let waits = state.number > 0 && state.since.is_some_and(lasts);
+        waits || matches!(state.came, Some((came, took)) if came >= moment && took >= long)
     }
 
     /// Each critical section leaves it whole.
@@ -38,12 +52,12 @@ impl Waiting {
 
 impl Waits<'_> {
     pub(crate) fn came(self, now: Moment) {
-        self.0.lock().came = Some(now);
+        self.waiting.lock().came = Some((now, now.since(self.began)));
     }
 }
 
 impl Drop for Waits<'_> {
     fn drop(&mut self) {
-        self.0.lock().number -= 1;
+        self.waiting.lock().number -= 1;
     }
 }

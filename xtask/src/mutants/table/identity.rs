@@ -337,7 +337,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     spiffe(
         "identity: an agent that hangs is an outage of the store",
         "crates/session/src/waiting.rs",
-        ["state.number > 0 ||", "state.number > usize::MAX / 2 ||"],
+        ["state.number > 0 &&", "state.number > usize::MAX / 2 &&"],
         "own_an_agent_that_hangs_brings_no_fallback_into_use",
     ),
     spiffe(
@@ -458,10 +458,22 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "identity: a credential that comes late is the store's fault",
         "crates/session/src/waiting.rs",
         [
-            "state.came.is_some_and(|came| came >= moment)",
-            "state.came.is_some_and(|came| came < moment)",
+            "if came >= moment && took >= long)",
+            "if came < moment && took >= long)",
         ],
         "a_source_that_leaves_the_store_too_little_time_is_no_outage_of_the_store",
+    ),
+    of(
+        "secret-resolver-session",
+        core(
+            "identity: a store that is silent is taken for a source that is late",
+            "crates/session/src/waiting.rs",
+            [
+                "if came >= moment && took >= long)",
+                "if came >= moment && took < long)",
+            ],
+            "a_store_that_is_silent_is_an_outage_also_where_a_login_is_begun_late",
+        ),
     ),
     vault(
         "identity: a stop of this process is a missing credential",
