@@ -30,7 +30,8 @@
 //! service's variable `issuer` names: Conjur refuses a JWT that names none.
 //!
 //! # Limits
-//! Below this crate, buffers of gRPC keep copies of what the agent sends, which nobody wipes. `tests/memory.rs` counts them:
+//! Below this crate, buffers of gRPC keep copies of what the agent sends, which nobody wipes. `tests/memory.rs` counts them. So many were
+//! found; what reuses freed memory differs from run to run, so the test fails at three more copies of a JWT-SVID, or at one more of a key:
 //!
 //! | | in use | after the next came | after all was dropped |
 //! |---|---|---|---|
