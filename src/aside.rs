@@ -13,6 +13,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+
 use crate::foreign::foreign;
 use crate::sync::lock;
 
@@ -28,6 +30,15 @@ struct Owner(Arc<Shared>);
 struct Shared {
     state: Mutex<State>,
     more: Condvar,
+    lines: Mutex<Lines>,
+}
+
+/// Reports, which are made in their order: one job writes them all.
+#[derive(Default)]
+struct Lines {
+    waiting: VecDeque<Job>,
+    /// Whether that job runs, or will.
+    written: bool,
 }
 
 #[derive(Default)]
@@ -50,8 +61,8 @@ thread_local! {
 }
 
 /// Reports to foreign code: a subscriber, a recorder. A panic of it goes no further. On a thread that must go on, as that of a store, it
-/// is made on another one, so that a sink that blocks holds up nobody. There a report is dropped when 65,536 wait: a sink that hangs must not
-/// fill the memory.
+/// is made on another one, in the order of that thread's reports, so that a sink that blocks holds up nobody. There a report is dropped when
+/// 65,536 wait: a sink that hangs must not fill the memory.
 ///
 /// ```
 /// use secret_resolver::backend::report;
@@ -63,8 +74,7 @@ pub fn report(job: impl FnOnce() + Send + 'static) {
     // A thread that is ending has none any more: then it is not one that must go on.
     let here = HERE.try_with(|here| here.get().cloned());
     match here.ok().flatten() {
-        Some(aside) if aside.is_full() => {}
-        Some(aside) => aside.run(job),
+        Some(aside) => aside.write(job),
         None => drop(foreign(job)),
     }
 }
@@ -100,6 +110,7 @@ impl Aside {
         Self(Some(Arc::new(Owner(Arc::new(Shared {
             state: Mutex::new(state),
             more: Condvar::new(),
+            lines: Mutex::default(),
         })))))
     }
 
@@ -115,9 +126,32 @@ impl Aside {
         let _ = HERE.try_with(|here| here.set(self.clone()));
     }
 
-    fn is_full(&self) -> bool {
-        let shared = self.0.as_deref().map(|owner| &owner.0);
-        shared.is_some_and(|shared| lock(&shared.state).jobs.len() >= Self::MOST_WAITING)
+    /// Makes a report after those before it.
+    fn write(&self, line: impl FnOnce() + Send + 'static) {
+        let Some(Owner(shared)) = self.0.as_deref() else {
+            foreign(line);
+            return;
+        };
+        let mut lines = lock(&shared.lines);
+        if lines.waiting.len() >= Self::MOST_WAITING {
+            return;
+        }
+        lines.waiting.push_back(Box::new(line));
+        if !std::mem::replace(&mut lines.written, true) {
+            drop(lines);
+            let shared = Arc::clone(shared);
+            self.run(move || shared.write_all());
+        }
+    }
+
+    /// Ready once the reports so far are made.
+    pub(crate) async fn written(&self) {
+        let (done, written) = oneshot::channel();
+        self.write(move || {
+            let _ = done.send(());
+        });
+        // An error means that too many wait.
+        let _ = written.await;
     }
 
     /// Awaits `future`, and calls the waker of the awaiting task aside: the code that wakes it goes
@@ -196,6 +230,18 @@ impl Shared {
             .stack_size(256 * 1024)
             .spawn(move || running.work());
         state.threads += usize::from(started.is_ok());
+    }
+
+    fn write_all(&self) {
+        loop {
+            let mut lines = lock(&self.lines);
+            let Some(line) = lines.waiting.pop_front() else {
+                lines.written = false;
+                return;
+            };
+            drop(lines);
+            foreign(line);
+        }
     }
 
     fn work(self: Arc<Self>) {
@@ -409,17 +455,33 @@ mod tests {
         let aside = Aside::new();
         // No thread has been started, so they stay.
         let shared = Arc::clone(&aside.0.as_ref().unwrap().0);
-        let waiting = || lock(&shared.state).jobs.len();
-        let jobs = (0..Aside::MOST_WAITING - 1).map(|_| Box::new(|| {}) as Job);
-        lock(&shared.state).jobs.extend(jobs);
-        assert!(!aside.is_full());
-        lock(&shared.state).jobs.push_back(Box::new(|| {}));
+        let waiting = || lock(&shared.lines).waiting.len();
+        let lines = (0..Aside::MOST_WAITING).map(|_| Box::new(|| {}) as Job);
+        lock(&shared.lines).waiting.extend(lines);
         let one_more = std::thread::spawn(move || {
             aside.attend();
             report(|| {});
         });
         one_more.join().unwrap();
         assert_eq!(waiting(), Aside::MOST_WAITING);
+    }
+
+    #[test]
+    fn reports_are_made_in_their_order_although_each_takes_long() {
+        let aside = Aside::new();
+        let (done, all) = mpsc::channel();
+        for number in 0..20 {
+            let done = done.clone();
+            aside.write(move || {
+                // Far longer than the first of other jobs may take alone.
+                std::thread::sleep(Aside::PATIENCE * (20 - number) / 2);
+                done.send(number).unwrap();
+            });
+        }
+        let written = Box::pin(aside.written());
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        runtime.unwrap().block_on(written);
+        assert!(all.try_iter().eq(0..20));
     }
 
     #[test]

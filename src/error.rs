@@ -206,8 +206,8 @@ impl Error {
 
     /// Notes that this process has decided it on its own: the store is being left alone or has not said in
     /// time what we have to know, a login is held back, a credential is missing, or our own bounds came
-    /// between. It says nothing about the store, is not tried again at once, and is waited for by
-    /// [`require_within`](crate::Resolver::require_within).
+    /// between. It says nothing about the store, is not tried again at once unless its [`retry_after`](Self::retry_after) is zero, and is
+    /// waited for by [`require_within`](crate::Resolver::require_within).
     #[must_use]
     pub fn held_back(self) -> Self {
         self.edit(|inner| inner.held_back = true)

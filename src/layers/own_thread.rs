@@ -7,6 +7,7 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tracing::{Instrument as _, Span};
@@ -39,6 +40,9 @@ pub(crate) struct OwnThread {
     inner: Arc<dyn SecretResolver>,
     driver: Driver,
 }
+
+/// How long a shutdown waits for a log that is slow.
+const WRITTEN: Duration = Duration::from_millis(250);
 
 impl OwnThread {
     /// Starts the thread.
@@ -162,8 +166,12 @@ impl SecretResolver for OwnThread {
         let inner = Arc::clone(&self.inner);
         ShutdownFuture::new(async move {
             // Goes on when no caller waits any more: what can still be revoked should be.
+            let aside = self.driver.aside().clone();
             self.driver.spawn(async move {
-                let _ = done.send(inner.shutdown(deadline).await);
+                let report = inner.shutdown(deadline).await;
+                // What it has reported is still written where the process ends after this.
+                let _ = tokio::time::timeout(WRITTEN, aside.written()).await;
+                let _ = done.send(report);
             });
             report.await.unwrap_or_else(|_| ShutdownReport {
                 timed_out: true,

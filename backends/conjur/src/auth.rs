@@ -338,14 +338,12 @@ impl Store for Conjur {
 
     async fn load(&self) -> Result<Loaded, Error> {
         let client = self.client.endpoints().client();
+        client.look_again().await;
         let secret = match &self.auth.method {
             Method::ApiKey(key) => Secret::Bytes(key.load().await?),
             Method::Token(file) => Secret::Written(self.seen.load(file, &*self.clock).await?),
             Method::Jwt { source, .. } => Secret::Jwt(source.jwt().await?),
-            Method::Certificate { .. } => {
-                client.look_again().await;
-                Secret::None
-            }
+            Method::Certificate { .. } => Secret::None,
         };
         Ok(Loaded {
             secret,
@@ -355,9 +353,10 @@ impl Store for Conjur {
 
     /// A refusal that a read does not see in time is no silence of the store's.
     fn held_up(&self) -> Option<Error> {
-        let early = self.early.lock().unwrap_or_else(PoisonError::into_inner);
-        let client = self.client.endpoints().client();
-        early.clone().or_else(|| client.held_up())
+        self.early
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     async fn login(&self, loaded: &Loaded, endpoint: Option<usize>) -> Result<Issued, Error> {
@@ -378,10 +377,12 @@ impl Store for Conjur {
         if !refused.may_be_early || !self.is_new(jwt) {
             return Err(self.given_up(jwt, refused.error));
         }
-        self.set_early(Some(refused.error));
+        // A read that has no time for that is to try again.
+        let early = refused.error.held_back().with_retry_after(Duration::ZERO);
+        self.set_early(Some(early));
         self.clock.sleep_until(self.clock.now() + AHEAD).await;
-        let again = self.exchange(&loaded.secret, endpoint).await;
         self.set_early(None);
+        let again = self.exchange(&loaded.secret, endpoint).await;
         again
             .map(|token| self.issued(token))
             .map_err(|refused| self.given_up(jwt, refused.error))

@@ -42,6 +42,36 @@ fn a_refused_jwt_is_no_outage_however_short_the_time() {
     assert_eq!(resolver.status().fallback_answers, 0);
 }
 
+/// One that is a moment ahead of the servers' clocks: the second try is the read's, however many endpoints there are.
+#[test]
+fn a_jwt_that_is_good_in_a_moment_costs_no_read() {
+    for number in [1, 2] {
+        let servers = endpoints(number);
+        let server = &servers[0];
+        server.add_authn_jwt("svc", &JwtService::default());
+        let workload = format!("workloads/{SUBJECT}");
+        server.add_host_with(&Host::new(&workload).annotation("authn-jwt/svc/sub", SUBJECT));
+        let workload = format!("host:{workload}");
+        server.allow_login(&workload, "authn-jwt/svc");
+        server.allow_read(&workload, "v");
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("jwt");
+        std::fs::write(&file, server.jwt(SUBJECT).mint()).unwrap();
+        for server in &servers {
+            server.fault_always(Kind::AuthenticateJwt, answer(401, ""));
+        }
+        let auth = Auth::jwt("svc", JwtFile::new(file));
+        let backend = ConjurBackend::builder(target_of(&servers, auth)).build();
+        let resolver = Resolver::builder(backend.unwrap()).build().unwrap();
+        block_on(async {
+            let get = tokio::spawn(async move { resolver.get("v").await });
+            tokio::time::sleep(SECOND / 10 * 9).await;
+            servers.iter().for_each(ConjurDouble::clear_faults);
+            assert_eq!(bytes(get.await.unwrap()), b"x", "{number}");
+        });
+    }
+}
+
 const SUBJECT: &str = "spiffe://example.org/payments";
 
 fn outages() -> Vec<Fault> {

@@ -5,11 +5,13 @@
 
 mod common;
 
+use std::sync::{Arc, Mutex};
+
 use common::*;
 use secret_resolver::testing::ManualClock;
 use secret_resolver::{Clock, ErrorKind, Resolver, SecretResolver, SecretResolverExt};
-use secret_resolver_vault::VaultBackend;
-use test_servers::Reply;
+use secret_resolver_vault::{Auth, Trust, VaultBackend, VaultTarget};
+use test_servers::{Reply, RequestHead, ScriptedHttps, TestCa, Validity};
 
 #[test]
 fn what_passes_is_tried_again_within_a_get() {
@@ -351,4 +353,42 @@ fn a_lookup_that_failed_since_a_read_was_sent_is_not_made_again_for_it() {
         assert_eq!(error.kind(), ErrorKind::Unavailable);
     });
     assert_eq!(fake.asked("lookup-self"), 1);
+}
+
+#[test]
+fn a_dead_token_at_a_slow_store_costs_no_read() {
+    let ca = TestCa::new(Validity::CURRENT).unwrap();
+    let certificate = ca.issue(&["127.0.0.1"], Validity::CURRENT).unwrap();
+    let state = Arc::new(Mutex::new((0, "none")));
+    let script = Arc::clone(&state);
+    // The refused read, the look at the token, the login and the read take longer than an attempt.
+    let server = ScriptedHttps::start(&certificate, move |request: &RequestHead| {
+        std::thread::sleep(SECOND * 6 / 10);
+        let (issued, dead) = &mut *script.lock().unwrap();
+        if request.target.ends_with("/login") {
+            *issued += 1;
+            let auth = serde_json::json!({"client_token": format!("token-{issued}"), "lease_duration": 3600,
+                "renewable": false, "num_uses": 0, "token_type": "service"});
+            return Reply::json(200, &serde_json::json!({ "auth": auth }).to_string());
+        }
+        match request.header("X-Vault-Token") {
+            Some(token) if token == *dead => {
+                Reply::json(403, r#"{"errors":["permission denied"]}"#)
+            }
+            _ => Reply::json(
+                200,
+                r#"{"data":{"data":{"value":"v"},"metadata":{"version":1}}}"#,
+            ),
+        }
+    })
+    .unwrap();
+    let trust = Trust::from_pem(ca.pem().as_bytes()).unwrap();
+    let auth = Auth::approle(value("role"), value("secret"));
+    let backend = VaultBackend::builder(VaultTarget::new(server.origin(), trust, auth));
+    let resolver = Resolver::builder(backend.build().unwrap()).build().unwrap();
+    block_on(async {
+        assert_eq!(text(resolver.get("a").await), "v");
+        state.lock().unwrap().1 = "token-1";
+        assert_eq!(text(resolver.get("b").await), "v");
+    });
 }

@@ -5,8 +5,21 @@
 mod common;
 
 use common::*;
-use secret_resolver::{Clock, ErrorKind, SecretResolver, SecretResolverExt};
+use secret_resolver::testing::ManualClock;
+use secret_resolver::{Clock, Error, ErrorKind, SecretResolver, SecretResolverExt};
+use secret_resolver_vault::{CertificateSource, ClientCertificate, VaultBackend};
 use test_servers::Reply;
+use tokio::sync::watch;
+
+/// The certificate of an agent that may be away.
+#[derive(Clone, Debug)]
+struct OfAgent(watch::Sender<Result<ClientCertificate, Error>>);
+
+impl CertificateSource for OfAgent {
+    fn subscribe(&self) -> watch::Receiver<Result<ClientCertificate, Error>> {
+        self.0.subscribe()
+    }
+}
 
 #[test]
 fn a_token_that_a_read_still_uses_at_the_shutdown_is_revoked_and_counted_once() {
@@ -247,4 +260,59 @@ fn a_shutdown_asks_no_sooner_than_the_store_wants() {
         assert_eq!(shutdown.await.unwrap().revoked, 1);
     });
     assert_eq!(fake.asked("revoke-self"), 2);
+}
+
+#[test]
+fn what_could_not_be_sent_for_want_of_a_certificate_says_nothing_about_a_token() {
+    let clients = new_ca();
+    let fake = Fake::start_demanding(&clients);
+    fake.state().renewable = false;
+    let issued = client(&clients, "billing");
+    let (chain, key) = (&issued.certificate_pem, &issued.key_pem);
+    let certificate = ClientCertificate::from_pem(chain.as_bytes(), key.as_bytes()).unwrap();
+    let agent = OfAgent(watch::Sender::new(Ok(certificate.clone())));
+    let target = fake.target(role()).with_client_certificate(agent.clone());
+    let clock = ManualClock::strict();
+    let backend = VaultBackend::builder(target).with_clock(clock.clone());
+    let backend = backend.build().unwrap();
+    let away = || {
+        let away = Error::new(ErrorKind::Unavailable, "away, says this test");
+        let _ = agent.0.send_replace(Err(away));
+    };
+    block_on(async {
+        assert_eq!(text(backend.get("a").await), "v");
+        // A denial: whether the token is dead cannot be asked.
+        let denied = Reply::json(403, r#"{"errors":["permission denied"]}"#);
+        fake.state().instead = Some(("/denied", denied));
+        let barrier = fake.hold("/denied");
+        let read = spawn_get(&backend, "denied");
+        until("the read was sent", || fake.asked("/denied") == 1).await;
+        away();
+        fake.state().waits = None;
+        barrier.wait();
+        assert!(read.await.unwrap().is_err());
+        let _ = agent.0.send_replace(Ok(certificate));
+        assert_eq!(text(backend.get("a").await), "v");
+        assert_eq!(backend.stats().logins, 1);
+        // A token whose revocation was not answered may be gone; and a shutdown that cannot ask.
+        fake.state().instead = Some(("revoke-self", Reply::status(503)));
+        clock.advance(SECOND * 75);
+        assert_eq!(text(backend.get("a").await), "v");
+        until("another login", || fake.asked("/login") == 2).await;
+        assert_eq!(text(backend.get("a").await), "v");
+        until("a revocation", || fake.asked("revoke-self") >= 1).await;
+        a_moment().await;
+        away();
+        fake.state().instead = None;
+        let asked = fake.asked("revoke-self");
+        let report = shutdown_within(&backend, &clock, SECOND);
+        for _ in 0..40 {
+            tokio::time::sleep(SECOND / 50).await;
+            clock.advance(SECOND / 20);
+        }
+        let report = report.await.unwrap();
+        assert_eq!((report.revoked, report.not_revoked), (0, 2));
+        assert!(report.timed_out);
+        assert_eq!(fake.asked("revoke-self"), asked);
+    });
 }

@@ -12,7 +12,7 @@ use common::*;
 use secret_resolver::testing::{ManualClock, MockBackend};
 use secret_resolver::{BreakerState, ErrorKind, Resolver, SecretBuf};
 use secret_resolver_vault::{Auth, Jwt, JwtFuture, JwtSource, Trust, VaultBackend, VaultTarget};
-use test_servers::{Reply, RequestHead, ScriptedHttps, TestCa, Validity};
+use test_servers::{Reply, RequestHead, ScriptedHttps, ServerCert, TestCa, Validity};
 use tokio::sync::Semaphore;
 
 /// Gives its JWT once there is a permit, and takes some time for it.
@@ -120,12 +120,10 @@ fn a_source_that_hangs_is_no_outage_at_any_time_and_its_questions_do_not_pile_up
     assert_eq!(fake.server.requests().len(), 0);
 }
 
-#[test]
-fn a_source_that_leaves_the_store_too_little_time_is_no_outage_of_the_store() {
-    let ca = TestCa::new(Validity::CURRENT).unwrap();
-    let certificate = ca.issue(&["127.0.0.1"], Validity::CURRENT).unwrap();
-    let server = ScriptedHttps::start(&certificate, |request: &RequestHead| {
-        std::thread::sleep(Duration::from_millis(350));
+/// A store that is well, and takes so long for each answer.
+fn takes(certificate: &ServerCert, milliseconds: u64) -> ScriptedHttps {
+    ScriptedHttps::start(certificate, move |request: &RequestHead| {
+        std::thread::sleep(Duration::from_millis(milliseconds));
         match request.target.ends_with("/login") {
             true => Reply::json(
                 200,
@@ -134,19 +132,44 @@ fn a_source_that_leaves_the_store_too_little_time_is_no_outage_of_the_store() {
             false => Reply::json(200, r#"{"data":{"data":{"value":"v"},"metadata":{"version":1}}}"#),
         }
     })
-    .unwrap();
+    .unwrap()
+}
+
+#[test]
+fn a_source_that_leaves_the_store_too_little_time_is_no_outage_of_the_store() {
+    let ca = TestCa::new(Validity::CURRENT).unwrap();
+    let certificate = ca.issue(&["127.0.0.1"], Validity::CURRENT).unwrap();
+    let server = takes(&certificate, 350);
     // An attempt has two seconds; login and read take 0.7 of them.
     let source = Slow::new(1, Duration::from_millis(1400));
     let trust = Trust::from_pem(ca.pem().as_bytes()).unwrap();
     let auth = Auth::jwt("billing", source);
-    let resolver = resolver(VaultTarget::new(server.origin(), trust, auth));
+    let backend = VaultBackend::builder(VaultTarget::new(server.origin(), trust, auth));
+    let fallback = MockBackend::new().with_value("a/0", "of the fallback");
+    let resolver = Resolver::builder(backend.build().unwrap()).with_attempts(1);
+    let resolver = resolver.dangerous_fallback_to(fallback).build().unwrap();
     block_on(async {
-        are_without_credential(&resolver, &names(0)).await;
+        are_without_credential(&resolver, &names(0)[..1]).await;
         // Its login goes on, and then there is a token.
         for answer in resolver.get_many(&names(30)).await {
             assert_eq!(text(answer), "v");
         }
     });
+    is_well(&resolver);
+}
+
+#[test]
+fn a_credential_that_comes_late_in_an_attempt_serves_the_next() {
+    let ca = TestCa::new(Validity::CURRENT).unwrap();
+    let certificate = ca.issue(&["127.0.0.1"], Validity::CURRENT).unwrap();
+    let servers = [takes(&certificate, 200), takes(&certificate, 200)];
+    // With two endpoints an attempt has a second.
+    let auth = Auth::jwt("billing", Slow::new(1, Duration::from_millis(700)));
+    let trust = Trust::from_pem(ca.pem().as_bytes()).unwrap();
+    let target = VaultTarget::new(servers[0].origin(), trust, auth);
+    let target = target.with_endpoint(servers[1].origin());
+    let resolver = resolver(target);
+    block_on(async { assert_eq!(text(resolver.get("a/0").await), "v") });
     is_well(&resolver);
 }
 

@@ -40,6 +40,7 @@ impl CertificateSource for SpiffeCertificates {
     }
 
     fn status(&self) -> Option<IdentityStatus> {
+        self.0.identity().check_process().ok()?;
         Some(self.0.status())
     }
 }

@@ -48,6 +48,8 @@ struct Last {
     held: Option<Held>,
     /// What went wrong last, and until when that is the answer.
     failed: Option<(Moment, Error)>,
+    /// Until when a denial is no news to the identity's other sources.
+    known: Option<Moment>,
     /// Ends with the question that is under way.
     asking: Option<watch::Receiver<()>>,
 }
@@ -144,13 +146,20 @@ impl Source {
             Err(error) => self.named(error),
         };
         // The agent's word that there is none; all else says nothing about the one that is held. It comes before the clock is asked, which
-        // is foreign code. Said again and again, it is no news to the other sources.
+        // is foreign code. Said again and again, as for one audience, it is news to the other sources from time to time.
         let denied = error.kind() == ErrorKind::Unauthenticated;
-        if denied && !lock(&self.last).is_denied() {
+        let known = lock(&self.last).known;
+        if denied && known.is_none() {
             self.identity.withdrawn();
         }
         let now = self.identity.clock.now();
+        if denied && known.is_some_and(|known| now >= known) {
+            self.identity.withdrawn();
+        }
         let mut last = lock(&self.last);
+        if denied && known.is_none_or(|known| now >= known) {
+            last.known = Some(now + pause::LONGEST);
+        }
         last.failed = Some((now + pause::after(&error), error.clone()));
         if last
             .held
@@ -229,14 +238,6 @@ impl Held {
     /// Whether it has not ended.
     fn is_good(&self, now: Moment) -> bool {
         now < self.ends && today().is_ok_and(|today| today < self.expires)
-    }
-}
-
-impl Last {
-    /// Whether the agent's last word was that there is no such identity.
-    fn is_denied(&self) -> bool {
-        let denied = |(_, error): &(_, Error)| error.kind() == ErrorKind::Unauthenticated;
-        self.failed.as_ref().is_some_and(denied)
     }
 }
 

@@ -35,6 +35,7 @@ fn in_the_child(identity: &SpiffeIdentity, sources: Option<&(SpiffeCertificates,
         return;
     };
     is_refused(certificates.subscribe().borrow().as_ref().unwrap_err());
+    assert_eq!(certificates.status(), None);
     let runtime = tokio::runtime::Builder::new_current_thread().build();
     is_refused(&runtime.unwrap().block_on(jwt(jwts)).unwrap_err());
     assert_eq!(jwts.status(), None);

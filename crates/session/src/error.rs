@@ -19,9 +19,10 @@ pub(crate) fn is_refusal(error: &Error) -> bool {
     !is_outage(error) && !is_nonsense && !error.is_held_back()
 }
 
-/// Whether it passes by itself.
+/// Whether it passes by itself. What was not sent says nothing.
 pub(crate) fn passes(error: &Error) -> bool {
-    is_outage(error) || matches!(error.kind(), ErrorKind::Throttled | ErrorKind::Overloaded)
+    let may_pass = matches!(error.kind(), ErrorKind::Throttled | ErrorKind::Overloaded);
+    may_pass || is_outage(error) || error.is_held_back()
 }
 
 pub(crate) fn closed() -> Error {

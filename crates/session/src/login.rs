@@ -134,7 +134,8 @@ impl<S: Store> Shared<S> {
             }
         };
         // Where it was not sent, each other endpoint would have the same from us.
-        if error::is_outage(&failed.error) || failed.error.is_held_back() {
+        let not_sent = failed.error.is_held_back() && failed.error.kind() != ErrorKind::Overloaded;
+        if error::is_outage(&failed.error) || not_sent {
             return Err(failed);
         }
         let calm = self.lock().is_calm(self.clock.now());

@@ -231,10 +231,15 @@ impl<S: Store> Shared<S> {
         }
         let half = began + time / 2;
         // One that came at once took nothing from the store, whenever it was.
-        match self.waiting.has_lasted(time / 4, self.clock.now(), half) {
-            true => Some(error::credential_late(S::NAME)),
-            false => self.store.held_up(),
+        let long = time / 4;
+        if self.waiting.lasts(long, self.clock.now()) {
+            return Some(error::credential_late(S::NAME));
         }
+        if self.waiting.came_late(long, half) {
+            // It is there: the next attempt has its whole time.
+            return Some(error::credential_late(S::NAME).with_retry_after(Duration::ZERO));
+        }
+        self.store.held_up()
     }
 
     /// Ready once the session was shut down.

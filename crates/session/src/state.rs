@@ -284,6 +284,12 @@ impl<C: PartialEq> State<C> {
         if self.live.as_ref().is_some_and(overtaken) {
             return;
         }
+        // What was not sent shortens no wait that a refusal has set.
+        let waits =
+            |held: &Held<C>| held.credentials == credentials && held.until > now + Pace::MOMENT;
+        if error.is_held_back() && self.held.as_ref().is_some_and(waits) {
+            return;
+        }
         match error.kind() {
             Kind::Unavailable | Kind::Timeout | Kind::Closed => {}
             _ if refused && failed.unconfirmed => {

@@ -36,12 +36,16 @@ impl Waiting {
         }
     }
 
-    /// Whether logins have waited so long, up to now or at least up to `moment`.
-    pub(crate) fn has_lasted(&self, long: Duration, now: Moment, moment: Moment) -> bool {
+    /// Whether logins have waited so long, and wait still.
+    pub(crate) fn lasts(&self, long: Duration, now: Moment) -> bool {
         let state = self.lock();
         let lasts = |since| now.since(since) >= long;
-        let waits = state.number > 0 && state.since.is_some_and(lasts);
-        waits || matches!(state.came, Some((came, took)) if came >= moment && took >= long)
+        state.number > 0 && state.since.is_some_and(lasts)
+    }
+
+    /// Whether the last credential took so long, and came at this moment or later.
+    pub(crate) fn came_late(&self, long: Duration, moment: Moment) -> bool {
+        matches!(self.lock().came, Some((came, took)) if came >= moment && took >= long)
     }
 
     /// Each critical section leaves it whole.

@@ -9,7 +9,7 @@ pub use builder::{ClientBuilder, Limits};
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rustls::ClientConfig;
@@ -51,6 +51,8 @@ struct Inner {
     targets: HashMap<Origin, Target>,
     limits: Limits,
     pool: Pool,
+    /// Set by the first that waits.
+    first_word_until: OnceLock<Moment>,
 }
 
 impl Client {
@@ -76,13 +78,6 @@ impl Client {
     #[must_use]
     pub fn identity_status(&self) -> Option<IdentityStatus> {
         self.0.identity.status()
-    }
-
-    /// Why no connection is made yet, while some wait for the first word of a source that asks an agent.
-    #[must_use]
-    pub fn held_up(&self) -> Option<Error> {
-        let waits = self.0.identity.is_waited_for();
-        waits.then(|| self.0.identity.certificate().err()).flatten()
     }
 
     /// Looks whether there is another client certificate by now, or other authorities, at most once a second: before a
@@ -256,11 +251,13 @@ impl Inner {
 
     /// Waits for the first word of a source that asks an agent, if it has said none.
     async fn first_word(&self, deadline: Moment) {
-        let patience = deadline.min(self.clock.now() + Self::FIRST_WORD);
+        let until = || self.clock.now() + Self::FIRST_WORD;
+        let until = *self.first_word_until.get_or_init(until);
+        let patience = deadline.min(until);
         first(self.identity.begun(), self.clock.sleep_until(patience)).await;
     }
 
-    /// How long the first connections wait for the first word of a source that asks an agent.
+    /// How long the first word of a source that asks an agent is waited for, from the first connection on. What is later has none.
     const FIRST_WORD: Duration = Duration::from_millis(500);
 
     /// How often a connection is begun again because its certificate has changed meanwhile. More often than that is faster than

@@ -6,7 +6,6 @@
 
 use std::fmt;
 use std::future::pending;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,8 +20,6 @@ use crate::trust::Trust;
 pub(crate) struct Identity {
     trust: Trust,
     shown: Option<Shown>,
-    /// Connections that wait for a source's first word.
-    waiting: AtomicUsize,
 }
 
 /// The certificate that is shown, and its source.
@@ -58,11 +55,7 @@ impl Identity {
             held: Mutex::new(Held::new(source.subscribe())),
             source,
         });
-        Self {
-            trust,
-            shown,
-            waiting: AtomicUsize::new(0),
-        }
+        Self { trust, shown }
     }
 
     pub(crate) fn stamp(&self) -> Stamp {
@@ -88,17 +81,11 @@ impl Identity {
         shown.source.status()
     }
 
-    /// Whether connections wait for a source's first word.
-    pub(crate) fn is_waited_for(&self) -> bool {
-        self.waiting.load(Ordering::Acquire) > 0
-    }
-
     /// Ready once each source has said something: one that asks an agent has nothing at first.
     ///
     /// # Cancel safety
-    /// Dropping it ends the wait.
+    /// It holds nothing.
     pub(crate) async fn begun(&self) {
-        let _waits = Waits::new(&self.waiting);
         if let Some(server) = self.trust.server() {
             let mut authorities = self.trust.changes();
             while server.is_starting() && authorities.changed().await.is_ok() {}
@@ -189,22 +176,6 @@ async fn next<T>(changes: Option<&mut watch::Receiver<T>>) {
         return;
     }
     pending().await
-}
-
-/// A connection that waits; it may be dropped meanwhile.
-struct Waits<'a>(&'a AtomicUsize);
-
-impl<'a> Waits<'a> {
-    fn new(waiting: &'a AtomicUsize) -> Self {
-        waiting.fetch_add(1, Ordering::AcqRel);
-        Self(waiting)
-    }
-}
-
-impl Drop for Waits<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
 }
 
 impl Shown {

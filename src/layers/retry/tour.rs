@@ -60,12 +60,13 @@ impl Tour {
         }
     }
 
-    /// The last word is this error: the store's own, or one of ours.
+    /// The last word is this error: the store's own, or one of ours, which may ask for another attempt at once.
     pub(super) fn ended(self, error: Error) -> Failed {
+        let at_once = error.retry_after().filter(Duration::is_zero);
         Failed {
             asked: self.asked || error.endpoint().is_some(),
+            soonest: at_once.filter(|_| error.is_held_back()),
             error,
-            soonest: None,
         }
     }
 

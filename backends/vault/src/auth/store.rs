@@ -181,10 +181,6 @@ impl Store for Vault {
         }
     }
 
-    fn held_up(&self) -> Option<Error> {
-        self.client.endpoints().client().held_up()
-    }
-
     async fn login(&self, loaded: &Loaded, endpoint: Option<usize>) -> Result<Issued, Error> {
         let (client, mount) = (&self.client, self.auth.mount());
         let role = self.auth.role.as_deref();
@@ -253,7 +249,10 @@ impl Store for Vault {
         };
         match asked {
             Ok(()) => Ok(true),
-            Err(error) if error.kind() == ErrorKind::Unauthenticated => Ok(false),
+            // Unless it was not asked.
+            Err(error) if error.kind() == ErrorKind::Unauthenticated && !error.is_held_back() => {
+                Ok(false)
+            }
             Err(error) => Err(error),
         }
     }

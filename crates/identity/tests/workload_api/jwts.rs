@@ -257,6 +257,34 @@ fn own_an_audience_that_is_denied_again_and_again_costs_another_one_nothing() {
 }
 
 #[test]
+fn own_a_denial_for_one_audience_is_news_to_another_from_time_to_time() {
+    let world = World::new();
+    let clock = ManualClock::strict();
+    let identity = world.builder(&world.id()).with_clock(clock.clone());
+    let identity = identity.build().unwrap();
+    let (good, denied) = (
+        identity.jwts(AUDIENCE).unwrap(),
+        identity.jwts("denied").unwrap(),
+    );
+    let life = Duration::from_secs(3600);
+    let denial = || {
+        let denial = Answer::status(PERMISSION_DENIED, "");
+        world.api.answer(WorkloadMethod::JwtSvid, denial);
+    };
+    block_on(async {
+        denial();
+        assert!(jwt(&denied).await.is_err());
+        answers(&world, &world.domain.jwt(PATH, AUDIENCE, life).unwrap());
+        jwt(&good).await.unwrap();
+        // The entry is deleted.
+        denial();
+        clock.advance(SECOND * 25);
+        assert!(jwt(&denied).await.is_err());
+        assert!(jwt(&good).await.is_err());
+    });
+}
+
+#[test]
 fn own_a_runtime_that_stands_still_while_it_waits_for_the_agent_holds_up_no_other() {
     let world = World::new();
     world.api.answer(WorkloadMethod::JwtSvid, Answer::silence());

@@ -57,7 +57,7 @@ pub trait CertificateSource: fmt::Debug + Send + Sync + 'static {
     fn look_again(&self) {}
 
     /// Whether it has not said anything yet, and will soon, as a source that asks an agent first. The first connections wait for its
-    /// first word, for half a second at most; the channel tells it, whatever the word is. By default it is not.
+    /// first word, until half a second after the first of them at most; the channel tells it, whatever the word is. By default it is not.
     fn is_starting(&self) -> bool {
         false
     }

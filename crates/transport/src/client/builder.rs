@@ -1,7 +1,7 @@
 //! What is set on a client before it is built: the origins that it may speak to, and its bounds.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use secret_resolver::{Clock, Error};
@@ -152,6 +152,7 @@ impl ClientBuilder {
             limits: self.limits,
             pool: Pool::new(Arc::clone(&self.clock), identity),
             clock: self.clock,
+            first_word_until: OnceLock::new(),
         })))
     }
 }

@@ -169,8 +169,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "aside: reports fill the memory",
         "src/aside.rs",
         [
-            "Some(aside) if aside.is_full() => {}",
-            "Some(aside) if aside.is_full() && aside.0.is_none() => {}",
+            "if lines.waiting.len() >= Self::MOST_WAITING {",
+            "if lines.waiting.len() > Self::MOST_WAITING * 2 {",
         ],
         "a_report_is_dropped_while_too_many_wait",
     ),

@@ -379,18 +379,69 @@ pub(super) const MUTANTS: &[Mutant] = &[
     spiffe(
         "identity: each denial for one audience costs the others their JWT-SVIDs",
         JWT,
-        [
-            "if denied && !lock(&self.last).is_denied() {",
-            "if denied {",
-        ],
+        ["if denied && known.is_none() {", "if denied {"],
         "own_an_audience_that_is_denied_again_and_again_costs_another_one_nothing",
     ),
     spiffe(
-        "identity: a wait for the agent's first word looks like a store that is late",
-        "crates/transport/src/identity.rs",
+        "identity: a denial is news to the other audiences once",
+        JWT,
         [
-            "self.waiting.load(Ordering::Acquire) > 0",
-            "self.waiting.load(Ordering::Acquire) > usize::MAX / 2",
+            "if denied && known.is_some_and(|known| now >= known) {",
+            "if denied && known.is_some_and(|known| now < known) && known.is_none() {",
+        ],
+        "own_a_denial_for_one_audience_is_news_to_another_from_time_to_time",
+    ),
+    vault(
+        "identity: a credential that came late costs the read",
+        "src/layers/retry/tour.rs",
+        [
+            "soonest: at_once.filter(|_| error.is_held_back()),",
+            "soonest: at_once.filter(|_| error.is_held_back() && self.asked),",
+        ],
+        "a_credential_that_comes_late_in_an_attempt_serves_the_next",
+    ),
+    vault(
+        "identity: a token that nobody could ask about is dead",
+        "backends/vault/src/auth/store.rs",
+        [
+            "error.kind() == ErrorKind::Unauthenticated && !error.is_held_back() => {",
+            "error.kind() == ErrorKind::Unauthenticated => {",
+        ],
+        "what_could_not_be_sent_for_want_of_a_certificate_says_nothing_about_a_token",
+    ),
+    vault(
+        "identity: a revocation that was not sent says that a token is gone",
+        "crates/session/src/leaving.rs",
+        [
+            "refusal.kind() == ErrorKind::Unauthenticated && !refusal.is_held_back();",
+            "refusal.kind() == ErrorKind::Unauthenticated;",
+        ],
+        "what_could_not_be_sent_for_want_of_a_certificate_says_nothing_about_a_token",
+    ),
+    vault(
+        "identity: a shutdown does not wait for its lines",
+        "src/layers/own_thread.rs",
+        [
+            "                let _ = tokio::time::timeout(WRITTEN, aside.written()).await;\n",
+            "                drop(aside);\n",
+        ],
+        "the_lines_of_a_session_are_written_in_their_order_before_a_shutdown_ends",
+    ),
+    vault(
+        "identity: a dead token at a slow store is a credential that is late",
+        "crates/session/src/waiting.rs",
+        [
+            "if came >= moment && took >= long)",
+            "if came >= moment && (took >= long || long > took))",
+        ],
+        "a_dead_token_at_a_slow_store_costs_no_read",
+    ),
+    spiffe(
+        "identity: each connection waits for the agent's first word",
+        "crates/transport/src/client.rs",
+        [
+            "*self.first_word_until.get_or_init(until);",
+            "*std::sync::OnceLock::new().get_or_init(until);",
         ],
         "own_an_agent_that_hangs_at_the_start_is_no_outage_however_short_the_time",
     ),
@@ -493,10 +544,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     conjur(
         "identity: a refusal that is tried again looks like a store that is late",
         "backends/conjur/src/auth.rs",
-        [
-            "self.set_early(Some(refused.error));",
-            "drop(refused.error);",
-        ],
+        ["self.set_early(Some(early));", "drop(early);"],
         "a_refused_jwt_is_no_outage_however_short_the_time",
     ),
     conjur(

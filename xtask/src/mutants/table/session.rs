@@ -385,8 +385,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "leaving: what will not be revoked is asked for until the deadline",
         "crates/session/src/error.rs",
         [
-            "is_outage(error) || matches!(error.kind(), ErrorKind::Throttled | ErrorKind::Overloaded)",
-            "is_outage(error) || !matches!(error.kind(), ErrorKind::Closed)",
+            "may_pass || is_outage(error)",
+            "may_pass || !matches!(error.kind(), ErrorKind::Closed)",
         ],
         "a_shutdown_ends_at_once_where_the_store_will_not_revoke",
     ),
