@@ -337,6 +337,8 @@ fn a_dynamic_secret_is_used_for_no_longer_than_it_says_and_for_a_moment_where_it
         server.fault_always(Kind::Secret, Fault::Answer(value(minted.as_bytes())));
         block_on(async {
             let _ = resolver.get("data/dynamic/db").await;
+            // A refresh before its end would bring another.
+            only(&server, Kind::Secret, Fault::Hang);
             let began = clock.now();
             let mut lived = 0;
             while resolver.peek("data/dynamic/db").is_ok() && lived < day {

@@ -69,9 +69,7 @@ impl Left {
     /// Whether a refusal of its revocation says that it is gone. `can_look` says that tokens of this login
     /// have the right to end themselves.
     pub(crate) fn is_gone(&self, refusal: &Error, can_look: bool) -> bool {
-        // One that is held back was not sent.
-        let refused = refusal.kind() == ErrorKind::Unauthenticated && !refusal.is_held_back();
-        refused && self.may_be_gone() && can_look
+        refusal.kind() == ErrorKind::Unauthenticated && self.may_be_gone() && can_look
     }
 }
 

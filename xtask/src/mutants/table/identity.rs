@@ -411,10 +411,10 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     vault(
         "identity: a revocation that was not sent says that a token is gone",
-        "crates/session/src/leaving.rs",
+        "crates/session/src/error.rs",
         [
-            "refusal.kind() == ErrorKind::Unauthenticated && !refusal.is_held_back();",
-            "refusal.kind() == ErrorKind::Unauthenticated;",
+            "may_pass || is_outage(error) || error.is_held_back()",
+            "may_pass || is_outage(error)",
         ],
         "what_could_not_be_sent_for_want_of_a_certificate_says_nothing_about_a_token",
     ),
@@ -426,15 +426,6 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "                drop(aside);\n",
         ],
         "the_lines_of_a_session_are_written_in_their_order_before_a_shutdown_ends",
-    ),
-    vault(
-        "identity: a dead token at a slow store is a credential that is late",
-        "crates/session/src/waiting.rs",
-        [
-            "if came >= moment && took >= long)",
-            "if came >= moment && (took >= long || long > took))",
-        ],
-        "a_dead_token_at_a_slow_store_costs_no_read",
     ),
     spiffe(
         "identity: each connection waits for the agent's first word",
