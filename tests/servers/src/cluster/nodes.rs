@@ -14,13 +14,24 @@ const ATTEMPTS: usize = 5;
 pub(super) fn start() -> Result<Cluster, Error> {
     let program = tools::bao()?;
     for _ in 0..ATTEMPTS {
-        if let Some(cluster) = start_at([free_port()?, free_port()?, free_port()?], &program)? {
+        if let Some(cluster) = start_once(&program)? {
             return Ok(cluster);
         }
     }
     Err(Error::new(format!(
         "the cluster found a port taken {ATTEMPTS} times"
     )))
+}
+
+/// A node takes its port and the next one.
+fn free_ports() -> Result<[u16; NODES], Error> {
+    loop {
+        let ports @ [one, two, three] = [free_port()?, free_port()?, free_port()?];
+        let apart = [(one, two), (one, three), (two, three)];
+        if apart.iter().all(|(a, b)| a.abs_diff(*b) > 1) {
+            return Ok(ports);
+        }
+    }
 }
 
 /// What a node says about its cluster.
@@ -49,9 +60,11 @@ pub(super) fn view(node: &OpenBao) -> Option<View> {
 }
 
 /// `None` when somebody else has one of the ports.
-fn start_at(ports: [u16; NODES], program: &Path) -> Result<Option<Cluster>, Error> {
+fn start_once(program: &Path) -> Result<Option<Cluster>, Error> {
     let ca = TestCa::new(Validity::CURRENT)?;
     let (listeners, relayed) = Relay::bind()?;
+    // After the relay has its own, which could be one of these.
+    let ports = free_ports()?;
     let [one, two, three] = ports;
     let [to_one, to_two, to_three] = relayed;
     let nodes = [
