@@ -38,7 +38,7 @@ struct Shared {
 struct Lines {
     waiting: VecDeque<Job>,
     /// Whether that job runs, or will.
-    written: bool,
+    is_writing: bool,
 }
 
 #[derive(Default)]
@@ -137,7 +137,7 @@ impl Aside {
             return;
         }
         lines.waiting.push_back(Box::new(line));
-        if !std::mem::replace(&mut lines.written, true) {
+        if !std::mem::replace(&mut lines.is_writing, true) {
             drop(lines);
             let shared = Arc::clone(shared);
             self.run(move || shared.write_all());
@@ -236,7 +236,7 @@ impl Shared {
         loop {
             let mut lines = lock(&self.lines);
             let Some(line) = lines.waiting.pop_front() else {
-                lines.written = false;
+                lines.is_writing = false;
                 return;
             };
             drop(lines);

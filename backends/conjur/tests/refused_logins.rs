@@ -47,20 +47,11 @@ fn a_refused_jwt_is_no_outage_however_short_the_time() {
 fn a_jwt_that_is_good_in_a_moment_costs_no_read() {
     for number in [1, 2] {
         let servers = endpoints(number);
-        let server = &servers[0];
-        server.add_authn_jwt("svc", &JwtService::default());
-        let workload = format!("workloads/{SUBJECT}");
-        server.add_host_with(&Host::new(&workload).annotation("authn-jwt/svc/sub", SUBJECT));
-        let workload = format!("host:{workload}");
-        server.allow_login(&workload, "authn-jwt/svc");
-        server.allow_read(&workload, "v");
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("jwt");
-        std::fs::write(&file, server.jwt(SUBJECT).mint()).unwrap();
+        let auth = by_jwt(&servers[0], &folder.path().join("jwt"));
         for server in &servers {
             server.fault_always(Kind::AuthenticateJwt, answer(401, ""));
         }
-        let auth = Auth::jwt("svc", JwtFile::new(file));
         let backend = ConjurBackend::builder(target_of(&servers, auth)).build();
         let resolver = Resolver::builder(backend.unwrap()).build().unwrap();
         block_on(async {
@@ -98,6 +89,11 @@ fn with_file(
 /// A service whose identity is in a JWT, and that reads `v`.
 fn with_jwt(file: &Path) -> (ConjurDouble, Auth) {
     let server = server(&[("v", b"x")]);
+    let auth = by_jwt(&server, file);
+    (server, auth)
+}
+
+fn by_jwt(server: &ConjurDouble, file: &Path) -> Auth {
     server.add_authn_jwt("svc", &JwtService::default());
     let workload = format!("workloads/{SUBJECT}");
     server.add_host_with(&Host::new(&workload).annotation("authn-jwt/svc/sub", SUBJECT));
@@ -105,7 +101,7 @@ fn with_jwt(file: &Path) -> (ConjurDouble, Auth) {
     server.allow_login(&workload, "authn-jwt/svc");
     server.allow_read(&workload, "v");
     std::fs::write(file, server.jwt(SUBJECT).mint()).unwrap();
-    (server, Auth::jwt("svc", JwtFile::new(file)))
+    Auth::jwt("svc", JwtFile::new(file))
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod backends;
 mod batches;
 mod cache;
 mod core;
+mod credentials;
 mod endpoints;
 mod handles;
 mod identity;
@@ -45,6 +46,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Mutant> {
         backends::MUTANTS,
         batches::MUTANTS,
         privilege::MUTANTS,
+        credentials::MUTANTS,
         identity::MUTANTS,
     ]
     .into_iter()

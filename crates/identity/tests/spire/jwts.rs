@@ -20,7 +20,7 @@ fn a_jwt_svid_is_kept_to_half_of_its_life_and_is_of_this_identity_and_audience()
         let came = clock.now();
         let left = first.ends().unwrap().since(came);
         assert!(left > SECOND * 5 && left <= SECOND * 20, "{left:?}");
-        // Whoever asks meanwhile gets the same, and the agent is not asked.
+        // All who ask meanwhile get the same, and the agent is not asked.
         let asked = source.status().unwrap().last_update;
         for _ in 0..10 {
             assert_eq!(jwt(&source).await.unwrap(), first);

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use secret_resolver::backend::{Sleep, SystemClock};
 use secret_resolver::{Clock, ErrorKind, Moment};
+use secret_resolver_spiffe::SpiffeIdentity;
 use secret_resolver_transport::{CertificateSource, Client, Method, Origin, Request, Trust};
 use test_servers::{
     Answer, Reply, ScriptedHttps, TestCa, Validity, WorkloadMethod, X509Message, jwt_message,
@@ -119,15 +120,20 @@ impl Clock for Panicking {
     }
 }
 
-#[test]
-fn own_a_panic_of_the_applications_clock_is_not_the_end_of_the_identity() {
-    let world = World::new();
+/// An identity that is timed by it.
+fn panicking(world: &World) -> (Panicking, SpiffeIdentity) {
     let clock = Panicking {
         clock: SystemClock::shared().unwrap(),
         panics: Arc::default(),
     };
     let identity = world.builder(&world.id()).with_clock(clock.clone());
-    let identity = identity.build().unwrap();
+    (clock, identity.build().unwrap())
+}
+
+#[test]
+fn own_a_panic_of_the_applications_clock_is_not_the_end_of_the_identity() {
+    let world = World::new();
+    let (clock, identity) = panicking(&world);
     block_on(async {
         let first = world.svid();
         world.show(std::slice::from_ref(&first));
@@ -147,12 +153,7 @@ fn own_a_panic_of_the_applications_clock_is_not_the_end_of_the_identity() {
 #[test]
 fn own_a_panic_of_the_clock_keeps_no_withdrawn_svid() {
     let world = World::new();
-    let clock = Panicking {
-        clock: SystemClock::shared().unwrap(),
-        panics: Arc::default(),
-    };
-    let identity = world.builder(&world.id()).with_clock(clock.clone());
-    let identity = identity.build().unwrap();
+    let (clock, identity) = panicking(&world);
     block_on(async {
         let first = world.svid();
         world.show(std::slice::from_ref(&first));
@@ -173,12 +174,8 @@ fn own_a_panic_of_the_clock_keeps_no_withdrawn_svid() {
 #[test]
 fn own_a_panic_of_the_clock_keeps_no_denied_jwt_svid() {
     let world = World::new();
-    let clock = Panicking {
-        clock: SystemClock::shared().unwrap(),
-        panics: Arc::default(),
-    };
-    let identity = world.builder(&world.id()).with_clock(clock.clone());
-    let source = identity.build().unwrap().jwts(AUDIENCE).unwrap();
+    let (clock, identity) = panicking(&world);
+    let source = identity.jwts(AUDIENCE).unwrap();
     let token = world.domain.jwt(PATH, AUDIENCE, SECOND * 4).unwrap();
     let message = jwt_message(&[(&world.id(), &token)]);
     world

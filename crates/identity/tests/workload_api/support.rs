@@ -1,10 +1,11 @@
 //! What the tests look at and wait for.
 
 use std::future::Future;
+use std::process::{Command, Stdio};
 
 use secret_resolver::{Error, ErrorKind};
 use secret_resolver_session::{Jwt, JwtSource};
-use test_servers::TestSvid;
+use test_servers::{Answer, TestSvid, WorkloadMethod, jwt_message};
 
 pub(crate) use crate::world::*;
 
@@ -61,4 +62,31 @@ impl Watched {
 
 pub(crate) async fn jwt(source: &impl JwtSource) -> Result<Jwt, Error> {
     source.jwt().await
+}
+
+/// The agent answers each question for a JWT-SVID with this one.
+pub(crate) fn answers(world: &World, token: &str) {
+    let message = jwt_message(&[(&world.id(), token)]);
+    world
+        .api
+        .answer(WorkloadMethod::JwtSvid, Answer::one(&message));
+}
+
+/// Runs an ignored test of this program in a process of its own, for a minute at most.
+pub(crate) fn alone(test: &str) {
+    let mut process = Command::new(std::env::current_exe().unwrap());
+    process
+        .args([test, "--exact", "--ignored", "--test-threads=1"])
+        .stdout(Stdio::piped());
+    let mut child = process.spawn().unwrap();
+    for _ in 0..600 {
+        if child.try_wait().unwrap().is_some() {
+            break;
+        }
+        std::thread::sleep(SECOND / 10);
+    }
+    let _ = child.kill();
+    let said = child.wait_with_output().unwrap().stdout;
+    let said = String::from_utf8_lossy(&said);
+    assert!(said.contains("1 passed"), "{said}");
 }

@@ -1,22 +1,11 @@
 //! A subscriber that panics or blocks: an identity that is withdrawn is withdrawn all the same.
-//!
-//! In its own program, because it is the whole process's subscriber.
-
-#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
-
-#[allow(dead_code, reason = "for other programs, too")]
-#[path = "workload_api/support.rs"]
-mod support;
-#[allow(dead_code, reason = "for other programs, too")]
-#[path = "workload_api/world.rs"]
-mod world;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use test_servers::{Answer, WorkloadMethod};
 use tracing::{Event, Metadata, Subscriber, span};
 
-use support::*;
+use crate::support::*;
 
 /// Panics at each line of this crate; or blocks there.
 struct Hostile;
@@ -52,6 +41,13 @@ impl Subscriber for Hostile {
 
 #[test]
 fn own_a_subscriber_that_panics_or_blocks_keeps_no_withdrawn_svid() {
+    alone("subscriber::withdrawn_before_a_hostile_subscriber");
+}
+
+/// Run by the test above in its own process, whose subscriber it is.
+#[test]
+#[ignore = "another test runs it in its own process"]
+fn withdrawn_before_a_hostile_subscriber() {
     tracing::subscriber::set_global_default(Hostile).unwrap();
     for blocks in [false, true] {
         BLOCKS.store(blocks, Ordering::Release);

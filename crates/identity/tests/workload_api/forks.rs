@@ -1,14 +1,5 @@
 //! An identity that was built before a fork, in the child: it refuses at once. No thread there hears the agent, so nobody would learn there
-//! that an SVID was withdrawn. In its own program, because it forks.
-
-#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
-
-#[allow(dead_code, reason = "for other programs, too")]
-#[path = "workload_api/support.rs"]
-mod support;
-#[allow(dead_code, reason = "for other programs, too")]
-#[path = "workload_api/world.rs"]
-mod world;
+//! that an SVID was withdrawn.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -19,7 +10,7 @@ use secret_resolver_spiffe::{SpiffeCertificates, SpiffeIdentity, SpiffeJwts};
 use secret_resolver_transport::CertificateSource as _;
 use test_servers::{Answer, WorkloadMethod, jwt_message};
 
-use support::*;
+use crate::support::*;
 
 fn is_refused(error: &Error) {
     assert_eq!(error.kind(), ErrorKind::Refused);
@@ -59,6 +50,13 @@ fn forked(child: impl FnOnce()) -> i32 {
 
 #[test]
 fn own_an_identity_that_was_built_before_a_fork_refuses_in_the_child() {
+    alone("forks::fork_with_an_identity");
+}
+
+/// Run by the test above in its own process, which forks.
+#[test]
+#[ignore = "another test runs it in its own process"]
+fn fork_with_an_identity() {
     let world = World::new();
     let unused = world.identity();
     let token = world.domain.jwt(PATH, AUDIENCE, SECOND * 3600).unwrap();
