@@ -56,7 +56,14 @@ fn a_jwt_that_is_good_in_a_moment_costs_no_read() {
         let resolver = Resolver::builder(backend.unwrap()).build().unwrap();
         block_on(async {
             let get = tokio::spawn(async move { resolver.get("v").await });
-            tokio::time::sleep(SECOND / 10 * 9).await;
+            // The first try of each, before the second, a second later.
+            let refused = |server: &ConjurDouble| {
+                let mut requests = server.requests().into_iter();
+                requests.any(|request| request.status == Some(401))
+            };
+            while !servers.iter().any(refused) {
+                tokio::time::sleep(SECOND / 100).await;
+            }
             servers.iter().for_each(ConjurDouble::clear_faults);
             assert_eq!(bytes(get.await.unwrap()), b"x", "{number}");
         });

@@ -2,8 +2,7 @@
 //! misconfigured.
 
 use std::fmt;
-use std::net::TcpStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -36,7 +35,7 @@ impl Nginx {
     /// Starts a proxy that passes all requests on to `server`.
     ///
     /// # Errors
-    /// The program is not installed, or did not start within 10 s.
+    /// The program is not installed, or did not start within 10 s, or found no free port in five attempts.
     pub fn before(server: &OpenBao) -> Result<Self, Error> {
         Self::start(&server.origin(), None)
     }
@@ -50,13 +49,28 @@ impl Nginx {
         Self::start(origin, Some(clients))
     }
 
+    fn start(upstream: &str, clients: Option<&str>) -> Result<Self, Error> {
+        let program = tools::nginx()?;
+        // Another process may take the port first.
+        for _ in 0..5 {
+            if let Some(started) = Self::start_at(free_port()?, &program, upstream, clients)? {
+                return Ok(started);
+            }
+        }
+        Err(Error::new("nginx found no free port in five attempts"))
+    }
+
+    /// `None` when something else has the port.
     #[expect(
         clippy::disallowed_methods,
         reason = "it waits for another process, which no test's clock can steer"
     )]
-    fn start(upstream: &str, clients: Option<&str>) -> Result<Self, Error> {
-        let program = tools::nginx()?;
-        let port = free_port()?;
+    fn start_at(
+        port: u16,
+        program: &Path,
+        upstream: &str,
+        clients: Option<&str>,
+    ) -> Result<Option<Self>, Error> {
         let directory =
             tempfile::tempdir().map_err(Error::during("making a directory for nginx"))?;
         let home = directory.path();
@@ -89,20 +103,25 @@ impl Nginx {
             "-c".to_owned(),
             path("nginx.conf"),
         ];
-        let mut process = Guarded::spawn(&program, &arguments, home, &log)?;
+        let mut process = Guarded::spawn(program, &arguments, home, &log)?;
         let started = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        // It writes this once it has the port; whatever else has it may answer, too.
+        while !home.join("nginx.pid").exists() {
             if process.ended()?.is_some() || started.elapsed() > Duration::from_secs(10) {
-                let log = std::fs::read_to_string(log).unwrap_or_default();
-                return Err(Error::new(format!("nginx did not start: {log}")));
+                let read = |log| std::fs::read_to_string(log).unwrap_or_default();
+                let said = read(log) + &read(home.join("error.log"));
+                return match said.contains("Address already in use") {
+                    true => Ok(None),
+                    false => Err(Error::new(format!("nginx did not start: {said}"))),
+                };
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        Ok(Self {
+        Ok(Some(Self {
             _process: process,
             port,
             directory,
-        })
+        }))
     }
 
     /// `https://127.0.0.1:PORT`.
