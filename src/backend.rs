@@ -8,6 +8,7 @@ pub use crate::address::Located;
 pub use crate::aside::{report, report_aside};
 pub use crate::clock::{Sleep, SystemClock};
 pub use crate::error::{Permits, Repeat};
+pub use crate::file::regular_file;
 pub use crate::foreign::{contained, foreign};
 pub use crate::fork::Process;
 pub use crate::jitter::random_part;

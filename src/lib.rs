@@ -10,6 +10,7 @@ mod downgrade;
 mod driver;
 mod ending;
 mod error;
+mod file;
 mod foreign;
 mod fork;
 mod harden;

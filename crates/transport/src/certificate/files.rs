@@ -1,13 +1,12 @@
 //! A certificate and its key in two files, which somebody else replaces while the process runs.
 
 use std::fmt;
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use secret_resolver::Error;
-use secret_resolver::backend::report;
+use secret_resolver::backend::{regular_file, report};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
@@ -113,13 +112,7 @@ fn read_pair(certificate: &Path, key: &Path) -> Result<ClientCertificate, Error>
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Error> {
     let unfit = |what| misconfigured(what).with_detail(path.display().to_string());
     let failed = |error: io::Error| unfit(why(error.kind()));
-    // Opening a pipe would wait for its writer, perhaps for ever.
-    if !std::fs::metadata(path).map_err(failed)?.is_file() {
-        return Err(unfit(
-            "the file of the client certificate or its key is not a regular file",
-        ));
-    }
-    let mut file = File::open(path).map_err(failed)?;
+    let mut file = regular_file(path).map_err(failed)?;
     // Of its whole size from the start: a buffer that grows leaves copies behind.
     let mut room = Zeroizing::new(vec![0; LARGEST + 1]);
     let mut len = 0;
@@ -145,6 +138,9 @@ fn why(kind: io::ErrorKind) -> &'static str {
         io::ErrorKind::NotFound => "there is no such file of a client certificate or its key",
         io::ErrorKind::PermissionDenied => {
             "this user may not read the file of the client certificate or its key; check its mode and its folders"
+        }
+        io::ErrorKind::InvalidInput | io::ErrorKind::IsADirectory => {
+            "the file of the client certificate or its key is not a regular file"
         }
         _ => "the file of the client certificate or its key cannot be read",
     }

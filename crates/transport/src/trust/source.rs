@@ -1,12 +1,12 @@
 //! The file that authorities come from, and when it is read again.
 
-use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rustls::pki_types::UnixTime;
+use secret_resolver::backend::regular_file;
 use secret_resolver::{Error, Moment};
 
 use super::{Authorities, misconfigured};
@@ -70,7 +70,8 @@ impl Source {
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, Error> {
     let bytes = || {
         let mut pem = Vec::new();
-        File::open(path)?.take(LARGEST + 1).read_to_end(&mut pem)?;
+        let file = regular_file(path)?;
+        file.take(LARGEST + 1).read_to_end(&mut pem)?;
         Ok(pem)
     };
     let pem =
@@ -93,6 +94,9 @@ pub(super) fn why(kind: ErrorKind) -> &'static str {
         }
         ErrorKind::IsADirectory => {
             "the path of the certificate authorities is a directory; name one file in PEM"
+        }
+        ErrorKind::InvalidInput => {
+            "the path of the certificate authorities is a pipe or a device; name one file in PEM"
         }
         _ => "the file of certificate authorities cannot be read",
     }

@@ -373,12 +373,20 @@ fn a_file_that_cannot_be_used_any_more_leaves_the_authorities_as_they_were() {
 #[test]
 fn the_reasons_why_a_file_cannot_be_read_are_distinguished() {
     // By the kind of the system's error: tests may run as root, and root reads every file.
-    use std::io::ErrorKind::{IsADirectory, NotFound, Other, PermissionDenied};
-    let all = [NotFound, PermissionDenied, IsADirectory, Other].map(source::why);
+    use std::io::ErrorKind::{InvalidInput, IsADirectory, NotFound, Other, PermissionDenied};
+    let all = [
+        NotFound,
+        PermissionDenied,
+        IsADirectory,
+        InvalidInput,
+        Other,
+    ]
+    .map(source::why);
     let parts = [
         "no such file",
         "may not read",
         "is a directory",
+        "is a pipe or a device",
         "cannot be read",
     ];
     for (why, part) in all.into_iter().zip(parts) {
