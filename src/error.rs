@@ -216,8 +216,8 @@ impl Error {
     /// The same, as the error of a source of credentials, which was asked before the store. It is
     /// [`Unauthenticated`](ErrorKind::Unauthenticated) and [held back](Self::held_back), where its kind would otherwise be taken for a store's
     /// word: an outage of a store permits a stale value or a fallback, and a source's does not.
-    /// [`Refused`](ErrorKind::Refused), [`Misconfigured`](ErrorKind::Misconfigured), [`Overloaded`](ErrorKind::Overloaded) and
-    /// [`Closed`](ErrorKind::Closed) mean the same of a source, and stay.
+    /// [`Refused`](ErrorKind::Refused) is held back and stays; [`Misconfigured`](ErrorKind::Misconfigured),
+    /// [`Overloaded`](ErrorKind::Overloaded) and [`Closed`](ErrorKind::Closed) mean the same of a source, and stay as they are.
     ///
     /// ```
     /// use secret_resolver::{Error, ErrorKind};
@@ -228,8 +228,10 @@ impl Error {
     #[must_use]
     pub fn of_credential(self) -> Self {
         use ErrorKind::{Closed, Misconfigured, Overloaded, Refused};
-        if matches!(self.kind(), Refused | Misconfigured | Overloaded | Closed) {
-            return self;
+        match self.kind() {
+            Refused => return self.held_back(),
+            Misconfigured | Overloaded | Closed => return self,
+            _ => {}
         }
         let same = self.edit(|inner| {
             inner.kind = ErrorKind::Unauthenticated;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use secret_resolver::backend::foreign;
 use secret_resolver::{Clock, Error, ErrorKind, IdentityStatus, SecretBuf};
-use secret_resolver_session::{Credential, Grant, Issued, Jwt, JwtSource, Store};
+use secret_resolver_session::{Credential, Grant, Issued, Jwt, JwtSource, Store, Waiting};
 use secret_resolver_transport::percent_encode;
 
 use crate::answers::{self, Asked};
@@ -52,8 +52,6 @@ pub(crate) struct Conjur {
     pub(crate) clock: Arc<dyn Clock>,
     /// The last JWT that was refused although it was tried twice.
     pub(crate) refused: Mutex<Option<Jwt>>,
-    /// Why a login was refused that is tried again.
-    pub(crate) early: Mutex<Option<Error>>,
     /// The last token of a sidecar.
     pub(crate) seen: Seen,
 }
@@ -271,10 +269,6 @@ impl Conjur {
         refused.as_ref() != Some(jwt)
     }
 
-    fn set_early(&self, refusal: Option<Error>) {
-        *self.early.lock().unwrap_or_else(PoisonError::into_inner) = refusal;
-    }
-
     /// It is not tried twice again, and its source may get another sooner.
     fn given_up(&self, jwt: &Jwt, error: Error) -> Error {
         if error.kind() == ErrorKind::Unauthenticated {
@@ -351,17 +345,12 @@ impl Store for Conjur {
         })
     }
 
-    /// A refusal that a read does not see in time is no silence of the store's.
-    fn held_up(&self) -> Option<Error> {
-        self.early
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-
-    async fn login(&self, loaded: &Loaded, endpoint: Option<usize>) -> Result<Issued, Error> {
-        // One that was dropped in its pause has left it.
-        self.set_early(None);
+    async fn login(
+        &self,
+        loaded: &Loaded,
+        endpoint: Option<usize>,
+        waiting: &Waiting,
+    ) -> Result<Issued, Error> {
         if let (Method::Token(file), Secret::Written(token)) = (&self.auth.method, &loaded.secret) {
             let issued = token.issued(file)?;
             let unfit = self.unfit(token.of_admin());
@@ -379,9 +368,8 @@ impl Store for Conjur {
         }
         // A read that has no time for that is to try again.
         let early = refused.error.held_back().with_retry_after(Duration::ZERO);
-        self.set_early(Some(early));
-        self.clock.sleep_until(self.clock.now() + AHEAD).await;
-        self.set_early(None);
+        let pause = self.clock.sleep_until(self.clock.now() + AHEAD);
+        waiting.wait(&*self.clock, early, pause).await;
         let again = self.exchange(&loaded.secret, endpoint).await;
         again
             .map(|token| self.issued(token))

@@ -311,7 +311,6 @@ impl ConjurBuilder {
             allow_admin: self.allow_admin,
             clock: Arc::clone(&clock),
             refused: Mutex::default(),
-            early: Mutex::default(),
             seen: Seen::default(),
         };
         Ok(ConjurBackend::new(Parts {

@@ -10,9 +10,10 @@ use std::sync::Arc;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use secret_resolver::Error;
 use secret_resolver::backend::{Excess, NameRef};
-use secret_resolver_session::Token;
+use secret_resolver_session::{Attempt, Token};
 
 use crate::answers::{self, Asked};
+use crate::auth::Conjur;
 use crate::resolver::{Parts, Read};
 use crate::wire;
 
@@ -23,11 +24,15 @@ const AT_ONCE: usize = 32;
 type Positions = BTreeSet<usize>;
 
 impl Parts {
-    pub(crate) async fn excess(&self, names: &[NameRef<'_>]) -> Result<Vec<Excess>, Error> {
+    pub(crate) async fn excess(
+        &self,
+        names: &[NameRef<'_>],
+        attempt: &Attempt<'_, Conjur>,
+    ) -> Result<Vec<Excess>, Error> {
         let variables = self.variables(names);
         let variables = &variables;
         let ask = |token: Arc<Token>| async move { self.excess_with(&token, variables).await };
-        self.with_token(None, ask).await
+        self.with_token(attempt, None, ask).await
     }
 
     /// The variables that the names mean.

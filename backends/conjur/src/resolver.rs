@@ -11,7 +11,7 @@ use secret_resolver::backend::{
 use secret_resolver::{
     Address, Clock, Error, IdentityStatus, Moment, Record, SecretBuf, SecretResolver, Version,
 };
-use secret_resolver_session::{Session, Token, Verdict};
+use secret_resolver_session::{Attempt, Session, Token, Verdict};
 use secret_resolver_transport::Reply;
 
 use crate::answers::{self, Asked};
@@ -96,9 +96,9 @@ impl ConjurBackend {
 impl SecretResolver for ConjurBackend {
     fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
         ResolveFuture::new(async move {
-            let read = pin!(self.0.read(request));
-            let read = self.0.session.bounded(request.deadline(), read);
-            read.await.map_err(error::ours)
+            let attempt = self.0.session.attempt(request.deadline());
+            let read = pin!(self.0.read(request, &attempt));
+            attempt.run(read).await.map_err(error::ours)
         })
     }
 
@@ -142,9 +142,9 @@ impl SecretResolver for ConjurBackend {
 
     fn excess<'a>(&'a self, names: &'a [NameRef<'a>]) -> ExcessFuture<'a> {
         ExcessFuture::new(async move {
-            let asked = pin!(self.0.excess(names));
-            let asked = self.0.session.bounded(None, asked);
-            asked.await.map_err(error::ours)
+            let attempt = self.0.session.attempt(None);
+            let asked = pin!(self.0.excess(names, &attempt));
+            attempt.run(asked).await.map_err(error::ours)
         })
     }
 
@@ -182,17 +182,22 @@ impl Parts {
         &self.session.store().client
     }
 
-    async fn read(&self, request: Request<'_>) -> Result<Record, Error> {
+    async fn read(
+        &self,
+        request: Request<'_>,
+        attempt: &Attempt<'_, Conjur>,
+    ) -> Result<Record, Error> {
         let located = self.names.locate(request.name());
         let id = located.address().as_str();
         let read = |token: Arc<Token>| async move { self.read_with(&token, request, id).await };
-        let record = self.with_token(request.endpoint(), read).await?;
+        let record = self.with_token(attempt, request.endpoint(), read).await?;
         request.admit(record.select(located.field()))
     }
 
     /// What `ask` answers with a token that the store takes. One that it does not take any more is replaced, once.
     pub(crate) async fn with_token<T, F>(
         &self,
+        attempt: &Attempt<'_, Conjur>,
         endpoint: Option<usize>,
         ask: impl Fn(Arc<Token>) -> F,
     ) -> Result<T, Error>
@@ -201,7 +206,7 @@ impl Parts {
     {
         let mut again = false;
         loop {
-            let token = self.session.token(endpoint).await?;
+            let token = attempt.token(endpoint).await?;
             let sent = self.session.mark();
             let refused = match ask(Arc::clone(&token)).await? {
                 Read::Done(answer) => {

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use secret_resolver::backend::{Excess, NameRef};
 use secret_resolver::{Error, SecretBuf};
-use secret_resolver_session::{Token, Verdict};
+use secret_resolver_session::{Attempt, Token, Verdict};
 use secret_resolver_transport::{Method, Reply};
 
 use crate::answers::{self, Asked};
+use crate::auth::Vault;
 use crate::client::Ask;
 use crate::resolver::Parts;
 use crate::wire::Own;
@@ -70,7 +71,11 @@ enum Asking<T> {
 }
 
 impl Parts {
-    pub(crate) async fn excess(&self, names: &[NameRef<'_>]) -> Result<Vec<Excess>, Error> {
+    pub(crate) async fn excess(
+        &self,
+        names: &[NameRef<'_>],
+        attempt: &Attempt<'_, Vault>,
+    ) -> Result<Vec<Excess>, Error> {
         if self.session.store().is_inline() {
             return Err(error::cannot_ask());
         }
@@ -83,7 +88,7 @@ impl Parts {
         let records: Vec<_> = records.into_iter().collect();
         let mut again = false;
         loop {
-            let token = self.session.token(None).await?;
+            let token = attempt.token(None).await?;
             let sent = self.session.mark();
             let refused = match self.excess_with(&token, &records).await? {
                 Asking::Done(excess) => return Ok(excess),

@@ -8,7 +8,7 @@ use secret_resolver::backend::{
     ExcessFuture, Located, NameRef, Request, ResolveFuture, ShutdownFuture,
 };
 use secret_resolver::{Address, Error, IdentityStatus, Moment, Record, SecretResolver, Version};
-use secret_resolver_session::{Session, Verdict};
+use secret_resolver_session::{Attempt, Session, Verdict};
 use secret_resolver_transport::{Method, Reply};
 
 use crate::alias::Names;
@@ -127,9 +127,9 @@ impl VaultBackend {
 impl SecretResolver for VaultBackend {
     fn resolve<'a>(&'a self, request: Request<'a>) -> ResolveFuture<'a> {
         ResolveFuture::new(async move {
-            let read = pin!(self.0.read(request));
-            let read = self.0.session.bounded(request.deadline(), read);
-            read.await.map_err(error::ours)
+            let attempt = self.0.session.attempt(request.deadline());
+            let read = pin!(self.0.read(request, &attempt));
+            attempt.run(read).await.map_err(error::ours)
         })
     }
 
@@ -151,9 +151,9 @@ impl SecretResolver for VaultBackend {
 
     fn excess<'a>(&'a self, names: &'a [NameRef<'a>]) -> ExcessFuture<'a> {
         ExcessFuture::new(async move {
-            let asked = pin!(self.0.excess(names));
-            let asked = self.0.session.bounded(None, asked);
-            asked.await.map_err(error::ours)
+            let attempt = self.0.session.attempt(None);
+            let asked = pin!(self.0.excess(names, &attempt));
+            attempt.run(asked).await.map_err(error::ours)
         })
     }
 
@@ -184,12 +184,16 @@ impl Parts {
         self.session.store().client()
     }
 
-    async fn read(&self, request: Request<'_>) -> Result<Record, Error> {
+    async fn read(
+        &self,
+        request: Request<'_>,
+        attempt: &Attempt<'_, Vault>,
+    ) -> Result<Record, Error> {
         let located = self.names.locate(request.name());
         let target = self.target(located.address().as_str(), request.version())?;
         let mut again = false;
         loop {
-            let token = self.session.token(request.endpoint()).await?;
+            let token = attempt.token(request.endpoint()).await?;
             let sent = self.session.mark();
             let ask = Ask {
                 token: Some(token.secret()),

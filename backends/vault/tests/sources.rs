@@ -4,16 +4,19 @@
 
 mod common;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use common::*;
 use secret_resolver::testing::{ManualClock, MockBackend};
-use secret_resolver::{BreakerState, ErrorKind, Resolver, SecretBuf};
-use secret_resolver_vault::{Auth, Jwt, JwtFuture, JwtSource, Trust, VaultBackend, VaultTarget};
+use secret_resolver::{BreakerState, Error, ErrorKind, Resolver, SecretBuf};
+use secret_resolver_vault::{
+    Auth, CertificateSource, ClientCertificate, Jwt, JwtFuture, JwtSource, Trust, VaultBackend,
+    VaultTarget,
+};
 use test_servers::{Reply, RequestHead, ScriptedHttps, ServerCert, TestCa, Validity};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 /// Gives its JWT once there is a permit, and takes some time for it.
 #[derive(Debug)]
@@ -158,19 +161,80 @@ fn a_source_that_leaves_the_store_too_little_time_is_no_outage_of_the_store() {
     is_well(&resolver);
 }
 
+/// More names than the retry budget has retries: no try of these is one, as nothing was sent.
 #[test]
-fn a_credential_that_comes_late_in_an_attempt_serves_the_next() {
+fn a_credential_that_comes_late_in_an_attempt_costs_no_name_its_answer() {
     let ca = TestCa::new(Validity::CURRENT).unwrap();
     let certificate = ca.issue(&["127.0.0.1"], Validity::CURRENT).unwrap();
-    let servers = [takes(&certificate, 200), takes(&certificate, 200)];
-    // With two endpoints an attempt has a second.
-    let auth = Auth::jwt("billing", Slow::new(1, Duration::from_millis(700)));
-    let trust = Trust::from_pem(ca.pem().as_bytes()).unwrap();
-    let target = VaultTarget::new(servers[0].origin(), trust, auth);
-    let target = target.with_endpoint(servers[1].origin());
-    let resolver = resolver(target);
-    block_on(async { assert_eq!(text(resolver.get("a/0").await), "v") });
-    is_well(&resolver);
+    // How many endpoints, and how long source and store take: with two endpoints an attempt has a second, else two. Either the
+    // login, or the reads after it, end in another attempt.
+    for (number, source, store) in [(2, 700, 200), (2, 850, 100), (1, 1600, 350)] {
+        let servers = [(); 2].map(|()| takes(&certificate, store));
+        let slow = Slow::new(1, Duration::from_millis(source));
+        let trust = Trust::from_pem(ca.pem().as_bytes()).unwrap();
+        let mut target = VaultTarget::new(servers[0].origin(), trust, Auth::jwt("billing", slow));
+        if number == 2 {
+            target = target.with_endpoint(servers[1].origin());
+        }
+        let resolver = resolver(target);
+        block_on(async {
+            for answer in resolver.get_many(&names(0)).await {
+                assert_eq!(text(answer), "v", "{source}");
+            }
+        });
+        is_well(&resolver);
+    }
+}
+
+/// A source that says why it gives nothing, until it is mended.
+#[derive(Debug)]
+struct Says(ErrorKind, AtomicBool);
+
+impl JwtSource for Says {
+    fn jwt(&self) -> JwtFuture<'_> {
+        JwtFuture::ready(match self.1.load(Ordering::Acquire) {
+            true => SecretBuf::from_slice(b"ab.cd.ef").and_then(Jwt::new),
+            false => Err(Error::new(self.0, "the source's own reason")),
+        })
+    }
+}
+
+async fn until_read(resolver: &Resolver) {
+    for _ in 0..200 {
+        if resolver.get("app/a").await.is_ok() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("no read in four seconds");
+}
+
+#[test]
+fn whatever_a_source_says_opens_no_breaker_and_ends_with_it() {
+    for kind in [
+        ErrorKind::Unavailable,
+        ErrorKind::Timeout,
+        ErrorKind::Denied,
+        ErrorKind::Throttled,
+        ErrorKind::Malformed,
+        ErrorKind::Refused,
+        ErrorKind::Misconfigured,
+        ErrorKind::Overloaded,
+    ] {
+        let fake = Fake::start();
+        let source = Arc::new(Says(kind, AtomicBool::new(false)));
+        let resolver = resolver(fake.target(Auth::jwt("billing", Arc::clone(&source))));
+        block_on(async {
+            for name in names(0) {
+                assert!(resolver.get(&name).await.is_err(), "{kind:?}");
+            }
+            is_well(&resolver);
+            assert_eq!(fake.server.requests().len(), 0, "{kind:?}");
+            source.1.store(true, Ordering::Release);
+            // What was not sent holds a login back for a second at most, and a configuration that is wrong for a little longer.
+            until_read(&resolver).await;
+        });
+    }
 }
 
 #[test]
@@ -195,4 +259,66 @@ fn a_process_that_is_stopped_while_it_waits_for_a_credential_goes_on_waiting() {
         source.open.add_permits(1);
         assert_eq!(text(get.await.unwrap()), "v");
     });
+}
+
+/// A certificate that is good, and looks for a newer one that hang until the test ends.
+#[derive(Debug)]
+struct HangingLooks {
+    shown: watch::Sender<Result<ClientCertificate, Error>>,
+    looks: AtomicUsize,
+    end: Mutex<mpsc::Receiver<()>>,
+}
+
+impl CertificateSource for HangingLooks {
+    fn subscribe(&self) -> watch::Receiver<Result<ClientCertificate, Error>> {
+        self.shown.subscribe()
+    }
+
+    fn look_again(&self) {
+        self.looks.fetch_add(1, Ordering::AcqRel);
+        let _ = self.end.lock().unwrap().recv();
+    }
+}
+
+/// Neither a login nor a connection waits for them, and they take no thread from others: names are resolved on the same ones.
+#[test]
+fn looks_for_a_certificate_that_hang_hold_up_nothing() {
+    let ca = TestCa::new(Validity::CURRENT).unwrap();
+    let certificate = ca.issue(&["localhost"], Validity::CURRENT).unwrap();
+    let server = takes(&certificate, 0);
+    let own = ca.issue_client("own", Validity::CURRENT).unwrap();
+    let (chain, key) = (own.certificate_pem.as_bytes(), own.key_pem.as_bytes());
+    let own = ClientCertificate::from_pem(chain, key).unwrap();
+    let (hang, end) = mpsc::channel();
+    let source = Arc::new(HangingLooks {
+        shown: watch::Sender::new(Ok(own)),
+        looks: AtomicUsize::new(0),
+        end: Mutex::new(end),
+    });
+    let clock = ManualClock::strict();
+    let origin = server.origin().replace("127.0.0.1", "localhost");
+    let trust = Trust::from_pem(ca.pem().as_bytes()).unwrap();
+    let auth = Auth::jwt("billing", Slow::new(1, Duration::ZERO));
+    let target = VaultTarget::new(origin, trust, auth).with_client_certificate(Arc::clone(&source));
+    let backend = VaultBackend::builder(target).with_clock(clock.clone());
+    let resolver = Resolver::builder(backend.build().unwrap()).with_clock(clock.clone());
+    let resolver = resolver.build().unwrap();
+    block_on(async {
+        // More than there are threads.
+        for round in 0..40 {
+            let get = tokio::spawn({
+                let resolver = resolver.clone();
+                async move { resolver.get(&format!("a/{round}")).await }
+            });
+            while !get.is_finished() {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+                clock.advance(Duration::from_millis(10));
+            }
+            assert_eq!(text(get.await.unwrap()), "v", "{round}");
+            // Kept connections are not used again after that, and another look would be due.
+            clock.advance(Duration::from_secs(120));
+        }
+    });
+    assert_eq!(source.looks.load(Ordering::Acquire), 1);
+    drop(hang);
 }

@@ -3,12 +3,13 @@
 //! Knows nothing of logins. What is loaded stands only in buffers that are wiped.
 
 use std::fmt;
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use secret_resolver::backend::regular_file;
 use secret_resolver::{Error, SecretBuf};
+use tokio::sync::Semaphore;
 
 use crate::error;
 
@@ -31,7 +32,13 @@ pub struct Credential(Source);
 #[derive(Clone)]
 enum Source {
     Value(Arc<SecretBuf>),
-    File(Arc<Path>),
+    File(Arc<InFile>),
+}
+
+struct InFile {
+    path: PathBuf,
+    /// One read is under way at a time: of those that hang there is one, however many logins were given up.
+    reads: Arc<Semaphore>,
 }
 
 impl Credential {
@@ -61,7 +68,10 @@ impl Credential {
     /// credential is [`ErrorKind::Misconfigured`](secret_resolver::ErrorKind::Misconfigured).
     #[must_use]
     pub fn file(path: impl Into<PathBuf>) -> Self {
-        Self(Source::File(Arc::from(path.into())))
+        Self(Source::File(Arc::new(InFile {
+            path: path.into(),
+            reads: Arc::new(Semaphore::new(1)),
+        })))
     }
 
     /// Refuses a value that no login could use.
@@ -101,12 +111,12 @@ impl Credential {
     pub fn located(&self, error: Error) -> Error {
         match &self.0 {
             Source::Value(_) => error,
-            Source::File(path) => error::in_file(error, path),
+            Source::File(file) => error::in_file(error, &file.path),
         }
     }
 
-    /// The credential as it is now. A file is read on the runtime's threads for blocking work, so
-    /// that a slow disk holds up nobody else.
+    /// The credential as it is now. A file is read on one of the runtime's threads for blocking work, so that a slow disk holds up
+    /// nobody but those that need the same file: they wait for the read before theirs to end.
     ///
     /// # Errors
     /// As [`Credential::file`] says.
@@ -116,12 +126,16 @@ impl Credential {
     pub async fn load(&self) -> Result<Arc<SecretBuf>, Error> {
         match &self.0 {
             Source::Value(value) => Ok(Arc::clone(value)),
-            Source::File(path) => {
-                let path = Arc::clone(path);
-                let read = tokio::task::spawn_blocking(move || read_file(&path));
-                read.await
-                    .map_err(|_| error::login_abandoned())?
-                    .map(Arc::new)
+            Source::File(file) => {
+                let abandoned = |_| error::login_abandoned();
+                let reads = Arc::clone(&file.reads).acquire_owned();
+                let permit = reads.await.map_err(|_| error::login_abandoned())?;
+                let file = Arc::clone(file);
+                let read = tokio::task::spawn_blocking(move || {
+                    let _permit = permit;
+                    read_file(&file.path)
+                });
+                read.await.map_err(abandoned)?.map(Arc::new)
             }
         }
     }
@@ -132,14 +146,12 @@ const NOT_TEXT: &str = "the credential is not UTF-8 text";
 fn read_file(path: &Path) -> Result<SecretBuf, Error> {
     let failed = |error: &io::Error| error::of_file(error, path);
     let unfit = |what| error::in_file(error::misconfigured(what), path);
-    // Opening a pipe would wait for its writer, perhaps for ever.
-    if !std::fs::metadata(path)
-        .map_err(|error| failed(&error))?
-        .is_file()
-    {
-        return Err(unfit("the credential's file is not a regular file"));
-    }
-    let mut file = File::open(path).map_err(|error| failed(&error))?;
+    let mut file = regular_file(path).map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidInput | io::ErrorKind::IsADirectory => {
+            unfit("the credential's file is not a regular file")
+        }
+        _ => failed(&error),
+    })?;
     let mut room = zeroize::Zeroizing::new([0; Credential::MAX_FILE + 1]);
     let mut len = 0;
     while len < room.len() {
@@ -175,13 +187,15 @@ impl fmt::Debug for Credential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Source::Value(_) => f.write_str("Credential(value)"),
-            Source::File(path) => write!(f, "Credential(file {})", path.display()),
+            Source::File(file) => write!(f, "Credential(file {})", file.path.display()),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use secret_resolver::ErrorKind;
 
@@ -250,6 +264,29 @@ mod tests {
             read(&[b'a'; Credential::MAX_FILE + 1]),
             Err(ErrorKind::Misconfigured)
         );
+    }
+
+    #[test]
+    fn of_reads_that_hang_there_is_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret-id");
+        std::fs::write(&path, "a").unwrap();
+        let credential = Credential::file(path);
+        let Source::File(file) = &credential.0 else {
+            panic!("no file");
+        };
+        // As a read holds it while its disk hangs.
+        let hangs = file.reads.try_acquire().unwrap();
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_time().build().unwrap();
+        runtime.block_on(async {
+            for _ in 0..40 {
+                let given_up = tokio::time::timeout(Duration::from_millis(1), credential.load());
+                assert!(given_up.await.is_err());
+            }
+            drop(hangs);
+            assert_eq!(credential.load().await.unwrap().expose(), b"a");
+        });
     }
 
     #[test]

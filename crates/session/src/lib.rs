@@ -28,12 +28,14 @@
 //! It knows nothing of HTTP. Its errors name no backend; the backend adds its own name.
 //!
 //! # How a backend uses it
-//! Each read is this loop, within [`Session::bounded`]: it asks for a token, sends, and has a refusal judged.
+//! Each read is this loop, within [`Attempt::run`]: it asks for a token, sends, and has a refusal judged.
 //!
 //! ```
 //! use std::sync::Arc;
 //! use secret_resolver::{Clock, Error, ErrorKind, SecretBuf, testing::ManualClock};
-//! use secret_resolver_session::{Credential, Grant, Issued, Session, Store, Verdict};
+//! use secret_resolver_session::{
+//!     Attempt, Credential, Grant, Issued, Session, Store, Verdict, Waiting,
+//! };
 //!
 //! /// A store that takes the key for the token, and lets it live for ever.
 //! struct Keys(Credential);
@@ -46,7 +48,12 @@
 //!     fn endpoints(&self) -> usize { 1 }
 //!     fn endpoint(&self) -> usize { 0 }
 //!     async fn load(&self) -> Result<Arc<SecretBuf>, Error> { self.0.load().await }
-//!     async fn login(&self, key: &Arc<SecretBuf>, _: Option<usize>) -> Result<Issued, Error> {
+//!     async fn login(
+//!         &self,
+//!         key: &Arc<SecretBuf>,
+//!         _: Option<usize>,
+//!         _: &Waiting,
+//!     ) -> Result<Issued, Error> {
 //!         let grant = Grant { lease: None, renewable: false };
 //!         Ok(Issued { token: Arc::clone(key), grant, revocable: false, unfit: None })
 //!     }
@@ -59,10 +66,13 @@
 //! enum Answer { Value(&'static str), Refused(usize) }
 //! # fn send(_: &SecretBuf) -> Answer { Answer::Value("v") }
 //!
-//! async fn read(session: &Session<Keys>) -> Result<&'static str, Error> {
+//! async fn read(
+//!     session: &Session<Keys>,
+//!     attempt: &Attempt<'_, Keys>,
+//! ) -> Result<&'static str, Error> {
 //!     let mut again = false;
 //!     loop {
-//!         let token = session.token(None).await?;
+//!         let token = attempt.token(None).await?;
 //!         let sent = session.mark();
 //!         match send(token.secret()) {
 //!             Answer::Value(value) => {
@@ -81,10 +91,12 @@
 //! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
 //! let key = Credential::value(SecretBuf::from_slice(b"correct horse")?);
 //! let session = Session::new(Keys(key), Arc::new(ManualClock::new()) as Arc<dyn Clock>);
-//! assert_eq!(session.bounded(None, std::pin::pin!(read(&session))).await?, "v");
+//! let attempt = session.attempt(None);
+//! assert_eq!(attempt.run(std::pin::pin!(read(&session, &attempt))).await?, "v");
 //! # Ok::<(), Error>(()) }).unwrap();
 //! ```
 
+mod attempt;
 mod credential;
 mod error;
 mod jwt;
@@ -101,12 +113,14 @@ mod task;
 mod verdict;
 mod waiting;
 
+pub use attempt::Attempt;
 pub use credential::Credential;
 pub use jwt::{Jwt, JwtFile, JwtFuture, JwtSource};
 pub use session::{Session, Stats};
 pub use state::Token;
 pub use store::{Grant, Issued, Store};
 pub use verdict::Verdict;
+pub use waiting::Waiting;
 
 /// The README's examples, as tests.
 #[cfg(doctest)]

@@ -21,6 +21,7 @@ use crate::life::Life;
 use crate::session::{AUDIT, Shared};
 use crate::state::{Failed, Installed, New};
 use crate::store::{Issued, Store};
+use crate::waiting::Waiting;
 
 /// What was so when a login was sent.
 struct Sent {
@@ -29,8 +30,14 @@ struct Sent {
 }
 
 impl<S: Store> Shared<S> {
-    pub(crate) async fn login(self: Arc<Self>, endpoint: Option<usize>) -> Result<(), Error> {
-        let credentials = self.load().await?;
+    pub(crate) async fn login(
+        self: Arc<Self>,
+        endpoint: Option<usize>,
+        waiting: Arc<Waiting>,
+    ) -> Result<(), Error> {
+        let late = error::credential_late(S::NAME);
+        let load = waiting.wait(&*self.clock, late, self.load());
+        let credentials = load.await?;
         let asked = self.clock.now();
         if self
             .store
@@ -42,7 +49,7 @@ impl<S: Store> Shared<S> {
         // Before it is sent: a token is taken for one of an older certificate rather than of a newer.
         let certificate = self.store.certificate();
         self.lock().admit(&credentials, asked)?;
-        let outcome = match self.login_at(&credentials, endpoint).await {
+        let outcome = match self.login_at(&credentials, endpoint, &waiting).await {
             Ok((issued, at)) => {
                 let sent = Sent { asked, certificate };
                 self.install(credentials, issued, sent, at).await
@@ -63,7 +70,6 @@ impl<S: Store> Shared<S> {
 
     /// The credentials as they are now. What goes wrong with their source says nothing of the store, nor of a secret.
     async fn load(&self) -> Result<S::Credentials, Error> {
-        let waits = self.waiting.begin(self.clock.now());
         let load = async {
             let loaded = contained(self.store.load()).await;
             loaded.unwrap_or_else(|| Err(error::credential_panicked()))
@@ -79,7 +85,6 @@ impl<S: Store> Shared<S> {
             Either::Left((loaded, _)) => loaded,
             Either::Right((error, _)) => Err(error),
         };
-        waits.came(self.clock.now());
         loaded.map_err(Error::of_credential)
     }
 
@@ -112,10 +117,11 @@ impl<S: Store> Shared<S> {
         &self,
         credentials: &S::Credentials,
         endpoint: Option<usize>,
+        waiting: &Waiting,
     ) -> Result<(Issued, Option<usize>), Failed> {
         let login = async |endpoint| {
             self.counts.logins.fetch_add(1, Ordering::Relaxed);
-            let issued = self.store.login(credentials, endpoint).await;
+            let issued = self.store.login(credentials, endpoint, waiting).await;
             if issued.as_ref().is_err_and(Error::is_held_back) {
                 // It was not sent.
                 self.counts.logins.fetch_sub(1, Ordering::Relaxed);

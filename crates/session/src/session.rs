@@ -8,16 +8,15 @@
 //! held across an await, nor while anything is traced.
 
 use std::fmt;
-use std::future::Future;
-use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use secret_resolver::backend::{Seldom, first, report};
+use secret_resolver::backend::{Seldom, report};
 use secret_resolver::{Clock, Error, Moment};
 use tokio::sync::watch;
 
+use crate::attempt::Attempt;
 use crate::error;
 use crate::life::Refresh;
 use crate::state::{Errand, State, Token};
@@ -29,11 +28,8 @@ use crate::waiting::Waiting;
 /// Where the core's audit events go, too.
 pub(crate) const AUDIT: &str = "secret_resolver::audit";
 
-/// How many tokens may die while a request waits for one.
-const DEATHS: usize = 3;
-
 /// How long a request waits for a login that others have begun at another endpoint before it begins its own.
-const PATIENCE: Duration = Duration::from_millis(500);
+pub(crate) const PATIENCE: Duration = Duration::from_millis(500);
 
 /// The login of one backend, for all of its requests.
 pub struct Session<S: Store>(pub(crate) Arc<Shared<S>>);
@@ -45,7 +41,6 @@ pub(crate) struct Shared<S: Store> {
     pub(crate) counts: Counts,
     /// Failed logins.
     pub(crate) failures: Seldom,
-    pub(crate) waiting: Waiting,
     state: Mutex<State<S::Credentials>>,
     /// Sent to with each token that is put into use.
     pub(crate) installed: watch::Sender<()>,
@@ -80,7 +75,6 @@ impl<S: Store> Session<S> {
             verdicts: Verdicts::default(),
             counts: Counts::default(),
             failures: Seldom::default(),
-            waiting: Waiting::default(),
             state: Mutex::default(),
             installed: watch::Sender::new(()),
             closed: watch::Sender::new(false),
@@ -120,100 +114,17 @@ impl<S: Store> Session<S> {
         }
     }
 
-    /// A token that may be sent now. A login that it takes begins at `endpoint`, where the request goes, so
-    /// that a failure there counts against it. A login that others have begun at another endpoint is waited
-    /// for, but not for long, and if it fails by an outage, this request's own endpoint is asked.
-    ///
-    /// To be polled on a tokio runtime. It waits 20 s for a login whose runtime stands still.
-    ///
-    /// # Errors
-    /// What the login failed with. While a refusal of the same credentials holds logins back, that refusal,
-    /// with the time that is left as its [`retry_after`](Error::retry_after);
-    /// [`Closed`](secret_resolver::ErrorKind::Closed) after the shutdown.
-    ///
-    /// # Cancel safety
-    /// A login that it waits for goes on, for others and for the next request.
-    pub async fn token(&self, endpoint: Option<usize>) -> Result<Arc<Token>, Error> {
-        let clock = &*self.0.clock;
-        let mut installed = self.0.installed.subscribe();
-        let patience = clock.now() + PATIENCE;
-        let mut deaths = 0;
-        loop {
-            installed.mark_unchanged();
-            let (task, until) = match self.0.look(endpoint, patience)? {
-                Look::Token(token) => return Ok(token),
-                Look::Wait(task, until) => (task, until),
-            };
-            let is_own = until.is_none();
-            let ended = first(task.wait(clock), async {
-                // Any login will do.
-                let changed = async {
-                    let _ = installed.changed().await;
-                };
-                match until {
-                    None => changed.await,
-                    Some(until) => {
-                        first(changed, clock.sleep_until(until)).await;
-                    }
-                }
-            });
-            match ended.await {
-                Some(Ok(())) if is_own => deaths += 1,
-                Some(Err(error)) if is_own => {
-                    // Another endpoint may have given a token meanwhile.
-                    return self.0.live().ok_or(error);
-                }
-                // A renewal, or a login elsewhere: its error is not an answer here.
-                _ => {}
-            }
-            if deaths > DEATHS {
-                return Err(error::dead_again());
-            }
-        }
-    }
-
-    /// What `request` answers, if it does so before the session is shut down and before `deadline`.
-    ///
-    /// # Errors
-    /// [`Closed`](secret_resolver::ErrorKind::Closed) and [`Timeout`](secret_resolver::ErrorKind::Timeout), and
-    /// what `request` fails with. [`Unauthenticated`](secret_resolver::ErrorKind::Unauthenticated) after seven eighths of the time,
-    /// where it waits for a credential, or one took so long that the store had less than half of the time: a source that hangs or is
-    /// slow is no store that is away. The store's own reason, where it [waits](Store::held_up) for something else.
-    ///
-    /// # Cancel safety
-    /// Dropping it leaves `request` where it is; the caller drops it.
-    pub async fn bounded<T>(
-        &self,
-        deadline: Option<Moment>,
-        request: Pin<&mut impl Future<Output = Result<T, Error>>>,
-    ) -> Result<T, Error> {
-        let open = async {
-            let answer = first(request, self.0.closed()).await;
-            answer.unwrap_or_else(|| Err(error::closed()))
-        };
-        let Some(deadline) = deadline else {
-            return open.await;
-        };
-        let mut open = pin!(open);
-        let clock = &*self.0.clock;
-        let (now, token) = (clock.now(), self.identity());
-        let time = deadline.since(now);
-        // Early enough that nobody above takes it for a store that is late.
-        if let Some(answer) = first(open.as_mut(), clock.sleep_until(now + time / 8 * 7)).await {
-            return answer;
-        }
-        if let Some(error) = self.0.held_up(now, time, token) {
-            return Err(error);
-        }
-        let answer = first(open, clock.sleep_until(deadline)).await;
-        answer.unwrap_or_else(|| Err(error::deadline()))
+    /// An attempt that ends at this moment: each that needs a token is one.
+    #[must_use]
+    pub fn attempt(&self, deadline: Option<Moment>) -> Attempt<'_, S> {
+        Attempt::new(self, deadline)
     }
 }
 
-enum Look {
+pub(crate) enum Look {
     Token(Arc<Token>),
     /// What to wait for, and until when where it is not a login at this request's endpoint.
-    Wait(Task, Option<Moment>),
+    Wait(Errand, Option<Moment>),
 }
 
 impl<S: Store> Shared<S> {
@@ -223,25 +134,6 @@ impl<S: Store> Shared<S> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Why a request has no answer that began at this moment, with so much time and with the token of this number, where that is not the
-    /// store's part: what it waits for; or it has waited for a credential until half of its time was over.
-    fn held_up(&self, began: Moment, time: Duration, token: u64) -> Option<Error> {
-        if self.live().is_some_and(|live| live.number == token) {
-            return None;
-        }
-        let half = began + time / 2;
-        // One that came at once took nothing from the store, whenever it was.
-        let long = time / 4;
-        if self.waiting.lasts(long, self.clock.now()) {
-            return Some(error::credential_late(S::NAME));
-        }
-        if self.waiting.came_late(long, half) {
-            // It is there: the next attempt has its whole time.
-            return Some(error::credential_late(S::NAME).with_retry_after(Duration::ZERO));
-        }
-        self.store.held_up()
-    }
-
     /// Ready once the session was shut down.
     pub(crate) async fn closed(&self) {
         // The sender lives as long as `self`, so the wait ends with the shutdown alone.
@@ -249,7 +141,11 @@ impl<S: Store> Shared<S> {
     }
 
     /// The token, if it may be sent; else what to wait for, which is started if need be.
-    fn look(self: &Arc<Self>, endpoint: Option<usize>, patience: Moment) -> Result<Look, Error> {
+    pub(crate) fn look(
+        self: &Arc<Self>,
+        endpoint: Option<usize>,
+        patience: Moment,
+    ) -> Result<Look, Error> {
         let now = self.clock.now();
         let certificate = self.store.certificate();
         let mut state = self.lock();
@@ -265,9 +161,12 @@ impl<S: Store> Shared<S> {
                 if let Some(refresh) = live.life.refresh_due(now)
                     && state.errands.is_empty()
                 {
-                    let task = Arc::clone(self).refresh(refresh, Arc::clone(&token));
+                    let waiting = Arc::default();
+                    let task =
+                        Arc::clone(self).refresh(refresh, Arc::clone(&token), Arc::clone(&waiting));
                     state.errands.push(Errand {
                         task: Task::start(now, task)?,
+                        waiting,
                         is_login: refresh == Refresh::Login,
                         endpoint: None,
                         began: now,
@@ -280,35 +179,42 @@ impl<S: Store> Shared<S> {
         }
         let own = |errand: &&Errand| errand.is_login && errand.endpoint == endpoint;
         if let Some(errand) = state.errands.iter().find(own) {
-            return Ok(Look::Wait(errand.task.clone(), None));
+            return Ok(Look::Wait(errand.clone(), None));
         }
         let until = |errand: &Errand| patience.min(errand.began + PATIENCE);
         let young = |errand: &&Errand| now < until(errand);
         if let Some(errand) = state.errands.iter().find(young) {
-            return Ok(Look::Wait(errand.task.clone(), Some(until(errand))));
+            return Ok(Look::Wait(errand.clone(), Some(until(errand))));
         }
-        let task = Task::start(now, Arc::clone(self).login(endpoint))?;
-        state.errands.push(Errand {
-            task: task.clone(),
+        let waiting = Arc::default();
+        let errand = Errand {
+            task: Task::start(now, Arc::clone(self).login(endpoint, Arc::clone(&waiting)))?,
+            waiting,
             is_login: true,
             endpoint,
             began: now,
-        });
-        Ok(Look::Wait(task, None))
+        };
+        state.errands.push(errand.clone());
+        Ok(Look::Wait(errand, None))
     }
 
     /// The token in use, if there is one.
-    fn live(&self) -> Option<Arc<Token>> {
+    pub(crate) fn live(&self) -> Option<Arc<Token>> {
         let now = self.clock.now();
         let state = self.lock();
         let live = state.live.as_ref().filter(|live| !live.life.is_over(now));
         live.map(|live| Arc::clone(&live.token))
     }
 
-    async fn refresh(self: Arc<Self>, refresh: Refresh, token: Arc<Token>) -> Result<(), Error> {
+    async fn refresh(
+        self: Arc<Self>,
+        refresh: Refresh,
+        token: Arc<Token>,
+        waiting: Arc<Waiting>,
+    ) -> Result<(), Error> {
         let outcome = match refresh {
             Refresh::Renew => self.renew(&token).await,
-            Refresh::Login => Arc::clone(&self).login(None).await,
+            Refresh::Login => Arc::clone(&self).login(None, waiting).await,
         };
         if let Err(error) = &outcome {
             // What the store refuses to renew must be replaced by a login; an outage may pass.

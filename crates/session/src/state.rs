@@ -14,6 +14,7 @@ use crate::life::Life;
 use crate::pace::Pace;
 use crate::store::Grant;
 use crate::task::Task;
+use crate::waiting::Waiting;
 
 pub(crate) struct State<C> {
     pub(crate) live: Option<Live<C>>,
@@ -43,8 +44,11 @@ pub(crate) struct Live<C> {
     certificate: u64,
 }
 
+#[derive(Clone)]
 pub(crate) struct Errand {
     pub(crate) task: Task,
+    /// What it waits for beside the store.
+    pub(crate) waiting: Arc<Waiting>,
     pub(crate) is_login: bool,
     /// Where it was begun, and when.
     pub(crate) endpoint: Option<usize>,

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use secret_resolver::{Error, Moment, SecretBuf};
 
+use crate::waiting::Waiting;
+
 /// A store that gives a token for credentials.
 ///
 /// What its methods answer decides what the session does:
@@ -63,17 +65,13 @@ pub trait Store: Send + Sync + 'static {
         0
     }
 
-    /// Why requests wait that were not sent yet, or are not to be sent again at once, where that says nothing about the store's health: the
-    /// answer of a read whose time is nearly over. By default nothing holds them up.
-    fn held_up(&self) -> Option<Error> {
-        None
-    }
-
-    /// A token for credentials, asked for at `endpoint`, or at the one in use.
+    /// A token for credentials, asked for at `endpoint`, or at the one in use. Where it waits for something other than an answer, it
+    /// [says so](Waiting::wait): that says nothing about the store's health.
     fn login(
         &self,
         credentials: &Self::Credentials,
         endpoint: Option<usize>,
+        waiting: &Waiting,
     ) -> impl Future<Output = Result<Issued, Error>> + Send;
 
     /// Lengthens the life of a token whose [`Grant`] is renewable. Its login was vouched for by the

@@ -1,51 +1,55 @@
-//! What a login waits for before it is sent: its credential. A read that ends meanwhile says nothing about the store.
+//! How long a login waits for something other than its store's answer. The reads that wait for the login know from it how much of
+//! their own time the store had.
 
+use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use secret_resolver::Moment;
+use secret_resolver::{Clock, Error, Moment};
 
-#[derive(Default)]
-pub(crate) struct Waiting(Mutex<State>);
+/// What one login waits for beside its store: its credential, or a moment that the store asks for. It is shared with the reads that
+/// wait for the login.
+#[derive(Debug, Default)]
+pub struct Waiting(Mutex<State>);
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct State {
-    /// Logins that wait for their credential, and since when there are some.
+    /// How long the waits took that are over.
+    took: Duration,
+    /// Those under way, and since when there are some.
     number: usize,
     since: Option<Moment>,
-    /// When a credential came last, or its source failed, and how long that took.
-    came: Option<(Moment, Duration)>,
+    /// Of the last.
+    why: Option<Error>,
 }
 
-/// A login that waits; it may be dropped meanwhile.
-pub(crate) struct Waits<'a> {
-    waiting: &'a Waiting,
-    began: Moment,
+/// How it stands at one moment.
+#[derive(Clone, Default)]
+pub(crate) struct Waits {
+    pub(crate) took: Duration,
+    /// Whether it waits still.
+    pub(crate) lasts: bool,
+    pub(crate) why: Option<Error>,
 }
 
 impl Waiting {
-    pub(crate) fn begin(&self, now: Moment) -> Waits<'_> {
-        let mut state = self.lock();
-        if state.number == 0 {
-            state.since = Some(now);
-        }
-        state.number += 1;
-        Waits {
-            waiting: self,
-            began: now,
-        }
+    /// Awaits `what`, which is not an answer of the store. `why` is the answer of a read that has no time left.
+    ///
+    /// # Cancel safety
+    /// As that of `what`.
+    pub async fn wait<T>(&self, clock: &dyn Clock, why: Error, what: impl Future<Output = T>) -> T {
+        let _under_way = UnderWay::begin(self, clock, why);
+        what.await
     }
 
-    /// Whether logins have waited so long, and wait still.
-    pub(crate) fn lasts(&self, long: Duration, now: Moment) -> bool {
+    pub(crate) fn at(&self, now: Moment) -> Waits {
         let state = self.lock();
-        let lasts = |since| now.since(since) >= long;
-        state.number > 0 && state.since.is_some_and(lasts)
-    }
-
-    /// Whether the last credential took so long, and came at this moment or later.
-    pub(crate) fn came_late(&self, long: Duration, moment: Moment) -> bool {
-        matches!(self.lock().came, Some((came, took)) if came >= moment && took >= long)
+        let still = state.since.map_or(Duration::ZERO, |since| now.since(since));
+        Waits {
+            took: state.took + still,
+            lasts: state.since.is_some(),
+            why: state.why.clone(),
+        }
     }
 
     /// Each critical section leaves it whole.
@@ -54,14 +58,33 @@ impl Waiting {
     }
 }
 
-impl Waits<'_> {
-    pub(crate) fn came(self, now: Moment) {
-        self.waiting.lock().came = Some((now, now.since(self.began)));
+/// A wait, which may be dropped at any time.
+struct UnderWay<'a> {
+    waiting: &'a Waiting,
+    clock: &'a dyn Clock,
+}
+
+impl<'a> UnderWay<'a> {
+    fn begin(waiting: &'a Waiting, clock: &'a dyn Clock, why: Error) -> Self {
+        let now = clock.now();
+        let mut state = waiting.lock();
+        state.number += 1;
+        state.since.get_or_insert(now);
+        state.why = Some(why);
+        drop(state);
+        Self { waiting, clock }
     }
 }
 
-impl Drop for Waits<'_> {
+impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
-        self.waiting.lock().number -= 1;
+        let now = self.clock.now();
+        let mut state = self.waiting.lock();
+        state.number -= 1;
+        if state.number == 0
+            && let Some(since) = state.since.take()
+        {
+            state.took += now.since(since);
+        }
     }
 }

@@ -4,7 +4,7 @@
 
 use secret_resolver::backend::SystemClock;
 use secret_resolver::{Clock, Error, ErrorKind, SecretBuf};
-use secret_resolver_session::{Grant, Issued, Session, Store};
+use secret_resolver_session::{Grant, Issued, Session, Store, Waiting};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -36,7 +36,7 @@ impl Store for Fake {
     async fn load(&self) -> Result<u8, Error> {
         Ok(1)
     }
-    async fn login(&self, _: &u8, at: Option<usize>) -> Result<Issued, Error> {
+    async fn login(&self, _: &u8, at: Option<usize>, _: &Waiting) -> Result<Issued, Error> {
         let at = at.unwrap_or_else(|| self.endpoint());
         self.logins.lock().unwrap().push(at);
         // A read at the same endpoint fails meanwhile: Vault's client moves on (`leave`).
@@ -98,7 +98,7 @@ fn fake(scene: u8, moves: bool, number: usize, first: ErrorKind) -> (Fake, Arc<M
 async fn a_shutdown_asks_until_its_deadline_even_if_one_endpoint_refuses() {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::shared().unwrap());
     let session = Session::new(fake(1, false, 2, ErrorKind::Denied).0, Arc::clone(&clock));
-    session.token(Some(0)).await.unwrap();
+    session.attempt(None).token(Some(0)).await.unwrap();
     let report = session.shutdown(clock.now() + Duration::from_secs(6)).await;
     assert_eq!((report.revoked, report.not_revoked), (1, 0));
 }
@@ -108,7 +108,7 @@ async fn the_other_endpoint_is_asked_although_the_current_one_moved() {
         for first in [ErrorKind::Malformed, ErrorKind::Unauthenticated] {
             let clock: Arc<dyn Clock> = Arc::new(SystemClock::shared().unwrap());
             let (store, logins) = fake(0, true, number, first);
-            let answer = Session::new(store, clock).token(None).await;
+            let answer = Session::new(store, clock).attempt(None).token(None).await;
             let asked = logins.lock().unwrap().clone();
             assert!(
                 asked.iter().filter(|&&at| at == 0).count() == 1 && answer.is_ok(),
@@ -122,7 +122,10 @@ async fn a_refusal_is_confirmed_at_the_next_endpoint_whichever_was_first() {
     for (first, next) in [(0, 1), (1, 2), (2, 0)] {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::shared().unwrap());
         let (store, logins) = fake(2, false, 3, ErrorKind::Denied);
-        let error = Session::new(store, clock).token(Some(first)).await;
+        let error = Session::new(store, clock)
+            .attempt(None)
+            .token(Some(first))
+            .await;
         assert_eq!(error.unwrap_err().kind(), ErrorKind::Denied);
         assert_eq!(*logins.lock().unwrap(), [first, next]);
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use secret_resolver::testing::ManualClock;
 use secret_resolver::{Clock, Error, ErrorKind, SecretBuf, ShutdownReport};
-use secret_resolver_session::{Grant, Issued, Session, Store};
+use secret_resolver_session::{Grant, Issued, Session, Store, Waiting};
 
 /// What an endpoint answers to a revocation.
 #[derive(Clone, Copy)]
@@ -51,7 +51,7 @@ impl Store for Scripted {
         Ok(1)
     }
 
-    async fn login(&self, _: &u8, _: Option<usize>) -> Result<Issued, Error> {
+    async fn login(&self, _: &u8, _: Option<usize>, _: &Waiting) -> Result<Issued, Error> {
         Ok(Issued {
             token: Arc::new(SecretBuf::from_slice(b"t").unwrap()),
             grant: Grant {
@@ -99,7 +99,7 @@ async fn shutdown(endpoints: usize, script: &[Says]) -> (ShutdownReport, Vec<(us
     };
     let shared: Arc<dyn Clock> = Arc::new(clock.clone());
     let session = Arc::new(Session::new(store, shared));
-    session.token(None).await.unwrap();
+    session.attempt(None).token(None).await.unwrap();
     let end = clock.now() + TIME;
     let ending = tokio::spawn({
         let session = Arc::clone(&session);

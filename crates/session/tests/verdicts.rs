@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use secret_resolver::testing::ManualClock;
 use secret_resolver::{Clock, Error, ErrorKind, SecretBuf};
-use secret_resolver_session::{Grant, Issued, Session, Store, Token, Verdict};
+use secret_resolver_session::{Grant, Issued, Session, Store, Token, Verdict, Waiting};
 use tokio::sync::Notify;
 
 /// Shorter than a question may take.
@@ -55,7 +55,7 @@ impl Store for Numbers {
         Ok(1)
     }
 
-    async fn login(&self, _: &u8, _: Option<usize>) -> Result<Issued, Error> {
+    async fn login(&self, _: &u8, _: Option<usize>, _: &Waiting) -> Result<Issued, Error> {
         let mut asked = self.asked.lock().unwrap();
         asked.logins += 1;
         let token = SecretBuf::from_slice(&[asked.logins]).unwrap();
@@ -118,7 +118,7 @@ fn session_with(store: Numbers) -> (ManualClock, Session<Numbers>) {
 
 /// The token in use, which is to be this one.
 async fn token(session: &Session<Numbers>, number: u8) -> Arc<Token> {
-    let token = session.token(None).await.unwrap();
+    let token = session.attempt(None).token(None).await.unwrap();
     assert_eq!(token.secret().expose(), [number]);
     token
 }

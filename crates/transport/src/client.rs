@@ -81,16 +81,17 @@ impl Client {
     }
 
     /// Looks whether there is another client certificate by now, or other authorities, at most once a second: before a
-    /// login, whose credential the certificate may be. Where a source asks an agent that has said nothing yet, it waits for its first word, half
-    /// a second at most. Connections do both by themselves, and look less often. To be polled on a tokio runtime; elsewhere it does nothing.
+    /// login, whose credential the certificate may be. It waits half a second at most: a look that takes longer goes on by itself. Where a
+    /// source asks an agent that has said nothing yet, its first word is waited for within the same time. Connections do both by themselves, and look less often. To be polled on a tokio runtime; elsewhere it does nothing.
     ///
     /// # Cancel safety
     /// The look goes on.
     pub async fn look_again(&self) {
         if let Ok(runtime) = Handle::try_current() {
-            let now = self.0.clock.now();
-            self.0.identity.look_again(now, true, &runtime).await;
-            self.0.first_word(now + Inner::FIRST_WORD).await;
+            let clock = &*self.0.clock;
+            let until = clock.now() + Inner::FIRST_WORD;
+            self.0.identity.look_again(clock, true, &runtime).await;
+            self.0.first_word(until).await;
         }
     }
 
@@ -184,7 +185,7 @@ impl Inner {
             }
         }
         self.identity
-            .look_again(self.clock.now(), false, &runtime)
+            .look_again(&*self.clock, false, &runtime)
             .await;
         // A read takes a kept connection, where one is there for it.
         let readers = reads.then_some(&runtime);

@@ -10,9 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
+use secret_resolver::backend::first;
 use secret_resolver::{Clock, Error, IdentityStatus, Moment};
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::certificate::{CertificateSource, ClientCertificate};
 use crate::trust::Trust;
@@ -20,6 +21,8 @@ use crate::trust::Trust;
 pub(crate) struct Identity {
     trust: Trust,
     shown: Option<Shown>,
+    /// One look is under way at a time: of those that hang there is one.
+    looks: Arc<Semaphore>,
 }
 
 /// The certificate that is shown, and its source.
@@ -49,13 +52,20 @@ pub(crate) struct Stamp {
 const AGAIN: Duration = Duration::from_secs(10);
 const URGENT: Duration = Duration::from_secs(1);
 
+/// How long a look is waited for.
+const LOOK: Duration = Duration::from_millis(500);
+
 impl Identity {
     pub(crate) fn new(trust: Trust, source: Option<Arc<dyn CertificateSource>>) -> Self {
         let shown = source.map(|source| Shown {
             held: Mutex::new(Held::new(source.subscribe())),
             source,
         });
-        Self { trust, shown }
+        Self {
+            trust,
+            shown,
+            looks: Arc::new(Semaphore::new(1)),
+        }
     }
 
     pub(crate) fn stamp(&self) -> Stamp {
@@ -126,18 +136,25 @@ impl Identity {
         clock: &dyn Clock,
         runtime: &Handle,
     ) -> bool {
-        self.look_again(clock.now(), true, runtime).await;
+        self.look_again(clock, true, runtime).await;
         self.stamp() != seen
     }
 
-    /// Looks whether there are others by now, if it is time for it.
+    /// Looks whether there are others by now, if it is time for it. A look that takes longer than half a second goes on by itself: what
+    /// is there serves meanwhile.
     ///
     /// # Cancel safety
     /// The look goes on, on a thread for what blocks.
-    pub(crate) async fn look_again(self: &Arc<Self>, now: Moment, urgent: bool, runtime: &Handle) {
+    pub(crate) async fn look_again(
+        self: &Arc<Self>,
+        clock: &dyn Clock,
+        urgent: bool,
+        runtime: &Handle,
+    ) {
+        let now = clock.now();
         if let Some(look) = self.begin_look(now, urgent, runtime) {
             // It ends without a result when it panics, or its runtime is dropped: then nothing is known.
-            let _ = look.await;
+            first(look, clock.sleep_until(now + LOOK)).await;
         }
     }
 
@@ -148,6 +165,7 @@ impl Identity {
         urgent: bool,
         runtime: &Handle,
     ) -> Option<tokio::task::JoinHandle<()>> {
+        let permit = Arc::clone(&self.looks).try_acquire_owned().ok()?;
         let trust = self.trust.is_due(now, urgent);
         let shown = self
             .shown
@@ -157,6 +175,7 @@ impl Identity {
         // A slow disk holds up nobody else.
         (trust || shown).then(|| {
             runtime.spawn_blocking(move || {
+                let _permit = permit;
                 if trust {
                     identity.trust.read_again();
                 }

@@ -190,7 +190,7 @@ impl<R: SecretResolver> Retry<R> {
             };
             // The budget is asked last, so that nothing is taken out for what is not tried. To wait for the
             // breaker asks no store.
-            if failed.asked && !self.budget.withdraw() {
+            if failed.asked && !failed.is_free && !self.budget.withdraw() {
                 report(move || tracing::debug!(attempt, "the retry budget is spent"));
                 return Err(marked(failed.error, asked));
             }

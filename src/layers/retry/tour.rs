@@ -12,6 +12,8 @@ pub(super) struct Failed {
     pub(super) soonest: Option<Duration>,
     /// Whether a store was asked.
     pub(super) asked: bool,
+    /// Whether another attempt takes nothing from the budget: the read waited for something of ours, and was not sent.
+    pub(super) is_free: bool,
 }
 
 /// The endpoints so far.
@@ -57,15 +59,18 @@ impl Tour {
             error: if keeps { before } else { error },
             soonest: self.soonest,
             asked: self.asked,
+            is_free: false,
         }
     }
 
     /// The last word is this error: the store's own, or one of ours, which may ask for another attempt at once.
     pub(super) fn ended(self, error: Error) -> Failed {
         let at_once = error.retry_after().filter(Duration::is_zero);
+        let at_once = at_once.filter(|_| error.is_held_back());
         Failed {
             asked: self.asked || error.endpoint().is_some(),
-            soonest: at_once.filter(|_| error.is_held_back()),
+            is_free: at_once.is_some(),
+            soonest: at_once,
             error,
         }
     }
@@ -76,6 +81,7 @@ impl Tour {
             error: self.shown.unwrap_or_else(nothing),
             soonest: self.soonest,
             asked: self.asked,
+            is_free: false,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use secret_resolver::backend::foreign;
 use secret_resolver::{Error, ErrorKind, IdentityStatus, Moment, SecretBuf};
-use secret_resolver_session::{Grant, Issued, Jwt, JwtSource, Store};
+use secret_resolver_session::{Grant, Issued, Jwt, JwtSource, Store, Waiting};
 
 use crate::answers::By;
 use crate::auth::jwt::Taken;
@@ -181,7 +181,12 @@ impl Store for Vault {
         }
     }
 
-    async fn login(&self, loaded: &Loaded, endpoint: Option<usize>) -> Result<Issued, Error> {
+    async fn login(
+        &self,
+        loaded: &Loaded,
+        endpoint: Option<usize>,
+        _: &Waiting,
+    ) -> Result<Issued, Error> {
         let (client, mount) = (&self.client, self.auth.mount());
         let role = self.auth.role.as_deref();
         match &loaded.with {

@@ -27,7 +27,8 @@ use crate::error;
 ///
 /// A login takes each error as [`Error::of_credential`] does, and a panic as `Unauthenticated`. So does it take one that hangs, or leaves the
 /// store less than half of a read's time. Nothing of it is taken for an outage of the store, which permits exceptions. A source that
-/// blocks its thread is: then nobody can look at the time.
+/// blocks its thread is: then nobody can look at the time. Work that blocks goes on after its login was given up, and names are resolved
+/// on the same 32 threads (`tokio::task::spawn_blocking`): give it an end of its own.
 ///
 /// # Cancel safety
 /// The future may be dropped at any time.

@@ -16,25 +16,79 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "identity: an agent that is away is an outage of the store",
         "src/error.rs",
         [
-            "Refused | Misconfigured | Overloaded | Closed) {",
-            "Refused | Misconfigured | Overloaded | Closed | ErrorKind::Unavailable) {",
+            "            Misconfigured | Overloaded | Closed => return self,\n",
+            "            Misconfigured | Overloaded | Closed | ErrorKind::Unavailable => return self,\n",
         ],
         "own_an_agent_that_is_away_is_said_by_each_source_and_is_no_outage_of_a_store",
     ),
     spiffe(
         "identity: an agent that hangs is an outage of the store",
         "crates/session/src/waiting.rs",
-        ["state.number > 0 &&", "state.number > usize::MAX / 2 &&"],
+        ["|since| now.since(since));", "|_| Duration::ZERO);"],
         "own_an_agent_that_hangs_brings_no_fallback_into_use",
     ),
     vault(
         "identity: a credential that came late costs the read",
         "src/layers/retry/tour.rs",
         [
-            "soonest: at_once.filter(|_| error.is_held_back()),",
-            "soonest: at_once.filter(|_| error.is_held_back() && self.asked),",
+            "let at_once = at_once.filter(|_| error.is_held_back());",
+            "let at_once = at_once.filter(|_| error.is_held_back() && self.asked);",
         ],
-        "a_credential_that_comes_late_in_an_attempt_serves_the_next",
+        "a_credential_that_comes_late_in_an_attempt_costs_no_name_its_answer",
+    ),
+    vault(
+        "identity: a try of what was not sent takes from the retry budget",
+        "src/layers/retry/tour.rs",
+        [
+            "is_free: at_once.is_some(),",
+            "is_free: at_once.is_some() && self.asked,",
+        ],
+        "a_credential_that_comes_late_in_an_attempt_costs_no_name_its_answer",
+    ),
+    vault(
+        "identity: what a source refuses counts for the store's breaker",
+        "src/error.rs",
+        [
+            "Refused => return self.held_back(),",
+            "Refused => return self,",
+        ],
+        "whatever_a_source_says_opens_no_breaker_and_ends_with_it",
+    ),
+    vault(
+        "identity: looks that hang take one thread after another",
+        "crates/transport/src/identity.rs",
+        ["try_acquire_owned().ok()?;", "try_acquire_owned().ok();"],
+        "looks_for_a_certificate_that_hang_hold_up_nothing",
+    ),
+    vault(
+        "identity: a look that hangs holds up the login",
+        "crates/transport/src/identity.rs",
+        [
+            "first(look, clock.sleep_until(now + LOOK)).await;",
+            "let _ = (look.await, LOOK);",
+        ],
+        "looks_for_a_certificate_that_hang_hold_up_nothing",
+    ),
+    of(
+        "secret-resolver-session",
+        core(
+            "identity: reads of a credential that hang take one thread after another",
+            "crates/session/src/credential.rs",
+            ["Semaphore::new(1)", "Semaphore::new(99)"],
+            "of_reads_that_hang_there_is_one",
+        ),
+    ),
+    of(
+        "secret-resolver-session",
+        core(
+            "identity: what a login waited for before a read came is the read's, too",
+            "crates/session/src/attempt.rs",
+            [
+                "waits.took.saturating_sub(*before)",
+                "waits.took.max(*before)",
+            ],
+            "a_read_that_comes_late_to_a_login_has_waited_little_for_its_source",
+        ),
     ),
     vault(
         "identity: a token that nobody could ask about is dead",
@@ -93,10 +147,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     spiffe(
         "identity: a login by certificate is sent before there is one",
         "crates/transport/src/client.rs",
-        [
-            "            self.0.first_word(now + Inner::FIRST_WORD).await;\n",
-            "",
-        ],
+        ["            self.0.first_word(until).await;\n", ""],
         "own_a_start_by_certificate_takes_one_login",
     ),
     spiffe(
@@ -121,8 +172,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "identity: a credential that comes late is the store's fault",
         "crates/session/src/waiting.rs",
         [
-            "if came >= moment && took >= long)",
-            "if came < moment && took >= long)",
+            "state.took += now.since(since);",
+            "state.took += now.since(now.max(since));",
         ],
         "a_source_that_leaves_the_store_too_little_time_is_no_outage_of_the_store",
     ),
@@ -130,12 +181,9 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "secret-resolver-session",
         core(
             "identity: a store that is silent is taken for a source that is late",
-            "crates/session/src/waiting.rs",
-            [
-                "if came >= moment && took >= long)",
-                "if came >= moment && took < long)",
-            ],
-            "a_store_that_is_silent_is_an_outage_also_where_a_login_is_begun_late",
+            "crates/session/src/attempt.rs",
+            ["of_the_store < time / 2", "of_the_store < time * 2"],
+            "a_read_that_comes_late_to_a_login_has_waited_little_for_its_source",
         ),
     ),
     vault(
@@ -156,7 +204,10 @@ pub(super) const MUTANTS: &[Mutant] = &[
     conjur(
         "identity: a refusal that is tried again looks like a store that is late",
         "backends/conjur/src/auth.rs",
-        ["self.set_early(Some(early));", "drop(early);"],
+        [
+            "waiting.wait(&*self.clock, early, pause).await;",
+            "{ drop((early, waiting)); pause.await; }",
+        ],
         "a_refused_jwt_is_no_outage_however_short_the_time",
     ),
     conjur(

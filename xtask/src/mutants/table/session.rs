@@ -101,7 +101,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     vault(
         "logins: another endpoint's outage fails a request",
-        "crates/session/src/session.rs",
+        "crates/session/src/attempt.rs",
         [
             "Some(Ok(())) if is_own => deaths += 1,",
             "Some(_) if !is_own => deaths += 1,\n                Some(Ok(())) => deaths += 1,",
