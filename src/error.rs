@@ -38,6 +38,7 @@ struct Inner {
     status: Option<u16>,
     retry_after: Option<Duration>,
     held_back: bool,
+    not_sent: bool,
     endpoint: Option<usize>,
 }
 
@@ -116,6 +117,7 @@ impl Error {
             status: None,
             retry_after: None,
             held_back: false,
+            not_sent: false,
             endpoint: None,
         }))
     }
@@ -213,11 +215,23 @@ impl Error {
         self.edit(|inner| inner.held_back = true)
     }
 
+    /// [Held back](Self::held_back), and the read was not even sent: its time went by while it waited for something of this process, such as
+    /// a login's credential. Another attempt is made at once, and takes nothing from the budget for retries.
+    #[must_use]
+    pub fn not_sent(self) -> Self {
+        self.edit(|inner| inner.not_sent = true).held_back()
+    }
+
+    pub(crate) fn was_not_sent(&self) -> bool {
+        self.0.not_sent
+    }
+
     /// The same, as the error of a source of credentials, which was asked before the store. It is
     /// [`Unauthenticated`](ErrorKind::Unauthenticated) and [held back](Self::held_back), where its kind would otherwise be taken for a store's
     /// word: an outage of a store permits a stale value or a fallback, and a source's does not.
     /// [`Refused`](ErrorKind::Refused) is held back and stays; [`Misconfigured`](ErrorKind::Misconfigured),
-    /// [`Overloaded`](ErrorKind::Overloaded) and [`Closed`](ErrorKind::Closed) mean the same of a source, and stay as they are.
+    /// [`Overloaded`](ErrorKind::Overloaded) and [`Closed`](ErrorKind::Closed) mean the same of a source, and stay as they are. None asks for
+    /// another attempt at once.
     ///
     /// ```
     /// use secret_resolver::{Error, ErrorKind};
@@ -228,12 +242,17 @@ impl Error {
     #[must_use]
     pub fn of_credential(self) -> Self {
         use ErrorKind::{Closed, Misconfigured, Overloaded, Refused};
-        match self.kind() {
-            Refused => return self.held_back(),
-            Misconfigured | Overloaded | Closed => return self,
+        // When to try again is for the session to say.
+        let same = self.edit(|inner| {
+            inner.not_sent = false;
+            inner.retry_after = inner.retry_after.filter(|after| !after.is_zero());
+        });
+        match same.kind() {
+            Refused => return same.held_back(),
+            Misconfigured | Overloaded | Closed => return same,
             _ => {}
         }
-        let same = self.edit(|inner| {
+        let same = same.edit(|inner| {
             inner.kind = ErrorKind::Unauthenticated;
             let unsaid = "from the source of the credential; the store was not asked";
             inner.detail.get_or_insert_with(|| unsaid.into());

@@ -5,25 +5,36 @@ use std::io;
 use std::path::Path;
 
 /// Opens a regular file for reading, or says at once that it is none. To open a pipe in the usual way waits for its writer, perhaps for
-/// ever, and to look before opening leaves time to replace the file.
+/// ever. On Linux that is so, too, where a pipe takes the file's place after the look at it.
 ///
 /// # Errors
 /// As [`File::open`]'s; [`IsADirectory`](io::ErrorKind::IsADirectory), and
 /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a pipe or a device.
 pub fn regular_file(path: &Path) -> io::Result<File> {
+    // To open a device may have an effect.
+    is_regular(&std::fs::metadata(path)?)?;
+    let file = match at_once().open(path) {
+        // Another process has a lease on it: the kernel sees to its end.
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => File::open(path)?,
+        opened => opened?,
+    };
+    // It may be another by now.
+    is_regular(&file.metadata()?)?;
+    Ok(file)
+}
+
+/// Without waiting for a pipe's writer, and without taking a terminal for this process.
+fn at_once() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.read(true);
     #[cfg(target_os = "linux")]
     {
+        use rustix::fs::OFlags;
         use std::os::unix::fs::OpenOptionsExt as _;
-        // It changes nothing for a regular file.
-        options.custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
+        let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+        options.custom_flags(flags.bits().cast_signed());
     }
-    #[cfg(not(target_os = "linux"))]
-    is_regular(&std::fs::metadata(path)?)?;
-    let file = options.open(path)?;
-    is_regular(&file.metadata()?)?;
-    Ok(file)
+    options
 }
 
 fn is_regular(file: &Metadata) -> io::Result<()> {

@@ -367,7 +367,7 @@ impl Store for Conjur {
             return Err(self.given_up(jwt, refused.error));
         }
         // A read that has no time for that is to try again.
-        let early = refused.error.held_back().with_retry_after(Duration::ZERO);
+        let early = refused.error.held_back();
         let pause = self.clock.sleep_until(self.clock.now() + AHEAD);
         waiting.wait(&*self.clock, early, pause).await;
         let again = self.exchange(&loaded.secret, endpoint).await;

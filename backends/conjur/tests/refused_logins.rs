@@ -11,7 +11,10 @@ use common::*;
 use conjur_double::{Answer, ConjurDouble, Fault, Host, JwtService, Kind, Where};
 use secret_resolver::testing::{ManualClock, MockBackend};
 use secret_resolver::{ErrorKind, Resolver, SecretResolver, SecretResolverExt};
-use secret_resolver_conjur::{Auth, ConjurBackend, Credential, JwtFile};
+use secret_resolver_conjur::{
+    Auth, ConjurBackend, ConjurTarget, Credential, JwtFile, Origin, Trust,
+};
+use test_servers::{Reply, ScriptedHttps, TestCa, Validity};
 
 /// A refusal is tried again after a second, for which a short deadline has no time: it is a refusal all the same.
 #[test]
@@ -38,6 +41,34 @@ fn a_refused_jwt_is_no_outage_however_short_the_time() {
             assert_eq!(error.kind(), ErrorKind::Unauthenticated, "{error}");
             assert_eq!(error.status(), Some(401), "{error}");
         }
+    });
+    assert_eq!(resolver.status().fallback_answers, 0);
+}
+
+/// The store takes more than half of an attempt to say no, and the rest goes by before the second try.
+#[test]
+fn a_refused_jwt_is_no_outage_however_slow_the_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("jwt");
+    std::fs::write(&file, "ab.cd.ef").unwrap();
+    let ca = TestCa::new(Validity::CURRENT).unwrap();
+    let own = ca.issue(&["127.0.0.1"], Validity::CURRENT).unwrap();
+    let server = ScriptedHttps::start(&own, |_| {
+        std::thread::sleep(SECOND / 100 * 115);
+        Reply::status(401)
+    });
+    let server = server.unwrap();
+    let origin = Origin::parse(&server.origin()).unwrap();
+    let trust = Trust::from_pem(ca.pem().as_bytes()).unwrap();
+    let target = ConjurTarget::new(origin, trust, "acc", Auth::jwt("svc", JwtFile::new(file)));
+    let fallback = MockBackend::new().with_value("v", "of the fallback");
+    let backend = ConjurBackend::builder(target).build().unwrap();
+    let resolver = Resolver::builder(backend).with_attempts(1);
+    let resolver = resolver.dangerous_fallback_to(fallback).build().unwrap();
+    block_on(async {
+        let error = resolver.get("v").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unauthenticated, "{error}");
+        assert_eq!(error.status(), Some(401), "{error}");
     });
     assert_eq!(resolver.status().fallback_answers, 0);
 }

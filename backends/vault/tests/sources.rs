@@ -127,15 +127,22 @@ fn a_source_that_hangs_is_no_outage_at_any_time_and_its_questions_do_not_pile_up
 fn takes(certificate: &ServerCert, milliseconds: u64) -> ScriptedHttps {
     ScriptedHttps::start(certificate, move |request: &RequestHead| {
         std::thread::sleep(Duration::from_millis(milliseconds));
-        match request.target.ends_with("/login") {
-            true => Reply::json(
-                200,
-                r#"{"auth":{"client_token":"t","lease_duration":3600,"renewable":false,"num_uses":0,"token_type":"service"}}"#,
-            ),
-            false => Reply::json(200, r#"{"data":{"data":{"value":"v"},"metadata":{"version":1}}}"#),
-        }
+        well(request)
     })
     .unwrap()
+}
+
+fn well(request: &RequestHead) -> Reply {
+    match request.target.ends_with("/login") {
+        true => Reply::json(
+            200,
+            r#"{"auth":{"client_token":"t","lease_duration":3600,"renewable":false,"num_uses":0,"token_type":"service"}}"#,
+        ),
+        false => Reply::json(
+            200,
+            r#"{"data":{"data":{"value":"v"},"metadata":{"version":1}}}"#,
+        ),
+    }
 }
 
 #[test]
@@ -168,7 +175,12 @@ fn a_credential_that_comes_late_in_an_attempt_costs_no_name_its_answer() {
     let certificate = ca.issue(&["127.0.0.1"], Validity::CURRENT).unwrap();
     // How many endpoints, and how long source and store take: with two endpoints an attempt has a second, else two. Either the
     // login, or the reads after it, end in another attempt.
-    for (number, source, store) in [(2, 700, 200), (2, 850, 100), (1, 1600, 350)] {
+    for (number, source, store) in [
+        (2, 700, 200),
+        (2, 1500, 100),
+        (1, 1600, 350),
+        (1, 2500, 100),
+    ] {
         let servers = [(); 2].map(|()| takes(&certificate, store));
         let slow = Slow::new(1, Duration::from_millis(source));
         let trust = Trust::from_pem(ca.pem().as_bytes()).unwrap();
@@ -183,6 +195,43 @@ fn a_credential_that_comes_late_in_an_attempt_costs_no_name_its_answer() {
             }
         });
         is_well(&resolver);
+    }
+}
+
+/// A token that dies, at a store that takes more than half of an attempt to say so.
+#[test]
+fn a_source_that_hangs_when_most_of_the_time_is_gone_is_no_outage() {
+    let ca = TestCa::new(Validity::CURRENT).unwrap();
+    let certificate = ca.issue(&["127.0.0.1"], Validity::CURRENT).unwrap();
+    for attempts in [1, 3] {
+        let is_dead = Arc::new(AtomicBool::new(false));
+        let script = {
+            let is_dead = Arc::clone(&is_dead);
+            move |request: &RequestHead| {
+                if is_dead.load(Ordering::Acquire) && !request.target.ends_with("/login") {
+                    std::thread::sleep(Duration::from_millis(550));
+                    return Reply::json(403, r#"{"errors":["permission denied"]}"#);
+                }
+                well(request)
+            }
+        };
+        let server = ScriptedHttps::start(&certificate, script).unwrap();
+        let trust = Trust::from_pem(ca.pem().as_bytes()).unwrap();
+        let source = Slow::new(1, Duration::ZERO);
+        let auth = Auth::jwt("billing", Arc::clone(&source));
+        let backend = VaultBackend::builder(VaultTarget::new(server.origin(), trust, auth));
+        let resolver = Resolver::builder(backend.build().unwrap()).with_attempts(attempts);
+        let mut fallback = MockBackend::new();
+        for name in names(0) {
+            fallback = fallback.with_value(&name, "of the fallback");
+        }
+        let resolver = resolver.dangerous_fallback_to(fallback).build().unwrap();
+        block_on(async {
+            assert_eq!(text(resolver.get("a/well").await), "v");
+            is_dead.store(true, Ordering::Release);
+            source.open.forget_permits(1);
+            are_without_credential(&resolver, &names(0)[..6]).await;
+        });
     }
 }
 
@@ -280,12 +329,18 @@ impl CertificateSource for HangingLooks {
     }
 }
 
-/// Neither a login nor a connection waits for them, and they take no thread from others: names are resolved on the same ones.
+/// Neither a login nor a connection waits for them, nor the look for other authorities, and they take no thread from others: names are
+/// resolved on the same ones.
 #[test]
 fn looks_for_a_certificate_that_hang_hold_up_nothing() {
-    let ca = TestCa::new(Validity::CURRENT).unwrap();
-    let certificate = ca.issue(&["localhost"], Validity::CURRENT).unwrap();
-    let server = takes(&certificate, 0);
+    let [ca, next] = [(); 2].map(|()| TestCa::new(Validity::CURRENT).unwrap());
+    let [server, other] = [&ca, &next].map(|ca| {
+        let certificate = ca.issue(&["localhost"], Validity::CURRENT).unwrap();
+        takes(&certificate, 0)
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let authorities = folder.path().join("ca.pem");
+    std::fs::write(&authorities, ca.pem()).unwrap();
     let own = ca.issue_client("own", Validity::CURRENT).unwrap();
     let (chain, key) = (own.certificate_pem.as_bytes(), own.key_pem.as_bytes());
     let own = ClientCertificate::from_pem(chain, key).unwrap();
@@ -296,23 +351,30 @@ fn looks_for_a_certificate_that_hang_hold_up_nothing() {
         end: Mutex::new(end),
     });
     let clock = ManualClock::strict();
-    let origin = server.origin().replace("127.0.0.1", "localhost");
-    let trust = Trust::from_pem(ca.pem().as_bytes()).unwrap();
+    let [origin, second] =
+        [&server, &other].map(|server| server.origin().replace("127.0.0.1", "localhost"));
+    let trust = Trust::from_file(&authorities).unwrap();
     let auth = Auth::jwt("billing", Slow::new(1, Duration::ZERO));
-    let target = VaultTarget::new(origin, trust, auth).with_client_certificate(Arc::clone(&source));
+    let target = VaultTarget::new(origin, trust, auth).with_endpoint(second);
+    let target = target.with_client_certificate(Arc::clone(&source));
     let backend = VaultBackend::builder(target).with_clock(clock.clone());
     let resolver = Resolver::builder(backend.build().unwrap()).with_clock(clock.clone());
     let resolver = resolver.build().unwrap();
     block_on(async {
+        let mut server = Some(server);
         // More than there are threads.
         for round in 0..40 {
+            if round == 39 {
+                std::fs::write(&authorities, next.pem()).unwrap();
+                drop(server.take());
+            }
             let get = tokio::spawn({
                 let resolver = resolver.clone();
                 async move { resolver.get(&format!("a/{round}")).await }
             });
             while !get.is_finished() {
                 tokio::time::sleep(Duration::from_millis(2)).await;
-                clock.advance(Duration::from_millis(10));
+                clock.advance(Duration::from_millis(4));
             }
             assert_eq!(text(get.await.unwrap()), "v", "{round}");
             // Kept connections are not used again after that, and another look would be due.

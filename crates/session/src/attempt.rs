@@ -18,6 +18,9 @@ use crate::waiting::{Waiting, Waits};
 /// How many tokens may die while a request waits for one.
 const DEATHS: usize = 3;
 
+/// How long before its end an attempt looks at what it waits for: a thread that is late by that makes no outage of a slow source.
+const EARLY: Duration = Duration::from_millis(250);
+
 /// One attempt of a read, or of what else needs a token.
 pub struct Attempt<'a, S: Store> {
     session: &'a Session<S>,
@@ -101,10 +104,10 @@ impl<'a, S: Store> Attempt<'a, S> {
     ///
     /// # Errors
     /// [`Closed`](secret_resolver::ErrorKind::Closed) and [`Timeout`](secret_resolver::ErrorKind::Timeout), and
-    /// what `request` fails with. Shortly before the deadline, after 15 of 16 parts of the time,
-    /// [`Unauthenticated`](secret_resolver::ErrorKind::Unauthenticated) where a login that it waited for has left the store less than half
-    /// of the time: a source of credentials that hangs or is slow is no store that is away. The error's `retry_after` is zero where
-    /// the credential has come since.
+    /// what `request` fails with. A source of credentials that hangs or is slow is no store that is away:
+    /// [`Unauthenticated`](secret_resolver::ErrorKind::Unauthenticated) where the login waits for it still, or where that has left the store
+    /// less than half of the time so far. A request that waits for its login gets it 250 ms before the deadline, or a quarter of the time where
+    /// that is less, and is [not sent](Error::not_sent); one that was sent gets it when a sixteenth of the time is left.
     ///
     /// # Cancel safety
     /// Dropping it leaves `request` where it is; the caller drops it.
@@ -124,29 +127,34 @@ impl<'a, S: Store> Attempt<'a, S> {
         let clock = &*shared.clock;
         let began = clock.now();
         let time = deadline.since(began);
-        // Early enough that nobody above takes it for a store that is late.
-        let soon = began + time / 16 * 15;
-        if let Some(answer) = first(open.as_mut(), clock.sleep_until(soon)).await {
-            return answer;
-        }
-        if let Some(error) = self.held_up(began, time) {
-            return Err(error);
+        let early = (time / 4).min(EARLY).max(time / 16);
+        for (left, is_sent) in [(early, false), (time / 16, true)] {
+            let soon = clock.sleep_until(began + (time - left));
+            if let Some(answer) = first(open.as_mut(), soon).await {
+                return answer;
+            }
+            if let Some(error) = self.held_up(began, is_sent) {
+                return Err(error);
+            }
         }
         let answer = first(open, clock.sleep_until(deadline)).await;
         answer.unwrap_or_else(|| Err(error::deadline()))
     }
 
-    /// Why there is no answer yet, where the store had less than half of this time for it.
-    fn held_up(&self, began: Moment, time: Duration) -> Option<Error> {
+    /// Why there is no answer yet, where that is not the store's part. What `is_sent` may be answered any moment.
+    fn held_up(&self, began: Moment, is_sent: bool) -> Option<Error> {
         let now = self.session.0.clock.now();
-        let waits = self.lock().at(now);
-        let of_the_store = now.since(began).saturating_sub(waits.took);
-        let why = waits.why.filter(|_| of_the_store < time / 2)?;
-        Some(match waits.lasts {
-            true => why,
-            // The next attempt has its whole time.
-            false => why.with_retry_after(Duration::ZERO),
-        })
+        let waited = self.lock();
+        let waits = waited.at(now);
+        let is_waiting = waited.login.is_some();
+        let much = waits.lasts || waits.took > now.since(began) / 2;
+        let why = waits.why.filter(|_| much)?;
+        match is_waiting {
+            // Another attempt waits for the same login, with its whole time.
+            true => Some(why.not_sent()),
+            false if is_sent => Some(why.with_retry_after(Duration::ZERO)),
+            false => None,
+        }
     }
 
     /// Each critical section leaves it whole.
@@ -157,20 +165,18 @@ impl<'a, S: Store> Attempt<'a, S> {
 
 impl Waited {
     fn at(&self, now: Moment) -> Waits {
-        let login = self.login.as_ref().map(|(waiting, before)| {
-            let waits = waiting.at(now);
-            (waits.took.saturating_sub(*before), waits)
-        });
-        match login {
-            // What others have waited for before it came is not its own.
-            Some((took, waits)) if took > Duration::ZERO => Waits {
+        let Some((waiting, before)) = &self.login else {
+            return self.before.clone();
+        };
+        let waits = waiting.at(now);
+        // What others have waited for before it came is not its own.
+        let took = waits.took.saturating_sub(*before);
+        match waits.lasts || !took.is_zero() {
+            true => Waits {
                 took: self.before.took + took,
                 ..waits
             },
-            _ => Waits {
-                lasts: false,
-                ..self.before.clone()
-            },
+            false => self.before.clone(),
         }
     }
 }
@@ -199,7 +205,13 @@ impl<S: Store> Drop for Joined<'_, S> {
     fn drop(&mut self) {
         let now = self.0.session.0.clock.now();
         let mut waited = self.0.lock();
-        waited.before = waited.at(now);
-        waited.login = None;
+        let waits = waited.at(now);
+        *waited = Waited {
+            before: Waits {
+                lasts: false,
+                ..waits
+            },
+            login: None,
+        };
     }
 }

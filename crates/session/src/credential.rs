@@ -37,13 +37,16 @@ enum Source {
 
 struct InFile {
     path: PathBuf,
-    /// One read is under way at a time: of those that hang there is one, however many logins were given up.
+    /// Of reads that hang there are few, however many logins were given up.
     reads: Arc<Semaphore>,
 }
 
 impl Credential {
     /// The largest file that is read as a credential, in bytes.
     pub const MAX_FILE: usize = 16 << 10;
+
+    /// How many reads of one file may be under way. More than one: its path may be good again while an older read hangs.
+    const READS: usize = 4;
 
     /// A credential that never changes. It stays in memory as long as the backend does.
     #[must_use]
@@ -70,7 +73,7 @@ impl Credential {
     pub fn file(path: impl Into<PathBuf>) -> Self {
         Self(Source::File(Arc::new(InFile {
             path: path.into(),
-            reads: Arc::new(Semaphore::new(1)),
+            reads: Arc::new(Semaphore::new(Credential::READS)),
         })))
     }
 
@@ -116,7 +119,7 @@ impl Credential {
     }
 
     /// The credential as it is now. A file is read on one of the runtime's threads for blocking work, so that a slow disk holds up
-    /// nobody but those that need the same file: they wait for the read before theirs to end.
+    /// nobody else. Four reads of one file may be under way; where these hang, others wait.
     ///
     /// # Errors
     /// As [`Credential::file`] says.
@@ -267,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn of_reads_that_hang_there_is_one() {
+    fn of_reads_that_hang_there_are_few() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("secret-id");
         std::fs::write(&path, "a").unwrap();
@@ -275,8 +278,8 @@ mod tests {
         let Source::File(file) = &credential.0 else {
             panic!("no file");
         };
-        // As a read holds it while its disk hangs.
-        let hangs = file.reads.try_acquire().unwrap();
+        // As reads hold them while their disk hangs.
+        let hang = file.reads.try_acquire_many(4).unwrap();
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = runtime.enable_time().build().unwrap();
         runtime.block_on(async {
@@ -284,7 +287,7 @@ mod tests {
                 let given_up = tokio::time::timeout(Duration::from_millis(1), credential.load());
                 assert!(given_up.await.is_err());
             }
-            drop(hangs);
+            drop(hang);
             assert_eq!(credential.load().await.unwrap().expose(), b"a");
         });
     }

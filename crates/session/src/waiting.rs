@@ -88,3 +88,34 @@ impl Drop for UnderWay<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use secret_resolver::testing::ManualClock;
+
+    use super::*;
+    use crate::error;
+
+    #[test]
+    fn waits_at_the_same_time_count_once_and_each_is_waited_for() {
+        let (waiting, clock) = (Waiting::default(), ManualClock::new());
+        let second = Duration::from_secs(1);
+        let begin = || UnderWay::begin(&waiting, &clock, error::credential_late("test"));
+        let first = begin();
+        clock.advance(second);
+        let other = begin();
+        clock.advance(second);
+        drop(first);
+        clock.advance(second);
+        let at = || waiting.at(clock.now());
+        assert!(at().lasts && at().took == second * 3);
+        drop(other);
+        clock.advance(second);
+        assert!(!at().lasts && at().took == second * 3);
+        // Another one, later.
+        let last = begin();
+        clock.advance(second);
+        drop(last);
+        assert_eq!(at().took, second * 4);
+    }
+}

@@ -11,7 +11,8 @@ use secret_resolver::backend::SystemClock;
 use secret_resolver::{Clock, Error, ErrorKind, SecretBuf};
 use secret_resolver_session::{Grant, Issued, Session, Store, Waiting};
 
-const ATTEMPT: Duration = Duration::from_millis(800);
+/// Long enough that no thread that is late for a moment changes what is found.
+const ATTEMPT: Duration = Duration::from_millis(2400);
 const NONE: Duration = Duration::ZERO;
 
 /// Two endpoints. Each login takes the next of these times for its credential, and the last of them again and again.
@@ -146,7 +147,7 @@ async fn a_credential_that_came_late_for_one_login_is_not_forgotten_for_another(
     let other = tokio::spawn({
         let session = Arc::clone(&session);
         async move {
-            tokio::time::sleep(ATTEMPT / 8 * 7).await;
+            tokio::time::sleep(ATTEMPT / 16 * 13).await;
             session.attempt(None).token(Some(1)).await.map(drop)
         }
     });
@@ -172,5 +173,11 @@ async fn a_read_that_needs_no_login_waits_for_no_source() {
     });
     let error = attempt.run(read).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
-    assert_ne!(session.identity(), before, "the token was not replaced");
+    // Meanwhile, or a moment later on a busy machine, the refresh brings another token.
+    let replaced = async {
+        while session.identity() == before {
+            tokio::time::sleep(ATTEMPT / 100).await;
+        }
+    };
+    tokio::time::timeout(ATTEMPT, replaced).await.unwrap();
 }

@@ -9,26 +9,27 @@ use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::{Either, select};
+use futures_util::future::{Either, join_all, select};
 use secret_resolver::backend::first;
 use secret_resolver::{Clock, Error, IdentityStatus, Moment};
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::certificate::{CertificateSource, ClientCertificate};
+use crate::looks::Looks;
 use crate::trust::Trust;
 
 pub(crate) struct Identity {
     trust: Trust,
     shown: Option<Shown>,
-    /// One look is under way at a time: of those that hang there is one.
-    looks: Arc<Semaphore>,
 }
 
 /// The certificate that is shown, and its source.
 struct Shown {
     source: Arc<dyn CertificateSource>,
     held: Mutex<Held>,
+    looks: Looks,
 }
 
 struct Held {
@@ -36,8 +37,6 @@ struct Held {
     last: Option<ClientCertificate>,
     /// How many there were; each has its own.
     number: u64,
-    /// When its source has looked last.
-    looked: Option<Moment>,
 }
 
 /// Tells what a connection was made with from what the next would be made with.
@@ -48,9 +47,8 @@ pub(crate) struct Stamp {
     pub(crate) certificate: u64,
 }
 
-/// How long after its source has looked it looks again, at the soonest.
+/// How long after the source of the certificate has looked it looks again, at the soonest.
 const AGAIN: Duration = Duration::from_secs(10);
-const URGENT: Duration = Duration::from_secs(1);
 
 /// How long a look is waited for.
 const LOOK: Duration = Duration::from_millis(500);
@@ -60,12 +58,9 @@ impl Identity {
         let shown = source.map(|source| Shown {
             held: Mutex::new(Held::new(source.subscribe())),
             source,
+            looks: Looks::new(AGAIN),
         });
-        Self {
-            trust,
-            shown,
-            looks: Arc::new(Semaphore::new(1)),
-        }
+        Self { trust, shown }
     }
 
     pub(crate) fn stamp(&self) -> Stamp {
@@ -152,38 +147,39 @@ impl Identity {
         runtime: &Handle,
     ) {
         let now = clock.now();
-        if let Some(look) = self.begin_look(now, urgent, runtime) {
-            // It ends without a result when it panics, or its runtime is dropped: then nothing is known.
-            first(look, clock.sleep_until(now + LOOK)).await;
+        let looks = self.begin_look(now, urgent, runtime);
+        if !looks.is_empty() {
+            // One ends without a result when it panics, or its runtime is dropped: then nothing is known.
+            first(join_all(looks), clock.sleep_until(now + LOOK)).await;
         }
     }
 
-    /// As [`Identity::look_again`], for a request that does not wait for it.
+    /// As [`Identity::look_again`], for a request that does not wait for it. Each source is looked at on a thread of its own: a slow disk
+    /// holds up nobody else.
     pub(crate) fn begin_look(
         self: &Arc<Self>,
         now: Moment,
         urgent: bool,
         runtime: &Handle,
-    ) -> Option<tokio::task::JoinHandle<()>> {
-        let permit = Arc::clone(&self.looks).try_acquire_owned().ok()?;
-        let trust = self.trust.is_due(now, urgent);
-        let shown = self
-            .shown
-            .as_ref()
-            .is_some_and(|shown| shown.lock().is_due(now, urgent));
-        let identity = Arc::clone(self);
-        // A slow disk holds up nobody else.
-        (trust || shown).then(|| {
-            runtime.spawn_blocking(move || {
-                let _permit = permit;
-                if trust {
-                    identity.trust.read_again();
-                }
-                if let Some(one) = identity.shown.as_ref().filter(|_| shown) {
-                    one.source.look_again();
-                }
-            })
-        })
+    ) -> Vec<JoinHandle<()>> {
+        let mut looks = Vec::new();
+        if let Some(look) = self.trust.begin_look(now, urgent) {
+            let identity = Arc::clone(self);
+            looks.push(runtime.spawn_blocking(move || {
+                let _look = look;
+                identity.trust.read_again();
+            }));
+        }
+        if let Some(shown) = &self.shown
+            && let Some(look) = shown.looks.begin(now, urgent)
+        {
+            let source = Arc::clone(&shown.source);
+            looks.push(runtime.spawn_blocking(move || {
+                let _look = look;
+                source.look_again();
+            }));
+        }
+        looks
     }
 }
 
@@ -211,7 +207,6 @@ impl Held {
             offered,
             last,
             number: 1,
-            looked: None,
         }
     }
 
@@ -225,17 +220,6 @@ impl Held {
             self.number += 1;
         }
         self.number
-    }
-
-    /// Whether its source is to look again now; then it counts as having looked.
-    fn is_due(&mut self, now: Moment, urgent: bool) -> bool {
-        let wait = if urgent { URGENT } else { AGAIN };
-        // The first time was when it was made.
-        let due = self.looked.map_or(urgent, |looked| now >= looked + wait);
-        if due || self.looked.is_none() {
-            self.looked = Some(now);
-        }
-        due
     }
 }
 

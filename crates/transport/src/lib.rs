@@ -78,6 +78,7 @@ mod endpoints;
 mod engine;
 mod error;
 mod identity;
+mod looks;
 mod origin;
 mod request;
 mod response;

@@ -12,7 +12,7 @@ pub(super) struct Failed {
     pub(super) soonest: Option<Duration>,
     /// Whether a store was asked.
     pub(super) asked: bool,
-    /// Whether another attempt takes nothing from the budget: the read waited for something of ours, and was not sent.
+    /// Whether another attempt takes nothing from the budget: nothing was sent.
     pub(super) is_free: bool,
 }
 
@@ -65,12 +65,12 @@ impl Tour {
 
     /// The last word is this error: the store's own, or one of ours, which may ask for another attempt at once.
     pub(super) fn ended(self, error: Error) -> Failed {
-        let at_once = error.retry_after().filter(Duration::is_zero);
-        let at_once = at_once.filter(|_| error.is_held_back());
+        let zero = error.retry_after().is_some_and(|after| after.is_zero());
+        let at_once = error.was_not_sent() || (zero && error.is_held_back());
         Failed {
             asked: self.asked || error.endpoint().is_some(),
-            is_free: at_once.is_some(),
-            soonest: at_once,
+            is_free: error.was_not_sent() && !self.asked,
+            soonest: at_once.then_some(Duration::ZERO),
             error,
         }
     }

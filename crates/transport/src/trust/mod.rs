@@ -30,6 +30,7 @@ use tokio::sync::watch;
 use self::authorities::Authority;
 use self::pem::Found;
 use self::source::{Source, read};
+use crate::looks::Look;
 
 /// The given set of certificate authorities and nothing else. A clone shares it.
 ///
@@ -259,11 +260,11 @@ impl Trust {
             .any(|authority| authority.anchor.is_some() && authority.der == certificate)
     }
 
-    /// Whether the file is to be read again; `urgent` after a server that nobody vouches for.
-    pub(crate) fn is_due(&self, now: Moment, urgent: bool) -> bool {
+    /// Begins to read the file again, if it is time for it; `urgent` after a server that nobody vouches for.
+    pub(crate) fn begin_look(&self, now: Moment, urgent: bool) -> Option<Look> {
         match &self.0.from {
-            From::File(source, _) => source.is_due(now, urgent),
-            From::Given | From::Identity(_) => false,
+            From::File(source, _) => source.looks.begin(now, urgent),
+            From::Given | From::Identity(_) => None,
         }
     }
 

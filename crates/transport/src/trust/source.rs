@@ -2,14 +2,14 @@
 
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rustls::pki_types::UnixTime;
+use secret_resolver::Error;
 use secret_resolver::backend::regular_file;
-use secret_resolver::{Error, Moment};
 
 use super::{Authorities, misconfigured};
+use crate::looks::Looks;
 
 /// The largest file of authorities: 1 MiB, several times the whole public set.
 pub(super) const LARGEST: u64 = 1 << 20;
@@ -17,14 +17,12 @@ pub(super) const LARGEST: u64 = 1 << 20;
 pub(super) struct Source {
     path: PathBuf,
     take: fn(&[u8], UnixTime) -> Result<Authorities, Error>,
-    /// When it was read again last.
-    read: Mutex<Option<Moment>>,
+    pub(super) looks: Looks,
 }
 
 impl Source {
     /// How long after it was read it is read again, at the soonest.
     const AGAIN: Duration = Duration::from_secs(60);
-    const URGENT: Duration = Duration::from_secs(1);
 
     pub(super) fn new(
         path: &Path,
@@ -33,7 +31,7 @@ impl Source {
         Self {
             path: path.to_owned(),
             take,
-            read: Mutex::new(None),
+            looks: Looks::new(Self::AGAIN),
         }
     }
 
@@ -49,20 +47,6 @@ impl Source {
     /// An error in the file, with its path before the place in it.
     pub(super) fn located(&self, error: Error) -> Error {
         located(&self.path, error)
-    }
-
-    /// Whether it is to be read again now; then it counts as read. The first time is when it was loaded.
-    pub(super) fn is_due(&self, now: Moment, urgent: bool) -> bool {
-        let wait = if urgent { Self::URGENT } else { Self::AGAIN };
-        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = match *read {
-            Some(read) => now >= read + wait,
-            None => urgent,
-        };
-        if due || read.is_none() {
-            *read = Some(now);
-        }
-        due
     }
 }
 

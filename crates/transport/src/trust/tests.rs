@@ -323,6 +323,10 @@ fn a_bundle_of_which_nothing_is_valid_says_why_and_where() {
     }
 }
 
+fn is_due(trust: &Trust, now: Moment, urgent: bool) -> bool {
+    trust.begin_look(now, urgent).is_some()
+}
+
 #[test]
 fn a_file_is_due_once_a_minute_and_once_a_second_when_nobody_vouches() {
     let folder = tempfile::tempdir().unwrap();
@@ -330,13 +334,19 @@ fn a_file_is_due_once_a_minute_and_once_a_second_when_nobody_vouches() {
     std::fs::write(&path, pem(Dates::CURRENT)).unwrap();
     let trust = Trust::from_file(&path).unwrap();
     let at = |seconds| Moment::ZERO + Duration::from_secs(seconds);
-    assert!(!trust.is_due(at(0), false));
-    assert!(!trust.is_due(at(59), false) && trust.is_due(at(60), false));
-    assert!(!trust.is_due(at(61), false) && trust.is_due(at(61), true));
-    assert!(!trust.is_due(at(61), true) && trust.is_due(at(62), true));
-    assert!(!trust.is_due(at(121), false) && trust.is_due(at(122), false));
+    assert!(!is_due(&trust, at(0), false));
+    assert!(!is_due(&trust, at(59), false) && is_due(&trust, at(60), false));
+    assert!(!is_due(&trust, at(61), false) && is_due(&trust, at(61), true));
+    assert!(!is_due(&trust, at(61), true) && is_due(&trust, at(62), true));
+    assert!(!is_due(&trust, at(121), false) && is_due(&trust, at(122), false));
+    // One that hangs is the only one, and is not taken for one that has ended.
+    let hangs = trust.begin_look(at(200), true);
+    assert!(hangs.is_some() && !is_due(&trust, at(201), true));
+    assert!(!is_due(&trust, at(1000), false));
+    drop(hangs);
+    assert!(is_due(&trust, at(1000), false));
     let text = Trust::from_pem(pem(Dates::CURRENT).as_bytes()).unwrap();
-    assert!(!text.is_due(at(1000), true) && !text.read_again());
+    assert!(!is_due(&text, at(1000), true) && !text.read_again());
 }
 
 #[test]

@@ -57,6 +57,30 @@ fn a_spent_budget_answers_the_error_at_once_and_is_refilled_by_first_attempts() 
 }
 
 #[test]
+fn a_try_of_what_waited_for_us_takes_nothing_and_is_made_while_there_is_time() {
+    let error = Error::new(ErrorKind::Unauthenticated, "asked for by the test");
+    let error = error.with_retry_after(Duration::ZERO).at_endpoint(0);
+    let not_sent = error.clone().not_sent();
+    let none = RetryConfig {
+        budget: 0,
+        budget_percent: 0,
+        ..RetryConfig::default()
+    };
+    for (error, time, asked) in [
+        (not_sent.clone(), secs(1), 3),
+        (not_sent.clone(), Retry::<Arc<Failing>>::FREE, 1),
+        // What was sent needs a budget, and so does what a source says.
+        (error.held_back(), secs(1), 1),
+        (not_sent.of_credential(), secs(1), 1),
+    ] {
+        let (manual, store, retry) = failing_with(error, none);
+        let request = Request::new(name()).with_deadline(manual.now() + time);
+        drive(&manual, retry.resolve(request)).unwrap_err();
+        assert_eq!(store.asked(), asked, "{time:?}");
+    }
+}
+
+#[test]
 fn the_budget_is_kept_from_many_threads_at_once() {
     let budget = Budget::new(10, 20);
     let retries: usize = std::thread::scope(|scope| {

@@ -16,8 +16,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "identity: an agent that is away is an outage of the store",
         "src/error.rs",
         [
-            "            Misconfigured | Overloaded | Closed => return self,\n",
-            "            Misconfigured | Overloaded | Closed | ErrorKind::Unavailable => return self,\n",
+            "            Misconfigured | Overloaded | Closed => return same,\n",
+            "            Misconfigured | Overloaded | Closed | ErrorKind::Unavailable => return same,\n",
         ],
         "own_an_agent_that_is_away_is_said_by_each_source_and_is_no_outage_of_a_store",
     ),
@@ -31,8 +31,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "identity: a credential that came late costs the read",
         "src/layers/retry/tour.rs",
         [
-            "let at_once = at_once.filter(|_| error.is_held_back());",
-            "let at_once = at_once.filter(|_| error.is_held_back() && self.asked);",
+            "error.was_not_sent() || (zero",
+            "error.was_not_sent() && self.asked || (zero",
         ],
         "a_credential_that_comes_late_in_an_attempt_costs_no_name_its_answer",
     ),
@@ -40,32 +40,44 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "identity: a try of what was not sent takes from the retry budget",
         "src/layers/retry/tour.rs",
         [
-            "is_free: at_once.is_some(),",
-            "is_free: at_once.is_some() && self.asked,",
+            "is_free: error.was_not_sent() && !self.asked,",
+            "is_free: error.was_not_sent() && self.asked,",
         ],
         "a_credential_that_comes_late_in_an_attempt_costs_no_name_its_answer",
+    ),
+    of(
+        "secret-resolver",
+        core(
+            "identity: a try that waits for a credential begins at any time",
+            "src/layers/retry/mod.rs",
+            ["|end| at + needs < end", "|end| at + needs / 99 < end"],
+            "a_try_of_what_waited_for_us_takes_nothing_and_is_made_while_there_is_time",
+        ),
     ),
     vault(
         "identity: what a source refuses counts for the store's breaker",
         "src/error.rs",
         [
-            "Refused => return self.held_back(),",
-            "Refused => return self,",
+            "Refused => return same.held_back(),",
+            "Refused => return same,",
         ],
         "whatever_a_source_says_opens_no_breaker_and_ends_with_it",
     ),
     vault(
         "identity: looks that hang take one thread after another",
-        "crates/transport/src/identity.rs",
-        ["try_acquire_owned().ok()?;", "try_acquire_owned().ok();"],
+        "crates/transport/src/looks.rs",
+        [
+            "if !due || state.under_way {",
+            "if !due || state.under_way && due && !due {",
+        ],
         "looks_for_a_certificate_that_hang_hold_up_nothing",
     ),
     vault(
         "identity: a look that hangs holds up the login",
         "crates/transport/src/identity.rs",
         [
-            "first(look, clock.sleep_until(now + LOOK)).await;",
-            "let _ = (look.await, LOOK);",
+            "first(join_all(looks), clock.sleep_until(now + LOOK)).await;",
+            "let _ = (join_all(looks).await, LOOK);",
         ],
         "looks_for_a_certificate_that_hang_hold_up_nothing",
     ),
@@ -74,8 +86,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         core(
             "identity: reads of a credential that hang take one thread after another",
             "crates/session/src/credential.rs",
-            ["Semaphore::new(1)", "Semaphore::new(99)"],
-            "of_reads_that_hang_there_is_one",
+            ["Semaphore::new(Credential::READS)", "Semaphore::new(99)"],
+            "of_reads_that_hang_there_are_few",
         ),
     ),
     of(
@@ -182,7 +194,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         core(
             "identity: a store that is silent is taken for a source that is late",
             "crates/session/src/attempt.rs",
-            ["of_the_store < time / 2", "of_the_store < time * 2"],
+            ["now.since(began) / 2;", "now.since(began) / 99;"],
             "a_read_that_comes_late_to_a_login_has_waited_little_for_its_source",
         ),
     ),

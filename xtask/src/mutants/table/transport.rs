@@ -133,10 +133,10 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "secret-resolver-transport",
         core(
             "trust: a file is never read again",
-            "crates/transport/src/trust/source.rs",
+            "crates/transport/src/looks.rs",
             [
-                "            Some(read) => now >= read + wait,",
-                "            Some(read) => now >= read + wait * 1000,",
+                "            Some(last) => now >= last + wait,",
+                "            Some(last) => now >= last + wait * 1000,",
             ],
             "a_new_authority_needs_no_restart",
         ),
