@@ -158,7 +158,7 @@ fn a_blocking_get_needs_no_runtime_and_works_inside_one_of_either_kind() {
 
 #[test]
 fn a_blocking_get_ends_at_its_deadline_and_wakes_for_a_late_answer() {
-    let (store, _) = setup();
+    let (store, patient) = setup();
     let builder = Resolver::builder(store.clone()).with_deadline(Duration::from_millis(300));
     let resolver = builder.build().unwrap();
     store.always(Reply::Hang);
@@ -168,9 +168,10 @@ fn a_blocking_get_ends_at_its_deadline_and_wakes_for_a_late_answer() {
     let gate = Gate::new();
     store.set("late", "came");
     store.script("late", [gate.then(Reply::Stored)]);
-    let waiting = resolver.clone();
+    // With the default deadline, so that its fetch is still under way when this thread looks.
+    let waiting = patient.clone();
     let waits = std::thread::spawn(move || waiting.get_blocking("late"));
-    while resolver.status().flights == 0 {
+    while patient.status().flights == 0 {
         std::thread::yield_now();
     }
     gate.open();

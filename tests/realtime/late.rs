@@ -278,6 +278,8 @@ async fn fetches_under_way_in_a_process_that_is_stopped() {
 #[test]
 fn a_stop_of_the_process_is_not_an_outage_of_the_store() {
     let wire = Wire::new();
+    // Before the process runs, so that none of its first twenty requests is answered too early.
+    wire.state.lock().unwrap().holding = true;
     let mut process = wire.start("late::fetches_under_way_in_a_process_that_is_stopped");
     wire.stop(&mut process, 20, ms(6000));
     let ended = end_of(&mut process, Duration::from_secs(20));

@@ -12,11 +12,13 @@ const TIME: Duration = Duration::from_secs(3);
 async fn requests(say: Say, names: usize) -> usize {
     let store = Store::saying("store", say);
     let resolver = Resolver::builder(store.clone()).build().unwrap();
+    // Until the store has answered for the first time, nobody knows what it says.
+    assert!(resolver.get("a/0").await.is_err());
     let begun = now();
     let callers = (0..50_u64).map(|caller| {
         let resolver = resolver.clone();
         tokio::spawn(async move {
-            // One after another, so that the first has been answered when the last begins.
+            // One after another, so that they do not ask in step.
             pause(10 * caller).await;
             for number in 0.. {
                 let name = format!("a/{}", (caller as usize * 31 + number) % names);
