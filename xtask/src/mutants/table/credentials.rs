@@ -23,9 +23,21 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     spiffe(
         "identity: an agent that hangs is an outage of the store",
-        "crates/session/src/waiting.rs",
-        ["|since| now.since(since));", "|_| Duration::ZERO);"],
+        "crates/session/src/attempt.rs",
+        [
+            "waits.why.filter(|_| much)?;",
+            "waits.why.filter(|_| much && waits.took.is_zero())?;",
+        ],
         "own_an_agent_that_hangs_brings_no_fallback_into_use",
+    ),
+    vault(
+        "identity: a source that hangs now is an outage where the store took the time before",
+        "crates/session/src/attempt.rs",
+        [
+            "let much = waits.lasts ||",
+            "let much = waits.lasts && !waits.lasts ||",
+        ],
+        "a_source_that_hangs_when_most_of_the_time_is_gone_is_no_outage",
     ),
     vault(
         "identity: a credential that came late costs the read",
