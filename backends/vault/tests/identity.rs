@@ -4,8 +4,6 @@
 
 mod common;
 
-use std::sync::{Arc, Barrier};
-
 use common::*;
 use secret_resolver::testing::ManualClock;
 use secret_resolver::{Clock, Error, ErrorKind, Failure, IdentityStatus, Resolver};
@@ -29,15 +27,13 @@ fn a_denial_during_a_login_is_not_remembered_for_the_token_that_it_brings() {
     block_on(async {
         assert_eq!(text(stack.get("a").await), "v");
         clock.advance(75 * SECOND);
-        let barrier = Arc::new(Barrier::new(2));
-        fake.state().waits = Some(("/login", Arc::clone(&barrier)));
+        let gate = fake.hold("/login");
         assert_eq!(text(stack.get("a").await), "v");
         until("the login is sent", || fake.asked("/login") == 2).await;
         // Under the old token, while the new one is on its way.
         let denied = stack.get("denied").await.unwrap_err();
         assert_eq!(denied.kind(), ErrorKind::Denied);
-        fake.state().waits = None;
-        barrier.wait();
+        gate.open();
         let new = || {
             let ends = stack.status().login_ends;
             ends.is_some_and(|ends| ends.since(clock.now()) > 80 * SECOND)

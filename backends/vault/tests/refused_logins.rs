@@ -445,14 +445,14 @@ fn a_refusal_that_no_other_endpoint_could_confirm_is_not_held_for_long() {
 #[test]
 fn a_login_that_fails_at_the_endpoint_of_others_fails_no_request_for_another() {
     let (first, second, backend, _) = pair();
-    let barrier = first.hold("/login");
+    let gate = first.hold("/login");
     first.state().instead = Some(("", Reply::status(503)));
     block_on(async {
         let here = read_at(&backend, 0);
         until("the first login was sent", || first.asked("/login") == 1).await;
         let there = read_at(&backend, 1);
         a_moment().await;
-        barrier.wait();
+        gate.open();
         assert_eq!(here.await.unwrap(), Err(ErrorKind::Unavailable));
         assert_eq!(there.await.unwrap(), Ok(()));
     });
@@ -485,7 +485,7 @@ fn a_login_that_hangs_at_one_endpoint_holds_up_no_request_for_another() {
 #[test]
 fn a_read_whose_own_login_fails_takes_the_token_that_another_has_brought() {
     let (first, second, backend, clock) = pair();
-    let barrier = first.hold("/login");
+    let gate = first.hold("/login");
     first.state().instead = Some(("/login", refused(400)));
     block_on(async {
         let late = read_at(&backend, 0);
@@ -497,7 +497,7 @@ fn a_read_whose_own_login_fails_takes_the_token_that_another_has_brought() {
         // As soon as there is a token, whichever login brought it.
         assert_eq!(late.await.unwrap(), Ok(()));
         second.state().instead = Some(("/login", Reply::status(503)));
-        barrier.wait();
+        gate.open();
         // The refusal of the late one holds back nothing.
         until("its second opinion", || second.asked("/login") == 2).await;
         a_moment().await;
@@ -506,7 +506,6 @@ fn a_read_whose_own_login_fails_takes_the_token_that_another_has_brought() {
             fake.state().dead.push("token-1".into());
         }
         first.state().instead = None;
-        first.state().waits = None;
         assert_eq!(read_at(&backend, 1).await.unwrap(), Ok(()));
     });
 }

@@ -172,25 +172,24 @@ fn a_verdict_goes_on_without_the_read_that_asked_for_it_and_is_shared() {
     let (fake, backend, clock) = single(role());
     block_on(async {
         assert_eq!(text(backend.get("a").await), "v");
-        let barrier = fake.hold("lookup-self");
+        let gate = fake.hold("lookup-self");
         fake.state().dead.push("token-1".into());
         let gets: Vec<_> = (0..50).map(|_| spawn_get(&backend, "a")).collect();
         until("the lookup was sent", || fake.asked("lookup-self") == 1).await;
         until("all reads were sent", || fake.asked("/data/a") == 51).await;
-        a_moment().await;
-        // Longer than any of them waits, even one that was slow to begin.
-        for _ in 0..2 {
-            clock.advance(SECOND);
-            a_moment().await;
-        }
+        // In small steps, as one that is slow to begin waits for longer.
+        until("none waits any more", || {
+            clock.advance(SECOND / 50);
+            gets.iter().all(|get| get.is_finished())
+        })
+        .await;
         for get in gets {
             let error = get.await.unwrap().unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
             // It is not evidence about the endpoint, which has answered.
             assert!(error.is_held_back(), "{error}");
         }
-        fake.state().waits = None;
-        barrier.wait();
+        gate.open();
         until("the verdict", || backend.login_ends().is_none()).await;
         assert_eq!(text(backend.get("a").await), "v");
     });
@@ -214,12 +213,13 @@ fn a_lookup_that_fails_is_one_for_all_reads_that_wait_for_it() {
         block_on(async {
             assert_eq!(text(backend.get("a").await), "v");
             fake.state().instead = Some(("lookup-self", answer));
-            let barrier = fake.hold("lookup-self");
+            let gate = fake.hold("lookup-self");
             let gets: Vec<_> = (0..100).map(|_| spawn_get(&backend, "denied")).collect();
             until("all reads were sent", || fake.asked("denied") == 100).await;
+            // Perhaps it has waited for its place behind them.
+            until("a lookup was sent", || fake.asked("lookup-self") == 1).await;
             a_moment().await;
-            fake.state().waits = None;
-            barrier.wait();
+            gate.open();
             for get in gets {
                 assert_ne!(get.await.unwrap().unwrap_err().kind(), ErrorKind::Denied);
             }
@@ -286,11 +286,11 @@ fn an_endpoint_that_answers_slowly_still_settles_that_a_token_lives() {
     block_on(async {
         assert_eq!(read_at(&backend, 0).await.unwrap(), Ok(()));
         first.state().instead = Some(("", refused(403)));
-        let barrier = second.hold("lookup-self");
+        let gate = second.hold("lookup-self");
         let refused = read_at(&backend, 0);
         until("the other was asked", || second.asked("lookup-self") == 1).await;
         clock.advance(SECOND * 3 / 4);
-        barrier.wait();
+        gate.open();
         assert_eq!(refused.await.unwrap(), Err(ErrorKind::Unavailable));
         assert_eq!(backend.identity(), 1);
     });
@@ -343,12 +343,12 @@ fn a_lookup_that_failed_since_a_read_was_sent_is_not_made_again_for_it() {
         assert_eq!(text(backend.get("a").await), "v");
         fake.state().dead.push("token-1".to_owned());
         fake.state().instead = Some(("lookup-self", Reply::status(503)));
-        let barrier = fake.hold("/data/late");
+        let gate = fake.hold("/data/late");
         let late = spawn_get(&backend, "late");
         until("it was sent", || fake.asked("/data/late") == 1).await;
         assert_eq!(refusal(&backend, "a").await, ErrorKind::Unavailable);
         assert_eq!(fake.asked("lookup-self"), 1);
-        barrier.wait();
+        gate.open();
         let error = late.await.unwrap().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable);
     });

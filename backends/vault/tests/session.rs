@@ -5,9 +5,8 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Barrier};
-use std::time::Duration;
 
 use common::*;
 use secret_resolver::backend::{NameRef, Request};
@@ -30,16 +29,14 @@ fn a_token_in_use_is_renewed_at_about_two_thirds_of_its_life_while_reads_go_on()
         clock.advance(59 * SECOND);
         assert_eq!(text(backend.get("a").await), "v");
         assert_eq!(fake.asked("renew-self"), 0);
-        fake.state().waits = Some(("renew-self", Arc::new(Barrier::new(2))));
-        let barrier = fake.state().waits.clone().unwrap().1;
+        let gate = fake.hold("renew-self");
         clock.advance(15 * SECOND);
         // No read waits for the renewal, and however many there are, it is one.
         for _ in 0..5 {
             assert_eq!(text(backend.get("a").await), "v");
         }
         until("the renewal was sent", || fake.asked("renew-self") == 1).await;
-        fake.state().waits = None;
-        barrier.wait();
+        gate.open();
         until("the renewal", || backend.stats().renewals == 1).await;
         // The new life counts: the old one would have ended at 95 s.
         clock.advance(50 * SECOND);
@@ -182,10 +179,9 @@ fn an_outage_at_the_lookup_of_a_403_leaves_the_token_alone() {
 fn many_denied_reads_at_once_share_a_lookup() {
     let (fake, clock) = (Fake::start(), ManualClock::strict());
     let backend = backend(&fake, &clock);
-    let barrier = Arc::new(Barrier::new(2));
     block_on(async {
         assert_eq!(text(backend.get("a").await), "v");
-        fake.state().waits = Some(("lookup-self", Arc::clone(&barrier)));
+        let gate = fake.hold("lookup-self");
         let gets: Vec<_> = (0..50)
             .map(|_| {
                 let backend = backend.clone();
@@ -195,8 +191,9 @@ fn many_denied_reads_at_once_share_a_lookup() {
         // The first lookup was perhaps sent before some of the reads, and proves nothing for
         // them; the second comes after all.
         until("all reads were sent", || fake.asked("denied") == 50).await;
-        fake.state().waits = None;
-        barrier.wait();
+        // Perhaps it has waited for its place behind them.
+        until("a lookup was sent", || fake.asked("lookup-self") == 1).await;
+        gate.open();
         for get in gets {
             assert_eq!(get.await.unwrap(), ErrorKind::Denied);
         }
@@ -220,8 +217,7 @@ fn a_403_after_an_older_lookup_is_looked_into_again() {
 #[test]
 fn concurrent_first_reads_share_one_login_and_a_caller_that_leaves_does_not_end_it() {
     let (fake, clock) = (Fake::start(), ManualClock::strict());
-    let barrier = Arc::new(Barrier::new(2));
-    fake.state().waits = Some(("/login", Arc::clone(&barrier)));
+    let gate = fake.hold("/login");
     let backend = backend(&fake, &clock);
     let begun = Arc::new(AtomicUsize::new(0));
     block_on(async {
@@ -243,8 +239,7 @@ fn concurrent_first_reads_share_one_login_and_a_caller_that_leaves_does_not_end_
             })
             .collect();
         until("all have begun", || begun.load(Ordering::SeqCst) == 20).await;
-        fake.state().waits = None;
-        barrier.wait();
+        gate.open();
         for get in gets {
             assert_eq!(get.await.unwrap(), "v");
         }
@@ -420,8 +415,7 @@ fn shutdown_ends_waiting_requests_and_is_bounded_by_its_deadline() {
 #[test]
 fn a_login_that_ends_after_the_shutdown_gives_its_token_back() {
     let (fake, clock) = (Fake::start(), ManualClock::strict());
-    let barrier = Arc::new(Barrier::new(2));
-    fake.state().waits = Some(("/login", Arc::clone(&barrier)));
+    let gate = fake.hold("/login");
     let backend = fake.builder(&clock).build().unwrap();
     block_on(async {
         let waiter = tokio::spawn({
@@ -434,7 +428,7 @@ fn a_login_that_ends_after_the_shutdown_gives_its_token_back() {
             async move { backend.shutdown(deadline).await }
         });
         assert_eq!(waiter.await.unwrap(), ErrorKind::Closed);
-        barrier.wait();
+        gate.open();
         let report = shutdown.await.unwrap();
         assert_eq!(
             (report.revoked, report.not_revoked, report.timed_out),
@@ -489,16 +483,4 @@ fn after_an_outage_the_next_attempt_goes_to_the_next_endpoint() {
             assert_eq!(text(backend.get("a").await), "v");
         }
     });
-}
-
-/// As `until`, reading again each time: what is due is begun by a read.
-async fn until_polled(what: &str, backend: &VaultBackend, mut done: impl FnMut() -> bool) {
-    for _ in 0..2000 {
-        assert_eq!(text(backend.get("a").await), "v");
-        if done() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("not within 20 s: {what}");
 }

@@ -47,7 +47,7 @@ fn a_token_that_a_read_still_uses_at_the_shutdown_is_revoked_and_counted_once() 
 fn an_unfit_token_that_comes_during_the_shutdown_is_revoked() {
     let (fake, backend, clock) = single(role());
     fake.state().uses = 5;
-    let barrier = fake.hold("/login");
+    let gate = fake.hold("/login");
     block_on(async {
         let waiter = spawn_get(&backend, "a");
         until("the login was sent", || fake.asked("login") == 1).await;
@@ -57,7 +57,7 @@ fn an_unfit_token_that_comes_during_the_shutdown_is_revoked() {
         });
         let closed = waiter.await.unwrap().unwrap_err();
         assert_eq!(closed.kind(), ErrorKind::Closed);
-        barrier.wait();
+        gate.open();
         let report = shutdown.await.unwrap();
         assert_eq!((report.revoked, report.not_revoked), (1, 0));
     });
@@ -119,11 +119,14 @@ fn a_shutdown_asks_a_store_that_is_away_in_moderation_and_ends_by_its_deadline()
     let (fake, backend, clock) = single(role());
     block_on(async {
         assert_eq!(text(backend.get("a").await), "v");
-        fake.state().instead = Some(("revoke-self", refused(503)));
+        // Closed, so that no kept connection waits for a time on the clock.
+        let away = refused(503).with_header("Connection", "close");
+        fake.state().instead = Some(("revoke-self", away));
         let shutdown = shutdown_within(&backend, &clock, 2 * SECOND);
         for turn in 1..=8 {
             until("a turn", || fake.asked("revoke-self") == turn).await;
-            a_moment().await;
+            let pause = Some(clock.now() + SECOND / 4);
+            until("its answer was read", || clock.next_wake() == pause).await;
             clock.advance(SECOND / 5);
             a_moment().await;
             assert_eq!(fake.asked("revoke-self"), turn);
@@ -213,7 +216,7 @@ fn a_token_that_is_gone_when_the_store_is_back_counts_for_nothing() {
 #[test]
 fn a_login_that_ends_late_asks_again_until_its_token_is_revoked() {
     let (fake, backend, clock) = single(role());
-    let barrier = fake.hold("/login");
+    let gate = fake.hold("/login");
     block_on(async {
         let waiter = spawn_get(&backend, "a");
         until("the login was sent", || fake.asked("login") == 1).await;
@@ -222,11 +225,10 @@ fn a_login_that_ends_late_asks_again_until_its_token_is_revoked() {
         assert_eq!(closed.kind(), ErrorKind::Closed);
         {
             let mut state = fake.state();
-            state.waits = None;
             state.instead = Some(("revoke-self", Reply::status(503)));
             state.instead_of = 3;
         }
-        barrier.wait();
+        gate.open();
         until("its end", || {
             clock.advance(SECOND / 100);
             shutdown.is_finished()
@@ -284,12 +286,11 @@ fn what_could_not_be_sent_for_want_of_a_certificate_says_nothing_about_a_token()
         // A denial: whether the token is dead cannot be asked.
         let denied = Reply::json(403, r#"{"errors":["permission denied"]}"#);
         fake.state().instead = Some(("/denied", denied));
-        let barrier = fake.hold("/denied");
+        let gate = fake.hold("/denied");
         let read = spawn_get(&backend, "denied");
         until("the read was sent", || fake.asked("/denied") == 1).await;
         away();
-        fake.state().waits = None;
-        barrier.wait();
+        gate.open();
         assert!(read.await.unwrap().is_err());
         let _ = agent.0.send_replace(Ok(certificate));
         assert_eq!(text(backend.get("a").await), "v");

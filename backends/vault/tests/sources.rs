@@ -373,8 +373,9 @@ fn looks_for_a_certificate_that_hang_hold_up_nothing() {
                 async move { resolver.get(&format!("a/{round}")).await }
             });
             while !get.is_finished() {
+                // No faster than the real time, in which the store answers.
                 tokio::time::sleep(Duration::from_millis(2)).await;
-                clock.advance(Duration::from_millis(4));
+                clock.advance(Duration::from_millis(2));
             }
             assert_eq!(text(get.await.unwrap()), "v", "{round}");
             // Kept connections are not used again after that, and another look would be due.

@@ -16,7 +16,7 @@ mod identity;
 mod stores;
 
 use std::future::Future;
-use std::sync::{Arc, Barrier, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 use secret_resolver::testing::ManualClock;
@@ -144,11 +144,32 @@ pub(crate) struct FakeState {
     pub(crate) issued: usize,
     /// Tokens that are refused.
     pub(crate) dead: Vec<String>,
-    /// Where the server waits before it answers a request for this path's ending.
-    pub(crate) waits: Option<(&'static str, Arc<Barrier>)>,
+    /// What answers to requests for this path's ending wait for.
+    waits: Option<(&'static str, Gate)>,
     /// An answer in place of the next ones of this path's ending, and of how many.
     pub(crate) instead: Option<(&'static str, Reply)>,
     pub(crate) instead_of: usize,
+    /// All requests whose answers are decided.
+    requests: Vec<RequestHead>,
+}
+
+/// Holds answers back until a test opens it, for good. Opening it waits for nobody, so that no test hangs on it.
+#[derive(Clone, Default)]
+pub(crate) struct Gate(Arc<(Mutex<bool>, Condvar)>);
+
+impl Gate {
+    pub(crate) fn open(&self) {
+        *self.0.0.lock().unwrap() = true;
+        self.0.1.notify_all();
+    }
+
+    /// As long as a test may take, and then it fails.
+    fn wait(&self) {
+        let (open, opened) = &*self.0;
+        let limit = Duration::from_secs(120);
+        let waited = opened.wait_timeout_while(open.lock().unwrap(), limit, |open| !*open);
+        assert!(*waited.unwrap().0, "no test has opened the gate");
+    }
 }
 
 type Script = Box<dyn Fn(&RequestHead) -> Reply + Send + Sync>;
@@ -180,17 +201,24 @@ impl Fake {
             waits: None,
             instead: None,
             instead_of: usize::MAX,
+            requests: Vec::new(),
         }));
         let script = Arc::clone(&state);
         let certificate = ca.issue(&["127.0.0.1"], Validity::CURRENT).unwrap();
         let answer = move |request: &RequestHead| {
-            let waits = script.lock().unwrap().waits.clone();
-            if let Some((ending, barrier)) = waits
-                && request.target.ends_with(ending)
-            {
-                barrier.wait();
+            let (gate, reply) = {
+                let mut state = script.lock().unwrap();
+                let waits = state.waits.clone();
+                let waits = waits.filter(|(ending, _)| request.target.ends_with(ending));
+                let reply = state.answer(request);
+                // With the decision, so that what a test changes after it has seen the record is of no concern to this answer.
+                state.requests.push(request.clone());
+                (waits.map(|(_, gate)| gate), reply)
+            };
+            if let Some(gate) = gate {
+                gate.wait();
             }
-            script.lock().unwrap().answer(request)
+            reply
         };
         let server = start(&certificate, Box::new(answer)).unwrap();
         Self { server, state, ca }
@@ -223,17 +251,17 @@ impl Fake {
             .with_clock(Arc::new(clock.clone()) as Arc<dyn Clock>)
     }
 
-    /// Lets requests for this path's ending wait until the test comes to the barrier, too.
-    pub(crate) fn hold(&self, ending: &'static str) -> Arc<Barrier> {
-        let barrier = Arc::new(Barrier::new(2));
-        self.state().waits = Some((ending, Arc::clone(&barrier)));
-        barrier
+    /// Holds answers to requests for this path's ending back until the test opens the gate.
+    pub(crate) fn hold(&self, ending: &'static str) -> Gate {
+        let gate = Gate::default();
+        self.state().waits = Some((ending, gate.clone()));
+        gate
     }
 
-    /// How many requests came for this path's ending.
+    /// How many requests came for this path's ending. Their answers are decided, though perhaps not sent.
     pub(crate) fn asked(&self, ending: &str) -> usize {
-        self.server
-            .requests()
+        self.state()
+            .requests
             .iter()
             .filter(|request| request.target.ends_with(ending))
             .count()
@@ -250,8 +278,11 @@ impl Fake {
     }
 
     fn tokens_of(&self, is_meant: impl Fn(&str) -> bool) -> Vec<String> {
-        let requests = self.server.requests();
-        let meant = requests.iter().filter(|request| is_meant(&request.target));
+        let state = self.state();
+        let meant = state
+            .requests
+            .iter()
+            .filter(|request| is_meant(&request.target));
         meant
             .map(|request| request.header("X-Vault-Token").unwrap().to_owned())
             .collect()

@@ -13,7 +13,7 @@ use secret_resolver_vault::{Auth, VaultBackend, VaultTarget};
 use test_servers::Reply;
 use tokio::task::JoinHandle;
 
-use super::{Fake, SECOND, value};
+use super::{Fake, SECOND, text, value};
 
 /// What a proxy says in place of the store.
 pub(crate) const PAGE: &str = "<html><head><title>403 Forbidden</title></head></html>";
@@ -101,6 +101,27 @@ pub(crate) fn read_at(
 /// Time enough for what no event shows: that an answer was read, or that a request waits.
 pub(crate) async fn a_moment() {
     tokio::time::sleep(Duration::from_millis(100)).await;
+}
+
+/// Time enough on a busy machine, too: where no event shows that an answer was read, and the test fails if it was not.
+pub(crate) async fn a_while() {
+    tokio::time::sleep(SECOND).await;
+}
+
+/// As `until`, reading again each time: what is due is begun by a read.
+pub(crate) async fn until_polled(
+    what: &str,
+    backend: &VaultBackend,
+    mut done: impl FnMut() -> bool,
+) {
+    for _ in 0..2000 {
+        assert_eq!(text(backend.get("a").await), "v");
+        if done() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("not within 20 s: {what}");
 }
 
 /// A shutdown beside the test.
