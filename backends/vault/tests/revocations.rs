@@ -95,8 +95,7 @@ fn a_login_that_is_late_gives_its_token_back_where_another_was_quicker() {
         let late = read_at(&backend, 0);
         until("its login was sent", || first.asked("/login") == 1).await;
         let quick = read_at(&backend, 1);
-        a_moment().await;
-        clock.advance(SECOND / 2);
+        until_finished(&clock, &[&quick]).await;
         assert_eq!(quick.await.unwrap(), Ok(()));
         gate.open();
         assert_eq!(late.await.unwrap(), Ok(()));

@@ -139,3 +139,11 @@ pub(crate) async fn shut_down(backend: &VaultBackend, clock: &ManualClock) -> (u
     let report = backend.shutdown(clock.now() + SECOND).await;
     (report.revoked, report.not_revoked)
 }
+
+/// Moves the clock as fast as the real time until these have ended: a read waits half a second for the login of another.
+pub(crate) async fn until_finished<T>(clock: &ManualClock, reads: &[&JoinHandle<T>]) {
+    while !reads.iter().all(|read| read.is_finished()) {
+        tokio::time::sleep(SECOND / 100).await;
+        clock.advance(SECOND / 100);
+    }
+}
