@@ -208,15 +208,16 @@ impl Error {
 
     /// Notes that this process has decided it on its own: the store is being left alone or has not said in
     /// time what we have to know, a login is held back, a credential is missing, or our own bounds came
-    /// between. It says nothing about the store, is not tried again at once unless its [`retry_after`](Self::retry_after) is zero, and is
+    /// between. It says nothing about the store, is not tried again at once unless its [`retry_after`](Self::retry_after) is zero or it was [not sent](Self::not_sent), and is
     /// waited for by [`require_within`](crate::Resolver::require_within).
     #[must_use]
     pub fn held_back(self) -> Self {
         self.edit(|inner| inner.held_back = true)
     }
 
-    /// [Held back](Self::held_back), and the read was not even sent: its time went by while it waited for something of this process, such as
-    /// a login's credential. Another attempt is made at once, and takes nothing from the budget for retries.
+    /// [Held back](Self::held_back), and the time of the read went by while it waited for something of this process, such as the credential
+    /// of its login. Another attempt is made where attempts and half a second are left, and takes nothing from the budget for retries. Not
+    /// for what fails sooner: the wait alone keeps such attempts few.
     #[must_use]
     pub fn not_sent(self) -> Self {
         self.edit(|inner| inner.not_sent = true).held_back()

@@ -6,7 +6,7 @@ use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use secret_resolver::backend::first;
+use secret_resolver::backend::{first, foreign};
 use secret_resolver::{Clock, Error, Moment};
 
 use crate::error;
@@ -50,7 +50,7 @@ impl<'a, S: Store> Attempt<'a, S> {
     /// that a failure there counts against it. A login that others have begun at another endpoint is waited
     /// for, but not for long, and if it fails by an outage, this request's own endpoint is asked.
     ///
-    /// To be polled on a tokio runtime. It waits 20 s for a login whose runtime stands still.
+    /// To be polled on a tokio runtime, once at a time. It waits 20 s for a login whose runtime stands still.
     ///
     /// # Errors
     /// What the login failed with. While a refusal of the same credentials holds logins back, that refusal,
@@ -106,8 +106,9 @@ impl<'a, S: Store> Attempt<'a, S> {
     /// [`Closed`](secret_resolver::ErrorKind::Closed) and [`Timeout`](secret_resolver::ErrorKind::Timeout), and
     /// what `request` fails with. A source of credentials that hangs or is slow is no store that is away:
     /// [`Unauthenticated`](secret_resolver::ErrorKind::Unauthenticated) where the login waits for it still, or where that has left the store
-    /// less than half of the time so far. A request that waits for its login gets it 250 ms before the deadline, or a quarter of the time where
-    /// that is less, and is [not sent](Error::not_sent); one that was sent gets it when a sixteenth of the time is left.
+    /// less than half of the time so far. A request that waits for its login gets it 250 ms before the deadline (a quarter of the time where
+    /// that is less, a sixteenth where that is more), and is [not sent](Error::not_sent); one that was sent gets it when a sixteenth of
+    /// the time is left.
     ///
     /// # Cancel safety
     /// Dropping it leaves `request` where it is; the caller drops it.
@@ -203,9 +204,10 @@ impl<'a, S: Store> Joined<'a, S> {
 
 impl<S: Store> Drop for Joined<'_, S> {
     fn drop(&mut self) {
-        let now = self.0.session.0.clock.now();
+        // The application's clock may be what panics just now.
+        let now = foreign(|| self.0.session.0.clock.now());
         let mut waited = self.0.lock();
-        let waits = waited.at(now);
+        let waits = now.map_or_else(|| waited.before.clone(), |now| waited.at(now));
         *waited = Waited {
             before: Waits {
                 lasts: false,

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use secret_resolver::backend::foreign;
 use secret_resolver::{Clock, Error, Moment};
 
 /// What one login waits for beside its store: its credential, or a moment that the store asks for. It is shared with the reads that
@@ -78,19 +79,23 @@ impl<'a> UnderWay<'a> {
 
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
-        let now = self.clock.now();
+        // The application's clock may be what panics just now.
+        let now = foreign(|| self.clock.now());
         let mut state = self.waiting.lock();
         state.number -= 1;
         if state.number == 0
             && let Some(since) = state.since.take()
         {
-            state.took += now.since(since);
+            state.took += now.map_or(Duration::ZERO, |now| now.since(since));
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use secret_resolver::backend::Sleep;
     use secret_resolver::testing::ManualClock;
 
     use super::*;
@@ -117,5 +122,32 @@ mod tests {
         clock.advance(second);
         drop(last);
         assert_eq!(at().took, second * 4);
+    }
+
+    /// It tells the time until it is to panic.
+    #[derive(Debug, Default)]
+    struct Panicking(AtomicBool);
+
+    impl Clock for Panicking {
+        fn now(&self) -> Moment {
+            assert!(!self.0.load(Ordering::Acquire), "of the test's own making");
+            Moment::ZERO
+        }
+
+        fn sleep_until(&self, _: Moment) -> Sleep {
+            unreachable!()
+        }
+    }
+
+    #[test]
+    fn a_clock_that_panics_ends_a_wait_and_not_the_process() {
+        let (waiting, clock) = (Waiting::default(), Panicking::default());
+        let unwound = foreign(|| {
+            let _wait = UnderWay::begin(&waiting, &clock, error::credential_late("test"));
+            clock.0.store(true, Ordering::Release);
+            clock.now()
+        });
+        assert_eq!(unwound, None);
+        assert!(!waiting.at(Moment::ZERO).lasts);
     }
 }

@@ -80,9 +80,10 @@ impl Client {
         self.0.identity.status()
     }
 
-    /// Looks whether there is another client certificate by now, or other authorities, at most once a second: before a
-    /// login, whose credential the certificate may be. It waits half a second at most: a look that takes longer goes on by itself. Where a
-    /// source asks an agent that has said nothing yet, its first word is waited for within the same time. Connections do both by themselves, and look less often. To be polled on a tokio runtime; elsewhere it does nothing.
+    /// Looks whether there is another client certificate by now, or other authorities, at most once a second: before a login, whose
+    /// credential the certificate may be. It waits half a second at most: a look that takes longer goes on by itself. Where a source asks an
+    /// agent that has said nothing yet, its first word is waited for within the same time. Connections do both by themselves, and look less
+    /// often. To be polled on a tokio runtime; elsewhere it does nothing.
     ///
     /// # Cancel safety
     /// The look goes on.

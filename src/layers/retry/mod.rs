@@ -122,7 +122,7 @@ impl RetryConfig {
     }
 
     /// How many retries all requests together may make in a burst, default 10, at most 10,000, 0 for no
-    /// retry, where another attempt at what was not sent is none; and what each first attempt adds to that, in hundredths of a retry, default 20, at most
+    /// retry of what was sent; and what each first attempt adds to that, in hundredths of a retry, default 20, at most
     /// 100.
     #[must_use]
     pub fn with_budget(self, budget: u32, budget_percent: u32) -> Self {
@@ -166,9 +166,9 @@ impl<R: SecretResolver> Retry<R> {
         })
     }
 
-    /// How much time an attempt needs that waits for something of ours: where its end is the request's own, a thread that is late makes
-    /// that look like an outage.
-    const FREE: Duration = Duration::from_millis(500);
+    /// How much time an attempt needs where the one before waited for something of ours: with less, a thread that is late makes that look
+    /// like an outage.
+    const ENOUGH: Duration = Duration::from_millis(500);
 
     async fn one(&self, request: Request<'_>) -> Result<Record, Error> {
         if self.is_over(&request) {
@@ -269,8 +269,8 @@ impl<R: SecretResolver> Retry<R> {
         }
         // The jitter comes on top, so that requests that were put off together do not return together.
         let at = self.clock.now() + asked + self.backoff(attempt);
-        let needs = match failed.is_free {
-            true => Self::FREE,
+        let needs = match failed.error.is_held_back() && asked.is_zero() {
+            true => Self::ENOUGH,
             false => Duration::ZERO,
         };
         let end = request.ends(&*self.clock);

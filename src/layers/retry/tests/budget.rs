@@ -68,12 +68,25 @@ fn a_try_of_what_waited_for_us_takes_nothing_and_is_made_while_there_is_time() {
     };
     for (error, time, asked) in [
         (not_sent.clone(), secs(1), 3),
-        (not_sent.clone(), Retry::<Arc<Failing>>::FREE, 1),
+        (not_sent.clone(), Retry::<Arc<Failing>>::ENOUGH, 1),
         // What was sent needs a budget, and so does what a source says.
         (error.held_back(), secs(1), 1),
         (not_sent.of_credential(), secs(1), 1),
     ] {
         let (manual, store, retry) = failing_with(error, none);
+        let request = Request::new(name()).with_deadline(manual.now() + time);
+        drive(&manual, retry.resolve(request)).unwrap_err();
+        assert_eq!(store.asked(), asked, "{time:?}");
+    }
+}
+
+#[test]
+fn what_waited_for_us_is_sent_again_while_there_is_time() {
+    let error = Error::new(ErrorKind::Unauthenticated, "asked for by the test");
+    let error = error.with_retry_after(Duration::ZERO).held_back();
+    for (time, asked) in [(secs(1), 3), (Retry::<Arc<Failing>>::ENOUGH, 1)] {
+        let (manual, store, retry) =
+            failing_with(error.clone().at_endpoint(0), RetryConfig::default());
         let request = Request::new(name()).with_deadline(manual.now() + time);
         drive(&manual, retry.resolve(request)).unwrap_err();
         assert_eq!(store.asked(), asked, "{time:?}");

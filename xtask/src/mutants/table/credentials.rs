@@ -63,7 +63,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "identity: a try that waits for a credential begins at any time",
             "src/layers/retry/mod.rs",
             ["|end| at + needs < end", "|end| at + needs / 99 < end"],
-            "a_try_of_what_waited_for_us_takes_nothing_and_is_made_while_there_is_time",
+            "what_waited_for_us_is_sent_again_while_there_is_time",
         ),
     ),
     vault(
@@ -196,8 +196,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "identity: a credential that comes late is the store's fault",
         "crates/session/src/waiting.rs",
         [
-            "state.took += now.since(since);",
-            "state.took += now.since(now.max(since));",
+            "|now| now.since(since));",
+            "|now| now.since(now.max(since)));",
         ],
         "a_source_that_leaves_the_store_too_little_time_is_no_outage_of_the_store",
     ),
