@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use common::*;
 use secret_resolver::testing::{ManualClock, MockBackend};
-use secret_resolver::{BreakerState, Error, ErrorKind, Resolver, SecretBuf};
+use secret_resolver::{BreakerState, Error, ErrorKind, Resolver, ResolverBuilder, SecretBuf};
 use secret_resolver_vault::{
     Auth, CertificateSource, ClientCertificate, Jwt, JwtFuture, JwtSource, Trust, VaultBackend,
     VaultTarget,
@@ -73,12 +73,16 @@ fn names(from: usize) -> Vec<String> {
 
 /// A resolver with a fallback for all names.
 fn resolver(target: VaultTarget) -> Resolver {
+    with_fallback(target).build().unwrap()
+}
+
+fn with_fallback(target: VaultTarget) -> ResolverBuilder {
     let mut fallback = MockBackend::new();
     for name in names(0).into_iter().chain(names(30)) {
         fallback = fallback.with_value(&name, "of the fallback");
     }
-    let resolver = Resolver::builder(VaultBackend::builder(target).build().unwrap());
-    resolver.dangerous_fallback_to(fallback).build().unwrap()
+    let backend = VaultBackend::builder(target).build().unwrap();
+    Resolver::builder(backend).dangerous_fallback_to(fallback)
 }
 
 /// All of these fail for want of a credential, and nothing is held against the store.
@@ -127,22 +131,9 @@ fn a_source_that_hangs_is_no_outage_at_any_time_and_its_questions_do_not_pile_up
 fn takes(certificate: &ServerCert, milliseconds: u64) -> ScriptedHttps {
     ScriptedHttps::start(certificate, move |request: &RequestHead| {
         std::thread::sleep(Duration::from_millis(milliseconds));
-        well(request)
+        Reply::of_a_willing_vault(request)
     })
     .unwrap()
-}
-
-fn well(request: &RequestHead) -> Reply {
-    match request.target.ends_with("/login") {
-        true => Reply::json(
-            200,
-            r#"{"auth":{"client_token":"t","lease_duration":3600,"renewable":false,"num_uses":0,"token_type":"service"}}"#,
-        ),
-        false => Reply::json(
-            200,
-            r#"{"data":{"data":{"value":"v"},"metadata":{"version":1}}}"#,
-        ),
-    }
 }
 
 #[test]
@@ -154,10 +145,8 @@ fn a_source_that_leaves_the_store_too_little_time_is_no_outage_of_the_store() {
     let source = Slow::new(1, Duration::from_millis(1400));
     let trust = Trust::from_pem(ca.pem().as_bytes()).unwrap();
     let auth = Auth::jwt("billing", source);
-    let backend = VaultBackend::builder(VaultTarget::new(server.origin(), trust, auth));
-    let fallback = MockBackend::new().with_value("a/0", "of the fallback");
-    let resolver = Resolver::builder(backend.build().unwrap()).with_attempts(1);
-    let resolver = resolver.dangerous_fallback_to(fallback).build().unwrap();
+    let target = VaultTarget::new(server.origin(), trust, auth);
+    let resolver = with_fallback(target).with_attempts(1).build().unwrap();
     block_on(async {
         are_without_credential(&resolver, &names(0)[..1]).await;
         // Its login goes on, and then there is a token.
@@ -212,20 +201,16 @@ fn a_source_that_hangs_when_most_of_the_time_is_gone_is_no_outage() {
                     std::thread::sleep(Duration::from_millis(550));
                     return Reply::json(403, r#"{"errors":["permission denied"]}"#);
                 }
-                well(request)
+                Reply::of_a_willing_vault(request)
             }
         };
         let server = ScriptedHttps::start(&certificate, script).unwrap();
         let trust = Trust::from_pem(ca.pem().as_bytes()).unwrap();
         let source = Slow::new(1, Duration::ZERO);
         let auth = Auth::jwt("billing", Arc::clone(&source));
-        let backend = VaultBackend::builder(VaultTarget::new(server.origin(), trust, auth));
-        let resolver = Resolver::builder(backend.build().unwrap()).with_attempts(attempts);
-        let mut fallback = MockBackend::new();
-        for name in names(0) {
-            fallback = fallback.with_value(&name, "of the fallback");
-        }
-        let resolver = resolver.dangerous_fallback_to(fallback).build().unwrap();
+        let target = VaultTarget::new(server.origin(), trust, auth);
+        let resolver = with_fallback(target).with_attempts(attempts);
+        let resolver = resolver.build().unwrap();
         block_on(async {
             assert_eq!(text(resolver.get("a/well").await), "v");
             is_dead.store(true, Ordering::Release);

@@ -4,25 +4,9 @@ use secret_resolver::backend::SystemClock;
 use secret_resolver::testing::MockBackend;
 use secret_resolver::{BreakerState, Clock, ErrorKind, Resolver, SecretResolverExt};
 use secret_resolver_vault::{Auth, Trust, VaultBackend, VaultTarget};
-use test_servers::{
-    Answer, Reply, RequestHead, ScriptedHttps, TestCa, Validity, WorkloadMethod, jwt_message,
-};
+use test_servers::{Answer, Reply, ScriptedHttps, TestCa, Validity, WorkloadMethod, jwt_message};
 
 use crate::support::*;
-
-/// A store that takes every login, and has every secret.
-fn vault(request: &RequestHead) -> Reply {
-    match request.target.ends_with("/login") {
-        true => Reply::json(
-            200,
-            r#"{"auth":{"client_token":"t","lease_duration":3600,"renewable":false,"num_uses":0,"token_type":"service"}}"#,
-        ),
-        false => Reply::json(
-            200,
-            r#"{"data":{"data":{"value":"v"},"metadata":{"version":1}}}"#,
-        ),
-    }
-}
 
 #[test]
 fn own_an_agent_that_hangs_brings_no_fallback_into_use() {
@@ -119,7 +103,7 @@ fn own_an_agent_that_hangs_at_the_start_is_no_outage_however_short_the_time() {
 fn own_what_the_agent_lacked_holds_back_no_login_once_it_is_there() {
     let world = World::new();
     let store = world.domain.svid("/store").unwrap().server_cert().unwrap();
-    let server = ScriptedHttps::start(&store, vault).unwrap();
+    let server = ScriptedHttps::start(&store, Reply::of_a_willing_vault).unwrap();
     // No authorities are believed for a workload that is another.
     world.show(&[world.domain.svid("/other").unwrap()]);
     let token = world.domain.jwt(PATH, AUDIENCE, SECOND * 3600).unwrap();
@@ -159,7 +143,7 @@ fn own_a_start_by_certificate_takes_one_login() {
     world.show(std::slice::from_ref(&svid));
     let ca = TestCa::new(Validity::CURRENT).unwrap();
     let own = ca.issue(&["127.0.0.1"], Validity::CURRENT).unwrap();
-    let server = ScriptedHttps::start(&own, vault).unwrap();
+    let server = ScriptedHttps::start(&own, Reply::of_a_willing_vault).unwrap();
     block_on(async {
         for _ in 0..5 {
             let certificates = world.identity().certificates().unwrap();

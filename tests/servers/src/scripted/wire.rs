@@ -89,6 +89,20 @@ pub enum Reply {
 }
 
 impl Reply {
+    /// What a Vault answers that takes every login, and has every secret.
+    #[must_use]
+    pub fn of_a_willing_vault(request: &RequestHead) -> Self {
+        Self::json(
+            200,
+            match request.target.ends_with("/login") {
+                true => {
+                    r#"{"auth":{"client_token":"t","lease_duration":3600,"renewable":false,"num_uses":0,"token_type":"service"}}"#
+                }
+                false => r#"{"data":{"data":{"value":"v"},"metadata":{"version":1}}}"#,
+            },
+        )
+    }
+
     /// A [`Reply::Full`] of JSON.
     #[must_use]
     pub fn json(status: u16, body: &str) -> Self {
